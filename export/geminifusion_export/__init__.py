@@ -1,0 +1,1 @@
+"""From a GeminiFusion checkpoint to an artifact that can be served without torch."""

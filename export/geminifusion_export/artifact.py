@@ -1,0 +1,219 @@
+"""The artifact: what the exporter writes and the service reads.
+
+An artifact is a directory: `metadata.json` (this file's `ArtifactMetadata`) beside the files it names with their
+SHA-256. Nothing else tells the service anything about a model, so a fact the service needs is a field here.
+
+This module imports neither torch nor onnx and stands on the standard library and pydantic alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+
+SCHEMA_VERSION = 1
+METADATA_NAME = "metadata.json"
+MODEL_NAME = "model.onnx"
+
+_STRICT = ConfigDict(extra="forbid")
+_Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_Byte = Annotated[int, Field(ge=0, le=255)]
+
+
+class ArtifactError(ValueError):
+    """The directory is no artifact this version can serve; the message says what is wrong and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class ModalitySpec:
+    """One input of the graph: what to send, and how the graph encodes it.
+
+    The service checks dtype, shape and unit; `range`, `invalid`, `mean` and `std` are applied inside the graph.
+    """
+
+    name: _Name  # the graph input and the request field
+    dtype: Literal["uint8", "float32"]
+    channels: Literal[1, 3]  # 3: B H W 3;  1: B H W
+    unit: Literal["intensity", "metre"]
+    encoding: Literal["imagenet", "metric"]
+    range: tuple[float, float]  # values are clipped to it before they are normalised
+    invalid: tuple[float | None, ...] = ()  # readings that mean "no measurement"; None stands for NaN
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    optional: bool = False  # trained to be absent, so a request may leave it out
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class ClassSpec:
+    """One class: its index in the label map, its name and its RGB colour."""
+
+    id: _Byte
+    name: str
+    color: tuple[_Byte, _Byte, _Byte]
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class SizePolicy:
+    """Which image sizes the graph takes, in pixels.
+
+    An image of more than `max_pixels` is reduced to fit and its labels are enlarged to the posted size again;
+    one with a side below `min_side` is refused.
+    """
+
+    min_side: Annotated[int, Field(ge=1)]
+    max_pixels: Annotated[int, Field(ge=1)]
+    reference: tuple[int, int]  # height, width the scores were measured at; the service warms up with it
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class BackendReport:
+    """How far one backend is from the torch network at one input shape, over the whole golden set.
+
+    Errors are absolute; `label_agreement` is the share of pixels with the same class, 0…1.
+    """
+
+    backend: str
+    batch: int
+    height: int
+    width: int
+    traced: bool  # the shape the graph was traced with
+    confidence_max_error: float
+    confidence_mean_error: float
+    gate_max_error: float
+    gate_mean_error: float
+    label_agreement: Annotated[float, Field(ge=0, le=1)]
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class Training:
+    """Where the weights come from: data, budget, protocol and the score that was measured with it."""
+
+    data: str
+    summary: str
+    protocol: str | None = None
+    miou: float | None = None  # percent
+    pixel_accuracy: float | None = None  # percent
+    mean_accuracy: float | None = None  # percent
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class ArtifactMetadata:
+    """Everything the service needs to know about a model it has never seen."""
+
+    schema_version: Literal[1]
+    name: _Name
+    version: _Name
+    task: Literal["semantic-segmentation"] = "semantic-segmentation"
+    encoder: str
+    fusion: str
+    modalities: tuple[ModalitySpec, ...]  # `rgb` first
+    size: SizePolicy
+    classes: Annotated[tuple[ClassSpec, ...], Field(min_length=1, max_length=255)]
+    ignore_index: _Byte
+    precision: Literal["float32", "float16", "bfloat16"]
+    weights_stored_as: Literal["float32", "float16"] = "float32"
+    opset: int
+    files: dict[str, _Sha256]
+    checkpoint_sha256: _Sha256
+    git_commit: str | None = None
+    created_with: dict[str, str] = dataclasses.field(default_factory=dict)  # package -> version
+    training: Training
+    weights_license: str
+    data_license: str
+    verification: tuple[BackendReport, ...] = ()
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> ArtifactMetadata:
+        names = [modality.name for modality in self.modalities]
+        if not 2 <= len(names) <= 4 or names[0] != "rgb" or len(set(names)) != len(names):
+            raise ValueError(f"modalities are {names}; expected rgb first and one to three others, each once")
+        if [c.id for c in self.classes] != list(range(len(self.classes))):
+            raise ValueError("class ids must be 0, 1, 2 … in order")
+        if self.ignore_index < len(self.classes):
+            raise ValueError(f"ignore_index {self.ignore_index} is also a class")
+        if MODEL_NAME not in self.files:
+            raise ValueError(f"files must name {MODEL_NAME}")
+        if any(Path(name).name != name for name in self.files):
+            raise ValueError("files must be plain names inside the artifact directory")
+        return self
+
+    @property
+    def reference(self) -> str:
+        """`name@version`, as clients ask for it."""
+        return f"{self.name}@{self.version}"
+
+    def palette(self) -> list[tuple[int, int, int]]:
+        """The class colours in class order."""
+        return [c.color for c in self.classes]
+
+
+_METADATA = TypeAdapter(ArtifactMetadata)
+
+
+def sha256_of(path: Path) -> str:
+    """Hex SHA-256 of a file, read in blocks."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_metadata(directory: Path, metadata: ArtifactMetadata) -> None:
+    """Write `metadata.json`; the files it names must already be in `directory`."""
+    text = json.dumps(_METADATA.dump_python(metadata, mode="json"), indent=2, ensure_ascii=False)
+    (directory / METADATA_NAME).write_text(text + "\n", encoding="utf-8")
+
+
+def read_metadata(directory: Path | str) -> ArtifactMetadata:
+    """Read and validate `metadata.json` without touching the files it names.
+
+    Raises:
+        ArtifactError: it is missing, is no JSON, has another schema version, or a field does not fit.
+    """
+    path = Path(directory) / METADATA_NAME
+    try:
+        raw: Any = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(
+            f"{directory} holds no {METADATA_NAME}; give the directory that `geminifusion export` wrote"
+        ) from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ArtifactError(f"{path} cannot be read as JSON ({error}); export the artifact again") from None
+    found = raw.get("schema_version") if isinstance(raw, dict) else None
+    if found != SCHEMA_VERSION:
+        raise ArtifactError(
+            f"{path} has schema version {found!r}, this geminifusion reads {SCHEMA_VERSION}; "
+            "export the checkpoint again or install the release that wrote it"
+        )
+    try:
+        return _METADATA.validate_python(raw)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'metadata'}: {e['msg']}" for e in error.errors()
+        )
+        raise ArtifactError(f"{path} does not fit the schema ({problems}); export it again") from None
+
+
+def open_artifact(directory: Path | str) -> ArtifactMetadata:
+    """Read the metadata and check every file it names against its SHA-256.
+
+    Raises:
+        ArtifactError: the metadata does not validate, or a file is missing or differs.
+    """
+    metadata = read_metadata(directory)
+    for name, expected in metadata.files.items():
+        path = Path(directory) / name
+        if not path.is_file():
+            raise ArtifactError(f"{path} is missing; copy the whole artifact directory or export it again")
+        found = sha256_of(path)
+        if found != expected:
+            raise ArtifactError(
+                f"{path} has SHA-256 {found[:12]}…, {METADATA_NAME} says {expected[:12]}…: the file was damaged or "
+                "replaced; copy the artifact again"
+            )
+    return metadata
