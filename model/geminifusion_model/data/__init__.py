@@ -1,0 +1,1 @@
+"""Reading RGB-X data sets."""

@@ -1,0 +1,105 @@
+"""Paired augmentation: what moves a pixel moves it in every modality, what changes colours touches only the RGB.
+
+Works on raw samples (uint8 and metres), before encoding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from geminifusion_model.data.sample import Sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """How training frames are varied.
+
+    Args:
+        crop: height and width of the result.
+        scale: the frame is resized by a factor drawn log-uniformly from here, then cropped; what lies outside the
+            frame is black, unmeasured and ignored.
+        flip: probability of a left-right mirror image.
+        colour: strength of brightness, contrast and saturation changes; 0.4 draws factors from 0.6…1.4.
+        blur: probability of a slight Gaussian blur of the RGB.
+    """
+
+    crop: tuple[int, int]
+    scale: tuple[float, float] = (0.5, 2.0)
+    flip: float = 0.5
+    colour: float = 0.4
+    blur: float = 0.1
+
+    def __post_init__(self) -> None:
+        if min(self.crop) < 32:
+            raise ValueError(f"crop is {self.crop}; expected at least 32x32")
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f"scale is {self.scale}; expected 0 < low <= high")
+
+
+def augment(sample: Sample, how: Augmentation, rng: np.random.Generator, ignore_index: int) -> Sample:
+    """A random variant of `sample`, of size `how.crop`; the same generator state gives the same result."""
+    height, width = sample.labels.shape
+    factor = float(np.exp(rng.uniform(*np.log(how.scale))))
+    scaled = (max(round(height * factor), 1), max(round(width * factor), 1))
+    top, left = (_offset(size, crop, rng) for size, crop in zip(scaled, how.crop, strict=True))
+    mirror = rng.random() < how.flip
+
+    def window(image: NDArray[np.generic], interpolation: int, fill: int) -> NDArray[np.generic]:
+        return _window(image, (height, width), scaled, (top, left), how.crop, interpolation, fill, mirror)
+
+    rgb = window(sample.rgb, cv2.INTER_LINEAR if factor > 0.7 else cv2.INTER_AREA, 0).astype(np.uint8, copy=False)
+    rgb = _jitter(rgb, how.colour, rng)
+    if rng.random() < how.blur:
+        rgb = cv2.GaussianBlur(rgb, (3, 3), 0.8).astype(np.uint8, copy=False)
+    # nearest, because a mean of two surfaces' depths is a place where nothing is
+    others = {name: window(values, cv2.INTER_NEAREST, 0) for name, values in sample.others.items()}
+    labels = window(sample.labels, cv2.INTER_NEAREST, ignore_index)
+    return Sample(
+        sample.name,
+        rgb,
+        {name: values.astype(np.float32, copy=False) for name, values in others.items()},
+        labels.astype(np.uint8, copy=False),
+    )
+
+
+def _offset(size: int, crop: int, rng: np.random.Generator) -> int:
+    """Where the crop starts; negative when the image is smaller and has to be padded."""
+    low, high = sorted((0, size - crop))
+    return int(rng.integers(low, high + 1))
+
+
+def _window(
+    image: NDArray[np.generic],
+    size: tuple[int, int],
+    scaled: tuple[int, int],
+    offset: tuple[int, int],
+    crop: tuple[int, int],
+    interpolation: int,
+    fill: int,
+    mirror: bool,
+) -> NDArray[np.generic]:
+    """Resize, crop (or pad) and mirror in one go; only the part that ends up in the crop is resized."""
+    out = np.full((*crop, *image.shape[2:]), fill, image.dtype)
+    source, target = [], []
+    for axis in range(2):
+        begin, end = max(offset[axis], 0), min(offset[axis] + crop[axis], scaled[axis])
+        ratio = size[axis] / scaled[axis]
+        source.append(slice(int(begin * ratio), min(max(round(end * ratio), int(begin * ratio) + 1), size[axis])))
+        target.append(slice(begin - offset[axis], end - offset[axis]))
+    part = image[source[0], source[1]]
+    shape = (target[1].stop - target[1].start, target[0].stop - target[0].start)
+    out[target[0], target[1]] = cv2.resize(part, shape, interpolation=interpolation)
+    return np.ascontiguousarray(out[:, ::-1]) if mirror else out
+
+
+def _jitter(rgb: NDArray[np.uint8], strength: float, rng: np.random.Generator) -> NDArray[np.uint8]:
+    brightness, contrast, saturation = rng.uniform(1 - strength, 1 + strength, 3)
+    values = rgb.astype(np.float32) * brightness
+    values = (values - values.mean()) * contrast + values.mean()
+    grey = values @ np.array([0.299, 0.587, 0.114], np.float32)
+    values = (values - grey[..., None]) * saturation + grey[..., None]
+    return np.clip(values, 0, 255).astype(np.uint8)

@@ -1,0 +1,71 @@
+"""Batches of encoded samples, read ahead by threads (the codecs release the GIL).
+
+Which frames a batch holds and how they are augmented depends on nothing but (seed, step), so training resumes exactly
+from a step number.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geminifusion_model.data.augment import Augmentation, augment
+from geminifusion_model.data.sample import Dataset, Sample
+from geminifusion_model.encoding import encode
+from geminifusion_model.task import Task
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Encoded inputs in the task's modality order (`B 3 H W` float32) and labels `B H W` int64."""
+
+    inputs: tuple[Tensor, ...]
+    labels: Tensor
+
+
+def collate(samples: list[Sample], task: Task) -> Batch:
+    """Stack samples of one size and encode them."""
+    inputs = []
+    for modality in task.modalities:
+        arrays = [sample.rgb if modality.name == "rgb" else sample.others[modality.name] for sample in samples]
+        inputs.append(encode(torch.from_numpy(np.stack(arrays)), modality))
+    labels = torch.from_numpy(np.stack([sample.labels for sample in samples])).to(torch.int64)
+    return Batch(tuple(inputs), labels)
+
+
+def frames_of_step(num_frames: int, batch_size: int, seed: int, step: int) -> list[tuple[int, int]]:
+    """The (epoch, frame index) pairs of one step: every epoch visits each frame once, in its own order."""
+    pairs = []
+    for position in range(step * batch_size, (step + 1) * batch_size):
+        epoch, place = divmod(position, num_frames)
+        order = np.random.default_rng((seed, epoch)).permutation(num_frames)
+        pairs.append((epoch, int(order[place])))
+    return pairs
+
+
+def training_batches(
+    dataset: Dataset, how: Augmentation, *, batch_size: int, seed: int, first_step: int, last_step: int, workers: int = 2
+) -> Iterator[Batch]:
+    """The augmented batches of steps `first_step` up to, not including, `last_step`."""
+
+    def load(step: int) -> Batch:
+        samples = []
+        for epoch, index in frames_of_step(len(dataset), batch_size, seed, step):
+            rng = np.random.default_rng((seed, epoch, index))
+            samples.append(augment(dataset[index], how, rng, dataset.task.ignore_index))
+        return collate(samples, dataset.task)
+
+    with ThreadPoolExecutor(workers, thread_name_prefix="loader") as pool:
+        ahead: deque[Future[Batch]] = deque()
+        for step in range(first_step, last_step):
+            ahead.append(pool.submit(load, step))
+            if len(ahead) > 2 * workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()

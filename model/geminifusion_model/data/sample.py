@@ -1,0 +1,43 @@
+"""One aligned, labelled frame, in the units the sensors give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geminifusion_model.task import Task
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A frame before encoding.
+
+    Args:
+        name: unique within its split.
+        rgb: `H W 3` uint8.
+        others: further modalities by name; `depth` is `H W` float32 metres, 0 = no measurement.
+        labels: `H W` uint8 class indices with the task's ignore value.
+    """
+
+    name: str
+    rgb: NDArray[np.uint8]
+    others: Mapping[str, NDArray[np.float32]]
+    labels: NDArray[np.uint8]
+
+
+class Dataset(Protocol):
+    """A list of samples that belong to one task."""
+
+    task: Task
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...
+
+
+class DatasetError(ValueError):
+    """The files are not laid out as the reader expects; the message says where and what to do."""

@@ -1,0 +1,189 @@
+"""Mix Transformer (SegFormer, arXiv:2105.15203) with two streams that are fused in every block.
+
+All convolutions and linear maps are shared by the streams, all LayerNorms (eps 1e-6 throughout) belong to one stream.
+
+Axes: S streams, B batch, C channels, H W the stage's map, N = H·W tokens, M tokens after spatial reduction.
+Tokens are `S B N C`; as maps they are `SB C H W` views in channels-last memory, so no step copies to change layout.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from geminifusion_model.encoders.sizes import MiTSize
+from geminifusion_model.fusions.registry import build_fusion
+from geminifusion_model.streams import StreamDropPath, StreamLayerNorm
+
+NUM_STREAMS = 2
+
+
+def tokens_to_map(tokens: Tensor, height: int, width: int) -> Tensor:
+    """`S B N C` to a `SB C H W` view in channels-last memory."""
+    return tokens.flatten(0, 1).unflatten(1, (height, width)).permute(0, 3, 1, 2)
+
+
+def map_to_tokens(feature: Tensor) -> Tensor:
+    """`SB C H W` to `S B N C`."""
+    return feature.permute(0, 2, 3, 1).flatten(1, 2).unflatten(0, (NUM_STREAMS, -1))
+
+
+class PatchEmbed(nn.Module):
+    """Overlapping patches by a strided convolution."""
+
+    def __init__(self, in_channels: int, channels: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, channels, kernel, stride, padding=kernel // 2)
+        self.norm = StreamLayerNorm(NUM_STREAMS, channels)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, int, int]:
+        """`SB C' H' W'` to tokens `S B N C` and the new height and width."""
+        feature = self.conv(x)
+        return self.norm(map_to_tokens(feature)), feature.shape[2], feature.shape[3]
+
+
+class Reduction(nn.Module):
+    """Shorten the key-value sequence by a convolution whose kernel is its stride; the remainder is dropped."""
+
+    def __init__(self, channels: int, factor: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, factor, factor)
+        self.norm = StreamLayerNorm(NUM_STREAMS, channels)
+
+    def forward(self, tokens: Tensor, height: int, width: int) -> Tensor:
+        """`S B N C` to `S B M C`."""
+        return self.norm(map_to_tokens(self.conv(tokens_to_map(tokens, height, width))))
+
+
+class FusedAttention(nn.Module):
+    """Self-attention within each stream, fusion of the two contexts, then the output projection."""
+
+    def __init__(self, channels: int, heads: int, reduction: int, fusion: nn.Module) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(channels, channels)
+        self.key_value = nn.Linear(channels, 2 * channels)
+        self.reduce = Reduction(channels, reduction) if reduction > 1 else None
+        self.fusion = fusion
+        self.output = nn.Linear(channels, channels)
+
+    def context(self, x: Tensor, height: int, width: int) -> Tensor:
+        """What each token gathers from its own stream: `S B N C` to `S B N C`."""
+        source = x if self.reduce is None else self.reduce(x, height, width)
+        query = self.query(x).unflatten(-1, (self.heads, -1)).flatten(0, 1).transpose(1, 2)
+        key, value = (
+            part.unflatten(-1, (self.heads, -1)).flatten(0, 1).transpose(1, 2)
+            for part in self.key_value(source).chunk(2, dim=-1)
+        )
+        context = F.scaled_dot_product_attention(query, key, value)
+        return context.transpose(1, 2).reshape(x.shape)
+
+    def forward(self, x: Tensor, height: int, width: int) -> Tensor:
+        """`S B N C` to `S B N C`."""
+        context = self.context(x, height, width)
+        fused = self.fusion(context.flatten(1, 2)).view_as(context)
+        return self.output(fused)
+
+
+class MixFeedForward(nn.Module):
+    """Feed-forward with a depth-wise 3x3 convolution that carries the position."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(channels, hidden)
+        self.depthwise = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+        self.fc2 = nn.Linear(hidden, channels)
+
+    def forward(self, x: Tensor, height: int, width: int) -> Tensor:
+        """`S B N C` to `S B N C`."""
+        hidden = self.depthwise(tokens_to_map(self.fc1(x), height, width))
+        return self.fc2(F.gelu(map_to_tokens(hidden)))
+
+
+class Block(nn.Module):
+    """One pre-norm transformer block for both streams."""
+
+    def __init__(
+        self, channels: int, heads: int, reduction: int, mlp_ratio: int, drop_path: float, fusion: nn.Module
+    ) -> None:
+        super().__init__()
+        self.norm1 = StreamLayerNorm(NUM_STREAMS, channels)
+        self.attention = FusedAttention(channels, heads, reduction, fusion)
+        self.norm2 = StreamLayerNorm(NUM_STREAMS, channels)
+        self.mlp = MixFeedForward(channels, mlp_ratio * channels)
+        self.drop_path = StreamDropPath(drop_path)
+
+    def forward(self, x: Tensor, height: int, width: int) -> Tensor:
+        """`S B N C` to `S B N C`."""
+        x = x + self.drop_path(self.attention(self.norm1(x), height, width))
+        return x + self.drop_path(self.mlp(self.norm2(x), height, width))
+
+
+class Stage(nn.Module):
+    """Patch embedding, blocks and the norm whose result is both the stage's output and the next one's input."""
+
+    def __init__(self, patch_embed: PatchEmbed, blocks: list[Block], channels: int) -> None:
+        super().__init__()
+        self.patch_embed = patch_embed
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = StreamLayerNorm(NUM_STREAMS, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`SB C' H' W'` to `SB C H W`."""
+        tokens, height, width = self.patch_embed(x)
+        for block in self.blocks:
+            tokens = block(tokens, height, width)
+        return tokens_to_map(self.norm(tokens), height, width)
+
+
+class MixTransformer(nn.Module):
+    """The encoder: two images of one size to a pyramid at 1/4, 1/8, 1/16 and 1/32."""
+
+    def __init__(self, size: MiTSize, fusion: str, num_fusion_heads: int, drop_path_rate: float) -> None:
+        super().__init__()
+        self.channels = size.channels
+        drop_paths = iter(torch.linspace(0, drop_path_rate, sum(size.depths)).tolist())
+        stages = []
+        in_channels = 3
+        for index, channels in enumerate(size.channels):
+            kernel, stride = (7, 4) if index == 0 else (3, 2)
+            blocks = [
+                Block(
+                    channels,
+                    size.heads[index],
+                    size.reductions[index],
+                    size.mlp_ratio,
+                    next(drop_paths),
+                    build_fusion(fusion, channels, num_fusion_heads),
+                )
+                for _ in range(size.depths[index])
+            ]
+            stages.append(Stage(PatchEmbed(in_channels, channels, kernel, stride), blocks, channels))
+            in_channels = channels
+        self.stages = nn.ModuleList(stages)
+
+    def init_weights(self) -> None:
+        """SegFormer's start values; the fusions add their own."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.Conv2d):
+                fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
+                nn.init.normal_(module.weight, std=math.sqrt(2.0 / fan_out))
+                assert module.bias is not None
+                nn.init.zeros_(module.bias)
+        for module in self.modules():
+            if module is not self and hasattr(module, "init_weights"):
+                module.init_weights()
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """`SB 3 H W` to four maps `SB C_i H_i W_i`."""
+        pyramid = []
+        for stage in self.stages:
+            x = stage(x)
+            pyramid.append(x)
+        return pyramid

@@ -1,0 +1,28 @@
+"""The published encoder sizes, as data (no torch, so a configuration can be checked without it)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class MiTSize:
+    """Widths and depths of the Mix Transformer's four stages (SegFormer, arXiv:2105.15203, table 6)."""
+
+    channels: tuple[int, int, int, int]
+    depths: tuple[int, int, int, int]
+    heads: tuple[int, int, int, int] = (1, 2, 5, 8)
+    reductions: tuple[int, int, int, int] = (8, 4, 2, 1)
+    mlp_ratio: int = 4
+
+
+_WIDE = (64, 128, 320, 512)
+
+MIT_SIZES: dict[str, MiTSize] = {
+    "mit_b0": MiTSize(channels=(32, 64, 160, 256), depths=(2, 2, 2, 2)),
+    "mit_b1": MiTSize(channels=_WIDE, depths=(2, 2, 2, 2)),
+    "mit_b2": MiTSize(channels=_WIDE, depths=(3, 4, 6, 3)),
+    "mit_b3": MiTSize(channels=_WIDE, depths=(3, 4, 18, 3)),
+    "mit_b4": MiTSize(channels=_WIDE, depths=(3, 8, 27, 3)),
+    "mit_b5": MiTSize(channels=_WIDE, depths=(3, 6, 40, 3)),
+}

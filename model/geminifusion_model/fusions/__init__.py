@@ -1,0 +1,1 @@
+"""How the two streams meet inside a block."""

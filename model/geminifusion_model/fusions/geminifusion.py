@@ -1,0 +1,80 @@
+"""GeminiFusion: each pixel attends to itself and to the same pixel of the other modality (arXiv:2406.01210, sec. 3).
+
+Axes: S = 2 streams, R rows (batch times pixels), C channels. `own` is stream i, `other` stream 1 - i.
+
+    relation = softmax_C(W2 · gelu(W1 · [own ; other]))          shared by both directions
+    keys     = own + key_noise_i , own * relation
+    values   = own + value_noise_i , other
+    out_i    = own + MultiHeadAttention_i(query=own, keys, values)
+
+The original runs a `MultiheadAttention` with pixels as its batch. Here the two keys enter only through their difference
+`(own * (1 - relation) + key_noise) · Wk`, in which the key bias cancels: one key projection instead of two.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from geminifusion_model.fusion_op import pixelwise_fusion_reference
+from geminifusion_model.streams import stream_linear
+
+
+class Relation(nn.Module):
+    """The relation discriminator: how much of the own feature agrees with the other, a distribution over channels."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(2 * channels, channels)
+        self.fc2 = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`2 R C` to `2 R C`, positive and summing to 1 over C."""
+        from_own, from_other = self.fc1.weight.chunk(2, dim=1)
+        # W1·[own ; other] as two half products spares the concatenation of both maps
+        hidden = F.linear(x, from_own, self.fc1.bias) + F.linear(x, from_other).flip(0)
+        return self.fc2(F.gelu(hidden)).softmax(-1)
+
+
+class GeminiFusionBlock(nn.Module):
+    """The pixel-wise fusion with its learned per-layer, per-stream noise.
+
+    `in_proj_weight` is `2 3C C` with rows query, key, value, as in `nn.MultiheadAttention`; likewise the biases.
+    """
+
+    def __init__(self, channels: int, num_heads: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.num_heads = num_heads
+        self.in_proj_weight = nn.Parameter(torch.empty(2, 3 * channels, channels))
+        self.in_proj_bias = nn.Parameter(torch.zeros(2, 3 * channels))
+        self.out_proj_weight = nn.Parameter(torch.empty(2, channels, channels))
+        self.out_proj_bias = nn.Parameter(torch.zeros(2, channels))
+        self.key_noise = nn.Parameter(torch.empty(2, channels))
+        self.value_noise = nn.Parameter(torch.empty(2, channels))
+        self.relation = Relation(channels)
+
+    def init_weights(self) -> None:
+        """The original's start values; `Relation`'s layers are set with all other Linear layers of the encoder."""
+        for weight in self.in_proj_weight:
+            nn.init.xavier_uniform_(weight)
+        nn.init.trunc_normal_(self.out_proj_weight, std=0.02)
+        nn.init.zeros_(self.in_proj_bias)
+        nn.init.zeros_(self.out_proj_bias)
+        nn.init.normal_(self.key_noise)
+        nn.init.normal_(self.value_noise)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Fuse `2 R C` to `2 R C`; row r of both streams shows the same place."""
+        query, key, value = self.in_proj_weight.split(self.channels, dim=1)
+        query_bias, _, value_bias = self.in_proj_bias.split(self.channels, dim=1)
+        distinct = x * (1.0 - self.relation(x)) + self.key_noise[:, None]
+        mixed = pixelwise_fusion_reference(
+            q=stream_linear(x, query, query_bias),
+            k_diff=stream_linear(distinct, key),
+            v_self=stream_linear(x + self.value_noise[:, None], value, value_bias),
+            v_cross=stream_linear(x.flip(0), value, value_bias),
+            num_heads=self.num_heads,
+        )
+        return x + stream_linear(mixed, self.out_proj_weight, self.out_proj_bias)

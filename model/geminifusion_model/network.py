@@ -1,0 +1,100 @@
+"""The GeminiFusion network: two-stream encoder, shared decoder, ensemble of both predictions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from geminifusion_model.config import GeminiFusionConfig
+from geminifusion_model.decoder import AllMLPDecoder
+from geminifusion_model.encoders.mit import MixTransformer
+from geminifusion_model.encoders.sizes import MIT_SIZES
+
+
+# Below this side the first stage has fewer than 8 rows, and its reduction by 8 nothing to keep.
+MIN_SIDE = 29
+
+
+class Prediction(NamedTuple):
+    """Logits at 1/4 of the input size, rounded up, or at the input size with `config.upsample_logits`.
+
+    `per_stream` holds one `B K H/4 W/4` per stream; `ensemble` is their weighted mean, detached from both, so its loss
+    reaches only the two weights (the original's choice).
+    """
+
+    per_stream: tuple[Tensor, ...]
+    ensemble: Tensor
+
+
+class GeminiFusion(nn.Module):
+    """Semantic segmentation of two pixel-aligned images (arXiv:2406.01210).
+
+    Built without any file or network access; `from_pretrained` and `load_official` bring weights.
+    """
+
+    def __init__(self, config: GeminiFusionConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = MixTransformer(
+            MIT_SIZES[config.encoder], config.fusion, config.num_fusion_heads, config.drop_path_rate
+        )
+        self.decoder = AllMLPDecoder(
+            self.encoder.channels, config.decoder_channels, config.num_classes, config.decoder_dropout
+        )
+        self.ensemble_logits = nn.Parameter(torch.ones(len(config.modalities)))
+        self.encoder.init_weights()
+        self.decoder.init_weights()
+
+    def forward(self, *modalities: Tensor) -> Prediction:
+        """Segment a batch.
+
+        Args:
+            modalities: one normalised `B 3 H W` float tensor per entry of `config.modalities`, in that order, all of
+                one shape; H and W at least 29.
+
+        Raises:
+            ValueError: their number or shapes do not fit.
+        """
+        self._check(modalities)
+        num_streams = len(modalities)
+        pyramid = self.encoder(torch.cat(modalities).contiguous(memory_format=torch.channels_last))
+        logits = self.decoder(pyramid)
+        if self.config.upsample_logits:
+            logits = F.interpolate(logits, size=modalities[0].shape[-2:], mode="bilinear", align_corners=False)
+        per_stream = logits.chunk(num_streams)
+        weights = self.ensemble_logits.softmax(0)
+        ensemble = sum(weight * stream.detach() for weight, stream in zip(weights, per_stream, strict=True))
+        assert isinstance(ensemble, Tensor)
+        return Prediction(tuple(per_stream), ensemble)
+
+    def _check(self, modalities: tuple[Tensor, ...]) -> None:
+        names = self.config.modalities
+        if len(modalities) != len(names):
+            raise ValueError(f"got {len(modalities)} inputs; expected {len(names)}: {', '.join(names)}")
+        shape = modalities[0].shape
+        if len(shape) != 4 or shape[1] != 3 or any(m.shape != shape for m in modalities):
+            shapes = ", ".join(f"{n} {tuple(m.shape)}" for n, m in zip(names, modalities, strict=True))
+            raise ValueError(f"inputs are {shapes}; expected the same B 3 H W for all")
+        if min(shape[2:]) < MIN_SIDE:
+            raise ValueError(f"inputs are {shape[2]}x{shape[3]} pixels; expected at least {MIN_SIDE}x{MIN_SIDE}")
+
+    @classmethod
+    def from_pretrained(cls, directory: str | Path) -> GeminiFusion:
+        """A network with the weights of a checkpoint directory (`config.json` + `model.safetensors`).
+
+        Raises:
+            CheckpointError: the directory is no such checkpoint.
+        """
+        from geminifusion_model.weights.checkpoint import load_network
+
+        return load_network(Path(directory))
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Write `config.json` and `model.safetensors`; the directory is made if need be."""
+        from geminifusion_model.weights.checkpoint import save_network
+
+        save_network(self, Path(directory))

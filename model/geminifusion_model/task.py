@@ -1,0 +1,86 @@
+"""What a network was trained to do: how its inputs are encoded and what its classes are.
+
+Stored in the checkpoint and carried to the artifact, so that nobody has to guess a unit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModalityEncoding:
+    """How one modality's measurements become network input: clip to `range`, subtract `mean`, divide by `std`.
+
+    Args:
+        name: `rgb`, `depth`, …
+        encoding: `imagenet` (three channels of intensities) or `metric` (one channel of metres, repeated to three).
+        unit: `intensity` (0…1) or `metre`.
+        range: values outside are clipped to it.
+        mean, std: one value per channel, in the unit.
+
+    In a `metric` map, 0, negative, infinite and NaN readings are no measurement; they become 0 after normalisation,
+    which is the mean.
+    """
+
+    name: str
+    encoding: str
+    unit: str
+    range: tuple[float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        channels = {"imagenet": 3, "metric": 1}.get(self.encoding)
+        if channels is None:
+            raise ValueError(f"encoding of {self.name} is {self.encoding!r}; expected imagenet or metric")
+        for field in ("range", "mean", "std"):
+            object.__setattr__(self, field, tuple(float(v) for v in getattr(self, field)))
+        if len(self.mean) != channels or len(self.std) != channels or min(self.std) <= 0:
+            raise ValueError(f"{self.name} needs {channels} mean and positive std values, has {self.mean}, {self.std}")
+        if self.range[0] >= self.range[1]:
+            raise ValueError(f"range of {self.name} is {self.range}; expected low < high")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """Inputs, classes and the label value that marks unlabelled pixels."""
+
+    data: str
+    modalities: tuple[ModalityEncoding, ...]
+    class_names: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]  # one RGB colour per class
+    ignore_index: int = 255
+    data_license: str = "unknown"
+
+    def __post_init__(self) -> None:
+        if len(self.palette) != len(self.class_names):
+            raise ValueError(f"{len(self.palette)} colours for {len(self.class_names)} classes")
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain dict for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Task:
+        """The inverse of `to_dict`."""
+        return cls(
+            data=values["data"],
+            modalities=tuple(ModalityEncoding(**m) for m in values["modalities"]),
+            class_names=tuple(values["class_names"]),
+            palette=tuple((c[0], c[1], c[2]) for c in values["palette"]),
+            ignore_index=values["ignore_index"],
+            data_license=values["data_license"],
+        )
+
+
+IMAGENET_RGB = ModalityEncoding(
+    name="rgb",
+    encoding="imagenet",
+    unit="intensity",
+    range=(0.0, 1.0),
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+)

@@ -1,0 +1,1 @@
+"""Training: recipes, schedule, loss, the loop and its checkpoints."""

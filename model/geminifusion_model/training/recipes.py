@@ -1,0 +1,120 @@
+"""Training configurations: one validated value, YAML in and out, and the named recipes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from geminifusion_model.config import GeminiFusionConfig
+from geminifusion_model.data.augment import Augmentation
+
+_Positive = Annotated[int, Field(gt=0)]
+_Rate = Annotated[float, Field(gt=0)]
+
+
+class ConfigError(ValueError):
+    """A training configuration does not validate; the message names each offending field."""
+
+
+class TrainingConfig(BaseModel):
+    """Everything that decides the outcome of a training run, besides the data itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    network: GeminiFusionConfig
+    augmentation: Augmentation
+    steps: _Positive
+    batch_size: _Positive
+    learning_rate: _Rate
+    decoder_factor: _Rate = 10.0  # the decoder's rate as a multiple of the encoder's
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    warmup_steps: Annotated[int, Field(ge=0)] = 1500
+    decay_power: _Rate = 1.0
+    gradient_clip: Annotated[float, Field(gt=0)] | None = None  # L2 norm over all parameters
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0  # 0: evaluate and keep the raw weights
+    freeze_decoder_norm: bool = False  # the original's choice: BatchNorm in eval mode while training
+    bfloat16: bool = False  # autocast; pays where the CPU or GPU multiplies bfloat16 natively
+    seed: int = 42
+    holdout: Annotated[int, Field(ge=0)] = 0  # training frames set aside to choose the best weights by
+    evaluate_every: _Positive = 500
+    checkpoint_every: _Positive = 100
+
+    def to_yaml(self) -> str:
+        """The configuration as YAML that `from_yaml` reads back."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+    @classmethod
+    def from_yaml(cls, path: Path, overrides: dict[str, object] | None = None) -> TrainingConfig:
+        """Read a YAML file, with top-level or dotted (`network.encoder`) overrides.
+
+        Raises:
+            ConfigError: the file is no mapping, or a field does not validate.
+        """
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError) as error:
+            raise ConfigError(f"{path} cannot be read as YAML: {error}") from None
+        if not isinstance(content, dict):
+            raise ConfigError(f"{path} holds no mapping; write one with `geminifusion train --print-config`")
+        return cls.checked(content, overrides)
+
+    @classmethod
+    def checked(cls, values: dict[str, object], overrides: dict[str, object] | None = None) -> TrainingConfig:
+        """Validate a plain mapping.
+
+        Raises:
+            ConfigError: a field does not validate; the message names it.
+        """
+        for dotted, value in (overrides or {}).items():
+            *parents, leaf = dotted.split(".")
+            target: object = values
+            for parent in parents:
+                target = target.get(parent) if isinstance(target, dict) else None
+            if not isinstance(target, dict):
+                raise ConfigError(f"there is no setting {dotted!r}")
+            target[leaf] = value
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise ConfigError(f"the training configuration does not validate: {problems}") from None
+
+
+def nyuv2_b0_from_scratch() -> TrainingConfig:
+    """GeminiFusion-B0 without ImageNet weights on two CPU cores: small crops of reduced frames, a high rate."""
+    return TrainingConfig(
+        network=GeminiFusionConfig(encoder="mit_b0", num_classes=13, drop_path_rate=0.05),
+        augmentation=Augmentation(crop=(192, 256), scale=(0.38, 0.9)),
+        steps=3600,
+        batch_size=6,
+        learning_rate=5e-4,
+        decoder_factor=2.0,
+        weight_decay=0.03,
+        warmup_steps=150,
+        decay_power=1.0,
+        gradient_clip=5.0,
+        ema_decay=0.998,
+        seed=7,
+        holdout=40,
+        evaluate_every=600,
+        checkpoint_every=100,
+    )
+
+
+def nyuv2_b3_original() -> TrainingConfig:
+    """One of the three identical stages of the original's NYUDv2 run (its crops, rates, schedule and frozen norm)."""
+    return TrainingConfig(
+        network=GeminiFusionConfig(encoder="mit_b3", num_classes=39, drop_path_rate=0.4),
+        augmentation=Augmentation(crop=(480, 640), scale=(0.5, 2.0), colour=0.5, blur=0.2),
+        steps=13200,
+        batch_size=6,
+        learning_rate=6e-5,
+        freeze_decoder_norm=True,
+        seed=42,
+    )
+
+
+RECIPES = {"nyuv2-b0-from-scratch": nyuv2_b0_from_scratch, "nyuv2-b3-original": nyuv2_b3_original}

@@ -1,0 +1,1 @@
+"""Reading and writing weights: our checkpoints, and the original authors' files."""

@@ -1,0 +1,111 @@
+"""Our checkpoint: a directory with `model.safetensors` and `config.json`, no pickle.
+
+`config.json` holds everything needed to rebuild the network and to judge it: `network` (GeminiFusionConfig), and for
+trained weights `task` (modality encodings, classes) and `training` (data, budget, scores).
+The key names of `model.safetensors` are a public interface; `tests/model/test_state_dict_keys.py` lists them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from geminifusion_model.config import GeminiFusionConfig
+from geminifusion_model.task import Task
+
+if TYPE_CHECKING:
+    from geminifusion_model.network import GeminiFusion
+
+CONFIG_NAME = "config.json"
+WEIGHTS_NAME = "model.safetensors"
+
+
+class CheckpointError(ValueError):
+    """The directory is no checkpoint, or not one this version can read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointInfo:
+    """What `config.json` says."""
+
+    network: GeminiFusionConfig
+    task: Task | None = None
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+def write_checkpoint(
+    net: GeminiFusion, directory: Path, *, task: Task | None = None, training: dict[str, Any] | None = None
+) -> None:
+    """Write weights and description; each file replaces its predecessor atomically."""
+    directory.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in net.state_dict().items()}
+    partial = directory / f".{WEIGHTS_NAME}.partial"
+    save_file(tensors, partial)
+    os.replace(partial, directory / WEIGHTS_NAME)
+    description: dict[str, Any] = {"format": "geminifusion-checkpoint/1", "network": net.config.to_dict()}
+    if task is not None:
+        description["task"] = task.to_dict()
+    if training:
+        description["training"] = training
+    partial = directory / f".{CONFIG_NAME}.partial"
+    partial.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, directory / CONFIG_NAME)
+
+
+def read_info(directory: Path) -> CheckpointInfo:
+    """Read `config.json`.
+
+    Raises:
+        CheckpointError: it is missing or does not validate.
+    """
+    path = directory / CONFIG_NAME
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        return CheckpointInfo(
+            network=GeminiFusionConfig.from_dict(raw["network"]),
+            task=Task.from_dict(raw["task"]) if "task" in raw else None,
+            training=raw.get("training", {}),
+        )
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{directory} holds no {CONFIG_NAME}; give a directory written by save_pretrained or `geminifusion train`"
+        ) from None
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} does not describe a checkpoint: {error}") from error
+
+
+def load_network(directory: Path) -> GeminiFusion:
+    """Build the network of `config.json` and fill it from `model.safetensors`.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or the weights do not fit the network.
+    """
+    from geminifusion_model.network import GeminiFusion
+
+    net = GeminiFusion(read_info(directory).network)
+    path = directory / WEIGHTS_NAME
+    try:
+        net.load_state_dict(load_file(path))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing; copy the whole checkpoint directory") from None
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise CheckpointError(f"{path} does not fit its {CONFIG_NAME}: {error}") from error
+    return net.eval()
+
+
+def save_network(net: GeminiFusion, directory: Path) -> None:
+    """Write a network without a task or training history."""
+    write_checkpoint(net, directory)
+
+
+def weights_sha256(directory: Path) -> str:
+    """Hex SHA-256 of the weights file."""
+    with (directory / WEIGHTS_NAME).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
