@@ -193,9 +193,7 @@ def read_metadata(directory: Path | str) -> ArtifactMetadata:
     try:
         return _METADATA.validate_python(raw)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'metadata'}: {e['msg']}" for e in error.errors()
-        )
+        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'metadata'}: {e['msg']}" for e in error.errors())
         raise ArtifactError(f"{path} does not fit the schema ({problems}); export it again") from None
 
 

@@ -6,6 +6,8 @@ Axes: B batch (streams included), C_i channels of stage i, E decoder channels, K
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from typing import cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -35,10 +37,8 @@ class AllMLPDecoder(nn.Module):
     def stage_weights(self) -> list[tuple[Tensor, Tensor]]:
         """Per stage, finest first: the `E C_i` product of both maps and its bias `E`."""
         per_stage = reversed(self.fuse.weight.flatten(1).chunk(len(self.project), dim=1))
-        return [
-            (fuse @ project.weight, fuse @ project.bias)
-            for fuse, project in zip(per_stage, self.project, strict=True)
-        ]
+        linears = cast(Iterable[nn.Linear], self.project)
+        return [(fuse @ project.weight, fuse @ project.bias) for fuse, project in zip(per_stage, linears, strict=True)]
 
     def forward(self, pyramid: list[Tensor]) -> Tensor:
         """Maps `B C_i H_i W_i`, finest first, to logits `B K H_1 W_1`."""

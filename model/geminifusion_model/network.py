@@ -14,7 +14,6 @@ from geminifusion_model.decoder import AllMLPDecoder
 from geminifusion_model.encoders.mit import MixTransformer
 from geminifusion_model.encoders.sizes import MIT_SIZES
 
-
 # Below this side the first stage has fewer than 8 rows, and its reduction by 8 nothing to keep.
 MIN_SIDE = 29
 

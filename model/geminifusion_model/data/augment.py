@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from geminifusion_model.data.sample import Sample
 
+Pixels = NDArray[np.integer | np.floating]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
@@ -48,7 +50,7 @@ def augment(sample: Sample, how: Augmentation, rng: np.random.Generator, ignore_
     top, left = (_offset(size, crop, rng) for size, crop in zip(scaled, how.crop, strict=True))
     mirror = rng.random() < how.flip
 
-    def window(image: NDArray[np.generic], interpolation: int, fill: int) -> NDArray[np.generic]:
+    def window(image: Pixels, interpolation: int, fill: int) -> Pixels:
         return _window(image, (height, width), scaled, (top, left), how.crop, interpolation, fill, mirror)
 
     rgb = window(sample.rgb, cv2.INTER_LINEAR if factor > 0.7 else cv2.INTER_AREA, 0).astype(np.uint8, copy=False)
@@ -73,7 +75,7 @@ def _offset(size: int, crop: int, rng: np.random.Generator) -> int:
 
 
 def _window(
-    image: NDArray[np.generic],
+    image: Pixels,
     size: tuple[int, int],
     scaled: tuple[int, int],
     offset: tuple[int, int],
@@ -81,7 +83,7 @@ def _window(
     interpolation: int,
     fill: int,
     mirror: bool,
-) -> NDArray[np.generic]:
+) -> Pixels:
     """Resize, crop (or pad) and mirror in one go; only the part that ends up in the crop is resized."""
     out = np.full((*crop, *image.shape[2:]), fill, image.dtype)
     source, target = [], []

@@ -50,7 +50,14 @@ def frames_of_step(num_frames: int, batch_size: int, seed: int, step: int) -> li
 
 
 def training_batches(
-    dataset: Dataset, how: Augmentation, *, batch_size: int, seed: int, first_step: int, last_step: int, workers: int = 2
+    dataset: Dataset,
+    how: Augmentation,
+    *,
+    batch_size: int,
+    seed: int,
+    first_step: int,
+    last_step: int,
+    workers: int = 2,
 ) -> Iterator[Batch]:
     """The augmented batches of steps `first_step` up to, not including, `last_step`."""
 

@@ -1,14 +1,15 @@
 """NYU Depth V2's labelled frames (Silberman et al., ECCV 2012) in our folder layout.
 
-    ROOT/train.txt, ROOT/test.txt     one frame number per line
-    ROOT/rgb/NNNNNN.jpg               8-bit RGB, 640x480
-    ROOT/depth/NNNNNN.png             16-bit millimetres, or 8-bit steps of 10 m / 255; 0 = no measurement
-    ROOT/label13/NNNNNN.png           0…12, 255 = ignore        ROOT/label40/NNNNNN.png   0…38, 255 = ignore
+ROOT/train.txt, ROOT/test.txt     one frame number per line
+ROOT/rgb/NNNNNN.jpg               8-bit RGB, 640x480
+ROOT/depth/NNNNNN.png             16-bit millimetres, or 8-bit steps of 10 m / 255; 0 = no measurement
+ROOT/label13/NNNNNN.png           0…12, 255 = ignore        ROOT/label40/NNNNNN.png   0…38, 255 = ignore
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
@@ -36,9 +37,7 @@ _PALETTE_13 = (
 DEPTH_UNIT_M = {np.dtype(np.uint16): 0.001, np.dtype(np.uint8): 10.0 / 255.0}
 
 # Mean and deviation of the measured depths of the 795 training frames, in metres.
-_DEPTH = ModalityEncoding(
-    name="depth", encoding="metric", unit="metre", range=(0.0, 10.0), mean=(2.81,), std=(1.42,)
-)
+_DEPTH = ModalityEncoding(name="depth", encoding="metric", unit="metre", range=(0.0, 10.0), mean=(2.81,), std=(1.42,))
 _LICENSE = "NYU Depth V2; research data, no licence stated"
 
 
@@ -128,8 +127,8 @@ class NYUv2:
         )
 
 
-def _read(path: Path, flags: int) -> NDArray[np.generic]:
+def _read(path: Path, flags: int) -> NDArray[np.integer]:
     image = cv2.imread(str(path), flags)
     if image is None:
         raise DatasetError(f"{path} is not a readable image; copy the data set again")
-    return image
+    return cast(NDArray[np.integer], image)

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geminifusion_model.encoders.sizes import MiTSize
+from geminifusion_model.fusions.geminifusion import GeminiFusionBlock
 from geminifusion_model.fusions.registry import build_fusion
 from geminifusion_model.streams import StreamDropPath, StreamLayerNorm
 
@@ -145,7 +145,8 @@ class MixTransformer(nn.Module):
     def __init__(self, size: MiTSize, fusion: str, num_fusion_heads: int, drop_path_rate: float) -> None:
         super().__init__()
         self.channels = size.channels
-        drop_paths = iter(torch.linspace(0, drop_path_rate, sum(size.depths)).tolist())
+        last_block = sum(size.depths) - 1
+        drop_paths = iter(drop_path_rate * index / last_block for index in range(last_block + 1))
         stages = []
         in_channels = 3
         for index, channels in enumerate(size.channels):
@@ -177,7 +178,7 @@ class MixTransformer(nn.Module):
                 assert module.bias is not None
                 nn.init.zeros_(module.bias)
         for module in self.modules():
-            if module is not self and hasattr(module, "init_weights"):
+            if isinstance(module, GeminiFusionBlock):
                 module.init_weights()
 
     def forward(self, x: Tensor) -> list[Tensor]:

@@ -37,7 +37,9 @@ class Scores:
 
 
 @torch.inference_mode()
-def predict_labels(net: GeminiFusion, sample: Sample, dataset: Dataset, interpolation: str, input_scale: float = 1.0) -> NDArray[np.uint8]:
+def predict_labels(
+    net: GeminiFusion, sample: Sample, dataset: Dataset, interpolation: str, input_scale: float = 1.0
+) -> NDArray[np.uint8]:
     """The class of every pixel, `H W` uint8 at the sample's size, from the ensemble."""
     batch = collate([_resized(sample, input_scale)], dataset.task)
     logits = net(*batch.inputs).ensemble

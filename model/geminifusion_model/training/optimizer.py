@@ -15,7 +15,11 @@ def parameter_groups(
     """
     encoder = [(n, p) for n, p in net.named_parameters() if n.startswith("encoder.")]
     return [
-        {"params": [p for n, p in encoder if "norm" not in n], "lr": learning_rate, "weight_decay": weight_decay},
+        {
+            "params": [p for n, p in encoder if "norm" not in n],
+            "lr": learning_rate,
+            "weight_decay": weight_decay,
+        },
         {"params": [p for n, p in encoder if "norm" in n], "lr": learning_rate, "weight_decay": 0.0},
         {
             "params": [p for n, p in net.named_parameters() if n.startswith("decoder.")],

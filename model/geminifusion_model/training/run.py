@@ -1,7 +1,7 @@
 """One training run in one directory.
 
-    config.yaml      the configuration        state.pt      the resumable state, replaced atomically
-    metrics.jsonl    one line per evaluation  best/ final/  checkpoints (config.json + model.safetensors)
+config.yaml      the configuration        state.pt      the resumable state, replaced atomically
+metrics.jsonl    one line per evaluation  best/ final/  checkpoints (config.json + model.safetensors)
 """
 
 from __future__ import annotations
@@ -13,7 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from torch import nn
 
 from geminifusion_model.data.loader import Batch, training_batches
@@ -199,4 +206,6 @@ class TrainingRun:
         if resume and not exists:
             raise TrainingError(f"{directory} holds no {STATE_NAME} to resume from")
         if resume and (directory / "config.yaml").read_text(encoding="utf-8") != config.to_yaml():
-            raise TrainingError(f"the configuration differs from {directory / 'config.yaml'}; resume needs the same one")
+            raise TrainingError(
+                f"the configuration differs from {directory / 'config.yaml'}; resume needs the same one"
+            )

@@ -56,7 +56,7 @@ class TrainingState:
             torch.save(content, stream)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(partial, directory / STATE_NAME)
+        partial.replace(directory / STATE_NAME)
 
     def restore(self, directory: Path) -> None:
         """Continue exactly where `save` left off, random numbers included.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,7 +47,7 @@ def write_checkpoint(
     tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in net.state_dict().items()}
     partial = directory / f".{WEIGHTS_NAME}.partial"
     save_file(tensors, partial)
-    os.replace(partial, directory / WEIGHTS_NAME)
+    partial.replace(directory / WEIGHTS_NAME)
     description: dict[str, Any] = {"format": "geminifusion-checkpoint/1", "network": net.config.to_dict()}
     if task is not None:
         description["task"] = task.to_dict()
@@ -56,7 +55,7 @@ def write_checkpoint(
         description["training"] = training
     partial = directory / f".{CONFIG_NAME}.partial"
     partial.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, directory / CONFIG_NAME)
+    partial.replace(directory / CONFIG_NAME)
 
 
 def read_info(directory: Path) -> CheckpointInfo:

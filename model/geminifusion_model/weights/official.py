@@ -27,9 +27,18 @@ _RULES: tuple[tuple[str, str], ...] = (
     (r"encoder\.stages\.(\d)\.patch_embed\.norm\.(\w+)", r"encoder.patch_embed<\1>.norm.ln_{m}.\2"),
     (r"encoder\.stages\.(\d)\.norm\.(\w+)", r"encoder.norm<\1>.ln_{m}.\2"),
     (r"encoder\.stages\.(\d)\.blocks\.(\d+)\.(norm[12])\.(\w+)", r"encoder.block<\1>.\2.\3.ln_{m}.\4"),
-    (r"encoder\.stages\.(\d)\.blocks\.(\d+)\.attention\.query\.(\w+)", r"encoder.block<\1>.\2.attn.q.module.\3"),
-    (r"encoder\.stages\.(\d)\.blocks\.(\d+)\.attention\.key_value\.(\w+)", r"encoder.block<\1>.\2.attn.kv.module.\3"),
-    (r"encoder\.stages\.(\d)\.blocks\.(\d+)\.attention\.output\.(\w+)", r"encoder.block<\1>.\2.attn.proj.module.\3"),
+    (
+        r"encoder\.stages\.(\d)\.blocks\.(\d+)\.attention\.query\.(\w+)",
+        r"encoder.block<\1>.\2.attn.q.module.\3",
+    ),
+    (
+        r"encoder\.stages\.(\d)\.blocks\.(\d+)\.attention\.key_value\.(\w+)",
+        r"encoder.block<\1>.\2.attn.kv.module.\3",
+    ),
+    (
+        r"encoder\.stages\.(\d)\.blocks\.(\d+)\.attention\.output\.(\w+)",
+        r"encoder.block<\1>.\2.attn.proj.module.\3",
+    ),
     (
         r"encoder\.stages\.(\d)\.blocks\.(\d+)\.attention\.reduce\.conv\.(\w+)",
         r"encoder.block<\1>.\2.attn.sr.module.\3",
@@ -59,7 +68,10 @@ _RULES: tuple[tuple[str, str], ...] = (
         r"encoder.block<\1>.\2.attn.relation_judger.0.\3.\4",
     ),
     (r"encoder\.stages\.(\d)\.blocks\.(\d+)\.mlp\.(fc[12])\.(\w+)", r"encoder.block<\1>.\2.mlp.\3.module.\4"),
-    (r"encoder\.stages\.(\d)\.blocks\.(\d+)\.mlp\.depthwise\.(\w+)", r"encoder.block<\1>.\2.mlp.dwconv.dwconv.\3"),
+    (
+        r"encoder\.stages\.(\d)\.blocks\.(\d+)\.mlp\.depthwise\.(\w+)",
+        r"encoder.block<\1>.\2.mlp.dwconv.dwconv.\3",
+    ),
     (r"decoder\.project\.(\d)\.(\w+)", r"decoder.linear_c<\1>.proj.\2"),
     (r"decoder\.fuse\.weight", r"decoder.linear_fuse.conv.weight"),
     (r"decoder\.norm\.(\w+)", r"decoder.linear_fuse.bn.\1"),
@@ -210,7 +222,10 @@ def _describe(report: OfficialReport) -> str:
     for label, names in (
         ("missing", report.missing),
         ("unexpected", report.unexpected),
-        ("of another shape", tuple(f"{n} {found} instead of {wanted}" for n, found, wanted in report.mismatched)),
+        (
+            "of another shape",
+            tuple(f"{n} {found} instead of {wanted}" for n, found, wanted in report.mismatched),
+        ),
     ):
         if names:
             more = f" and {len(names) - 5} more" if len(names) > 5 else ""

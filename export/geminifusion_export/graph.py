@@ -1,0 +1,115 @@
+"""From a trained network to `model.onnx`: sensor data in, label map out, every size dynamic.
+
+Signature: `rgb` uint8 `B H W 3`, `depth` float32 metres `B H W` (0 or NaN: no measurement), further modalities by name;
+outputs `labels` uint8 `B H W`, `confidence` float32 `B H/4 W/4` (probability of the winner), `gate` likewise (attention
+of the RGB stream to the other modality, 0…1). H/4 and W/4 are rounded up.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+from geminifusion_model.encoding import encode
+from geminifusion_model.inference_form import InferenceForm
+from geminifusion_model.network import GeminiFusion
+from geminifusion_model.task import Task
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from geminifusion_export.fusion_node import attach_function, translation
+
+OPSET = 20
+TRACED_SHAPE = (2, 96, 128)  # a batch of 1 would be taken for a constant
+OUTPUT_NAMES = ("labels", "confidence", "gate")
+
+
+class ExportError(RuntimeError):
+    """The network cannot be exported, or the exported graph is not what it should be."""
+
+
+class SegmentationGraph(nn.Module):
+    """The inference form with the task's encodings before it and the label map after it."""
+
+    def __init__(self, net: GeminiFusion, task: Task) -> None:
+        super().__init__()
+        names = tuple(modality.name for modality in task.modalities)
+        if names != net.config.modalities:
+            raise ExportError(f"the task's modalities are {names}, the network's {net.config.modalities}")
+        if len(task.class_names) != net.config.num_classes:
+            raise ExportError(f"the task has {len(task.class_names)} classes, the network {net.config.num_classes}")
+        self.task = task
+        self.network = InferenceForm(net)
+
+    def forward(self, *modalities: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Raw modalities in the task's order to labels, confidence and gate (see the module's docstring)."""
+        size = modalities[0].shape[1:3]
+        encoded = [encode(raw, how) for raw, how in zip(modalities, self.task.modalities, strict=True)]
+        logits, gate = self.network(*encoded)
+        confidence = logits.softmax(1).amax(1)
+        full = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+        return full.argmax(1).to(torch.uint8), confidence, gate
+
+
+def example_inputs(task: Task, batch: int, height: int, width: int, seed: int = 0) -> tuple[Tensor, ...]:
+    """Random raw modalities with the graph's dtypes; depth 0…8 m with 10 % unmeasured."""
+    generator = torch.Generator().manual_seed(seed)
+    inputs = []
+    for modality in task.modalities:
+        if modality.encoding == "imagenet":
+            shape = (batch, height, width, 3)
+            inputs.append(torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8))
+        else:
+            metres = 8.0 * torch.rand((batch, height, width), generator=generator)
+            holes = torch.rand(metres.shape, generator=generator) < 0.1
+            inputs.append(metres.masked_fill(holes, 0.0))
+    return tuple(inputs)
+
+
+def export_onnx(graph: SegmentationGraph, path: Path) -> onnx.ModelProto:
+    """Trace `graph`, attach the fusion's function, check the model and write it.
+
+    Raises:
+        ExportError: the exporter or the checker refuses, or a size was baked in.
+    """
+    names = [modality.name for modality in graph.task.modalities]
+    dynamic = tuple({0: "batch", 1: "height", 2: "width"} for _ in names)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own deprecations; its failures are exceptions
+        program = torch.onnx.export(
+            graph,
+            example_inputs(graph.task, *TRACED_SHAPE),
+            dynamo=True,
+            input_names=names,
+            output_names=list(OUTPUT_NAMES),
+            dynamic_shapes=(dynamic,),
+            custom_translation_table={torch.ops.geminifusion.pixelwise_fusion.default: translation()},
+            opset_version=OPSET,
+            verbose=False,
+        )
+    if program is None:
+        raise ExportError("torch.onnx.export returned nothing")
+    model = program.model_proto
+    _name_axes(model)
+    used = attach_function(model)
+    if used == 0 and graph.network.config.fusion == "geminifusion":
+        raise ExportError("the exported graph holds no PixelwiseFusion node; the exporter decomposed the op")
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+    return model
+
+
+def _name_axes(model: onnx.ModelProto) -> None:
+    """Require symbolic axes on every input, and describe the outputs with the same names."""
+    for value in model.graph.input:
+        axes = value.type.tensor_type.shape.dim
+        for axis, name in zip(axes, ("batch", "height", "width"), strict=False):
+            if not axis.dim_param:
+                raise ExportError(f"axis {name} of input {value.name} was fixed to {axis.dim_value} by the trace")
+            axis.dim_param = name
+    for value in model.graph.output:
+        quarter = "" if value.name == "labels" else "_4"
+        for axis, name in zip(value.type.tensor_type.shape.dim, ("batch", "height", "width"), strict=True):
+            axis.dim_param = name if name == "batch" else name + quarter
