@@ -11,9 +11,6 @@ from pathlib import Path
 from typing import Literal
 
 import onnx
-from geminifusion_model.network import MIN_SIDE
-from geminifusion_model.task import ModalityEncoding, Task
-from geminifusion_model.weights.checkpoint import CheckpointInfo, load_network, read_info, weights_sha256
 
 from geminifusion_export.artifact import (
     MODEL_NAME,
@@ -29,6 +26,9 @@ from geminifusion_export.artifact import (
 from geminifusion_export.graph import OPSET, ExportError, SegmentationGraph, export_onnx
 from geminifusion_export.storage import store_weights_as_float16
 from geminifusion_export.verification import FLOAT16_WEIGHTS, FLOAT32_WEIGHTS, require_within, verify_shapes
+from geminifusion_model.network import MIN_SIDE
+from geminifusion_model.task import ModalityEncoding, Task
+from geminifusion_model.weights.checkpoint import CheckpointInfo, load_network, read_info, weights_sha256
 
 _PACKAGES = ("geminifusion", "torch", "onnx", "onnxscript", "onnxruntime")
 _NO_MEASUREMENT: tuple[float | None, ...] = (0.0, None)

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import onnx
 import torch
-from geminifusion_model.encoding import encode
-from geminifusion_model.inference_form import InferenceForm
-from geminifusion_model.network import GeminiFusion
-from geminifusion_model.task import Task
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geminifusion_export.fusion_node import attach_function, translation
+from geminifusion_model.encoding import encode
+from geminifusion_model.inference_form import InferenceForm
+from geminifusion_model.network import GeminiFusion
+from geminifusion_model.task import Task
 
 OPSET = 20
 TRACED_SHAPE = (2, 96, 128)  # a batch of 1 would be taken for a constant

@@ -7,9 +7,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from geminifusion_model.data.nyuv2 import NYUv2
-from geminifusion_model.evaluation.metrics import ConfusionMatrix
-from geminifusion_model.weights.checkpoint import load_network, read_info, weights_sha256
 
 from geminifusion_export.artifact import MODEL_NAME, ArtifactMetadata, open_artifact
 from geminifusion_export.fusion_node import DOMAIN, OP_TYPE
@@ -23,6 +20,9 @@ from geminifusion_export.verification import (
     require_within,
     verify_shapes,
 )
+from geminifusion_model.data.nyuv2 import NYUv2
+from geminifusion_model.evaluation.metrics import ConfusionMatrix
+from geminifusion_model.weights.checkpoint import load_network, read_info, weights_sha256
 
 
 def recheck_artifact(artifact: Path, checkpoint: Path | None, data: Path | None, frames: int) -> str:

@@ -1,3 +1,39 @@
-"""GeminiFusion: RGB-X semantic segmentation."""
+"""GeminiFusion: RGB-X semantic segmentation.
+
+Importing this package imports none of the libraries below it; a public name loads what it needs when it is
+first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .client import AsyncClient, Client
+    from .errors import ClientError
+    from .local import load
+    from .results import ClassShare, Result
 
 __version__ = "0.1.0"
+
+__all__ = ["AsyncClient", "ClassShare", "Client", "ClientError", "Result", "__version__", "load"]
+
+_HOME = {
+    "AsyncClient": "client",
+    "ClassShare": "results",
+    "Client": "client",
+    "ClientError": "errors",
+    "Result": "results",
+    "load": "local",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from geminifusion_export.build import ExportOptions, build_artifact
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
 from geminifusion_model.data.nyuv2 import nyuv2_task

@@ -2,6 +2,7 @@ import json
 import shutil
 
 import pytest
+
 from geminifusion_export.artifact import ArtifactError, open_artifact, read_metadata, write_metadata
 
 

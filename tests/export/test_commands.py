@@ -2,6 +2,7 @@ import re
 
 import pytest
 from click.testing import CliRunner
+
 from geminifusion_export.artifact import BackendReport
 from geminifusion_export.build import ExportOptions, build_artifact
 from geminifusion_export.commands import verify

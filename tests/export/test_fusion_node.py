@@ -5,6 +5,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
+
 from geminifusion_export.fusion_node import DOMAIN, OP_TYPE, function_body
 from geminifusion_model.fusion_op import pixelwise_fusion, pixelwise_fusion_reference
 

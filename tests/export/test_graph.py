@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+
 from geminifusion_export.fusion_node import DOMAIN, OP_TYPE
 from geminifusion_export.graph import ExportError, SegmentationGraph, example_inputs
 from geminifusion_export.storage import store_weights_as_float16

@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.weights.checkpoint import CheckpointError, read_info, write_checkpoint

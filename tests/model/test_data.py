@@ -1,6 +1,7 @@
 import cv2
 import numpy as np
 import pytest
+
 from geminifusion_model.data.augment import Augmentation, augment
 from geminifusion_model.data.loader import frames_of_step, training_batches
 from geminifusion_model.data.nyuv2 import NYUv2, evenly_spread_palette, nyuv2_task

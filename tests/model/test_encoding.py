@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+
 from geminifusion_model.encoding import encode
 from geminifusion_model.task import IMAGENET_RGB, ModalityEncoding
 

@@ -1,6 +1,7 @@
 import golden
 import numpy as np
 import pytest
+
 from geminifusion_model.evaluation.metrics import ConfusionMatrix
 
 

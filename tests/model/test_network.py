@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
 from geminifusion_model.inference_form import InferenceForm
 

@@ -1,6 +1,7 @@
 import golden
 import pytest
 import torch
+
 from geminifusion_model import GeminiFusion, GeminiFusionConfig, load_official
 from geminifusion_model.weights.official import OfficialWeightsError
 

@@ -7,13 +7,14 @@ import golden
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
+
 from geminifusion_model import load_official
 from geminifusion_model.fusions.geminifusion import GeminiFusionBlock
 from geminifusion_model.inference_form import InferenceForm
 from geminifusion_model.training.loss import segmentation_losses
 from geminifusion_model.training.optimizer import parameter_groups
 from geminifusion_model.weights.official import official_names
-from torch.nn import functional as F
 
 MIT_CASES = [name for name in golden.MANIFEST["cases"] if name.startswith("mit_")]
 
@@ -106,7 +107,7 @@ def test_ensemble_loss_reaches_only_the_ensemble_weights():
 
 
 def test_optimizer_groups_hold_the_originals_parameters():
-    expected = json.loads(gzip.open(golden.FOLDER / "param_groups_mit_b0.json.gz").read())
+    expected = json.loads(gzip.decompress((golden.FOLDER / "param_groups_mit_b0.json.gz").read_bytes()))
     net, _ = load_official(golden.case_weights(golden.MANIFEST["cases"]["mit_b0_b1_64x96"]))
     names = {id(parameter): name for name, parameter in net.named_parameters()}
     groups = parameter_groups(net, learning_rate=6e-5, decoder_factor=10, weight_decay=0.01)

@@ -2,6 +2,7 @@ import golden
 import numpy as np
 import pytest
 import torch
+
 from geminifusion_model.training.schedule import warmup_poly
 
 

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
+
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
 from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.data.nyuv2 import nyuv2_task

@@ -1,0 +1,45 @@
+# `make demo` needs Python 3.11 and nothing else; `make PYTHON=/path/to/python3.12 demo` takes another.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test lint protos clean
+
+demo: $(VENV)/with-service
+	$(BIN)/geminifusion demo $(ARGS)
+
+test: $(VENV)/with-dev
+	$(BIN)/pytest $(ARGS)
+
+lint: $(VENV)/with-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The mapped path makes the stubs import each other as members of their package.
+protos: $(VENV)/with-dev
+	$(BIN)/python -m grpc_tools.protoc --proto_path=geminifusion_service/pb=protos/geminifusion/v1 \
+		--python_out=service --pyi_out=service --grpc_python_out=service \
+		geminifusion_service/pb/segmentation.proto
+
+clean:
+	rm -rf $(VENV) demo-output dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find model export service tests -type d -name __pycache__ -prune -exec rm -rf {} +
+
+# The stamps below make a second call install nothing; a change of pyproject.toml installs again.
+$(VENV)/created:
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on the PATH; install Python 3.11 or run make PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/with-service: $(VENV)/created pyproject.toml
+	$(BIN)/pip install --quiet --editable ".[service]"
+	@touch $@
+
+# torch is pinned: the golden numbers of the tests were checked with this release.
+$(VENV)/with-dev: $(VENV)/created pyproject.toml
+	$(BIN)/pip install --quiet "torch==2.13.0"
+	$(BIN)/pip install --quiet --editable ".[dev]"
+	@touch $@ $(VENV)/with-service

@@ -1,0 +1,89 @@
+"""Latency of an exported artifact against its training form in eager torch, in paired runs.
+
+    python benchmarks/latency.py CHECKPOINT ARTIFACT [--height 480 --width 640 --threads 2 --runs 15]
+
+Both do the whole way from uint8 and metres to the label map; runs alternate, so that a machine whose speed drifts slows
+both; the ratio is taken pair by pair and its median quoted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from machine import describe_machine
+from torch.nn import functional as F
+
+from geminifusion_export.artifact import MODEL_NAME, open_artifact
+from geminifusion_export.graph import SegmentationGraph, example_inputs
+from geminifusion_export.verification import open_session
+from geminifusion_model.encoding import encode
+from geminifusion_model.weights.checkpoint import load_network, read_info
+
+
+def milliseconds(call: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    call()
+    return 1e3 * (time.perf_counter() - start)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("artifact", type=Path)
+    parser.add_argument("--height", type=int, default=480)
+    parser.add_argument("--width", type=int, default=640)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--runs", type=int, default=15)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    metadata = open_artifact(options.artifact)
+    task = read_info(options.checkpoint).task
+    assert task is not None
+    net = load_network(options.checkpoint)
+    folded = SegmentationGraph(net, task)
+    session = open_session(options.artifact / MODEL_NAME, options.threads)
+    inputs = example_inputs(task, options.batch, options.height, options.width)
+    feeds = {m.name: tensor.numpy() for m, tensor in zip(task.modalities, inputs, strict=True)}
+
+    @torch.inference_mode()
+    def training_form() -> torch.Tensor:
+        logits = net(*(encode(raw, how) for raw, how in zip(inputs, task.modalities, strict=True))).ensemble
+        full = F.interpolate(logits, size=inputs[0].shape[1:3], mode="bilinear", align_corners=False)
+        return full.argmax(1)
+
+    @torch.inference_mode()
+    def inference_form() -> torch.Tensor:
+        return folded(*inputs)[0]
+
+    contenders: dict[str, Callable[[], object]] = {
+        "training form, eager torch": training_form,
+        "inference form, eager torch": inference_form,
+        "exported graph, ONNX Runtime": lambda: session.run(None, feeds),
+    }
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for run in range(options.runs + 2):
+        for name, call in contenders.items():
+            elapsed = milliseconds(call)
+            if run >= 2:  # the first two warm up
+                times[name].append(elapsed)
+    print(describe_machine("torch", "onnxruntime"))
+    print(
+        f"{metadata.reference} ({metadata.encoder}), batch {options.batch}, {options.height}x{options.width}, "
+        f"float32, {options.threads} threads, {options.runs} paired runs"
+    )
+    baseline = times["training form, eager torch"]
+    for name, values in times.items():
+        ratio = statistics.median(b / v for b, v in zip(baseline, values, strict=True))
+        print(f"{name:<30} median {statistics.median(values):7.1f} ms   min {min(values):7.1f} ms   {ratio:5.2f}x")
+
+
+if __name__ == "__main__":
+    main()

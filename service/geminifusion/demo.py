@@ -1,0 +1,113 @@
+"""What `make demo` shows: a real server, a real photograph, and what the network sees in it."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from .bundled import DemoPair
+from .client import Client
+from .server_process import ServerProcess, open_port
+
+_HOST = "127.0.0.1"
+_READY_SECONDS = 90.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoPlan:
+    """What to show, and where to leave it."""
+
+    artifact: Path
+    pair: DemoPair
+    output: Path
+    http_port: int
+    grpc_port: int
+    once: bool
+
+
+def run_demo(plan: DemoPlan) -> None:
+    """Serve the artifact, segment the pair through the server, print and write the answer, keep serving.
+
+    With `once` it stops after the answer; else on Ctrl-C, SIGTERM, or when the server ends by itself.
+
+    Raises:
+        ServerFailed: the server did not start; the message ends with its log.
+        ClientError: it started but did not answer as it should.
+    """
+    plan.output.mkdir(parents=True, exist_ok=True)
+    http_port = _announced_port("HTTP", plan.http_port)
+    grpc_port = _announced_port("gRPC", plan.grpc_port)
+    url = f"http://{_HOST}:{http_port}"
+    arguments = [
+        "--artifact", str(plan.artifact),
+        "--host", _HOST,
+        "--http-port", str(http_port),
+        "--grpc-port", str(grpc_port),
+    ]  # fmt: skip
+    click.echo(f"starting a server on {plan.artifact.name} …")
+    with (
+        _end_like_interrupt(),
+        ServerProcess(arguments, plan.output / "server.log") as server,
+        Client(url) as client,
+    ):
+        server.wait_ready(client.ready, _READY_SECONDS)
+        _show_pair(client, plan)
+        peak_mib = server.peak_memory_mib()
+        if peak_mib is not None:
+            click.echo(f"peak memory of the server: {peak_mib:.0f} MiB")
+        if plan.once:
+            return
+        click.echo(f"\nserving {url} (documentation at {url}/docs) and grpc://{_HOST}:{grpc_port}; try:")
+        click.echo(
+            f"  curl -F rgb=@{shlex.quote(str(plan.pair.rgb))} -F depth=@{shlex.quote(str(plan.pair.depth))} "
+            f"'{url}/v1/segment?format=overlay' -o overlay.png"
+        )
+        click.echo("Ctrl-C stops it")
+        try:
+            server.wait()
+        except KeyboardInterrupt:
+            click.echo("\nstopping")
+        else:
+            click.echo(f"the server ended; its log is {server.log}", err=True)
+
+
+def _show_pair(client: Client, plan: DemoPlan) -> None:
+    result = client.segment(plan.pair.rgb, plan.pair.depth, depth_scale=plan.pair.depth_scale)
+    height, width = result.labels.shape
+    total_ms = sum(result.timings_ms.values())
+    click.echo(f"\n{plan.pair.title} ({width}x{height}), by {result.model} in {total_ms:.0f} ms:\n")
+    click.echo(result.table())
+    for warning in result.warnings:
+        click.echo(f"warning: {warning}")
+    mask = result.save(plan.output / "mask.png")
+    overlay = result.save_overlay(plan.output / "overlay.png")
+    click.echo(f"\nwrote {mask} and {overlay}")
+
+
+def _announced_port(name: str, wanted: int) -> int:
+    port = open_port(wanted, _HOST)
+    if wanted not in (0, port):
+        click.echo(f"port {wanted} is taken; {name} takes {port}")
+    return port
+
+
+@contextmanager
+def _end_like_interrupt() -> Iterator[None]:
+    """Let SIGTERM and a closed terminal unwind the stack as Ctrl-C does, so that the server is stopped as well."""
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

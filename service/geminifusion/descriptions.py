@@ -1,0 +1,69 @@
+"""Models in words: what they see, what they tell apart, how good they are, and under which terms."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .errors import BadAnswer
+
+
+def describe_artifact(directory: Path) -> str:
+    """A few lines about an artifact, from its metadata alone.
+
+    Raises:
+        ArtifactError: the directory is no artifact this release reads.
+    """
+    from geminifusion_export.artifact import read_metadata
+
+    return _describe(dataclasses.asdict(read_metadata(directory)))
+
+
+def describe_served(model: Mapping[str, Any]) -> str:
+    """A few lines about a model, from what a server says of it: the same facts under the same names.
+
+    Raises:
+        BadAnswer: a fact is missing.
+    """
+    try:
+        return _describe(model)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadAnswer(
+            f"the description of a model lacks what this release expects ({error!r}); "
+            "install client and server of one release"
+        ) from error
+
+
+def _describe(facts: Mapping[str, Any]) -> str:
+    size, training = facts["size"], facts["training"]
+    height, width = size["reference"]
+    names = [entry["name"] for entry in facts["classes"]]
+    lines = {
+        "network": f"GeminiFusion {facts['encoder']}, fusion {facts['fusion']}, {facts['precision']}",
+        "modalities": ", ".join(map(_modality, facts["modalities"])),
+        "size": f"sides from {size['min_side']}, up to {size['max_pixels']} pixels; scored at {width}x{height}",
+        "classes": f"{len(names)}: {', '.join(names)}",
+        "trained on": training["data"],
+        "training": training["summary"],
+        "score": _score(training),
+        "weights": facts["weights_license"],
+        "data": facts["data_license"],
+    }
+    margin = max(map(len, lines))
+    title = f"{facts['name']}@{facts['version']}"
+    return "\n".join([title, *(f"  {name:<{margin}}  {text}" for name, text in lines.items())])
+
+
+def _modality(spec: Mapping[str, Any]) -> str:
+    return f"{spec['name']} ({spec['dtype']}, {spec['unit']}{', may be absent' if spec['optional'] else ''})"
+
+
+def _score(training: Mapping[str, Any]) -> str:
+    measures = {"miou": "mIoU", "pixel_accuracy": "pixel accuracy", "mean_accuracy": "mean accuracy"}
+    measured = ", ".join(
+        f"{words} {training[name]:.2f} %" for name, words in measures.items() if training[name] is not None
+    )
+    protocol = f" ({training['protocol']})" if training["protocol"] else ""
+    return f"{measured or 'not measured'}{protocol}"

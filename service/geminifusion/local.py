@@ -1,0 +1,104 @@
+"""Segment in this process: the service's own decoding and model code, without a server and without torch."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geminifusion_export.artifact import ArtifactMetadata
+from geminifusion_service.class_shares import class_shares
+from geminifusion_service.depth import DepthImage, to_metres
+from geminifusion_service.images import decode_depth, decode_rgb
+from geminifusion_service.models import Model
+
+from .bundled import artifact_path
+from .errors import BadInput
+from .pictures import Picture, file_bytes
+from .results import Result
+
+# A caller's own files need no guard against strangers; this is as much as OpenCV decodes.
+_MAX_PIXELS = 2**30
+
+
+class Segmenter:
+    """A loaded model; call it with a pair. The labels are those a server with the same artifact gives.
+
+    Safe to share between threads, which then share the cores.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    @property
+    def metadata(self) -> ArtifactMetadata:
+        """What the artifact says of itself: classes, modalities, limits, scores, licences."""
+        return self._model.metadata
+
+    def __call__(self, rgb: Picture, depth: Picture, depth_scale: float | None = None) -> Result:
+        """Segment one RGB-D pair.
+
+        Args:
+            rgb: `H W 3` uint8, or path or bytes of a PNG, JPEG or WebP.
+            depth: `H W`, floats in metres or uint16 counting units of `depth_scale`; or path or bytes of a
+                16-bit PNG, TIFF or npy. 0, NaN, infinite and negative mean "no measurement".
+            depth_scale: metres per unit of stored depth; None takes 0.001 for integers and 1 for floats.
+
+        Raises:
+            BadInput: a file cannot be read, or an argument is of no type this takes.
+            geminifusion_service.errors.ServiceError: as the server answers: undecodable, too small,
+                sizes that differ, 8-bit depth without a scale…
+        """
+        started = time.perf_counter()
+        pixels = _colour(rgb)
+        distance = _distance(depth, depth_scale)
+        decoded = time.perf_counter()
+        item = self._model.prepare(pixels, {"depth": distance.metres})
+        prediction = self._model.run([item])[0]
+        computed = time.perf_counter()
+        return Result(
+            labels=prediction.labels,
+            classes=class_shares(prediction.labels, distance.metres, self.metadata.classes),
+            model=self.metadata.reference,
+            confidence=prediction.confidence,
+            gate=prediction.gate,
+            timings_ms={"decode": (decoded - started) * 1e3, "compute": (computed - decoded) * 1e3},
+            warnings=distance.warnings,
+            request_id=uuid4().hex,
+            source=pixels,
+        )
+
+
+def load(path: str | Path | None = None, *, threads: int | None = None) -> Segmenter:
+    """Open an artifact in this process.
+
+    Args:
+        path: its directory; None takes the bundled model.
+        threads: how many the network may use; None takes the cores this process may use.
+
+    Raises:
+        geminifusion_export.artifact.ArtifactError: it is missing, damaged, or of another release.
+        ArtifactMissing: no path was given and this copy of the package has no bundled model.
+    """
+    return Segmenter(Model.open(artifact_path() if path is None else path, threads=threads))
+
+
+def _colour(rgb: Picture) -> NDArray[np.uint8]:
+    if not isinstance(rgb, np.ndarray):
+        return decode_rgb(file_bytes(rgb, "rgb"), max_pixels=_MAX_PIXELS)
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
+        raise BadInput(f"rgb is a {rgb.dtype} array of shape {rgb.shape}; give HxWx3 uint8 in RGB order")
+    return rgb
+
+
+def _distance(depth: Picture, depth_scale: float | None) -> DepthImage:
+    if not isinstance(depth, np.ndarray):
+        return decode_depth(file_bytes(depth, "depth"), max_pixels=_MAX_PIXELS, depth_scale=depth_scale)
+    readings: NDArray[Any] = depth
+    if readings.ndim != 2:
+        raise BadInput(f"depth has shape {readings.shape}; give HxW")
+    return to_metres(readings, depth_scale=depth_scale)

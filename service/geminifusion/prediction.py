@@ -1,0 +1,71 @@
+"""What `geminifusion predict` does: one pair of files in, the wanted files out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from .results import Result
+
+
+def segment_files(
+    rgb: Path,
+    depth: Path,
+    *,
+    artifact: Path | None,
+    url: str | None,
+    model: str | None,
+    depth_scale: float | None,
+) -> Result:
+    """Segment a pair on the server at `url`, or in this process with the artifact (None: the bundled one)."""
+    if url:
+        from .client import Client
+
+        with Client(url) as client:
+            return client.segment(rgb, depth, depth_scale=depth_scale, model=model)
+    from .local import load
+
+    return load(artifact)(rgb, depth, depth_scale=depth_scale)
+
+
+def write_formats(result: Result, formats: Iterable[str], directory: Path, stem: str) -> list[Path]:
+    """Write the result in each format as `directory/stem_….…`; the paths written.
+
+    `palette` is an indexed PNG in the class colours, `overlay` the tinted picture, `png` the bare class
+    indices, `npz` labels with confidence and gate, `json` everything but the pixels.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name in dict.fromkeys(formats):
+        match name:
+            case "palette":
+                path = result.save(directory / f"{stem}_mask.png")
+            case "overlay":
+                path = result.save_overlay(directory / f"{stem}_overlay.png")
+            case "png":
+                path = directory / f"{stem}_labels.png"
+                path.write_bytes(result.indices_png())
+            case "npz":
+                path = result.save(directory / f"{stem}.npz")
+            case "json":
+                path = directory / f"{stem}.json"
+                path.write_text(_summary(result), encoding="utf-8")
+            case _:
+                raise ValueError(f"{name!r} is no format; use palette, overlay, png, npz or json")
+        written.append(path)
+    return written
+
+
+def _summary(result: Result) -> str:
+    height, width = result.labels.shape
+    summary = {
+        "model": result.model,
+        "size": {"height": height, "width": width},
+        "classes": [dataclasses.asdict(share) for share in result.classes],
+        "timings_ms": dict(result.timings_ms),
+        "warnings": list(result.warnings),
+        "request_id": result.request_id,
+    }
+    return json.dumps(summary, indent=2) + "\n"

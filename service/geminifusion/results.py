@@ -1,0 +1,124 @@
+"""The answer for one RGB-D pair, the same whether a server or this process made it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geminifusion_service.class_shares import ClassShare
+
+from .pictures import decode_rgb
+from .png import encode_png
+
+__all__ = ["ClassShare", "Result"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Result:
+    """Labels for every pixel of the posted picture, with what is known about them.
+
+    Attributes:
+        labels: `H W` uint8 class indices at the size of the posted picture.
+        confidence: probability of the winning class, 0…1, float32 at a quarter of the size the network saw
+            (rounded up); None when it was not asked for. A server sends it in half precision.
+        gate: how much the RGB stream attends to the other modality, 0…1, like `confidence`.
+        classes: the classes present, largest first.
+        model: `name@version`.
+        timings_ms: stage to milliseconds.
+        warnings: what the service found odd about the input, in sentences.
+        request_id: what the server's log calls this request.
+        batch_size: how many pairs shared the run of the network.
+        source: the picture the labels belong to, encoded or `H W 3` uint8 RGB, for `overlay`.
+    """
+
+    labels: NDArray[np.uint8]
+    classes: tuple[ClassShare, ...]
+    model: str
+    confidence: NDArray[np.float32] | None = None
+    gate: NDArray[np.float32] | None = None
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    request_id: str = ""
+    batch_size: int = 1
+    source: bytes | NDArray[np.uint8] | None = None
+
+    @property
+    def palette(self) -> NDArray[np.uint8]:
+        """`256 3` uint8 RGB: the colour of every class present; all others are black."""
+        colours = np.zeros((256, 3), np.uint8)
+        for share in self.classes:
+            colours[share.id] = share.color
+        return colours
+
+    def overlay(self, alpha: float = 0.5) -> NDArray[np.uint8]:
+        """The posted picture tinted with the class colours, `H W 3` uint8 RGB.
+
+        Args:
+            alpha: 0 shows the picture alone, 1 the class colours alone.
+
+        Raises:
+            ValueError: `alpha` is outside 0…1, or the result was made without its picture.
+            ClientError: the picture is encoded and OpenCV, which would decode it, is not installed.
+        """
+        if not 0 <= alpha <= 1:
+            raise ValueError(f"alpha is {alpha}; give a number from 0 (picture) to 1 (class colours)")
+        if self.source is None:
+            raise ValueError("this result was made without its picture, so there is nothing to lay it over")
+        rgb = decode_rgb(self.source) if isinstance(self.source, bytes) else self.source
+        if rgb.shape[:2] != self.labels.shape:
+            raise ValueError(f"the picture is {rgb.shape[:2]} but the labels are {self.labels.shape}")
+        tint = self.palette[self.labels].astype(np.float32)
+        blend = rgb.astype(np.float32) * np.float32(1 - alpha) + tint * np.float32(alpha)
+        return np.rint(blend).astype(np.uint8)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the labels: `.png` as an indexed PNG in the class colours, `.npz` with confidence and gate.
+
+        Raises:
+            ValueError: the suffix is another.
+        """
+        path = Path(path)
+        match path.suffix.lower():
+            case ".png":
+                path.write_bytes(encode_png(self.labels, self.palette))
+            case ".npz":
+                maps: dict[str, NDArray[Any]] = {"labels": self.labels}
+                maps |= {"confidence": self.confidence} if self.confidence is not None else {}
+                maps |= {"gate": self.gate} if self.gate is not None else {}
+                with path.open("wb") as stream:
+                    np.savez_compressed(stream, **maps)  # type: ignore[arg-type]  # its stub types every keyword as bool
+            case suffix:
+                raise ValueError(f"cannot save labels as {suffix or 'a file without suffix'!r}; use .png or .npz")
+        return path
+
+    def indices_png(self) -> bytes:
+        """The labels as an 8-bit grey PNG whose values are the class indices."""
+        return encode_png(self.labels)
+
+    def save_overlay(self, path: str | Path, alpha: float = 0.5) -> Path:
+        """Write `overlay(alpha)` as a PNG."""
+        path = Path(path)
+        path.write_bytes(encode_png(self.overlay(alpha)))
+        return path
+
+    def table(self) -> str:
+        """The classes present as lines of text: name, share of the picture, median distance."""
+        width = max([len("class"), *(len(share.name) for share in self.classes)])
+        lines = [f"{'class':<{width}}   share   median distance"]
+        for share in self.classes:
+            distance = "no depth" if share.median_depth_m is None else f"{share.median_depth_m:.2f} m"
+            lines.append(f"{share.name:<{width}}  {share.fraction:6.1%}   {distance:>15}")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        height, width = self.labels.shape
+        names = ", ".join(f"{share.name} {share.fraction:.0%}" for share in self.classes)
+        return f"Result({width}x{height} by {self.model}: {names})"
+
+    def __str__(self) -> str:
+        return self.table()

@@ -1,0 +1,142 @@
+"""What several areas of the tests share: a tiny but real artifact, and a server that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from geminifusion_export.artifact import (
+    MODEL_NAME,
+    ArtifactMetadata,
+    ClassSpec,
+    ModalitySpec,
+    SizePolicy,
+    Training,
+    sha256_of,
+    write_metadata,
+)
+
+
+def tiny_graph() -> onnx.ModelProto:
+    """A graph with the contract's signature whose four labels depend on each pixel's colour and depth.
+
+    label = 2 * (mean of rgb > 128) + (depth > 2 m); confidence and gate are means at a quarter of the size.
+    """
+    half = numpy_helper.from_array(np.float32(128.0), "half")
+    two_metres = numpy_helper.from_array(np.float32(2.0), "two_metres")
+    two = numpy_helper.from_array(np.uint8(2), "two")
+    top = numpy_helper.from_array(np.float32(255.0), "top")
+    channel_axis = numpy_helper.from_array(np.array([3], np.int64), "channel_axis")
+    plane_axis = numpy_helper.from_array(np.array([1], np.int64), "plane_axis")
+
+    def quarter(source: str, target: str) -> list[onnx.NodeProto]:
+        pool = {"kernel_shape": [4, 4], "strides": [4, 4], "ceil_mode": 1}
+        return [
+            helper.make_node("Unsqueeze", [source, "plane_axis"], [f"{target}_plane"]),
+            helper.make_node("AveragePool", [f"{target}_plane"], [f"{target}_pooled"], **pool),
+            helper.make_node("Squeeze", [f"{target}_pooled", "plane_axis"], [target]),
+        ]
+
+    nodes = [
+        helper.make_node("Cast", ["rgb"], ["rgb_float"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["rgb_float", "channel_axis"], ["grey"], keepdims=0),
+        helper.make_node("Greater", ["grey", "half"], ["is_bright"]),
+        helper.make_node("Greater", ["depth", "two_metres"], ["is_far"]),
+        helper.make_node("Cast", ["is_bright"], ["bright"], to=TensorProto.UINT8),
+        helper.make_node("Cast", ["is_far"], ["far"], to=TensorProto.UINT8),
+        helper.make_node("Mul", ["bright", "two"], ["twice_bright"]),
+        helper.make_node("Add", ["twice_bright", "far"], ["labels"]),
+        helper.make_node("Div", ["grey", "top"], ["lightness"]),
+        helper.make_node("Cast", ["is_far"], ["farness"], to=TensorProto.FLOAT),
+        *quarter("lightness", "confidence"),
+        *quarter("farness", "gate"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [
+            helper.make_tensor_value_info("rgb", TensorProto.UINT8, ["B", "H", "W", 3]),
+            helper.make_tensor_value_info("depth", TensorProto.FLOAT, ["B", "H", "W"]),
+        ],
+        [
+            helper.make_tensor_value_info("labels", TensorProto.UINT8, ["B", "H", "W"]),
+            helper.make_tensor_value_info("confidence", TensorProto.FLOAT, ["B", "h", "w"]),
+            helper.make_tensor_value_info("gate", TensorProto.FLOAT, ["B", "h", "w"]),
+        ],
+        [half, two_metres, two, top, channel_axis, plane_axis],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    onnx.checker.check_model(model)
+    return model
+
+
+def write_tiny_artifact(directory: Path, *, name: str = "tiny", version: str = "1") -> Path:
+    """Write a whole artifact around `tiny_graph`; images above 120x160 pixels are reduced."""
+    directory.mkdir(parents=True, exist_ok=True)
+    onnx.save(tiny_graph(), directory / MODEL_NAME)
+    write_metadata(
+        directory,
+        ArtifactMetadata(
+            schema_version=1,
+            name=name,
+            version=version,
+            encoder="threshold",
+            fusion="none",
+            modalities=(
+                ModalitySpec(
+                    name="rgb",
+                    dtype="uint8",
+                    channels=3,
+                    unit="intensity",
+                    encoding="imagenet",
+                    range=(0, 255),
+                    mean=(0.0, 0.0, 0.0),
+                    std=(1.0, 1.0, 1.0),
+                ),
+                ModalitySpec(
+                    name="depth",
+                    dtype="float32",
+                    channels=1,
+                    unit="metre",
+                    encoding="metric",
+                    range=(0, 10),
+                    invalid=(0.0, None),
+                    mean=(0.0,),
+                    std=(1.0,),
+                ),
+            ),
+            size=SizePolicy(min_side=16, max_pixels=120 * 160, reference=(48, 64)),
+            classes=(
+                ClassSpec(id=0, name="dark near", color=(120, 20, 20)),
+                ClassSpec(id=1, name="dark far", color=(20, 120, 20)),
+                ClassSpec(id=2, name="bright near", color=(20, 20, 220)),
+                ClassSpec(id=3, name="bright far", color=(220, 220, 20)),
+            ),
+            ignore_index=255,
+            precision="float32",
+            opset=20,
+            files={MODEL_NAME: sha256_of(directory / MODEL_NAME)},
+            checkpoint_sha256="0" * 64,
+            training=Training(data="none", summary="two thresholds"),
+            weights_license="Apache-2.0",
+            data_license="none",
+        ),
+    )
+    return directory
+
+
+@pytest.fixture(scope="session")
+def make_artifact() -> Callable[..., Path]:
+    """`write_tiny_artifact`, for tests that need another name, or one to damage."""
+    return write_tiny_artifact
+
+
+@pytest.fixture(scope="session")
+def tiny_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a verified artifact that ONNX Runtime runs in well under a millisecond."""
+    return write_tiny_artifact(tmp_path_factory.mktemp("artifacts") / "tiny")

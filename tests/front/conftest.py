@@ -1,0 +1,60 @@
+"""A real pair of files, and a real server on them, shared by the tests of the front door."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from geminifusion import Client
+from geminifusion.server_process import ServerProcess, open_port
+
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The same scene as files and as arrays; depth in millimetres, with holes."""
+
+    rgb_path: Path
+    depth_path: Path
+    rgb: np.ndarray
+    depth_mm: np.ndarray
+
+
+@dataclass(frozen=True)
+class LiveServer:
+    http: str
+    grpc: str
+    process: ServerProcess
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pair")
+    rows, columns = np.mgrid[:50, :70]
+    rng = np.random.default_rng(7)
+    rgb = np.stack([rows * 5, columns * 3, rng.integers(0, 256, rows.shape)], axis=2).astype(np.uint8)
+    depth_mm = (500 + 60 * rows + 11 * columns).astype(np.uint16)
+    depth_mm[10:14, 20:30] = 0
+    cv2.imwrite(str(folder / "room.png"), rgb[:, :, ::-1])
+    cv2.imwrite(str(folder / "room_depth.png"), depth_mm)
+    return Pair(folder / "room.png", folder / "room_depth.png", rgb, depth_mm)
+
+
+@pytest.fixture(scope="session")
+def live_server(tiny_artifact, tmp_path_factory):
+    http_port, grpc_port = open_port(0, HOST), open_port(0, HOST)
+    arguments = [
+        "--artifact",
+        str(tiny_artifact),
+        "--http-port",
+        str(http_port),
+        "--grpc-port",
+        str(grpc_port),
+    ]
+    log = tmp_path_factory.mktemp("server") / "server.log"
+    with ServerProcess(arguments, log) as process, Client(f"http://{HOST}:{http_port}") as client:
+        process.wait_ready(client.ready, seconds=30)
+        yield LiveServer(f"http://{HOST}:{http_port}", f"grpc://{HOST}:{grpc_port}", process)

@@ -1,0 +1,134 @@
+"""One pair, every way in: the same bits."""
+
+import io
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+
+from geminifusion import AsyncClient, Client, load
+from geminifusion_service.depth import to_metres
+
+
+@pytest.fixture(scope="module")
+def segment(tiny_artifact):
+    return load(tiny_artifact, threads=1)
+
+
+def assert_same(one, other):
+    np.testing.assert_array_equal(one.labels, other.labels)
+    assert one.classes == other.classes
+    assert one.model == other.model
+    for ours, theirs in ((one.confidence, other.confidence), (one.gate, other.gate)):
+        assert ours.dtype == theirs.dtype == np.float32
+        np.testing.assert_array_equal(ours.astype(np.float16), theirs.astype(np.float16))
+
+
+@pytest.fixture(scope="module", params=["http", "grpc"])
+def client(request, live_server):
+    with Client(getattr(live_server, request.param)) as client:
+        yield client
+
+
+def test_a_server_answers_what_this_process_answers(client, segment, pair):
+    here = segment(pair.rgb_path, pair.depth_path)
+    assert len(here.classes) > 1
+    assert here.labels.shape == (50, 70)
+    assert here.gate.shape == here.confidence.shape == (13, 18)
+    assert_same(client.segment(pair.rgb_path, pair.depth_path), here)
+
+
+def test_paths_bytes_and_arrays_are_the_same_picture(client, segment, pair):
+    here = segment(pair.rgb, pair.depth_mm)
+    metres = to_metres(pair.depth_mm).metres.astype(np.float64)
+    for rgb, depth, scale in (
+        (str(pair.rgb_path), pair.depth_path.read_bytes(), None),
+        (pair.rgb_path.read_bytes(), pair.depth_mm, 0.001),
+        (pair.rgb, metres, None),
+    ):
+        assert_same(client.segment(rgb, depth, depth_scale=scale), here)
+        assert_same(segment(rgb, depth, depth_scale=scale), here)
+
+
+def test_depth_scale_reaches_the_network(client, segment, pair):
+    far = client.segment(pair.rgb, pair.depth_mm, depth_scale=0.002)
+    assert_same(far, segment(pair.rgb, pair.depth_mm, depth_scale=0.002))
+    near = segment(pair.rgb, pair.depth_mm)
+    overall = [sum(s.pixels * (s.median_depth_m or 0) for s in r.classes) for r in (near, far)]
+    assert overall[1] > overall[0]
+
+
+async def test_async_client_answers_the_same(live_server, segment, pair):
+    here = segment(pair.rgb, pair.depth_mm)
+    for url in (live_server.http, live_server.grpc):
+        async with AsyncClient(url) as client:
+            assert await client.ready()
+            assert_same(await client.segment(pair.rgb, pair.depth_path), here)
+            assert (await client.models())[0]["name"] == here.model.split("@")[0]
+
+
+def test_overlay_and_npz_are_those_the_server_draws(client, live_server, pair, tmp_path):
+    result = client.segment(pair.rgb_path, pair.depth_path)
+    files = {"rgb": pair.rgb_path.read_bytes(), "depth": pair.depth_path.read_bytes()}
+    drawn = httpx.post(f"{live_server.http}/v1/segment?format=overlay", files=files).content
+    pixels = cv2.imdecode(np.frombuffer(drawn, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
+    np.testing.assert_array_equal(result.overlay(), pixels)
+    packed = httpx.post(f"{live_server.http}/v1/segment?format=npz", files=files).content
+    with np.load(io.BytesIO(packed)) as theirs, np.load(result.save(tmp_path / "ours.npz")) as ours:
+        assert set(ours) == set(theirs)
+        np.testing.assert_array_equal(ours["labels"], theirs["labels"])
+
+
+def test_maps_that_are_not_asked_for_stay_away(client, pair):
+    result = client.segment(pair.rgb, pair.depth_mm, confidence=False, gate=False)
+    assert result.confidence is None
+    assert result.gate is None
+
+
+def test_answer_says_who_made_it_and_how_long_it_took(client, pair):
+    result = client.segment(pair.rgb, pair.depth_mm, request_id="front-door-1")
+    assert result.request_id == "front-door-1"
+    assert set(result.timings_ms) == {"decode", "queue", "compute", "encode"}
+    assert all(ms >= 0 for ms in result.timings_ms.values())
+    assert result.batch_size == 1
+
+
+def test_warnings_of_the_service_arrive(client, segment, pair):
+    depth = pair.depth_mm.astype(np.float32) / 1000
+    depth[0, 0] = np.nan
+    assert any("NaN" in warning for warning in client.segment(pair.rgb, depth).warnings)
+    assert any("NaN" in warning for warning in segment(pair.rgb, depth).warnings)
+
+
+def test_ready_and_models_describe_the_server(client, segment):
+    assert client.ready()
+    (model,) = client.models()
+    assert f"{model['name']}@{model['version']}" == segment.metadata.reference
+    assert [c["name"] for c in model["classes"]] == [c.name for c in segment.metadata.classes]
+
+
+def test_clients_are_shared_between_threads(client, segment, pair):
+    here = segment(pair.rgb, pair.depth_mm)
+    with ThreadPoolExecutor(4) as pool:
+        for answer in pool.map(lambda _: client.segment(pair.rgb, pair.depth_mm), range(12)):
+            np.testing.assert_array_equal(answer.labels, here.labels)
+
+
+def test_posting_files_over_http_needs_no_extra(live_server, segment, pair, tmp_path):
+    code = f"""
+import sys
+for extra in ("cv2", "grpc", "google.protobuf", "onnxruntime", "fastapi", "torch", "onnx"):
+    sys.modules[extra] = None
+from geminifusion import Client
+result = Client({live_server.http!r}).segment({str(pair.rgb_path)!r}, {str(pair.depth_path)!r})
+result.save({str(tmp_path / "labels.npz")!r})
+result.save({str(tmp_path / "mask.png")!r})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    with np.load(tmp_path / "labels.npz") as maps:
+        np.testing.assert_array_equal(maps["labels"], segment(pair.rgb, pair.depth_mm).labels)
