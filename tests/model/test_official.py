@@ -32,7 +32,14 @@ def test_deliver_names_load(weights):
         name.replace("encoder.", "backbone.", 1).replace("decoder.", "decode_head.", 1): tensor
         for name, tensor in weights.items()
     }
-    assert load_official(renamed)[1].complete
+    net, report = load_official(renamed)
+    assert report.complete
+    assert net.config.upsample_logits, "that branch returns logits at the input size"
+
+
+def test_file_without_the_batch_counter_is_complete(weights):
+    older = {name: tensor for name, tensor in weights.items() if not name.endswith("num_batches_tracked")}
+    assert load_official(older)[1].complete
 
 
 def test_file_that_runs_code_on_unpickling_is_refused(tmp_path):

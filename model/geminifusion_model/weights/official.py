@@ -6,6 +6,7 @@ branch's (`backbone.`/`decode_head.` instead of `encoder.`/`decoder.`). Files ar
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -116,8 +117,13 @@ def load_official(
         FileNotFoundError: `source` names no file.
         OfficialWeightsError: the file holds no such weights, or `strict` and they do not fit.
     """
-    tensors = _without_prefixes(_read(source))
-    net = GeminiFusion(config or infer_config(tensors))
+    raw = _read(source)
+    tensors = _without_prefixes(raw)
+    if config is None:
+        # only the DeLiVER branch names its parts so, and it enlarges the logits inside the network
+        deliver = any(name.removeprefix("module.").startswith("decode_head.") for name in raw)
+        config = dataclasses.replace(infer_config(tensors), upsample_logits=deliver)
+    net = GeminiFusion(config)
     own = net.state_dict()
     layout = {name: official_names(name, own[name]) for name in own}
     used: list[str] = []
@@ -128,7 +134,8 @@ def load_official(
         for stream, original in enumerate(originals):
             target = own[name][stream] if stacked else own[name]
             if original not in tensors:
-                missing.append(original)
+                if not original.endswith("num_batches_tracked"):  # a counter nothing computes with; old files lack it
+                    missing.append(original)
             elif tensors[original].shape != target.shape:
                 mismatched.append((original, tuple(tensors[original].shape), tuple(target.shape)))
             else:
