@@ -1,0 +1,1 @@
+"""What runs a graph. One protocol, one module per runtime."""

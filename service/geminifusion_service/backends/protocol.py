@@ -1,0 +1,33 @@
+"""What the service asks of a runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphOutputs:
+    """One batch of answers. Axes: B batch, H W the size the graph saw, h w a quarter of it rounded up."""
+
+    labels: NDArray[np.uint8]  # B H W
+    confidence: NDArray[np.float32]  # B h w, 0…1
+    gate: NDArray[np.float32]  # B h w, 0…1
+
+
+class Backend(Protocol):
+    """A loaded graph.
+
+    `run` is called from one thread at a time and may take long; it must release the GIL.
+    """
+
+    @property
+    def name(self) -> str:
+        """The runtime, as metrics and the model list show it."""
+
+    def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> GraphOutputs:
+        """Run one batch of same-sized inputs, by graph input name, each with a leading batch axis."""

@@ -1,0 +1,98 @@
+"""A segmentation request and its answer, the same for every transport."""
+
+from __future__ import annotations
+
+import math
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geminifusion_service.class_shares import ClassShare
+from geminifusion_service.depth import check_depth_scale
+from geminifusion_service.errors import InvalidOptionError
+from geminifusion_service.masks import MASK_FORMATS, MaskFormat
+from geminifusion_service.rle import RunLengths
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_LONGEST_DEADLINE_MS = 3_600_000.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentOptions:
+    """What the client wants, checked. Raises `InvalidOptionError`.
+
+    `depth_scale` is metres per stored unit; `deadline_ms` counts from the arrival of the request.
+    """
+
+    model: str | None = None
+    depth_scale: float | None = None
+    format: MaskFormat = "png"
+    confidence: bool = False
+    gate: bool = False
+    classes: bool = False  # class shares beside a picture format; json always has them
+    deadline_ms: float | None = None
+    request_id: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse values nobody could mean."""
+        if self.format not in MASK_FORMATS:
+            raise InvalidOptionError(f"format is {self.format!r}; expected one of {', '.join(MASK_FORMATS)}")
+        check_depth_scale(self.depth_scale)
+        deadline = self.deadline_ms
+        if deadline is not None and not (math.isfinite(deadline) and 0 < deadline <= _LONGEST_DEADLINE_MS):
+            raise InvalidOptionError(
+                f"deadline_ms is {deadline}, expected milliseconds above 0 and at most {_LONGEST_DEADLINE_MS:.0f}"
+            )
+        if self.request_id is not None and not is_request_id(self.request_id):
+            raise InvalidOptionError("request_id must be 1 to 128 of A-Z a-z 0-9 . _ : -")
+
+
+def is_request_id(text: str) -> bool:
+    """Whether a client's id is safe to put into headers and logs."""
+    return _REQUEST_ID.fullmatch(text) is not None
+
+
+def new_request_id() -> str:
+    """An id for a request that brought none."""
+    return secrets.token_hex(8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentRequest:
+    """Encoded images by modality name, and options."""
+
+    images: Mapping[str, bytes]
+    options: SegmentOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timings:
+    """Milliseconds of each stage. Waiting for a free decoder or encoder counts as that stage."""
+
+    decode: float
+    queue: float
+    compute: float
+    encode: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentResponse:
+    """The answer. `mask` is the encoded file, empty for json, which has `rle` instead."""
+
+    model: str
+    request_id: str
+    height: int
+    width: int
+    format: MaskFormat
+    mask: bytes
+    classes: tuple[ClassShare, ...]
+    rle: tuple[RunLengths, ...]
+    confidence: NDArray[np.float16] | None
+    gate: NDArray[np.float16] | None
+    timings: Timings
+    batch_size: int
+    warnings: tuple[str, ...]

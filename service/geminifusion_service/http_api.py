@@ -1,0 +1,230 @@
+"""REST: translates between HTTP and the segmenter, and decides nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeVar
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from geminifusion_service.errors import (
+    BadRequestError,
+    InvalidOptionError,
+    MethodNotAllowedError,
+    NotFoundError,
+    ServiceError,
+    public_error,
+)
+from geminifusion_service.exchange import SegmentOptions, SegmentRequest, is_request_id, new_request_id
+from geminifusion_service.http_answers import answer, problem
+from geminifusion_service.http_body import multipart_boundary, read_body, split_json, split_multipart
+from geminifusion_service.masks import MASK_FORMATS
+from geminifusion_service.metrics import Metrics
+from geminifusion_service.openapi import PROBLEM_RESPONSES, SEGMENT_OPERATION
+from geminifusion_service.segmenter import Segmenter
+from geminifusion_service.settings import Settings
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+def build_http_app(segmenter: Segmenter, settings: Settings, metrics: Metrics) -> FastAPI:
+    """The ASGI application around one segmenter."""
+    app = FastAPI(
+        title="geminifusion",
+        summary="RGB + depth in, segmentation mask out.",
+        version="1",
+        redoc_url=None,
+        openapi_tags=[{"name": "segment"}, {"name": "models"}, {"name": "operations"}],
+    )
+    app.add_middleware(RequestIds)
+
+    @app.post("/v1/segment", tags=["segment"], response_class=Response, openapi_extra=SEGMENT_OPERATION)
+    async def segment(request: Request) -> Response:
+        """Segment one RGB image with the depth image of the same pixels."""
+        try:
+            response = await _segment(request)
+        except Exception as error:
+            metrics.requests.labels("http", public_error(error).code).inc()
+            raise
+        metrics.requests.labels("http", "ok").inc()
+        return response
+
+    async def _segment(request: Request) -> Response:
+        segmenter.refuse_if_unavailable()  # before a body of megabytes is read
+        options = parse_query(request)
+        boundary = multipart_boundary(request.headers.get("content-type"))
+        body = await read_body(request, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
+        if boundary is not None:
+            images = split_multipart(body, boundary)
+        else:
+            images = await asyncio.to_thread(split_json, body)
+        del body  # the parts are copies; this would double the memory while the request waits
+        work = segmenter.segment(SegmentRequest(images=images, options=options))
+        return answer(await _unless_gone(request, work))
+
+    @app.get("/v1/models", tags=["models"])
+    async def models() -> dict[str, list[dict[str, Any]]]:
+        """Every loaded model with its classes, palette, modalities, limits and scores; the default first."""
+        return {"models": [model.description() for model in segmenter.models]}
+
+    @app.get("/v1/models/{name}", tags=["models"], responses=PROBLEM_RESPONSES)
+    async def model(name: str) -> dict[str, Any]:
+        """One model, by `name` or `name@version`."""
+        return segmenter.models.find(name).description()
+
+    @app.get("/healthz/live", tags=["operations"], responses={503: {"description": "only a restart can help"}})
+    async def live() -> Response:
+        """200 while the process is worth keeping; 503 once the engine has died."""
+        return JSONResponse({"status": "broken" if segmenter.broken else "live"}, 503 if segmenter.broken else 200)
+
+    @app.get("/healthz/ready", tags=["operations"], responses={503: {"description": "starting or stopping"}})
+    async def ready() -> Response:
+        """200 when models are verified and warm and the server is not stopping."""
+        return JSONResponse(
+            {"status": "ready" if segmenter.ready else segmenter.state.value},
+            200 if segmenter.ready else 503,
+        )
+
+    @app.get("/metrics", tags=["operations"], response_class=Response)
+    async def prometheus() -> Response:
+        """Prometheus text."""
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/", include_in_schema=False)
+    async def root() -> dict[str, str]:
+        return {"service": "geminifusion", "docs": "/docs", "models": "/v1/models"}
+
+    _answer_errors(app)
+    return app
+
+
+def _answer_errors(app: FastAPI) -> None:
+    @app.exception_handler(ServiceError)
+    async def ours(request: Request, error: Exception) -> Response:
+        return problem(public_error(error), request.state.request_id)
+
+    @app.exception_handler(HTTPException)
+    async def routing(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        path, method = request.url.path, request.method
+        kinds: dict[int, ServiceError] = {
+            404: NotFoundError(f"there is nothing at {path}; /docs lists what there is"),
+            405: MethodNotAllowedError(f"{path} does not take {method}; /docs lists what it takes"),
+        }
+        return problem(kinds.get(error.status_code, BadRequestError(str(error.detail))), request.state.request_id)
+
+
+def parse_query(request: Request) -> SegmentOptions:
+    """The options in the query string.
+
+    Raises:
+        InvalidOptionError: an unknown name, one that comes twice, or a value that does not parse.
+    """
+    pairs = request.query_params.multi_items()
+    query = dict(pairs)
+    for name, _ in pairs:
+        if name not in _OPTIONS:
+            raise InvalidOptionError(f"there is no option {name[:100]!r}; expected {', '.join(_OPTIONS)}")
+    if len(query) != len(pairs):
+        raise InvalidOptionError("an option comes twice; send each once")
+    values: dict[str, Any] = {name: _OPTIONS[name](name, text) for name, text in query.items()}
+    values.setdefault("request_id", request.state.request_id)
+    options = SegmentOptions(**values)
+    request.state.request_id = options.request_id
+    if options.format != "json" and options.format != "npz" and (options.confidence or options.gate):
+        raise InvalidOptionError(
+            f"format={options.format} cannot carry confidence or gate; ask for format=json or format=npz"
+        )
+    return options
+
+
+def _text(_: str, text: str) -> str:
+    return text
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidOptionError(f"{name} is {text[:100]!r}, expected a number") from None
+
+
+def _flag(name: str, text: str) -> bool:
+    values: Mapping[str, bool] = {"1": True, "true": True, "0": False, "false": False}
+    if text.lower() not in values:
+        raise InvalidOptionError(f"{name} is {text[:100]!r}, expected 1 or 0")
+    return values[text.lower()]
+
+
+def _format(name: str, text: str) -> str:
+    if text not in MASK_FORMATS:
+        raise InvalidOptionError(f"{name} is {text[:100]!r}, expected one of {', '.join(MASK_FORMATS)}")
+    return text
+
+
+_OPTIONS: dict[str, Callable[[str, str], object]] = {
+    "model": _text,
+    "depth_scale": _number,
+    "format": _format,
+    "confidence": _flag,
+    "gate": _flag,
+    "deadline_ms": _number,
+    "request_id": _text,
+}
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Do the work, but give it up when the client hangs up: its place in a batch is worth more to others."""
+    task = asyncio.create_task(work)
+    gone = asyncio.create_task(_disconnected(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise BadRequestError("the client closed the connection before the answer was ready")
+        return task.result()
+    finally:
+        task.cancel()
+        gone.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+class RequestIds:
+    """Gives every request an id, from X-Request-Id where that is usable, and turns bugs into clean 500s."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run one ASGI call."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        came = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+        state = scope.setdefault("state", {})
+        state["request_id"] = came if is_request_id(came) else new_request_id()
+        started = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                MutableHeaders(scope=message)["X-Request-Id"] = state["request_id"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception as error:
+            _log.exception("request %s failed", state["request_id"])
+            if not started:
+                await problem(public_error(error), state["request_id"])(scope, receive, send_with_id)

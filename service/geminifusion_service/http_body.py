@@ -1,0 +1,152 @@
+"""The body of POST /v1/segment: read under limits, then taken apart.
+
+The parts are found in one bytes object. A general form parser feeds itself line by line and spools files to
+disk, which costs more than decoding the JPEG inside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+from email.message import Message
+
+from starlette.requests import ClientDisconnect, Request
+
+from geminifusion_service.errors import (
+    BodyTimeoutError,
+    BodyTooLargeError,
+    EmptyBodyError,
+    MalformedBodyError,
+    UnsupportedBodyError,
+)
+
+MULTIPART, JSON = "multipart/form-data", "application/json"
+_MAX_PARTS = 16
+_MAX_PART_HEADERS = 8192
+
+
+async def read_body(request: Request, *, max_bytes: int, timeout_s: float) -> bytes:
+    """The whole body.
+
+    Raises:
+        BodyTooLargeError: announced or in fact longer than `max_bytes`.
+        BodyTimeoutError: not complete after `timeout_s`.
+        EmptyBodyError: nothing came.
+        MalformedBodyError: the client hung up in the middle.
+    """
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > max_bytes:
+        raise _too_large(int(announced), max_bytes)
+    chunks, length = [], 0
+    try:
+        async with asyncio.timeout(timeout_s):
+            async for chunk in request.stream():
+                length += len(chunk)
+                if length > max_bytes:
+                    raise _too_large(length, max_bytes)
+                chunks.append(chunk)
+    except TimeoutError:
+        raise BodyTimeoutError(
+            f"{length} bytes of the body came within {timeout_s:g} s and then not the rest; send it faster"
+        ) from None
+    except ClientDisconnect:
+        raise MalformedBodyError("the connection closed before the body was complete") from None
+    if not length:
+        raise EmptyBodyError("the body is empty; post the images as multipart/form-data or JSON")
+    return b"".join(chunks)
+
+
+def _too_large(length: int, max_bytes: int) -> BodyTooLargeError:
+    return BodyTooLargeError(
+        f"the body has {length} bytes or more, this server takes {max_bytes}; send smaller or better compressed images"
+    )
+
+
+def multipart_boundary(content_type: str | None) -> str | None:
+    """The boundary of a multipart body, None for JSON.
+
+    Raises:
+        UnsupportedBodyError: neither multipart nor JSON.
+        MalformedBodyError: multipart without a boundary.
+    """
+    message = Message()
+    message["content-type"] = content_type or "none/none"
+    kind = message.get_content_type()
+    if kind == JSON:
+        return None
+    if kind != MULTIPART:
+        raise UnsupportedBodyError(
+            f"the content type is {content_type or 'missing'}; send multipart/form-data with the files, "
+            "or application/json with base64 fields"
+        )
+    boundary = message.get_param("boundary")
+    if not isinstance(boundary, str) or not 0 < len(boundary) <= 200:
+        raise MalformedBodyError("the multipart content type names no boundary; let the HTTP library set it")
+    return boundary
+
+
+def split_multipart(body: bytes, boundary: str) -> dict[str, bytes]:
+    """The parts of a multipart/form-data body by field name.
+
+    Raises:
+        MalformedBodyError: it strays from its boundary, is cut short, or a name is missing or comes twice.
+    """
+    delimiter = b"\r\n--" + boundary.encode("latin-1", "replace")
+    # The first delimiter may stand at the very start, without the line break before it.
+    position = 0 if body.startswith(delimiter[2:]) else body.find(delimiter) + 2
+    if position == 1:
+        raise MalformedBodyError("the multipart body does not contain its boundary; send it unchanged")
+    position += len(delimiter) - 2
+    parts: dict[str, bytes] = {}
+    while body[position : position + 2] != b"--":
+        line_end = body.find(b"\r\n", position, position + 256)  # padding after a boundary is allowed
+        head_end = body.find(b"\r\n\r\n", line_end, line_end + _MAX_PART_HEADERS)
+        end = body.find(delimiter, head_end + 2)
+        if line_end < 0 or head_end < 0 or end < 0:
+            raise MalformedBodyError("the multipart body is cut short; its last boundary is missing")
+        name = _part_name(body[line_end + 2 : head_end])
+        if name in parts:
+            raise MalformedBodyError(f"the part {name!r} comes twice; send each once")
+        if len(parts) == _MAX_PARTS:
+            raise MalformedBodyError(f"the body has more than {_MAX_PARTS} parts; send only the images")
+        parts[name] = body[head_end + 4 : end]
+        position = end + len(delimiter)
+    return parts
+
+
+def _part_name(head: bytes) -> str:
+    for line in head.decode("utf-8", "replace").split("\r\n"):
+        header, _, value = line.partition(":")
+        if header.strip().lower() != "content-disposition":
+            continue
+        message = Message()
+        message["content-disposition"] = " ".join(value.split())
+        name = message.get_param("name", header="content-disposition")
+        if isinstance(name, str) and name:
+            return name[:100]
+    raise MalformedBodyError('a part has no name; each needs Content-Disposition: form-data; name="..."')
+
+
+def split_json(body: bytes) -> dict[str, bytes]:
+    """The base64 fields of a JSON object.
+
+    Raises:
+        MalformedBodyError: no JSON object, or a field that is no base64 text.
+    """
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError):
+        raise MalformedBodyError("the body is not JSON; send an object of base64 fields") from None
+    if not isinstance(fields, dict):
+        raise MalformedBodyError(f"the body is a JSON {type(fields).__name__}; send an object of base64 fields")
+    if len(fields) > _MAX_PARTS:
+        raise MalformedBodyError(f"the body has more than {_MAX_PARTS} fields; send only the images")
+    parts = {}
+    for name, text in fields.items():
+        try:
+            parts[name[:100]] = base64.b64decode(text, validate=True)
+        except (TypeError, ValueError, binascii.Error):
+            raise MalformedBodyError(f"the field {name[:100]!r} is not base64 text; encode the file's bytes") from None
+    return parts

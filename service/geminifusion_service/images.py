@@ -1,0 +1,118 @@
+"""Posted bytes to arrays.
+
+Depth is aligned to colour pixel by pixel, so an EXIF orientation is never applied: it would turn one and
+not the other. OpenCV does the decoding because it releases the GIL.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from geminifusion_service.depth import DepthImage, to_metres
+from geminifusion_service.errors import ImageTooLargeError, UndecodableImageError, UnsupportedImageError
+from geminifusion_service.image_headers import ImageHeader, read_header, read_npy_layout
+
+_COLOR_FORMATS = ("png", "jpeg", "webp")
+_DEPTH_FORMATS = ("png", "tiff", "npy")
+
+
+def decode_rgb(data: bytes, *, max_pixels: int, field: str = "rgb") -> NDArray[np.uint8]:
+    """Decode an 8-bit PNG, JPEG or WebP; grey is spread over three channels, alpha is dropped.
+
+    Args:
+        data: the encoded image.
+        max_pixels: refuse an image whose header promises more.
+        field: its name in the request, for messages.
+
+    Returns:
+        `H W 3` uint8, RGB, as stored: an EXIF orientation is not applied.
+
+    Raises:
+        UndecodableImageError: not an image, or a damaged one.
+        UnsupportedImageError: 16-bit colour, CMYK, animated, or a format meant for depth.
+        ImageTooLargeError: too many pixels.
+    """
+    header = read_header(data, field)
+    if header.format not in _COLOR_FORMATS:
+        raise UnsupportedImageError(f"{field} is {header.format.upper()}; send PNG, JPEG or WebP")
+    if header.bits > 8:
+        raise UnsupportedImageError(
+            f"{field} has {header.bits} bits per channel; send 8 (is it the depth image, sent in the wrong place?)"
+        )
+    if header.format == "jpeg" and header.channels not in (1, 3):
+        raise UnsupportedImageError(f"{field} is a JPEG of {header.channels} channels (CMYK); send RGB or grey")
+    _check_pixels(header, max_pixels, field)
+    return _decode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION, header, field).astype(
+        np.uint8, copy=False
+    )
+
+
+def decode_depth(data: bytes, *, max_pixels: int, depth_scale: float | None = None, field: str = "depth") -> DepthImage:
+    """Decode a depth image: 16-bit PNG, 8-bit PNG with a scale, TIFF (uint16 or float32) or npy.
+
+    Args:
+        data: the encoded image.
+        max_pixels: refuse an image whose header promises more.
+        depth_scale: metres per stored unit; None reads integers as millimetres and floats as metres.
+        field: its name in the request, for messages.
+
+    Raises:
+        UndecodableImageError, UnsupportedImageError, ImageTooLargeError, DepthScaleRequiredError,
+        InvalidOptionError: as for `decode_rgb` and `to_metres`.
+    """
+    header = read_header(data, field)
+    if header.format not in _DEPTH_FORMATS:
+        raise UnsupportedImageError(
+            f"{field} is {header.format.upper()}, which cannot hold distances; send a 16-bit PNG, TIFF or npy"
+        )
+    if header.channels != 1:
+        raise UnsupportedImageError(
+            f"{field} has {header.channels} channels, expected one; send the raw depth, not a picture of it"
+        )
+    if header.format == "png" and header.bits < 8:
+        raise UnsupportedImageError(f"{field} has {header.bits} bits per pixel; send a 16-bit PNG, TIFF or npy")
+    if header.format == "tiff" and (header.bits, header.is_float) not in ((16, False), (32, True)):
+        raise UnsupportedImageError(
+            f"{field} is a TIFF of {header.bits}-bit {'float' if header.is_float else 'integer'} values; "
+            "send 16-bit unsigned integers or 32-bit floats"
+        )
+    _check_pixels(header, max_pixels, field)
+    if header.format == "npy":
+        readings: NDArray[np.generic] = _read_npy(data, field)
+    else:
+        readings = _decode(data, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION, header, field)
+        if readings.ndim != 2:
+            # A palette PNG announces one channel and decodes to colours.
+            raise UnsupportedImageError(f"{field} is a palette image; send the raw depth, not a picture of it")
+    return to_metres(readings, depth_scale=depth_scale, field=field)
+
+
+def _check_pixels(header: ImageHeader, max_pixels: int, field: str) -> None:
+    if header.width * header.height > max_pixels:
+        raise ImageTooLargeError(
+            f"{field} is {header.width}x{header.height}, {header.width * header.height / 1e6:.1f} "
+            "megapixels; "
+            f"this server takes {max_pixels / 1e6:.1f}: send a smaller image"
+        )
+
+
+def _decode(data: bytes, flags: int, header: ImageHeader, field: str) -> NDArray[np.generic]:
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        image = None
+    if image is None or image.shape[:2] != (header.height, header.width):
+        raise UndecodableImageError(
+            f"{field} starts like a {header.format.upper()} of {header.width}x{header.height} but does not "
+            "decode; "
+            "send an undamaged file"
+        )
+    return image
+
+
+def _read_npy(data: bytes, field: str) -> NDArray[np.generic]:
+    shape, fortran, dtype, offset = read_npy_layout(data, field)
+    values = np.frombuffer(data, dtype, offset=offset).reshape(shape, order="F" if fortran else "C")
+    return values.reshape(shape[:2]).astype(dtype.newbyteorder("="), copy=False)

@@ -1,0 +1,110 @@
+"""The OpenAPI text of POST /v1/segment, whose body FastAPI cannot read off a signature."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from geminifusion_service.errors import HTTP_STATUS
+from geminifusion_service.masks import MASK_FORMATS, MEDIA_TYPES
+
+_PROBLEM: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "code", "request_id"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "what came, what was expected, what to do"},
+        "code": {"type": "string", "enum": sorted({error.code for error in HTTP_STATUS})},
+        "request_id": {"type": "string"},
+    },
+}
+
+
+def _problem_response(status: int) -> dict[str, Any]:
+    codes = sorted({error.code for error, code in HTTP_STATUS.items() if code == status})
+    return {
+        "description": ", ".join(codes),
+        "content": {"application/problem+json": {"schema": _PROBLEM}},
+    }
+
+
+PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {404: _problem_response(404)}
+
+
+def _option(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": False, "schema": schema, "description": description}
+
+
+def _images(schema: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": ["rgb", "depth"],
+        "properties": {
+            "rgb": schema | {"description": "8-bit PNG, JPEG or WebP"},
+            "depth": schema
+            | {
+                "description": "16-bit PNG (millimetres unless depth_scale says otherwise), TIFF (uint16 "
+                "or float32) "
+                "or npy, of the same size and aligned to rgb; floats are metres; 0, NaN, infinite and "
+                "negative mean "
+                "not measured"
+            },
+        },
+    }
+
+
+_BINARY: dict[str, Any] = {"type": "string", "format": "binary"}
+_ANSWER: dict[str, Any] = {
+    "type": "object",
+    "required": ["model", "request_id", "size", "classes", "mask", "timings_ms", "batch_size", "warnings"],
+    "properties": {
+        "model": {"type": "string"},
+        "request_id": {"type": "string"},
+        "size": {"type": "object"},
+        "classes": {"type": "array", "items": {"type": "object"}, "description": "largest first"},
+        "mask": {"type": "object", "description": "rle: COCO compressed run lengths, one entry per class"},
+        "confidence": {
+            "type": "object",
+            "description": "with confidence=1: shape, dtype float16, data base64",
+        },
+        "gate": {"type": "object", "description": "with gate=1: shape, dtype float16, data base64"},
+        "timings_ms": {"type": "object"},
+        "batch_size": {"type": "integer"},
+        "warnings": {"type": "array", "items": {"type": "string"}},
+    },
+}
+
+SEGMENT_OPERATION: dict[str, Any] = {
+    "parameters": [
+        _option("model", {"type": "string"}, "name or name@version; the server's default otherwise"),
+        _option("depth_scale", {"type": "number", "exclusiveMinimum": 0}, "metres per stored unit"),
+        _option(
+            "format",
+            {"type": "string", "enum": list(MASK_FORMATS), "default": "png"},
+            "png: class indices; palette: in the class colours; overlay: blended over rgb; json; npz",
+        ),
+        _option("confidence", {"type": "integer", "enum": [0, 1]}, "json: add the winner's probability"),
+        _option("gate", {"type": "integer", "enum": [0, 1]}, "json: add how much rgb attends to depth"),
+        _option("deadline_ms", {"type": "number", "exclusiveMinimum": 0}, "answer 504 after this long"),
+        _option("request_id", {"type": "string", "maxLength": 128}, "comes back in X-Request-Id"),
+    ],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {"schema": _images(_BINARY)},
+            "application/json": {"schema": _images({"type": "string", "format": "byte"})},
+        },
+    },
+    "responses": {
+        "200": {
+            "description": "The mask at the size of the posted rgb; X-Geminifusion-* headers carry model and timings",
+            "content": {
+                MEDIA_TYPES["png"]: {"schema": _BINARY},
+                MEDIA_TYPES["npz"]: {"schema": _BINARY},
+                MEDIA_TYPES["json"]: {"schema": _ANSWER},
+            },
+        },
+        **{str(int(status)): _problem_response(status) for status in sorted(set(HTTP_STATUS.values()))},
+    },
+}

@@ -1,0 +1,1 @@
+"""Stubs generated from protos/geminifusion/v1; `make protos` writes them again."""

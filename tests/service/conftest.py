@@ -1,0 +1,135 @@
+"""A live server on free loopback ports, and images to send it."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from geminifusion_service.server import Server
+from geminifusion_service.settings import Settings
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pair:
+    """One scene as arrays and as the files a client posts."""
+
+    rgb: NDArray[np.uint8]
+    depth_mm: NDArray[np.uint16]
+
+    @property
+    def labels(self) -> NDArray[np.uint8]:
+        """What the tiny graph answers."""
+        bright = self.rgb.astype(np.float32).mean(axis=2) > 128
+        far = self.depth_mm * np.float32(0.001) > 2
+        return (2 * bright + far).astype(np.uint8)
+
+    def files(self, **replaced: bytes) -> dict[str, bytes]:
+        """The parts of a request."""
+        return {"rgb": encode(".png", self.rgb[..., ::-1]), "depth": encode(".png", self.depth_mm), **replaced}
+
+
+def encode(suffix: str, image: NDArray[Any], *options: int) -> bytes:
+    done, data = cv2.imencode(suffix, image, list(options))
+    assert done
+    return data.tobytes()
+
+
+def pair_of_blobs(seed: int = 0, height: int = 48, width: int = 64) -> Pair:
+    """Soft blobs of colour and distance, with a hole in the depth; differs with the seed."""
+    rng = np.random.default_rng(seed)
+    rgb = cv2.resize(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8), (width, height))
+    depth = cv2.resize(rng.integers(500, 4000, (6, 8)).astype(np.uint16), (width, height))
+    depth[: height // 8, : width // 8] = 0
+    return Pair(rgb=rgb, depth_mm=depth)
+
+
+@pytest.fixture
+def pair() -> Pair:
+    return pair_of_blobs()
+
+
+@pytest.fixture(scope="session")
+def make_pair() -> Callable[..., Pair]:
+    """`make_pair(seed, height, width)`: a scene of its own for every seed."""
+    return pair_of_blobs
+
+
+class LiveServer:
+    """A server in a thread of its own, with the addresses it really has."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._up = threading.Event()
+        self._stop: asyncio.Event
+        self._loop: asyncio.AbstractEventLoop
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()))
+        self.server: Server
+
+    async def _main(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        self.server = Server(self._settings)
+        await self.server.start()
+        await self.server.load()
+        self._up.set()
+        await self._stop.wait()
+        await self.server.stop()
+
+    def start(self) -> None:
+        self._thread.start()
+        assert self._up.wait(20), "the server did not come up"
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(20)
+        assert not self._thread.is_alive(), "the server did not stop"
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.http_port}"
+
+    @property
+    def grpc_target(self) -> str:
+        return f"127.0.0.1:{self.server.grpc_port}"
+
+    def post(self, files: dict[str, bytes], **query: str | float) -> httpx.Response:
+        with httpx.Client(trust_env=False) as client:
+            return client.post(f"{self.url}/v1/segment", params=query, files=files)
+
+    def get(self, path: str) -> httpx.Response:
+        with httpx.Client(trust_env=False) as client:
+            return client.get(self.url + path)
+
+
+@contextmanager
+def running_server(artifact: Path, **settings: Any) -> Iterator[LiveServer]:
+    values = {"http_port": 0, "grpc_port": 0, "threads": 1, "decode_workers": 2, **settings}
+    live = LiveServer(Settings(artifacts=(artifact,), **values))
+    live.start()
+    try:
+        yield live
+    finally:
+        live.stop()
+
+
+@pytest.fixture(scope="session")
+def live_server(tiny_artifact: Path) -> Iterator[LiveServer]:
+    """One server for every test that leaves it as it was."""
+    with running_server(tiny_artifact) as live:
+        yield live
+
+
+@pytest.fixture
+def serving(tiny_artifact: Path) -> Callable[..., AbstractContextManager[LiveServer]]:
+    """`with serving(queue_size=1) as live`: a server with settings of its own."""
+    return lambda **settings: running_server(tiny_artifact, **settings)
