@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from geminifusion_export.artifact import MODEL_NAME, open_artifact
 from geminifusion_export.graph import SegmentationGraph, example_inputs
 from geminifusion_export.verification import open_session
-from geminifusion_model.encoding import encode
+from geminifusion_model.encoding import encode_inputs
 from geminifusion_model.weights.checkpoint import load_network, read_info
 
 
@@ -55,7 +55,7 @@ def main() -> None:
 
     @torch.inference_mode()
     def training_form() -> torch.Tensor:
-        logits = net(*(encode(raw, how) for raw, how in zip(inputs, task.modalities, strict=True))).ensemble
+        logits = net(*encode_inputs(inputs, task)).ensemble
         full = F.interpolate(logits, size=inputs[0].shape[1:3], mode="bilinear", align_corners=False)
         return full.argmax(1)
 
@@ -76,7 +76,8 @@ def main() -> None:
                 times[name].append(elapsed)
     print(describe_machine("torch", "onnxruntime"))
     print(
-        f"{metadata.reference} ({metadata.encoder}), batch {options.batch}, {options.height}x{options.width}, "
+        f"{metadata.reference} ({metadata.encoder}), batch {options.batch}, {options.height}x{options.width} posted, "
+        f"network input x{metadata.input_scale:g}, "
         f"float32, {options.threads} threads, {options.runs} paired runs"
     )
     baseline = times["training form, eager torch"]

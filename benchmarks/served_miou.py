@@ -1,4 +1,4 @@
-"""Score a running server on labelled frames: every frame is posted as a user would post it, the mask scored as it comes.
+"""Score a running server on labelled frames, each posted as a user would post it and its mask scored as it comes.
 
     geminifusion serve &
     python benchmarks/served_miou.py DATA [--url http://localhost:8000] [--limit 500]
@@ -43,7 +43,8 @@ def main() -> None:
         print(f"{name:<12}{iou:7.2f}")
     print(
         f"{len(dataset)} frames through {options.url} ({result.model}): mIoU {matrix.miou():.2f}, pixel accuracy "
-        f"{matrix.pixel_accuracy():.2f}, mean accuracy {matrix.mean_accuracy():.2f}; {len(dataset) / seconds:.1f} frames/s"
+        f"{matrix.pixel_accuracy():.2f}, mean accuracy {matrix.mean_accuracy():.2f}; "
+        f"{len(dataset) / seconds:.1f} frames/s"
     )
 
 

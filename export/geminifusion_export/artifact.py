@@ -115,6 +115,7 @@ class ArtifactMetadata:
     fusion: str
     modalities: tuple[ModalitySpec, ...]  # `rgb` first
     size: SizePolicy
+    input_scale: Annotated[float, Field(gt=0, le=1)] = 1.0  # the graph reduces its inputs by this factor
     classes: Annotated[tuple[ClassSpec, ...], Field(min_length=1, max_length=255)]
     ignore_index: _Byte
     precision: Literal["float32", "float16", "bfloat16"]

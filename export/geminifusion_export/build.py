@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import shutil
 import subprocess
 import tempfile
@@ -101,7 +102,10 @@ def _describe(
         encoder=info.network.encoder,
         fusion=info.network.fusion,
         modalities=tuple(_modality(encoding) for encoding in task.modalities),
-        size=SizePolicy(min_side=MIN_SIDE, max_pixels=options.max_pixels, reference=options.reference),
+        size=SizePolicy(
+            min_side=math.ceil(MIN_SIDE / task.input_scale), max_pixels=options.max_pixels, reference=options.reference
+        ),
+        input_scale=task.input_scale,
         classes=tuple(
             ClassSpec(id=index, name=name, color=color)
             for index, (name, color) in enumerate(zip(task.class_names, task.palette, strict=True))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geminifusion_export.fusion_node import attach_function, translation
-from geminifusion_model.encoding import encode
+from geminifusion_model.encoding import encode_inputs
 from geminifusion_model.inference_form import InferenceForm
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.task import Task
@@ -45,11 +45,14 @@ class SegmentationGraph(nn.Module):
 
     def forward(self, *modalities: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Raw modalities in the task's order to labels, confidence and gate (see the module's docstring)."""
-        size = modalities[0].shape[1:3]
-        encoded = [encode(raw, how) for raw, how in zip(modalities, self.task.modalities, strict=True)]
-        logits, gate = self.network(*encoded)
+        height, width = modalities[0].shape[1:3]
+        logits, gate = self.network(*encode_inputs(modalities, self.task))
         confidence = logits.softmax(1).amax(1)
-        full = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+        full = F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=False)
+        if self.task.input_scale != 1.0:
+            quarter = ((height + 3) // 4, (width + 3) // 4)
+            maps = torch.stack([confidence, gate], dim=1)
+            confidence, gate = F.interpolate(maps, size=quarter, mode="bilinear", align_corners=False).unbind(1)
         return full.argmax(1).to(torch.uint8), confidence, gate
 
 

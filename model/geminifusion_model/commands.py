@@ -117,9 +117,16 @@ def evaluate(
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
     net = GeminiFusion.from_pretrained(checkpoint)
     dataset = NYUv2(data, split, net.config.num_classes, limit)
+    info = read_info(checkpoint)
     with Progress() as progress:
         bar = progress.add_task("evaluating", total=len(dataset))
-        scores = score(net, dataset, protocol=protocol, on_frame=lambda done: progress.update(bar, completed=done))
+        scores = score(
+            net,
+            dataset,
+            protocol=protocol,
+            task=info.task,
+            on_frame=lambda done: progress.update(bar, completed=done),
+        )
     for name, iou in zip(dataset.task.class_names, scores.iou, strict=True):
         click.echo(f"{name:<18}{iou:7.2f}")
     click.echo(
@@ -127,7 +134,6 @@ def evaluate(
         f"pixel accuracy {scores.pixel_accuracy:.2f}, mean accuracy {scores.mean_accuracy:.2f}"
     )
     if record:
-        info = read_info(checkpoint)
         summary = {
             "data": f"{dataset.task.data}, {split}, {scores.frames} frames",
             "protocol": scores.protocol,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from geminifusion_model.task import ModalityEncoding
+from geminifusion_model.task import ModalityEncoding, Task
 
 
 def encode(values: Tensor, encoding: ModalityEncoding) -> Tensor:
@@ -28,3 +29,26 @@ def encode(values: Tensor, encoding: ModalityEncoding) -> Tensor:
     measured = (values > 0) & (values < torch.inf)  # false for NaN too
     normalised = values.clamp(low, high) * scale + shift
     return torch.where(measured, normalised, 0.0).unsqueeze(1).expand(-1, 3, -1, -1)
+
+
+def encode_inputs(raw: tuple[Tensor, ...], task: Task) -> tuple[Tensor, ...]:
+    """Encode all modalities of a task and reduce them by its `input_scale`.
+
+    Args:
+        raw: in the task's order, each as `encode` takes it, all of one height and width.
+
+    Returns:
+        `B 3 H·scale W·scale` float32 each, rounded down.
+    """
+    encoded = tuple(encode(values, how) for values, how in zip(raw, task.modalities, strict=True))
+    if task.input_scale == 1.0:
+        return encoded
+    sixteenths = round(16 * task.input_scale)
+    height, width = (side * sixteenths // 16 for side in encoded[0].shape[-2:])
+    return tuple(
+        # at 1/2 bilinear is the mean of four pixels; a mean of two depths would be a place where nothing is
+        F.interpolate(values, size=(height, width), mode="bilinear", align_corners=False)
+        if how.encoding == "imagenet"
+        else F.interpolate(values, size=(height, width), mode="nearest")
+        for values, how in zip(encoded, task.modalities, strict=True)
+    )

@@ -46,7 +46,11 @@ class ModalityEncoding:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """Inputs, classes and the label value that marks unlabelled pixels."""
+    """Inputs, classes and the label value that marks unlabelled pixels.
+
+    `input_scale` is the factor 0.25…1, a multiple of 1/16, by which frames are reduced before the network: a network
+    trained on reduced frames knows things at that size. Labels are always at the frame's own size.
+    """
 
     data: str
     modalities: tuple[ModalityEncoding, ...]
@@ -54,10 +58,12 @@ class Task:
     palette: tuple[tuple[int, int, int], ...]  # one RGB colour per class
     ignore_index: int = 255
     data_license: str = "unknown"
+    input_scale: float = 1.0
 
     def __post_init__(self) -> None:
         if len(self.palette) != len(self.class_names):
             raise ValueError(f"{len(self.palette)} colours for {len(self.class_names)} classes")
+        check_input_scale(self.input_scale)
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict for JSON."""
@@ -73,7 +79,15 @@ class Task:
             palette=tuple((c[0], c[1], c[2]) for c in values["palette"]),
             ignore_index=values["ignore_index"],
             data_license=values["data_license"],
+            input_scale=values["input_scale"],
         )
+
+
+def check_input_scale(scale: float) -> float:
+    """The scale itself; raises `ValueError` unless it is one of 0.25, 0.3125 … 1."""
+    if not (0.25 <= scale <= 1.0 and (16 * scale).is_integer()):
+        raise ValueError(f"input_scale is {scale}; expected a multiple of 1/16 from 0.25 to 1")
+    return scale
 
 
 IMAGENET_RGB = ModalityEncoding(

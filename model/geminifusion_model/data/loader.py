@@ -29,14 +29,21 @@ class Batch:
     labels: Tensor
 
 
+def stack_raw(samples: list[Sample], task: Task) -> tuple[Tensor, ...]:
+    """Samples of one size as raw tensors in the task's modality order: `B H W 3` uint8 or `B H W` float32."""
+    arrays = (
+        [sample.rgb if modality.name == "rgb" else sample.others[modality.name] for sample in samples]
+        for modality in task.modalities
+    )
+    return tuple(torch.from_numpy(np.stack(stack)) for stack in arrays)
+
+
 def collate(samples: list[Sample], task: Task) -> Batch:
-    """Stack samples of one size and encode them."""
-    inputs = []
-    for modality in task.modalities:
-        arrays = [sample.rgb if modality.name == "rgb" else sample.others[modality.name] for sample in samples]
-        inputs.append(encode(torch.from_numpy(np.stack(arrays)), modality))
+    """Stack samples of one size and encode them at that size (augmentation has already scaled them)."""
+    raw = stack_raw(samples, task)
+    inputs = tuple(encode(values, how) for values, how in zip(raw, task.modalities, strict=True))
     labels = torch.from_numpy(np.stack([sample.labels for sample in samples])).to(torch.int64)
-    return Batch(tuple(inputs), labels)
+    return Batch(inputs, labels)
 
 
 def frames_of_step(num_frames: int, batch_size: int, seed: int, step: int) -> list[tuple[int, int]]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from geminifusion_model.data.loader import collate
+from geminifusion_model.data.loader import stack_raw
 from geminifusion_model.data.sample import Dataset, Sample
+from geminifusion_model.encoding import encode_inputs
 from geminifusion_model.evaluation.metrics import ConfusionMatrix
 from geminifusion_model.network import GeminiFusion
+from geminifusion_model.task import Task
 
 # How the 1/4-resolution logits reach the labels' size: the original resizes with cubic interpolation, the exported
 # graph bilinearly (whose argmax is cheap to find exactly).
@@ -37,14 +38,12 @@ class Scores:
 
 
 @torch.inference_mode()
-def predict_labels(
-    net: GeminiFusion, sample: Sample, dataset: Dataset, interpolation: str, input_scale: float = 1.0
-) -> NDArray[np.uint8]:
+def predict_labels(net: GeminiFusion, sample: Sample, task: Task, interpolation: str) -> NDArray[np.uint8]:
     """The class of every pixel, `H W` uint8 at the sample's size, from the ensemble."""
-    batch = collate([_resized(sample, input_scale)], dataset.task)
-    logits = net(*batch.inputs).ensemble
+    logits = net(*encode_inputs(stack_raw([sample], task), task)).ensemble
     full = F.interpolate(logits, size=sample.labels.shape, mode=interpolation, align_corners=False)
-    return full[0].argmax(0).to(torch.uint8).numpy()
+    labels: NDArray[np.uint8] = full[0].argmax(0).to(torch.uint8).numpy()
+    return labels
 
 
 def evaluate(
@@ -52,14 +51,14 @@ def evaluate(
     dataset: Dataset,
     *,
     protocol: str = "native-labels",
-    input_scale: float = 1.0,
+    task: Task | None = None,
     on_frame: Callable[[int], None] | None = None,
 ) -> Scores:
     """Score the ensemble, one frame at a time, single scale, no flip.
 
     Args:
         protocol: a key of `PROTOCOLS`.
-        input_scale: the frame is resized by this factor first; the labels never are.
+        task: encodings and input scale, the data set's own if none; classes must be the same.
         on_frame: called with the number of frames done.
 
     Raises:
@@ -69,32 +68,21 @@ def evaluate(
         raise ValueError(f"protocol is {protocol!r}; expected one of {', '.join(PROTOCOLS)}")
     if not len(dataset):
         raise ValueError("the data set has no frames to evaluate on")
+    task = task or dataset.task
     was_training = net.training
     net.eval()
     matrix = ConfusionMatrix(net.config.num_classes)
     for index in range(len(dataset)):
         sample = dataset[index]
-        matrix.add(sample.labels, predict_labels(net, sample, dataset, PROTOCOLS[protocol], input_scale))
+        matrix.add(sample.labels, predict_labels(net, sample, task, PROTOCOLS[protocol]))
         if on_frame is not None:
             on_frame(index + 1)
     net.train(was_training)
     return Scores(
-        protocol=protocol if input_scale == 1.0 else f"{protocol}, input x{input_scale:g}",
+        protocol=protocol if task.input_scale == 1.0 else f"{protocol}, input x{task.input_scale:g}",
         frames=len(dataset),
         miou=matrix.miou(),
         pixel_accuracy=matrix.pixel_accuracy(),
         mean_accuracy=matrix.mean_accuracy(),
         iou=tuple(matrix.iou().tolist()),
     )
-
-
-def _resized(sample: Sample, scale: float) -> Sample:
-    if scale == 1.0:
-        return sample
-    height, width = (max(round(side * scale), 32) for side in sample.labels.shape)
-    rgb = cv2.resize(sample.rgb, (width, height), interpolation=cv2.INTER_AREA if scale < 0.7 else cv2.INTER_LINEAR)
-    others = {
-        name: cv2.resize(values, (width, height), interpolation=cv2.INTER_NEAREST).astype(np.float32, copy=False)
-        for name, values in sample.others.items()
-    }
-    return Sample(sample.name, rgb.astype(np.uint8, copy=False), others, sample.labels)

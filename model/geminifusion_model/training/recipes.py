@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from geminifusion_model.config import GeminiFusionConfig
 from geminifusion_model.data.augment import Augmentation
+from geminifusion_model.task import check_input_scale
 
 _Positive = Annotated[int, Field(gt=0)]
 _Rate = Annotated[float, Field(gt=0)]
@@ -35,6 +36,7 @@ class TrainingConfig(BaseModel):
     decay_power: _Rate = 1.0
     gradient_clip: Annotated[float, Field(gt=0)] | None = None  # L2 norm over all parameters
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0  # 0: evaluate and keep the raw weights
+    input_scale: Annotated[float, AfterValidator(check_input_scale)] = 1.0  # of frames after training, see `Task`
     freeze_decoder_norm: bool = False  # the original's choice: BatchNorm in eval mode while training
     bfloat16: bool = False  # autocast; pays where the CPU or GPU multiplies bfloat16 natively
     seed: int = 42
@@ -97,6 +99,7 @@ def nyuv2_b0_from_scratch() -> TrainingConfig:
         decay_power=1.0,
         gradient_clip=5.0,
         ema_decay=0.998,
+        input_scale=0.5,
         seed=7,
         holdout=40,
         evaluate_every=600,

@@ -6,6 +6,7 @@ metrics.jsonl    one line per evaluation  best/ final/  checkpoints (config.json
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import time
@@ -67,7 +68,7 @@ class TrainingRun:
 
     def __init__(self, config: TrainingConfig, dataset: Dataset, directory: Path, *, resume: bool = False) -> None:
         self.config, self.directory = config, directory
-        self.task: Task = dataset.task
+        self.task: Task = dataclasses.replace(dataset.task, input_scale=config.input_scale)
         self._check(dataset, resume)
         kept = len(dataset) - config.holdout
         self.frames = Subset(dataset, range(kept))
@@ -160,9 +161,7 @@ class TrainingRun:
     def _evaluate(self, loss: float) -> Scores:
         net = GeminiFusion(self.config.network).eval()
         net.load_state_dict(self.state.averaged())
-        # at the scale the crops were cut from, not the frame's own, to match what training sees
-        low, high = self.config.augmentation.scale
-        scores = evaluate(net, self.holdout, input_scale=min(math.sqrt(low * high), 1.0))
+        scores = evaluate(net, self.holdout, task=self.task)
         line = {
             "step": self.state.step,
             "time": time.strftime("%Y-%m-%dT%H:%M:%S"),
