@@ -1,5 +1,7 @@
 """The exported graph of a real B0, on ONNX Runtime, against torch."""
 
+import dataclasses
+
 import numpy as np
 import onnx
 import pytest
@@ -11,6 +13,7 @@ from geminifusion_export.storage import store_weights_as_float16
 from geminifusion_export.verification import open_session
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
 from geminifusion_model.data.nyuv2 import nyuv2_task
+from geminifusion_model.encoding import encode_inputs
 from geminifusion_model.weights.checkpoint import load_network
 
 
@@ -99,6 +102,22 @@ def test_half_precision_storage_halves_the_file_and_keeps_the_labels(model, sess
     expected = run(session, inputs)
     assert (found[0] == expected[0]).mean() > 0.98, "random weights, so margins between classes are thin"
     np.testing.assert_allclose(found[1], expected[1], atol=0.05)
+
+
+@pytest.mark.parametrize(("height", "width"), [(96, 128), (61, 83)])
+def test_reduced_network_still_answers_at_the_size_of_its_inputs(checkpoint, height, width):
+    net = load_network(checkpoint)
+    task = dataclasses.replace(nyuv2_task(13), input_scale=0.5)
+    rgb, depth = example_inputs(task, 1, height, width)
+    with torch.no_grad():
+        labels, confidence, gate = SegmentationGraph(net, task)(rgb, depth)
+        logits = net(*encode_inputs((rgb, depth), task)).ensemble
+    assert labels.shape == (1, height, width)
+    assert confidence.shape == gate.shape == (1, -(-height // 4), -(-width // 4))
+    assert logits.shape[2:] == (-(-(height // 2) // 4), -(-(width // 2) // 4))
+    full = torch.nn.functional.interpolate(logits, size=(height, width), mode="bilinear")
+    assert (labels == full.argmax(1)).float().mean() > 0.999
+    assert 1 / 13 <= confidence.min() <= confidence.max() <= 1
 
 
 def test_network_and_task_must_fit():
