@@ -69,7 +69,8 @@ def test_a_process_serves_both_transports_and_stops_on_sigterm(tiny_artifact, pa
 
 def test_sigterm_loses_none_of_the_requests_in_flight(tiny_artifact, make_pair):
     files = make_pair(0, 1200, 1600).files()  # tens of milliseconds each
-    with process(*free_ports(tiny_artifact), "--decode-workers", 1) as started:
+    # a drain this long cannot run out on a busy machine; a stuck engine has a test of its own
+    with process(*free_ports(tiny_artifact), "--decode-workers", 1, "--drain-s", 60) as started:
         url, target = wait_until_ready(started)
         statuses: list[int | str] = []
 
