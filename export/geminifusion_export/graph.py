@@ -7,6 +7,7 @@ of the RGB stream to the other modality, 0…1). H/4 and W/4 are rounded up.
 
 from __future__ import annotations
 
+import logging
 import warnings
 from pathlib import Path
 
@@ -81,6 +82,8 @@ def export_onnx(graph: SegmentationGraph, path: Path) -> onnx.ModelProto:
     dynamic = tuple({0: "batch", 1: "height", 2: "width"} for _ in names)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations; its failures are exceptions
+        # it warns once for each operator of torchvision, which we do not use
+        logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
         program = torch.onnx.export(
             graph,
             example_inputs(graph.task, *TRACED_SHAPE),

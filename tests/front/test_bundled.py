@@ -41,10 +41,7 @@ def test_missing_model_says_what_to_do(monkeypatch, tmp_path):
 
 
 def test_bundled_model_segments_a_bundled_pair():
-    try:
-        segment = load(threads=1)
-    except ArtifactMissing:
-        pytest.skip("needs the exported model in service/geminifusion/artifacts")
+    segment = load(threads=1)
     pair = demo_pairs()["livingroom"]
     result = segment(pair.rgb, pair.depth, depth_scale=pair.depth_scale)
     assert result.labels.shape == (480, 640)
