@@ -6,9 +6,10 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from geminifusion_model.encoders.sizes import MIT_SIZES
+from geminifusion_model.encoders.sizes import ENCODER_SIZES, SWIN_SIZES
 from geminifusion_model.fusions.names import FUSIONS
 
+SWIN_FUSION_HEADS = 8  # the original ignores its setting with a Swin encoder
 MODALITIES = ("rgb", "depth", "thermal", "event", "lidar")
 
 
@@ -17,11 +18,11 @@ class GeminiFusionConfig:
     """The network, without its weights.
 
     Args:
-        encoder: `mit_b0` … `mit_b5`.
+        encoder: `mit_b0` … `mit_b5`, or `swin_tiny`, `swin_small`, `swin_large`, `swin_large_window12`.
         num_classes: number of logit channels, at least 1.
-        modalities: names in input order, `rgb` first.
+        modalities: names in input order, `rgb` first; 2 to 4 of them with a MiT encoder, 2 with a Swin.
         fusion: how the streams meet in every block; `geminifusion` or `none`.
-        num_fusion_heads: heads of the pixel-wise fusion, the same at every stage.
+        num_fusion_heads: heads of the pixel-wise fusion, the same at every stage; 8 with a Swin encoder.
         decoder_channels: width E of the all-MLP decoder.
         upsample_logits: return logits at the input size, as the original's DeLiVER variant does (with width 512).
         drop_path_rate: stochastic depth of the last block; it rises linearly from 0 at the first.
@@ -43,27 +44,42 @@ class GeminiFusionConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "modalities", tuple(self.modalities))
-        if self.encoder not in MIT_SIZES:
-            raise ValueError(f"encoder is {self.encoder!r}; expected one of {', '.join(MIT_SIZES)}")
+        if self.encoder not in ENCODER_SIZES:
+            raise ValueError(f"encoder is {self.encoder!r}; expected one of {', '.join(ENCODER_SIZES)}")
         if self.fusion not in FUSIONS:
             raise ValueError(f"fusion is {self.fusion!r}; expected one of {', '.join(FUSIONS)}")
         if self.num_classes < 1:
             raise ValueError(f"num_classes is {self.num_classes}; expected at least 1")
-        if len(self.modalities) != 2 or self.modalities[0] != "rgb" or self.modalities[1] not in MODALITIES[1:]:
-            raise ValueError(
-                f"modalities are {self.modalities}; expected ('rgb', other) with other one of {MODALITIES[1:]}"
-            )
-        for channels in MIT_SIZES[self.encoder].channels:
-            if self.num_fusion_heads < 1 or channels % self.num_fusion_heads:
-                raise ValueError(
-                    f"num_fusion_heads is {self.num_fusion_heads}; it must divide the {channels} channels of "
-                    f"{self.encoder}"
-                )
+        self._check_modalities()
+        self._check_fusion_heads()
         if self.decoder_channels < 1:
             raise ValueError(f"decoder_channels is {self.decoder_channels}; expected at least 1")
         for name in ("drop_path_rate", "decoder_dropout"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 0 <= {name} < 1")
+
+    def _check_modalities(self) -> None:
+        names = self.modalities
+        known = all(name in MODALITIES for name in names) and len(set(names)) == len(names)
+        if not known or not 2 <= len(names) <= 4 or names[0] != "rgb":
+            raise ValueError(
+                f"modalities are {names}; expected 'rgb' followed by one to three different ones of {MODALITIES[1:]}"
+            )
+        if len(names) > 2 and self.encoder in SWIN_SIZES:
+            raise ValueError(f"modalities are {names}; {self.encoder} takes two, use a MiT encoder for more")
+
+    def _check_fusion_heads(self) -> None:
+        if self.encoder in SWIN_SIZES and self.num_fusion_heads != SWIN_FUSION_HEADS:
+            raise ValueError(
+                f"num_fusion_heads is {self.num_fusion_heads}; {self.encoder} has {SWIN_FUSION_HEADS}, "
+                "as published weights were trained with"
+            )
+        for channels in ENCODER_SIZES[self.encoder].channels:
+            if self.num_fusion_heads < 1 or channels % self.num_fusion_heads:
+                raise ValueError(
+                    f"num_fusion_heads is {self.num_fusion_heads}; it must divide the {channels} channels of "
+                    f"{self.encoder}"
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dict for JSON or YAML."""

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from geminifusion_model.config import GeminiFusionConfig
 from geminifusion_model.decoder import AllMLPDecoder
-from geminifusion_model.encoders.mit import MixTransformer
-from geminifusion_model.encoders.sizes import MIT_SIZES
+from geminifusion_model.encoders.registry import build_encoder
+from geminifusion_model.streams import NUM_STREAMS
 
 # Below this side the first stage has fewer than 8 rows, and its reduction by 8 nothing to keep.
 MIN_SIDE = 29
@@ -21,8 +21,9 @@ MIN_SIDE = 29
 class Prediction(NamedTuple):
     """Logits at 1/4 of the input size, rounded up, or at the input size with `config.upsample_logits`.
 
-    `per_stream` holds one `B K H/4 W/4` per stream; `ensemble` is their weighted mean, detached from both, so its loss
-    reaches only the two weights (the original's choice).
+    `per_stream` holds one `B K H/4 W/4` per stream: RGB, and the other modality (or, of three or four, what the others
+    were merged to). `ensemble` is their weighted mean, detached from both, so its loss reaches only the two weights
+    (the original's choice).
     """
 
     per_stream: tuple[Tensor, ...]
@@ -30,7 +31,7 @@ class Prediction(NamedTuple):
 
 
 class GeminiFusion(nn.Module):
-    """Semantic segmentation of two pixel-aligned images (arXiv:2406.01210).
+    """Semantic segmentation of two to four pixel-aligned images (arXiv:2406.01210).
 
     Built without any file or network access; `from_pretrained` and `load_official` bring weights.
     """
@@ -38,13 +39,11 @@ class GeminiFusion(nn.Module):
     def __init__(self, config: GeminiFusionConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = MixTransformer(
-            MIT_SIZES[config.encoder], config.fusion, config.num_fusion_heads, config.drop_path_rate
-        )
+        self.encoder = build_encoder(config)
         self.decoder = AllMLPDecoder(
             self.encoder.channels, config.decoder_channels, config.num_classes, config.decoder_dropout
         )
-        self.ensemble_logits = nn.Parameter(torch.ones(len(config.modalities)))
+        self.ensemble_logits = nn.Parameter(torch.ones(NUM_STREAMS))
         self.encoder.init_weights()
         self.decoder.init_weights()
 
@@ -59,12 +58,11 @@ class GeminiFusion(nn.Module):
             ValueError: their number or shapes do not fit.
         """
         self._check(modalities)
-        num_streams = len(modalities)
         pyramid = self.encoder(torch.cat(modalities).contiguous(memory_format=torch.channels_last))
         logits = self.decoder(pyramid)
         if self.config.upsample_logits:
             logits = F.interpolate(logits, size=modalities[0].shape[-2:], mode="bilinear", align_corners=False)
-        per_stream = logits.chunk(num_streams)
+        per_stream = logits.chunk(NUM_STREAMS)
         weights = self.ensemble_logits.softmax(0)
         ensemble = sum(weight * stream.detach() for weight, stream in zip(weights, per_stream, strict=True))
         assert isinstance(ensemble, Tensor)

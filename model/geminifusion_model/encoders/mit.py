@@ -1,48 +1,40 @@
 """Mix Transformer (SegFormer, arXiv:2105.15203) with two streams that are fused in every block.
 
 All convolutions and linear maps are shared by the streams, all LayerNorms (eps 1e-6 throughout) belong to one stream.
+Up to four modalities enter: each stage embeds all of them, merges those beyond RGB into one stream (see
+`modality_merge`), and runs its blocks on that pair.
 
-Axes: S streams, B batch, C channels, H W the stage's map, N = H·W tokens, M tokens after spatial reduction.
-Tokens are `S B N C`; as maps they are `SB C H W` views in channels-last memory, so no step copies to change layout.
+Axes: M modalities, S = 2 streams, B batch, C channels, H W the stage's map, N = H·W tokens, N' after spatial reduction.
 """
 
 from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from geminifusion_model.encoders.modality_merge import ModalityMerge
 from geminifusion_model.encoders.sizes import MiTSize
 from geminifusion_model.fusions.geminifusion import GeminiFusionBlock
 from geminifusion_model.fusions.registry import build_fusion
-from geminifusion_model.streams import StreamDropPath, StreamLayerNorm
-
-NUM_STREAMS = 2
-
-
-def tokens_to_map(tokens: Tensor, height: int, width: int) -> Tensor:
-    """`S B N C` to a `SB C H W` view in channels-last memory."""
-    return tokens.flatten(0, 1).unflatten(1, (height, width)).permute(0, 3, 1, 2)
-
-
-def map_to_tokens(feature: Tensor) -> Tensor:
-    """`SB C H W` to `S B N C`."""
-    return feature.permute(0, 2, 3, 1).flatten(1, 2).unflatten(0, (NUM_STREAMS, -1))
+from geminifusion_model.streams import NUM_STREAMS, StreamDropPath, StreamLayerNorm, map_to_tokens, tokens_to_map
 
 
 class PatchEmbed(nn.Module):
     """Overlapping patches by a strided convolution."""
 
-    def __init__(self, in_channels: int, channels: int, kernel: int, stride: int) -> None:
+    def __init__(self, in_channels: int, channels: int, kernel: int, stride: int, num_modalities: int) -> None:
         super().__init__()
+        self.num_modalities = num_modalities
         self.conv = nn.Conv2d(in_channels, channels, kernel, stride, padding=kernel // 2)
-        self.norm = StreamLayerNorm(NUM_STREAMS, channels)
+        self.norm = StreamLayerNorm(num_modalities, channels)
 
     def forward(self, x: Tensor) -> tuple[Tensor, int, int]:
-        """`SB C' H' W'` to tokens `S B N C` and the new height and width."""
+        """`MB C' H' W'` to tokens `M B N C` and the new height and width."""
         feature = self.conv(x)
-        return self.norm(map_to_tokens(feature)), feature.shape[2], feature.shape[3]
+        return self.norm(map_to_tokens(feature, self.num_modalities)), feature.shape[2], feature.shape[3]
 
 
 class Reduction(nn.Module):
@@ -54,7 +46,7 @@ class Reduction(nn.Module):
         self.norm = StreamLayerNorm(NUM_STREAMS, channels)
 
     def forward(self, tokens: Tensor, height: int, width: int) -> Tensor:
-        """`S B N C` to `S B M C`."""
+        """`S B N C` to `S B N' C`."""
         return self.norm(map_to_tokens(self.conv(tokens_to_map(tokens, height, width))))
 
 
@@ -123,26 +115,38 @@ class Block(nn.Module):
 
 
 class Stage(nn.Module):
-    """Patch embedding, blocks and the norm whose result is both the stage's output and the next one's input."""
+    """Patch embedding, the merge of further modalities, blocks and the norm of what leaves."""
 
-    def __init__(self, patch_embed: PatchEmbed, blocks: list[Block], channels: int) -> None:
+    def __init__(
+        self, patch_embed: PatchEmbed, merge: ModalityMerge | None, blocks: list[Block], channels: int
+    ) -> None:
         super().__init__()
         self.patch_embed = patch_embed
+        self.merge = merge
         self.blocks = nn.ModuleList(blocks)
         self.norm = StreamLayerNorm(NUM_STREAMS, channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """`SB C' H' W'` to `SB C H W`."""
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """`MB C' H' W'` to the stage's output `SB C H W` and the next stage's input `MB C H W`."""
         tokens, height, width = self.patch_embed(x)
+        extras: Tensor | None = None
+        if self.merge is not None:
+            tokens, extras = self.merge(tokens, height, width)
         for block in self.blocks:
             tokens = block(tokens, height, width)
-        return tokens_to_map(self.norm(tokens), height, width)
+        tokens = self.norm(tokens)
+        output = tokens_to_map(tokens, height, width)
+        if extras is None:
+            return output, output
+        return output, tokens_to_map(torch.cat([tokens[:1], extras + tokens[1:]]), height, width)
 
 
 class MixTransformer(nn.Module):
-    """The encoder: two images of one size to a pyramid at 1/4, 1/8, 1/16 and 1/32."""
+    """The encoder: images of one size to a pyramid of both streams at 1/4, 1/8, 1/16 and 1/32."""
 
-    def __init__(self, size: MiTSize, fusion: str, num_fusion_heads: int, drop_path_rate: float) -> None:
+    def __init__(
+        self, size: MiTSize, fusion: str, num_fusion_heads: int, drop_path_rate: float, num_modalities: int = 2
+    ) -> None:
         super().__init__()
         self.channels = size.channels
         last_block = sum(size.depths) - 1
@@ -162,7 +166,9 @@ class MixTransformer(nn.Module):
                 )
                 for _ in range(size.depths[index])
             ]
-            stages.append(Stage(PatchEmbed(in_channels, channels, kernel, stride), blocks, channels))
+            patch_embed = PatchEmbed(in_channels, channels, kernel, stride, num_modalities)
+            merge = ModalityMerge(num_modalities - 1, channels) if num_modalities > NUM_STREAMS else None
+            stages.append(Stage(patch_embed, merge, blocks, channels))
             in_channels = channels
         self.stages = nn.ModuleList(stages)
 
@@ -178,13 +184,13 @@ class MixTransformer(nn.Module):
                 assert module.bias is not None
                 nn.init.zeros_(module.bias)
         for module in self.modules():
-            if isinstance(module, GeminiFusionBlock):
+            if isinstance(module, (GeminiFusionBlock, ModalityMerge)):
                 module.init_weights()
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """`SB 3 H W` to four maps `SB C_i H_i W_i`."""
+        """`MB 3 H W` to four maps `SB C_i H_i W_i`."""
         pyramid = []
         for stage in self.stages:
-            x = stage(x)
-            pyramid.append(x)
+            output, x = stage(x)
+            pyramid.append(output)
         return pyramid

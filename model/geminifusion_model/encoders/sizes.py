@@ -16,6 +16,17 @@ class MiTSize:
     mlp_ratio: int = 4
 
 
+@dataclass(frozen=True, kw_only=True)
+class SwinSize:
+    """Widths, depths and window side, in tokens, of a Swin Transformer (arXiv:2103.14030, sec. 3.3)."""
+
+    channels: tuple[int, int, int, int]
+    depths: tuple[int, int, int, int]
+    heads: tuple[int, int, int, int]
+    window: int = 7
+    mlp_ratio: int = 4
+
+
 _WIDE = (64, 128, 320, 512)
 
 MIT_SIZES: dict[str, MiTSize] = {
@@ -26,3 +37,14 @@ MIT_SIZES: dict[str, MiTSize] = {
     "mit_b4": MiTSize(channels=_WIDE, depths=(3, 8, 27, 3)),
     "mit_b5": MiTSize(channels=_WIDE, depths=(3, 6, 40, 3)),
 }
+
+_SWIN_LARGE = (192, 384, 768, 1536)
+
+SWIN_SIZES: dict[str, SwinSize] = {
+    "swin_tiny": SwinSize(channels=(96, 192, 384, 768), depths=(2, 2, 6, 2), heads=(3, 6, 12, 24)),
+    "swin_small": SwinSize(channels=(96, 192, 384, 768), depths=(2, 2, 18, 2), heads=(3, 6, 12, 24)),
+    "swin_large": SwinSize(channels=_SWIN_LARGE, depths=(2, 2, 18, 2), heads=(6, 12, 24, 48)),
+    "swin_large_window12": SwinSize(channels=_SWIN_LARGE, depths=(2, 2, 18, 2), heads=(6, 12, 24, 48), window=12),
+}
+
+ENCODER_SIZES: dict[str, MiTSize | SwinSize] = {**MIT_SIZES, **SWIN_SIZES}

@@ -1,0 +1,58 @@
+"""The whole network, folded."""
+
+from __future__ import annotations
+
+import copy
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from geminifusion_model.encoders.swin import SwinTransformer
+from geminifusion_model.inference_form.decoder import FoldedDecoder
+from geminifusion_model.inference_form.mit import FoldedMixTransformer
+from geminifusion_model.inference_form.swin import FoldedSwinTransformer
+from geminifusion_model.network import GeminiFusion
+
+
+class InferenceOutput(NamedTuple):
+    """Ensemble logits `B K H/4 W/4`, and the gate `B H/4 W/4`.
+
+    The gate is the share 0…1 of attention the RGB stream gives to the other modality: the mean over heads in the last
+    block of each stage, bilinearly upsampled, averaged over the stages. 0 without a fusion.
+    """
+
+    logits: Tensor
+    gate: Tensor
+
+
+class InferenceForm(nn.Module):
+    """A trained network, folded; equal to it within float rounding, without dropout or training outputs.
+
+    Logits are at 1/4 of the input size whatever `upsample_logits` says. The network given is copied, not changed.
+    """
+
+    def __init__(self, net: GeminiFusion) -> None:
+        super().__init__()
+        net = copy.deepcopy(net)
+        self.config = net.config
+        encoder = net.encoder
+        self.encoder: FoldedSwinTransformer | FoldedMixTransformer = (
+            FoldedSwinTransformer(encoder) if isinstance(encoder, SwinTransformer) else FoldedMixTransformer(encoder)
+        )
+        self.decoder = FoldedDecoder(net.decoder, net.ensemble_logits.softmax(0))
+        self.requires_grad_(False)
+        self.eval()
+
+    def forward(self, *modalities: Tensor) -> InferenceOutput:
+        """Normalised `B 3 H W` per modality, as for `GeminiFusion`, to logits and gate."""
+        pyramids, own_weights = self.encoder(list(modalities))
+        logits = self.decoder(pyramids)
+        if not own_weights:
+            return InferenceOutput(logits, torch.zeros_like(logits[:, 0]))
+        gates = [
+            F.interpolate(1.0 - weight.unsqueeze(1), size=logits.shape[-2:], mode="bilinear", align_corners=False)
+            for weight in own_weights
+        ]
+        return InferenceOutput(logits, torch.stack(gates).mean(0).squeeze(1))

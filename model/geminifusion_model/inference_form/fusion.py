@@ -1,0 +1,70 @@
+"""The pixel-wise fusion, folded.
+
+Axes: R rows (batch times pixels), C channels, G fusion heads.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from geminifusion_model.fusion_op import pixelwise_fusion, pixelwise_self_weight
+from geminifusion_model.fusions.geminifusion import GeminiFusionBlock
+from geminifusion_model.inference_form.affine import Affine
+
+
+class FoldedFusion(nn.Module):
+    """`GeminiFusionBlock` up to, not including, its output projection."""
+
+    def __init__(self, fusion: GeminiFusionBlock) -> None:
+        super().__init__()
+        self.channels, self.num_heads = fusion.channels, fusion.num_heads
+        query, key, value = fusion.in_proj_weight.detach().split(fusion.channels, dim=1)
+        query_bias, _, value_bias = fusion.in_proj_bias.detach().split(fusion.channels, dim=1)
+        relation = fusion.relation
+        from_own, from_other = relation.fc1.weight.detach().chunk(2, dim=1)
+        noise_value = torch.einsum("soc,sc->so", value, fusion.value_noise.detach())
+        noise_key = torch.einsum("soc,sc->so", key, fusion.key_noise.detach())
+        zero = torch.zeros_like(relation.fc1.bias)
+        self.inner = nn.ModuleList(
+            Affine(
+                torch.cat([query[i], value[i], value[1 - i], from_own, from_other]),
+                torch.cat(
+                    [
+                        query_bias[i],
+                        value_bias[i] + noise_value[i],
+                        value_bias[1 - i],
+                        relation.fc1.bias.detach(),
+                        zero,
+                    ]
+                ),
+            )
+            for i in range(2)
+        )
+        self.relation = Affine(relation.fc2.weight, relation.fc2.bias)
+        self.key = nn.ModuleList(Affine(key[i], noise_key[i]) for i in range(2))
+
+    def forward(self, x: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+        """Per stream `R C` to mixed values `R C`, and the RGB stream's weight on its own values `R G`."""
+        parts = [inner(stream).split(self.channels, dim=-1) for inner, stream in zip(self.inner, x, strict=True)]
+        mixed = []
+        own_weight: Tensor | None = None
+        for i in range(2):
+            query, value_self, _, from_own, _ = parts[i]
+            _, _, value_cross, _, from_other = parts[1 - i]
+            relation = self.relation(F.gelu(from_own + from_other)).softmax(-1)
+            k_diff = self.key[i](x[i] * (1.0 - relation))
+            if own_weight is None:
+                own_weight = pixelwise_self_weight(query, k_diff, self.num_heads)
+            mixed.append(
+                pixelwise_fusion(
+                    query.contiguous(),
+                    k_diff,
+                    value_self.contiguous(),
+                    value_cross.contiguous(),
+                    self.num_heads,
+                )
+            )
+        assert own_weight is not None
+        return mixed, own_weight
