@@ -1,33 +1,29 @@
-"""Run a network over a data set and score it at the labels' full resolution."""
+"""Run a network over a data set and score it by a named protocol."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol as Interface
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
 
-from geminifusion_model.data.loader import stack_raw
-from geminifusion_model.data.sample import Dataset, Sample
-from geminifusion_model.encoding import encode_inputs
+from geminifusion_model.data.sample import Dataset
 from geminifusion_model.evaluation.metrics import ConfusionMatrix
+from geminifusion_model.evaluation.prediction import Damage, ScoredFrame, score_frame
+from geminifusion_model.evaluation.protocols import protocol_named
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.task import Task
-
-# How the 1/4-resolution logits reach the labels' size: the original resizes with cubic interpolation, the exported
-# graph bilinearly (whose argmax is cheap to find exactly).
-PROTOCOLS = {
-    "original-nyu-single-scale": "bicubic",
-    "native-labels": "bilinear",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """All in percent; `iou` holds one entry per class, NaN where the class never occurs."""
+    """All in percent; `iou` and `class_accuracy` hold one entry per class, NaN where the class never occurs.
+
+    `protocol` is the name, with the input scale if frames were reduced. `matrices` is `frames K K`, one confusion
+    matrix per frame, from which intervals are drawn.
+    """
 
     protocol: str
     frames: int
@@ -35,15 +31,17 @@ class Scores:
     pixel_accuracy: float
     mean_accuracy: float
     iou: tuple[float, ...]
+    class_accuracy: tuple[float, ...] = ()
+    matrices: NDArray[np.int64] = field(
+        default_factory=lambda: np.zeros((0, 0, 0), np.int64), repr=False, compare=False
+    )
 
 
-@torch.inference_mode()
-def predict_labels(net: GeminiFusion, sample: Sample, task: Task, interpolation: str) -> NDArray[np.uint8]:
-    """The class of every pixel, `H W` uint8 at the sample's size, from the ensemble."""
-    logits = net(*encode_inputs(stack_raw([sample], task), task)).ensemble
-    full = F.interpolate(logits, size=sample.labels.shape, mode=interpolation, align_corners=False)
-    labels: NDArray[np.uint8] = full[0].argmax(0).to(torch.uint8).numpy()
-    return labels
+class Meter(Interface):
+    """Something that looks at every scored frame."""
+
+    def add(self, frame: ScoredFrame) -> None:
+        """Take one frame into account."""
 
 
 def evaluate(
@@ -53,36 +51,51 @@ def evaluate(
     protocol: str = "native-labels",
     task: Task | None = None,
     on_frame: Callable[[int], None] | None = None,
+    meters: Sequence[Meter] = (),
+    damage: Callable[[int], Damage] | None = None,
 ) -> Scores:
-    """Score the ensemble, one frame at a time, single scale, no flip.
+    """Score the ensemble, one frame at a time.
 
     Args:
         protocol: a key of `PROTOCOLS`.
         task: encodings and input scale, the data set's own if none; classes must be the same.
         on_frame: called with the number of frames done.
+        meters: further measurements, given every frame.
+        damage: gives, for a frame's index, what to do to its inputs.
 
     Raises:
-        ValueError: the protocol is unknown or the data set is empty.
+        ValueError: the protocol is unknown, the data set is empty, or its classes are not the network's.
     """
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"protocol is {protocol!r}; expected one of {', '.join(PROTOCOLS)}")
+    how = protocol_named(protocol)
     if not len(dataset):
         raise ValueError("the data set has no frames to evaluate on")
     task = task or dataset.task
+    num_classes = net.config.num_classes
+    if len(dataset.task.class_names) != num_classes:
+        raise ValueError(
+            f"the data set has {len(dataset.task.class_names)} classes, the network {num_classes}; expected the same"
+        )
     was_training = net.training
     net.eval()
-    matrix = ConfusionMatrix(net.config.num_classes)
+    matrix = ConfusionMatrix(num_classes, how.absent_class)
+    matrices = np.zeros((len(dataset), num_classes, num_classes), np.int64)
     for index in range(len(dataset)):
-        sample = dataset[index]
-        matrix.add(sample.labels, predict_labels(net, sample, task, PROTOCOLS[protocol]))
+        frame = score_frame(
+            net, dataset[index], task, how, index=index, damage=damage(index) if damage is not None else None
+        )
+        matrices[index] = matrix.add(frame.truth, frame.labels)
+        for meter in meters:
+            meter.add(frame)
         if on_frame is not None:
             on_frame(index + 1)
     net.train(was_training)
     return Scores(
-        protocol=protocol if task.input_scale == 1.0 else f"{protocol}, input x{task.input_scale:g}",
+        protocol=how.name if task.input_scale == 1.0 else f"{how.name}, input x{task.input_scale:g}",
         frames=len(dataset),
         miou=matrix.miou(),
         pixel_accuracy=matrix.pixel_accuracy(),
         mean_accuracy=matrix.mean_accuracy(),
         iou=tuple(matrix.iou().tolist()),
+        class_accuracy=tuple(matrix.class_accuracy().tolist()),
+        matrices=matrices,
     )

@@ -1,6 +1,8 @@
-"""The training loss: cross-entropy of each stream's prediction and of the ensemble."""
+"""The training losses: cross-entropy, plain or over hard pixels, of each stream's prediction and of the ensemble."""
 
 from __future__ import annotations
+
+import math
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -22,4 +24,36 @@ def segmentation_losses(prediction: Prediction, labels: Tensor, ignore_index: in
     for logits in (*prediction.per_stream, prediction.ensemble):
         full = F.interpolate(logits.float(), size=labels.shape[-2:], mode="bilinear", align_corners=False)
         losses.append(F.cross_entropy(full, labels, ignore_index=ignore_index))
+    return losses
+
+
+def ohem_cross_entropy(logits: Tensor, labels: Tensor, ignore_index: int = 255, threshold: float = 0.7) -> Tensor:
+    """Cross-entropy over hard pixels only (online hard example mining, as the original trains on DeLiVER).
+
+    Hard is a labelled pixel whose true class has a probability below `threshold`. If fewer than a sixteenth of the
+    labelled pixels are, the sixteenth with the largest loss is taken instead.
+
+    Args:
+        logits: `B K H W`.
+        labels: `B H W` int64.
+
+    Returns:
+        The mean loss of the chosen pixels; 0 if none was chosen.
+    """
+    losses = F.cross_entropy(logits, labels, ignore_index=ignore_index, reduction="none").flatten()
+    num_least = int((labels != ignore_index).sum()) // 16
+    hard = losses[losses > -math.log(threshold)]
+    if hard.numel() < num_least:
+        hard = losses.topk(num_least).values
+    return hard.mean() if hard.numel() else losses.sum() * 0.0
+
+
+def ohem_segmentation_losses(
+    prediction: Prediction, labels: Tensor, ignore_index: int = 255, threshold: float = 0.7
+) -> list[Tensor]:
+    """`ohem_cross_entropy` in the place of the plain one: arguments and result as of `segmentation_losses`."""
+    losses = []
+    for logits in (*prediction.per_stream, prediction.ensemble):
+        full = F.interpolate(logits.float(), size=labels.shape[-2:], mode="bilinear", align_corners=False)
+        losses.append(ohem_cross_entropy(full, labels, ignore_index, threshold))
     return losses
