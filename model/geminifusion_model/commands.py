@@ -8,17 +8,27 @@ from pathlib import Path
 
 import click
 
+from geminifusion_model.evaluation.protocols import PROTOCOLS
+
 _DATA = click.option(
     "--data",
     required=True,
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder with train.txt, test.txt, rgb/, depth/ and label13/ (see model/README.md).",
+    help="The data set's folder.",
+)
+_DATASET = click.option(
+    "--dataset",
+    type=click.Choice(["nyuv2", "nyuv2-lists", "sunrgbd", "deliver", "folder"]),
+    default="nyuv2",
+    show_default=True,
+    help="The layout of --data: one of the known data sets, or your own folder with a dataset.yaml.",
 )
 _THREADS = click.option("--threads", default=None, type=int, help="CPU threads; all this process may use by default.")
 
 
 @click.command()
 @_DATA
+@_DATASET
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="The run's directory.")
 @click.option("--recipe", default="nyuv2-b0-from-scratch", show_default=True, help="A named configuration.")
 @click.option(
@@ -38,6 +48,7 @@ _THREADS = click.option("--threads", default=None, type=int, help="CPU threads; 
 @_THREADS
 def train(
     data: Path,
+    dataset: str,
     out: Path,
     recipe: str,
     config: Path | None,
@@ -50,7 +61,7 @@ def train(
     import torch
     import yaml
 
-    from geminifusion_model.data.nyuv2 import NYUv2
+    from geminifusion_model.data.registry import open_dataset
     from geminifusion_model.training.recipes import RECIPES, ConfigError, TrainingConfig
     from geminifusion_model.training.run import TrainingRun
 
@@ -72,7 +83,9 @@ def train(
         click.echo(chosen.to_yaml(), nl=False)
         return
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
-    run = TrainingRun(chosen, NYUv2(data, "train", chosen.network.num_classes), out, resume=resume)
+    network = chosen.network
+    frames = open_dataset(dataset, data, "train", num_classes=network.num_classes, modalities=network.modalities)
+    run = TrainingRun(chosen, frames, out, resume=resume)
     try:
         scores = run.train()
     except KeyboardInterrupt:
@@ -85,61 +98,61 @@ def train(
 @click.command()
 @click.argument("checkpoint", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @_DATA
+@_DATASET
 @click.option("--split", default="test", show_default=True, help="Which list of frames.")
 @click.option(
     "--protocol",
-    type=click.Choice(["original-nyu-single-scale", "native-labels"]),
+    type=click.Choice(list(PROTOCOLS)),
     default="original-nyu-single-scale",
     show_default=True,
-    help="How logits reach the labels' size: cubic, as the original; or bilinear, as the exported graph.",
+    help="How frames, labels and logits are resized and classes averaged (see model/README.md).",
 )
+@click.option("--details", is_flag=True, help="Also boundary F-score, mIoU by depth, calibration and intervals.")
+@click.option("--robustness", is_flag=True, help="Also score with modalities missing, partly missing and noisy.")
+@click.option(
+    "--fit-temperature",
+    is_flag=True,
+    help="First fit a temperature on the frames training held out, and store it in the checkpoint.",
+)
+@click.option(
+    "--report",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write everything, with pictures, to one HTML file.",
+)
+@click.option("--pictures", default=6, show_default=True, help="Frames shown in the report.")
+@click.option("--seed", default=0, show_default=True, help="Of the damage, the intervals and the temperature's pixels.")
 @click.option("--limit", default=None, type=int, help="Only the first frames.")
 @click.option("--record", is_flag=True, help="Write the scores into the checkpoint, to be carried to the artifact.")
 @_THREADS
 def evaluate(
     checkpoint: Path,
     data: Path,
+    dataset: str,
     split: str,
     protocol: str,
+    details: bool,
+    robustness: bool,
+    fit_temperature: bool,
+    report: Path | None,
+    pictures: int,
+    seed: int,
     limit: int | None,
     record: bool,
     threads: int | None,
 ) -> None:
-    """Score CHECKPOINT on labelled frames, single scale, no flip, at the labels' full resolution."""
+    """Score CHECKPOINT on labelled frames by a named protocol."""
     import torch
-    from rich.progress import Progress
 
-    from geminifusion_model.data.nyuv2 import NYUv2
-    from geminifusion_model.evaluation.evaluate import evaluate as score
-    from geminifusion_model.network import GeminiFusion
-    from geminifusion_model.weights.checkpoint import read_info, write_checkpoint
+    from geminifusion_model.evaluation.session import EvaluationSession
 
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
-    net = GeminiFusion.from_pretrained(checkpoint)
-    dataset = NYUv2(data, split, net.config.num_classes, limit)
-    info = read_info(checkpoint)
-    with Progress() as progress:
-        bar = progress.add_task("evaluating", total=len(dataset))
-        scores = score(
-            net,
-            dataset,
-            protocol=protocol,
-            task=info.task,
-            on_frame=lambda done: progress.update(bar, completed=done),
-        )
-    for name, iou in zip(dataset.task.class_names, scores.iou, strict=True):
-        click.echo(f"{name:<18}{iou:7.2f}")
-    click.echo(
-        f"{scores.frames} frames, {split}, protocol {scores.protocol}: mIoU {scores.miou:.2f}, "
-        f"pixel accuracy {scores.pixel_accuracy:.2f}, mean accuracy {scores.mean_accuracy:.2f}"
+    session = EvaluationSession(
+        checkpoint, data=data, dataset=dataset, split=split, protocol=protocol, limit=limit, seed=seed
     )
+    session.run(details=details or report is not None, robustness=robustness, fit_temperature=fit_temperature)
+    click.echo(session.to_text())
+    if report is not None:
+        session.report(pictures).write(report)
+        click.echo(f"report written to {report}")
     if record:
-        summary = {
-            "data": f"{dataset.task.data}, {split}, {scores.frames} frames",
-            "protocol": scores.protocol,
-            "miou": round(scores.miou, 3),
-            "pixel_accuracy": round(scores.pixel_accuracy, 3),
-            "mean_accuracy": round(scores.mean_accuracy, 3),
-        }
-        write_checkpoint(net, checkpoint, task=info.task, training={**info.training, "test": summary})
-        click.echo(f"recorded in {checkpoint}: {json.dumps(summary)}")
+        click.echo(f"recorded in {checkpoint}: {json.dumps(session.record())}")

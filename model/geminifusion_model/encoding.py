@@ -13,7 +13,8 @@ def encode(values: Tensor, encoding: ModalityEncoding) -> Tensor:
     """Encode one modality as its `ModalityEncoding` says.
 
     Args:
-        values: `B H W 3` uint8 for `imagenet`, `B H W` float32 metres for `metric`.
+        values: `B H W 3` uint8 for `imagenet`; `B H W` float32 metres for `metric`, `inverse` and `log`; `B H W 3`
+            (for `raw` also `B H W`) uint8 or float32 of 0…255 for `hha` and `raw`.
 
     Returns:
         `B 3 H W` float32.
@@ -26,8 +27,19 @@ def encode(values: Tensor, encoding: ModalityEncoding) -> Tensor:
         if (low, high) != (0.0, 1.0):
             intensity = intensity.clamp(255.0 * low, 255.0 * high)
         return (intensity * (scale / 255.0) + shift).permute(0, 3, 1, 2)
+    if encoding.encoding in ("hha", "raw"):
+        stored = values.to(torch.float32)
+        stored = torch.where(stored.abs() < torch.inf, stored, 0.0).clamp(255.0 * low, 255.0 * high)
+        if encoding.channels == 3:
+            return (stored * (scale / 255.0) + shift).permute(0, 3, 1, 2)
+        return (stored * (scale / 255.0) + shift).unsqueeze(1).expand(-1, 3, -1, -1)
     measured = (values > 0) & (values < torch.inf)  # false for NaN too
-    normalised = values.clamp(low, high) * scale + shift
+    metres = values.clamp(low, high)
+    if encoding.encoding == "inverse":
+        metres = metres.reciprocal()
+    elif encoding.encoding == "log":
+        metres = metres.log()
+    normalised = metres * scale + shift
     return torch.where(measured, normalised, 0.0).unsqueeze(1).expand(-1, 3, -1, -1)
 
 

@@ -9,20 +9,40 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+# encoding -> possible numbers of channels of the measurements
+ENCODING_CHANNELS = {
+    "imagenet": (3,),
+    "metric": (1,),
+    "inverse": (1,),
+    "log": (1,),
+    "hha": (3,),
+    "raw": (1, 3),
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModalityEncoding:
-    """How one modality's measurements become network input: clip to `range`, subtract `mean`, divide by `std`.
+    """How one modality's measurements become network input.
+
+    | encoding | measurements | encoded, before mean and std |
+    |---|---|---|
+    | `imagenet` | `B H W 3` uint8 | value / 255 |
+    | `metric` | `B H W` metres | metres |
+    | `inverse` | `B H W` metres | 1 / metres |
+    | `log` | `B H W` metres | natural logarithm of metres |
+    | `hha` | `B H W 3`, 0…255 | value / 255; the image itself is computed from depth by `data.hha` |
+    | `raw` | `B H W` or `B H W 3` | value / 255, whatever the unit |
 
     Args:
         name: `rgb`, `depth`, …
-        encoding: `imagenet` (three channels of intensities) or `metric` (one channel of metres, repeated to three).
-        unit: `intensity` (0…1) or `metre`.
-        range: values outside are clipped to it.
-        mean, std: one value per channel, in the unit.
+        encoding: one of the above.
+        unit: of the measurements: `intensity` (1 is full scale: value / 255) or `metre`.
+        range: measurements outside are clipped to it, in the unit.
+        mean, std: subtracted from and divided by after encoding, one value per channel; one channel is repeated to
+            three.
 
-    In a `metric` map, 0, negative, infinite and NaN readings are no measurement; they become 0 after normalisation,
-    which is the mean.
+    In metres, 0, negative, infinite and NaN readings are no measurement; they become 0 after normalisation, which is
+    the mean. In `hha` and `raw` nothing marks them; readings that are not finite are taken for 0.
     """
 
     name: str
@@ -33,15 +53,23 @@ class ModalityEncoding:
     std: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        channels = {"imagenet": 3, "metric": 1}.get(self.encoding)
+        channels = ENCODING_CHANNELS.get(self.encoding)
         if channels is None:
-            raise ValueError(f"encoding of {self.name} is {self.encoding!r}; expected imagenet or metric")
+            raise ValueError(f"encoding of {self.name} is {self.encoding!r}; expected {', '.join(ENCODING_CHANNELS)}")
         for field in ("range", "mean", "std"):
             object.__setattr__(self, field, tuple(float(v) for v in getattr(self, field)))
-        if len(self.mean) != channels or len(self.std) != channels or min(self.std) <= 0:
-            raise ValueError(f"{self.name} needs {channels} mean and positive std values, has {self.mean}, {self.std}")
+        if len(self.mean) not in channels or len(self.std) != len(self.mean) or min(self.std) <= 0:
+            wanted = " or ".join(map(str, channels))
+            raise ValueError(f"{self.name} needs {wanted} mean and positive std values, has {self.mean}, {self.std}")
         if self.range[0] >= self.range[1]:
             raise ValueError(f"range of {self.name} is {self.range}; expected low < high")
+        if self.encoding in ("inverse", "log") and self.range[0] <= 0:
+            raise ValueError(f"range of {self.name} is {self.range}; {self.encoding} depth needs a positive low end")
+
+    @property
+    def channels(self) -> int:
+        """How many channels the measurements have, 1 (`B H W`) or 3 (`B H W 3`)."""
+        return len(self.mean)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,7 +45,7 @@ def test_layout_errors_name_the_file(tmp_path):
         NYUv2(tmp_path / "nothing", "train")
     root = write_frames(tmp_path / "data")
     (root / "depth" / "000002.png").unlink()
-    with pytest.raises(DatasetError, match=r"1 files named by .* the first is .*000002\.png"):
+    with pytest.raises(DatasetError, match=r"1 problem in .*\n.*000002\.png is missing \(depth of frame 000002"):
         NYUv2(root, "train")
     (root / "depth" / "000001.png").write_bytes(b"not an image")
     (root / "train.txt").write_text("000001")

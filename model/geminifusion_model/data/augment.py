@@ -11,7 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from geminifusion_model.data.original_recipe import OriginalAugmentation, augment_as_original
 from geminifusion_model.data.sample import Sample
+from geminifusion_model.data.sensor_noise import SensorNoise, corrupt
 
 Pixels = NDArray[np.integer | np.floating]
 
@@ -27,6 +29,7 @@ class Augmentation:
         flip: probability of a left-right mirror image.
         colour: strength of brightness, contrast and saturation changes; 0.4 draws factors from 0.6…1.4.
         blur: probability of a slight Gaussian blur of the RGB.
+        noise: what sensors do wrong, after everything else; none by default.
     """
 
     crop: tuple[int, int]
@@ -34,6 +37,7 @@ class Augmentation:
     flip: float = 0.5
     colour: float = 0.4
     blur: float = 0.1
+    noise: SensorNoise | None = None
 
     def __post_init__(self) -> None:
         if min(self.crop) < 32:
@@ -42,8 +46,20 @@ class Augmentation:
             raise ValueError(f"scale is {self.scale}; expected 0 < low <= high")
 
 
-def augment(sample: Sample, how: Augmentation, rng: np.random.Generator, ignore_index: int) -> Sample:
-    """A random variant of `sample`, of size `how.crop`; the same generator state gives the same result."""
+def augment(
+    sample: Sample,
+    how: Augmentation | OriginalAugmentation,
+    rng: np.random.Generator,
+    ignore_index: int,
+    step: int | None = None,
+) -> Sample:
+    """A random variant of `sample`, of size `how.crop`; the same generator state and step give the same result.
+
+    Args:
+        step: of training, which decides how strong sensor noise is; full strength if None.
+    """
+    if isinstance(how, OriginalAugmentation):
+        return augment_as_original(sample, how, rng, ignore_index)
     height, width = sample.labels.shape
     factor = float(np.exp(rng.uniform(*np.log(how.scale))))
     scaled = (max(round(height * factor), 1), max(round(width * factor), 1))
@@ -60,12 +76,15 @@ def augment(sample: Sample, how: Augmentation, rng: np.random.Generator, ignore_
     # nearest, because a mean of two surfaces' depths is a place where nothing is
     others = {name: window(values, cv2.INTER_NEAREST, 0) for name, values in sample.others.items()}
     labels = window(sample.labels, cv2.INTER_NEAREST, ignore_index)
-    return Sample(
+    varied = Sample(
         sample.name,
         rgb,
         {name: values.astype(np.float32, copy=False) for name, values in others.items()},
         labels.astype(np.uint8, copy=False),
     )
+    if how.noise is None:
+        return varied
+    return corrupt(varied, how.noise, rng, 1.0 if step is None else how.noise.curriculum.strength(step))
 
 
 def _offset(size: int, crop: int, rng: np.random.Generator) -> int:

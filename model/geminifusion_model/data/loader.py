@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from geminifusion_model.data.augment import Augmentation, augment
+from geminifusion_model.data.original_recipe import OriginalAugmentation
 from geminifusion_model.data.sample import Dataset, Sample
 from geminifusion_model.encoding import encode
 from geminifusion_model.task import Task
@@ -30,7 +31,10 @@ class Batch:
 
 
 def stack_raw(samples: list[Sample], task: Task) -> tuple[Tensor, ...]:
-    """Samples of one size as raw tensors in the task's modality order: `B H W 3` uint8 or `B H W` float32."""
+    """Samples of one size as raw tensors in the task's modality order.
+
+    `B H W 3` uint8 for the RGB; `B H W` or `B H W 3` float32 for the others.
+    """
     arrays = (
         [sample.rgb if modality.name == "rgb" else sample.others[modality.name] for sample in samples]
         for modality in task.modalities
@@ -58,7 +62,7 @@ def frames_of_step(num_frames: int, batch_size: int, seed: int, step: int) -> li
 
 def training_batches(
     dataset: Dataset,
-    how: Augmentation,
+    how: Augmentation | OriginalAugmentation,
     *,
     batch_size: int,
     seed: int,
@@ -72,7 +76,7 @@ def training_batches(
         samples = []
         for epoch, index in frames_of_step(len(dataset), batch_size, seed, step):
             rng = np.random.default_rng((seed, epoch, index))
-            samples.append(augment(dataset[index], how, rng, dataset.task.ignore_index))
+            samples.append(augment(dataset[index], how, rng, dataset.task.ignore_index, step))
         return collate(samples, dataset.task)
 
     with ThreadPoolExecutor(workers, thread_name_prefix="loader") as pool:

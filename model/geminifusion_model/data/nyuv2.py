@@ -8,15 +8,18 @@ ROOT/label13/NNNNNN.png           0…12, 255 = ignore        ROOT/label40/NNNNN
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import cast
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from geminifusion_model.data.sample import DatasetError, Sample
-from geminifusion_model.task import IMAGENET_RGB, ModalityEncoding, Task
+from geminifusion_model.data.depth_encodings import depth_encoding
+from geminifusion_model.data.frame_files import FileDataset, FrameFiles, require_frames
+from geminifusion_model.data.hha import Intrinsics
+from geminifusion_model.data.image_files import LabelCode, read_metres
+from geminifusion_model.data.layout import LayoutProblems
+from geminifusion_model.task import IMAGENET_RGB, Task
 
 CLASSES_13 = (
     "bed", "books", "ceiling", "chair", "floor", "furniture", "objects", "picture", "sofa", "table", "tv", "wall",
@@ -33,11 +36,11 @@ _PALETTE_13 = (
     (220, 120, 200), (200, 60, 120), (90, 200, 190), (40, 70, 140), (110, 150, 200), (170, 225, 250),
 )  # fmt: skip
 
-# Metres per stored unit. Copies whose depth went through an 8-bit image keep 0…10 m in 255 steps of 3.9 cm.
-DEPTH_UNIT_M = {np.dtype(np.uint16): 0.001, np.dtype(np.uint8): 10.0 / 255.0}
-
 # Mean and deviation of the measured depths of the 795 training frames, in metres.
-_DEPTH = ModalityEncoding(name="depth", encoding="metric", unit="metre", range=(0.0, 10.0), mean=(2.81,), std=(1.42,))
+_MEAN_DEPTH_M, _DEPTH_DEVIATION_M = 2.81, 1.42
+
+# The data set's published colour camera, to which its depth is registered, at 640x480.
+NYU_CAMERA = Intrinsics(fx=518.858, fy=519.470, cx=325.582, cy=253.736)
 _LICENSE = "NYU Depth V2; research data, no licence stated"
 
 
@@ -52,16 +55,23 @@ def evenly_spread_palette(count: int) -> tuple[tuple[int, int, int], ...]:
     return tuple((int(r), int(g), int(b)) for r, g, b in rgb)
 
 
-def nyuv2_task(num_classes: int) -> Task:
+def nyuv2_task(num_classes: int, encoding: str = "metric") -> Task:
     """The task with 13 classes, or with 39 (NYU40 without otherprop: not comparable with 40-class scores).
 
+    Args:
+        encoding: of the depth, `metric`, `inverse` or `log`.
+
     Raises:
-        ValueError: there are labels for 13 and 39 classes only.
+        ValueError: there are labels for 13 and 39 classes only, or the encoding is unknown.
     """
+    if encoding not in ("metric", "inverse", "log"):
+        raise ValueError(f"depth encoding is {encoding!r}; expected metric, inverse or log for depth in metres")
+    depth = depth_encoding(encoding, near_m=0.5, far_m=10.0, mean_m=_MEAN_DEPTH_M, std_m=_DEPTH_DEVIATION_M)
+    modalities = (IMAGENET_RGB, depth)
     if num_classes == 13:
         return Task(
             data="NYU Depth V2, 13 classes",
-            modalities=(IMAGENET_RGB, _DEPTH),
+            modalities=modalities,
             class_names=CLASSES_13,
             palette=_PALETTE_13,
             data_license=_LICENSE,
@@ -69,7 +79,7 @@ def nyuv2_task(num_classes: int) -> Task:
     if num_classes == 39:
         return Task(
             data="NYU Depth V2, NYU40 without otherprop",
-            modalities=(IMAGENET_RGB, _DEPTH),
+            modalities=modalities,
             class_names=CLASSES_39,
             palette=evenly_spread_palette(39),
             data_license=_LICENSE,
@@ -77,7 +87,7 @@ def nyuv2_task(num_classes: int) -> Task:
     raise ValueError(f"num_classes is {num_classes}; NYU Depth V2 has labels for 13 and 39 classes here")
 
 
-class NYUv2:
+class NYUv2(FileDataset):
     """One split of the data set.
 
     Args:
@@ -85,50 +95,39 @@ class NYUv2:
         split: `train` or `test`, the name of a list file.
         num_classes: 13 or 39.
         limit: only the first frames of the split, for quick looks.
+        encoding: of the depth, `metric`, `inverse` or `log`.
 
     Raises:
-        DatasetError: the list or a listed file is missing.
+        LayoutError: the list or listed files are missing; it names all of them.
     """
 
-    def __init__(self, root: Path | str, split: str, num_classes: int = 13, limit: int | None = None) -> None:
+    def __init__(
+        self,
+        root: Path | str,
+        split: str,
+        num_classes: int = 13,
+        limit: int | None = None,
+        encoding: str = "metric",
+    ) -> None:
         self.root = Path(root)
-        self.task = nyuv2_task(num_classes)
-        self._label_folder = {13: "label13", 39: "label40"}[num_classes]
-        listing = self.root / f"{split}.txt"
-        if not listing.is_file():
-            raise DatasetError(f"{listing} is missing; give the folder that holds train.txt, rgb/, depth/ and label13/")
-        self.names = listing.read_text(encoding="utf-8").split()[:limit]
-        absent = [str(path) for name in self.names for path in self._paths(name) if not path.is_file()]
-        if absent:
-            raise DatasetError(f"{len(absent)} files named by {listing} are missing, the first is {absent[0]}")
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __getitem__(self, index: int) -> Sample:
-        name = self.names[index]
-        rgb_path, depth_path, label_path = self._paths(name)
-        rgb = cv2.cvtColor(_read(rgb_path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-        depth = _read(depth_path, cv2.IMREAD_UNCHANGED)
-        labels = _read(label_path, cv2.IMREAD_UNCHANGED)
-        if depth.dtype not in DEPTH_UNIT_M or not rgb.shape[:2] == depth.shape == labels.shape:
-            raise DatasetError(
-                f"frame {name}: rgb {rgb.shape}, depth {depth.shape} {depth.dtype}, labels {labels.shape}; "
-                "expected one size, and one depth channel of 16 or 8 bits"
-            )
-        metres = depth.astype(np.float32) * np.float32(DEPTH_UNIT_M[depth.dtype])
-        return Sample(name, rgb.astype(np.uint8, copy=False), {"depth": metres}, labels.astype(np.uint8, copy=False))
-
-    def _paths(self, name: str) -> tuple[Path, Path, Path]:
-        return (
-            self.root / "rgb" / f"{name}.jpg",
-            self.root / "depth" / f"{name}.png",
-            self.root / self._label_folder / f"{name}.png",
+        task = nyuv2_task(num_classes, encoding)
+        label_folder = {13: "label13", 39: "label40"}[num_classes]
+        problems = LayoutProblems(
+            self.root, f"give the folder that holds {split}.txt, rgb/, depth/ and {label_folder}/"
         )
-
-
-def _read(path: Path, flags: int) -> NDArray[np.integer]:
-    image = cv2.imread(str(path), flags)
-    if image is None:
-        raise DatasetError(f"{path} is not a readable image; copy the data set again")
-    return cast(NDArray[np.integer], image)
+        listing = self.root / f"{split}.txt"
+        frames: list[FrameFiles] = []
+        if problems.require_file(listing, "the list of frame numbers"):
+            names = listing.read_text(encoding="utf-8").split()[:limit]
+            frames = [
+                FrameFiles(
+                    name,
+                    self.root / "rgb" / f"{name}.jpg",
+                    self.root / label_folder / f"{name}.png",
+                    {"depth": self.root / "depth" / f"{name}.png"},
+                )
+                for name in names
+            ]
+            require_frames(frames, problems, listing.name)
+        problems.raise_if_any()
+        super().__init__(task, frames, {"depth": partial(read_metres, metres_per_unit=None)}, LabelCode())

@@ -19,7 +19,8 @@ class Sample:
     Args:
         name: unique within its split.
         rgb: `H W 3` uint8.
-        others: further modalities by name; `depth` is `H W` float32 metres, 0 = no measurement.
+        others: further modalities by name, float32: `depth` is `H W` metres, 0 = no measurement; pictures made by other
+            sensors (and depth in an unknown unit, or as HHA) are the stored values, `H W` or `H W 3`.
         labels: `H W` uint8 class indices with the task's ignore value.
     """
 

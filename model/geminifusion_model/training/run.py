@@ -204,7 +204,7 @@ class TrainingRun:
             raise TrainingError(f"{directory} already holds a run; resume it with --resume or choose another directory")
         if resume and not exists:
             raise TrainingError(f"{directory} holds no {STATE_NAME} to resume from")
-        if resume and (directory / "config.yaml").read_text(encoding="utf-8") != config.to_yaml():
+        if resume and TrainingConfig.from_yaml(directory / "config.yaml") != config:
             raise TrainingError(
                 f"the configuration differs from {directory / 'config.yaml'}; resume needs the same one"
             )

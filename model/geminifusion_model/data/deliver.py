@@ -1,0 +1,109 @@
+"""DeLiVER (Zhang et al., CVPR 2023): driving scenes with depth, events and LiDAR in five conditions.
+
+ROOT/img/<condition>/<split>/<map>/NAME_rgb_front.png         8-bit RGB
+ROOT/hha/…/NAME_depth_front.png                               depth as HHA, three channels
+ROOT/event/…/NAME_event_front.png                             events, possibly at a lower resolution
+ROOT/lidar/…/NAME_lidar_front.png                             projected points
+ROOT/semantic/…/NAME_semantic_front.png                       first channel 1…25, 0 and 255 = ignore
+
+Conditions are cloud, fog, night, rain and sun; a part of each condition's maps carries the name of a corner case.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from geminifusion_model.data.depth_encodings import raw_encoding
+from geminifusion_model.data.frame_files import FileDataset, FrameFiles, require_frames
+from geminifusion_model.data.image_files import LabelCode, read_values
+from geminifusion_model.data.layout import LayoutProblems
+from geminifusion_model.data.nyuv2 import evenly_spread_palette
+from geminifusion_model.task import IMAGENET_RGB, Task
+
+CLASSES = (
+    "Building", "Fence", "Other", "Pedestrian", "Pole", "RoadLine", "Road", "SideWalk", "Vegetation", "Cars", "Wall",
+    "TrafficSign", "Sky", "Ground", "Bridge", "RailTrack", "GroundRail", "TrafficLight", "Static", "Dynamic", "Water",
+    "Terrain", "TwoWheeler", "Bus", "Truck",
+)  # fmt: skip
+SPLITS = ("train", "val", "test")
+CASES = (
+    "cloud", "fog", "night", "rain", "sun",
+    "motionblur", "overexposure", "underexposure", "lidarjitter", "eventlowres",
+)  # fmt: skip
+# folder and file-name part of each modality besides rgb
+_STORED = {"depth": ("hha", "depth"), "event": ("event", "event"), "lidar": ("lidar", "lidar")}
+
+
+def deliver_task(modalities: tuple[str, ...] = ("rgb", "depth")) -> Task:
+    """The 25 classes seen through these modalities; all but the RGB are divided by 255 and nothing else.
+
+    Raises:
+        ValueError: rgb does not come first, or a modality is unknown or named twice.
+    """
+    others = modalities[1:]
+    if modalities[:1] != ("rgb",) or not others or len(set(others)) < len(others) or not set(others) <= set(_STORED):
+        raise ValueError(f"modalities are {', '.join(modalities)}; expected rgb, then some of {', '.join(_STORED)}")
+    return Task(
+        data=f"DeLiVER, {'+'.join(modalities)}",
+        modalities=(IMAGENET_RGB, *(raw_encoding(name, 3) for name in others)),
+        class_names=CLASSES,
+        palette=evenly_spread_palette(len(CLASSES)),
+        data_license="DeLiVER; see the data set's own terms",
+    )
+
+
+def deliver(
+    root: Path | str,
+    split: str,
+    *,
+    modalities: tuple[str, ...] = ("rgb", "depth"),
+    limit: int | None = None,
+) -> FileDataset:
+    """One split of DeLiVER, or one condition or corner case of it.
+
+    Args:
+        split: `train`, `val` or `test`; `val/fog` or `test/motionblur` takes only the frames whose path names the case.
+        modalities: `rgb`, then any of `depth` (as HHA), `event`, `lidar`.
+        limit: only the first frames.
+
+    Raises:
+        LayoutError: there are no such frames, or files of theirs are missing; it names all of them.
+        ValueError: the split, the case or a modality is unknown.
+    """
+    root = Path(root)
+    task = deliver_task(modalities)
+    part, _, case = split.partition("/")
+    if part not in SPLITS or (case and case not in CASES):
+        raise ValueError(
+            f"split is {split!r}; expected {', '.join(SPLITS)}, optionally with a case: val/{'|'.join(CASES)}"
+        )
+    problems = LayoutProblems(root, "give the folder that holds img/, hha/, event/, lidar/ and semantic/")
+    pictures = sorted((root / "img").glob(f"*/{part}/*/*.png"))
+    chosen = [path for path in pictures if case in path.relative_to(root).as_posix()][:limit]
+    if not chosen:
+        problems.add(f"img/*/{part}/*/*.png matches {len(pictures)} files, {split} none of them")
+    frames = [_frame(root, path, modalities[1:]) for path in chosen]
+    require_frames(frames, problems, "img/")
+    problems.raise_if_any()
+    return FileDataset(
+        task,
+        frames,
+        {name: partial(read_values, channels=3) for name in modalities[1:]},
+        LabelCode(offset=-1, void=(0, 255)),
+        resized=frozenset({"event"}) & frozenset(modalities),
+    )
+
+
+def _frame(root: Path, picture: Path, others: tuple[str, ...]) -> FrameFiles:
+    place = picture.relative_to(root / "img")
+
+    def twin(folder: str, kind: str) -> Path:
+        return root / folder / place.parent / place.name.replace("_rgb", f"_{kind}")
+
+    return FrameFiles(
+        place.with_suffix("").as_posix(),
+        picture,
+        twin("semantic", "semantic"),
+        {name: twin(*_STORED[name]) for name in others},
+    )

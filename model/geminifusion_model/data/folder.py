@@ -1,0 +1,247 @@
+"""Your own data: a folder with a `dataset.yaml` that says what is in it.
+
+    name: my robot
+    license: CC-BY-4.0                       # carried to the checkpoint and the artifact
+    classes: [floor, wall, {name: chair, color: [200, 60, 120]}]
+    labels: {offset: 0, void: [255]}         # class = stored value + offset; void values are not scored
+    modalities:
+      depth: {encoding: metric, metres_per_unit: 0.001, range: [0.3, 10.0], mean: 2.8, std: 1.4}
+      thermal: {encoding: raw, channels: 1}
+    intrinsics: {fx: 518.9, fy: 519.5, cx: 325.6, cy: 253.7}    # pixels; only `hha` needs them
+    splits:
+      train: train.csv                       # a table: header rgb,labels,depth,thermal, paths in this folder
+      test: {rgb: test/rgb, labels: test/labels, depth: test/depth, thermal: test/thermal}   # files share their stem
+    columns: {rgb: image, labels: mask}      # where a table's header says something else
+
+Encodings of depth are metric, inverse, log and hha (computed from metres and the intrinsics); `raw` divides stored
+values by 255 and is for pictures of any other sensor, with one channel or three. Images are anything OpenCV reads, or
+`.npy` arrays.
+"""
+
+from __future__ import annotations
+
+import csv
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from geminifusion_model.data.depth_encodings import depth_encoding, raw_encoding
+from geminifusion_model.data.frame_files import FileDataset, FrameFiles, ReadValues, require_frames
+from geminifusion_model.data.hha import Intrinsics, WithHHA
+from geminifusion_model.data.image_files import LabelCode, read_metres, read_values
+from geminifusion_model.data.layout import LayoutError, LayoutProblems
+from geminifusion_model.data.nyuv2 import evenly_spread_palette
+from geminifusion_model.data.sample import Dataset
+from geminifusion_model.task import IMAGENET_RGB, ModalityEncoding, Task
+
+CONTRACT_NAME = "dataset.yaml"
+_ADVICE = "the contract is described in model/README.md, section Data"
+
+_Byte = Annotated[int, Field(ge=0, le=255)]
+_Positive = Annotated[float, Field(gt=0)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _Class(_Model):
+    name: str
+    color: tuple[_Byte, _Byte, _Byte] | None = None
+
+
+class _Depth(_Model):
+    encoding: Literal["metric", "inverse", "log", "hha"]
+    metres_per_unit: _Positive
+    range: tuple[_Positive, _Positive]
+    mean: _Positive
+    std: _Positive
+
+
+class _Raw(_Model):
+    encoding: Literal["raw"]
+    channels: Literal[1, 3]
+    bits: Literal[8, 16] = 8
+
+
+class _Labels(_Model):
+    offset: int = 0
+    void: tuple[_Byte, ...] = (255,)
+
+
+class _Intrinsics(_Model):
+    fx: _Positive
+    fy: _Positive
+    cx: float
+    cy: float
+
+
+class _Contract(_Model):
+    name: str
+    license: str
+    classes: Annotated[tuple[_Class | str, ...], Field(min_length=1, max_length=255)]
+    labels: _Labels = _Labels()
+    modalities: Annotated[
+        dict[str, Annotated[_Depth | _Raw, Field(discriminator="encoding")]],
+        Field(min_length=1, max_length=3),
+    ]
+    intrinsics: _Intrinsics | None = None
+    splits: Annotated[dict[str, str | dict[str, str]], Field(min_length=1)]
+    columns: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> _Contract:
+        roles = {"rgb", "labels", *self.modalities}
+        if {"rgb", "labels"} & set(self.modalities):
+            raise ValueError("modalities names rgb or labels, which every data set has anyway")
+        for split, where in self.splits.items():
+            if isinstance(where, dict) and set(where) != roles:
+                raise ValueError(f"split {split} has folders for {sorted(where)}; expected {sorted(roles)}")
+        if not set(self.columns) <= roles:
+            raise ValueError(f"columns renames {sorted(set(self.columns) - roles)}; expected some of {sorted(roles)}")
+        if len(self.hha) > 1 or (self.hha and self.intrinsics is None):
+            raise ValueError("encoding hha needs intrinsics, and only one modality can have it")
+        return self
+
+    @property
+    def hha(self) -> list[str]:
+        return [name for name, stored in self.modalities.items() if stored.encoding == "hha"]
+
+
+def folder_dataset(root: Path | str, split: str, *, limit: int | None = None) -> Dataset:
+    """One split of a folder with a `dataset.yaml`.
+
+    Args:
+        split: one of those the contract names.
+        limit: only the first frames.
+
+    Raises:
+        LayoutError: the contract is missing or does not validate, a table or folder does not fit it, or files are
+            missing; it names every problem.
+    """
+    root = Path(root)
+    contract = _read_contract(root)
+    problems = LayoutProblems(root, _ADVICE)
+    frames: list[FrameFiles] = []
+    where = contract.splits.get(split)
+    if where is None:
+        problems.add(f"there is no split {split!r}; {CONTRACT_NAME} names {', '.join(contract.splits)}")
+    elif isinstance(where, str):
+        frames = _frames_of_table(root, where, contract, problems)
+    else:
+        frames = _frames_of_folders(root, where, problems)
+    if where is not None and not frames and not problems.found:
+        problems.add(f"split {split} has no frames")
+    require_frames(frames[:limit], problems, f"split {split}")
+    problems.raise_if_any()
+    read: dict[str, ReadValues] = {
+        name: partial(read_metres, metres_per_unit=stored.metres_per_unit)
+        if isinstance(stored, _Depth)
+        else partial(read_values, channels=stored.channels)
+        for name, stored in contract.modalities.items()
+    }
+    dataset = FileDataset(
+        _task(contract),
+        frames[:limit],
+        read,
+        LabelCode(offset=contract.labels.offset, void=contract.labels.void),
+    )
+    if contract.hha and contract.intrinsics is not None:
+        camera = Intrinsics(**contract.intrinsics.model_dump())
+        return WithHHA(dataset, camera, contract.hha[0])
+    return dataset
+
+
+def folder_splits(root: Path | str) -> tuple[str, ...]:
+    """The splits that the contract in `root` names, in its order.
+
+    Raises:
+        LayoutError: the contract is missing or does not validate.
+    """
+    return tuple(_read_contract(Path(root)).splits)
+
+
+def _read_contract(root: Path) -> _Contract:
+    path = root / CONTRACT_NAME
+    try:
+        return _Contract.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise LayoutError(root, [f"{path} is missing"], _ADVICE) from None
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise LayoutError(root, [f"{path} cannot be read as YAML: {error}"], _ADVICE) from None
+    except ValidationError as error:
+        found = [f"{CONTRACT_NAME}, {'.'.join(map(str, e['loc'])) or 'as a whole'}: {e['msg']}" for e in error.errors()]
+        raise LayoutError(root, found, _ADVICE) from None
+
+
+def _task(contract: _Contract) -> Task:
+    classes = [_Class(name=c) if isinstance(c, str) else c for c in contract.classes]
+    spread = evenly_spread_palette(len(classes))
+    return Task(
+        data=contract.name,
+        modalities=(IMAGENET_RGB, *(_encoding(name, stored) for name, stored in contract.modalities.items())),
+        class_names=tuple(c.name for c in classes),
+        palette=tuple(c.color or colour for c, colour in zip(classes, spread, strict=True)),
+        data_license=contract.license,
+    )
+
+
+def _encoding(name: str, stored: _Depth | _Raw) -> ModalityEncoding:
+    if isinstance(stored, _Raw):
+        return raw_encoding(name, stored.channels, bits=stored.bits)
+    # WithHHA turns metres into the three channels
+    encoding = "metric" if stored.encoding == "hha" else stored.encoding
+    near_m, far_m = stored.range
+    return depth_encoding(encoding, name=name, near_m=near_m, far_m=far_m, mean_m=stored.mean, std_m=stored.std)
+
+
+def _frames_of_table(root: Path, name: str, contract: _Contract, problems: LayoutProblems) -> list[FrameFiles]:
+    path = root / name
+    if not problems.require_file(path, "the table of a split"):
+        return []
+    roles = ("rgb", "labels", *contract.modalities)
+    columns = {role: contract.columns.get(role, role) for role in roles}
+    frames = []
+    with path.open(newline="", encoding="utf-8") as stream:
+        table = csv.DictReader(stream)
+        header = table.fieldnames or []
+        absent = [column for column in columns.values() if column not in header]
+        if absent:
+            problems.add(f"{name} has columns {', '.join(header) or 'none'}; expected also {', '.join(absent)}")
+            return []
+        for number, row in enumerate(table, start=2):
+            cells = {role: (row[column] or "").strip() for role, column in columns.items()}
+            empty = [columns[role] for role, cell in cells.items() if not cell]
+            if empty:
+                problems.add(f"{name} line {number} has no {', '.join(empty)}")
+                continue
+            others = {role: root / cells[role] for role in contract.modalities}
+            named = row.get("name") or Path(cells["rgb"]).with_suffix("").as_posix()
+            frames.append(FrameFiles(named, root / cells["rgb"], root / cells["labels"], others))
+    return frames
+
+
+def _frames_of_folders(root: Path, folders: dict[str, str], problems: LayoutProblems) -> list[FrameFiles]:
+    by_stem: dict[str, dict[str, Path]] = {}
+    for role, folder in folders.items():
+        if not (root / folder).is_dir():
+            problems.add(f"{root / folder} is missing (the folder of {role})")
+            continue
+        for path in sorted((root / folder).iterdir()):
+            if path.is_file() and not path.name.startswith("."):
+                by_stem.setdefault(path.stem, {})[role] = path
+    if problems.found:
+        return []
+    frames = []
+    for stem, paths in sorted(by_stem.items()):
+        absent = sorted(set(folders) - set(paths))
+        if absent:
+            there = ", ".join(path.relative_to(root).as_posix() for path in paths.values())
+            problems.add(f"frame {stem} has {there} but nothing for {', '.join(absent)}")
+            continue
+        others = {role: path for role, path in paths.items() if role not in ("rgb", "labels")}
+        frames.append(FrameFiles(stem, paths["rgb"], paths["labels"], others))
+    return frames

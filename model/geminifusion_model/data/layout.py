@@ -1,0 +1,56 @@
+"""Everything that is wrong with a data folder, in one report instead of one error at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from geminifusion_model.data.sample import DatasetError
+
+_SHOWN = 20
+
+
+class LayoutError(DatasetError):
+    """A folder is not laid out as its reader expects.
+
+    Attributes:
+        problems: every problem found, one line each; the message shows the first twenty.
+        advice: what to do.
+    """
+
+    def __init__(self, root: Path, problems: Iterable[str], advice: str) -> None:
+        self.problems = tuple(problems)
+        self.advice = advice
+        lines = [f"  {problem}" for problem in self.problems[:_SHOWN]]
+        if len(self.problems) > _SHOWN:
+            lines.append(f"  … and {len(self.problems) - _SHOWN} more")
+        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        super().__init__("\n".join([f"{count} in {root}:", *lines, advice]))
+
+
+class LayoutProblems:
+    """Collects problems while a reader looks at its folder."""
+
+    def __init__(self, root: Path, advice: str) -> None:
+        self.root, self.advice = root, advice
+        self.found: list[str] = []
+
+    def add(self, problem: str) -> None:
+        """Remember one problem; what came and what was expected, on one line."""
+        self.found.append(problem)
+
+    def require_file(self, path: Path, why: str) -> bool:
+        """Whether `path` is a file; a problem if not."""
+        if path.is_file():
+            return True
+        self.add(f"{path} is missing ({why})")
+        return False
+
+    def raise_if_any(self) -> None:
+        """Raise the report.
+
+        Raises:
+            LayoutError: at least one problem was added.
+        """
+        if self.found:
+            raise LayoutError(self.root, self.found, self.advice)

@@ -1,0 +1,107 @@
+"""Data sets by the name of their layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from geminifusion_model.data.deliver import SPLITS, deliver
+from geminifusion_model.data.depth_encodings import DEPTH_ENCODINGS
+from geminifusion_model.data.folder import folder_dataset, folder_splits
+from geminifusion_model.data.hha import WithHHA
+from geminifusion_model.data.list_files import nyuv2_lists, sunrgbd
+from geminifusion_model.data.nyuv2 import NYU_CAMERA, NYUv2
+from geminifusion_model.data.sample import Dataset, DatasetError
+
+DATASETS = ("nyuv2", "nyuv2-lists", "sunrgbd", "deliver", "folder")
+
+
+def open_dataset(
+    kind: str,
+    root: Path | str,
+    split: str,
+    *,
+    num_classes: int | None = None,
+    modalities: tuple[str, ...] | None = None,
+    encoding: str | None = None,
+    metres_per_unit: float | None = None,
+    limit: int | None = None,
+) -> Dataset:
+    """Open one split of a data set.
+
+    Args:
+        kind: one of `DATASETS`; the layouts are described in model/README.md.
+        split: as the layout names it.
+        num_classes: checked against the data set's; `nyuv2` has labels for 13 (the default) and 39.
+        modalities: in which order, rgb first; all that the data set has if None (for DeLiVER rgb and depth).
+        encoding: of the depth, one of `DEPTH_ENCODINGS`; the data set's own if None.
+        metres_per_unit: for `nyuv2-lists` and `sunrgbd`, whose depth unit is written nowhere.
+        limit: only the first frames.
+
+    Raises:
+        LayoutError: the files are not as the layout says; it names every problem.
+        DatasetError: an argument does not fit this kind of data set.
+    """
+    if encoding is not None and encoding not in DEPTH_ENCODINGS:
+        raise DatasetError(f"depth encoding is {encoding!r}; expected one of {', '.join(DEPTH_ENCODINGS)}")
+    if metres_per_unit is not None and kind not in ("nyuv2-lists", "sunrgbd"):
+        raise DatasetError(f"{kind} data says itself what its depth unit is; leave metres_per_unit out")
+    dataset: Dataset
+    try:
+        match kind:
+            case "nyuv2":
+                dataset = _nyuv2(root, split, 13 if num_classes is None else num_classes, limit, encoding or "metric")
+            case "nyuv2-lists" | "sunrgbd":
+                listed = nyuv2_lists if kind == "nyuv2-lists" else sunrgbd
+                how = encoding or ("raw" if metres_per_unit is None else "metric")
+                dataset = listed(root, split, limit=limit, encoding=how, metres_per_unit=metres_per_unit)
+            case "deliver":
+                dataset = deliver(root, split, modalities=modalities or ("rgb", "depth"), limit=limit)
+            case "folder":
+                dataset = folder_dataset(root, split, limit=limit)
+            case _:
+                raise DatasetError(f"there is no data set kind {kind!r}; the kinds are {', '.join(DATASETS)}")
+    except DatasetError:
+        raise
+    except ValueError as error:
+        raise DatasetError(str(error)) from None
+    _check(kind, dataset, num_classes, modalities, encoding)
+    return dataset
+
+
+def splits_of(kind: str, root: Path | str) -> tuple[str, ...]:
+    """The splits a data set of this kind has, training first.
+
+    Raises:
+        LayoutError: a folder's contract cannot be read.
+    """
+    if kind == "folder":
+        return folder_splits(root)
+    if kind == "deliver":
+        return SPLITS
+    return ("train", "test")
+
+
+def _nyuv2(root: Path | str, split: str, num_classes: int, limit: int | None, encoding: str) -> Dataset:
+    if encoding == "hha":
+        return WithHHA(NYUv2(root, split, num_classes, limit), NYU_CAMERA)
+    return NYUv2(root, split, num_classes, limit, encoding)
+
+
+def _check(
+    kind: str,
+    dataset: Dataset,
+    num_classes: int | None,
+    modalities: tuple[str, ...] | None,
+    encoding: str | None,
+) -> None:
+    task = dataset.task
+    if num_classes not in (None, len(task.class_names)):
+        raise DatasetError(f"{task.data} has {len(task.class_names)} classes, {num_classes} were asked for")
+    found = tuple(modality.name for modality in task.modalities)
+    if modalities not in (None, found):
+        raise DatasetError(
+            f"{task.data} has the modalities {', '.join(found)}; {', '.join(modalities or ())} asked for"
+        )
+    encodings = {modality.encoding for modality in task.modalities if modality.name != "rgb"}
+    if encoding is not None and encoding not in encodings:
+        raise DatasetError(f"the depth of {kind} data comes as {', '.join(sorted(encodings))}, not as {encoding}")

@@ -1,0 +1,163 @@
+"""What sensors do wrong, for training networks that bear it: each corruption has a strength, which a curriculum raises.
+
+Missing and noisy modalities as in the robustness benchmark of arXiv:2503.18445, plus what depth cameras add: holes and
+a slipped registration. Works on raw samples; 0 is black in the RGB and "no measurement" in depth.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from geminifusion_model.data.sample import Sample
+
+Values = NDArray[np.uint8] | NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corruption:
+    """How often and how strongly.
+
+    Args:
+        probability: that a modality of a frame is affected, 0…1.
+        most: the largest amount at full strength; amounts are drawn evenly from 0 to it.
+    """
+
+    probability: float
+    most: float
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.probability <= 1 and 0 <= self.most <= 1):
+            raise ValueError(f"probability is {self.probability} and most {self.most}; expected both between 0 and 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curriculum:
+    """The strength of sensor noise over training: 0 until `begin`, rising evenly, 1 from `end` on (both in steps)."""
+
+    begin: int = 0
+    end: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.begin <= self.end:
+            raise ValueError(f"curriculum runs from {self.begin} to {self.end}; expected 0 <= begin <= end")
+
+    def strength(self, step: int) -> float:
+        """0…1 at this step."""
+        if step >= self.end:
+            return 1.0
+        return max(0.0, (step - self.begin) / (self.end - self.begin))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SensorNoise:
+    """The corruptions of a training run; those that are None never happen.
+
+    Args:
+        missing: probability, at full strength, that one whole modality of a frame is missing: 0 everywhere.
+        zeroed: single pixels become 0; `most` is their share.
+        salt_and_pepper: single pixels become 0 or the largest value there is; `most` is their share.
+        holes: patches of every modality but the RGB become 0; `most` is their share.
+        misregistration: every modality but the RGB is moved; `most` is the distance as a share of the width.
+        curriculum: how the strength rises.
+    """
+
+    missing: float = 0.0
+    zeroed: Corruption | None = None
+    salt_and_pepper: Corruption | None = None
+    holes: Corruption | None = None
+    misregistration: Corruption | None = None
+    curriculum: Curriculum = Curriculum()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.missing <= 1:
+            raise ValueError(f"missing is {self.missing}; expected a probability, 0 to 1")
+
+
+def corrupt(sample: Sample, how: SensorNoise, rng: np.random.Generator, strength: float = 1.0) -> Sample:
+    """`sample` as worse sensors would have seen it; labels stay.
+
+    The same generator state gives the same result, and never are all modalities missing.
+
+    Args:
+        strength: 0 (unchanged) … 1; multiplies the probability of a missing modality and all amounts.
+    """
+    images: dict[str, Values] = {"rgb": sample.rgb, **sample.others}
+    missing = str(rng.choice(list(images))) if rng.random() < how.missing * strength else None
+    for name, image in images.items():
+        values = image.copy()
+        if name != "rgb":
+            values = _moved(values, _amount(how.misregistration, rng, strength), rng)
+            values = _with_holes(values, _amount(how.holes, rng, strength), rng)
+        values = _zeroed(values, _amount(how.zeroed, rng, strength), rng)
+        values = _salted(values, _amount(how.salt_and_pepper, rng, strength), rng)
+        images[name] = np.zeros_like(values) if name == missing else values
+    return _with_images(sample, images)
+
+
+def without(sample: Sample, modality: str) -> Sample:
+    """`sample` with this modality missing.
+
+    Raises:
+        ValueError: the sample has no such modality.
+    """
+    images: dict[str, Values] = {"rgb": sample.rgb, **sample.others}
+    if modality not in images:
+        raise ValueError(f"frame {sample.name} has no {modality}; it has {', '.join(images)}")
+    images[modality] = np.zeros_like(images[modality])
+    return _with_images(sample, images)
+
+
+def _with_images(sample: Sample, images: Mapping[str, Values]) -> Sample:
+    others = {name: values.astype(np.float32, copy=False) for name, values in images.items() if name != "rgb"}
+    return dataclasses.replace(sample, rgb=images["rgb"].astype(np.uint8, copy=False), others=others)
+
+
+def _amount(how: Corruption | None, rng: np.random.Generator, strength: float) -> float:
+    if how is None or rng.random() >= how.probability:
+        return 0.0
+    return float(rng.uniform(0.0, how.most)) * strength
+
+
+def _zeroed(values: Values, share: float, rng: np.random.Generator) -> Values:
+    if share > 0:
+        values[rng.random(values.shape[:2]) < share] = 0
+    return values
+
+
+def _salted(values: Values, share: float, rng: np.random.Generator) -> Values:
+    if share > 0:
+        drawn = rng.random(values.shape[:2])
+        values[drawn < share / 2] = 0
+        values[drawn > 1 - share / 2] = 255 if values.dtype == np.uint8 else values.max()
+    return values
+
+
+def _with_holes(values: Values, share: float, rng: np.random.Generator) -> Values:
+    """Smooth noise below its own quantile: a few round patches, as where infrared light is swallowed."""
+    if share > 0:
+        height, width = values.shape[:2]
+        coarse = rng.random((max(2, height // 16), max(2, width // 16))).astype(np.float32)
+        smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+        values[smooth < np.quantile(smooth, share)] = 0
+    return values
+
+
+def _moved(values: Values, distance: float, rng: np.random.Generator) -> Values:
+    """Moved by `distance` widths in a random direction; what comes in at the border is 0."""
+    if distance <= 0:
+        return values
+    angle = rng.uniform(0.0, 2.0 * np.pi)
+    height, width = values.shape[:2]
+    down = int(np.clip(np.rint(distance * width * np.sin(angle)), 1 - height, height - 1))
+    right = int(np.clip(np.rint(distance * width * np.cos(angle)), 1 - width, width - 1))
+    moved = np.zeros_like(values)
+    moved[max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0)] = values[
+        max(-down, 0) : height + min(-down, 0), max(-right, 0) : width + min(-right, 0)
+    ]
+    return moved

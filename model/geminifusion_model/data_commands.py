@@ -1,0 +1,86 @@
+"""The commands under `geminifusion data`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import click
+
+
+@click.group()
+def data() -> None:
+    """Look after data sets."""
+
+
+@data.command()
+@click.argument("root", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--dataset",
+    type=click.Choice(["nyuv2", "nyuv2-lists", "sunrgbd", "deliver", "folder"]),
+    default="nyuv2",
+    show_default=True,
+    help="The layout of ROOT.",
+)
+@click.option("--split", "splits", multiple=True, help="A split to examine, repeatable; all by default.")
+@click.option("--num-classes", type=int, help="Which labels, where a layout has several.")
+@click.option("--modalities", metavar="rgb,NAME,…", help="Which modalities, where a layout has several.")
+@click.option("--metres-per-unit", type=float, help="Of stored depth, where the layout does not say it.")
+@click.option("--limit", type=int, help="Only the first frames of each split.")
+@click.option("--json", "as_json", is_flag=True, help="Print findings as one JSON array.")
+def check(
+    root: Path,
+    dataset: str,
+    splits: tuple[str, ...],
+    num_classes: int | None,
+    modalities: str | None,
+    metres_per_unit: float | None,
+    limit: int | None,
+    as_json: bool,
+) -> None:
+    """Examine the data set in ROOT; exit code 1 if something is wrong with it.
+
+    Finds missing, swapped, displaced and misaligned images, depth in the wrong unit, labels off by one, void values
+    that are taken for classes, classes without pixels, and frames that several splits share.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from geminifusion_model.data.doctor.examine import examine, layout_findings
+    from geminifusion_model.data.doctor.findings import Finding, has_errors
+    from geminifusion_model.data.registry import open_dataset, splits_of
+    from geminifusion_model.data.sample import Dataset, DatasetError
+
+    opened: dict[str, Dataset] = {}
+    findings: list[Finding] = []
+    try:
+        names = splits or splits_of(dataset, root)
+    except DatasetError as error:
+        names, findings = (), layout_findings("all", error)
+    for split in names:
+        try:
+            opened[split] = open_dataset(
+                dataset,
+                root,
+                split,
+                num_classes=num_classes,
+                modalities=tuple(modalities.split(",")) if modalities else None,
+                metres_per_unit=metres_per_unit,
+                limit=limit,
+            )
+        except DatasetError as error:
+            findings += layout_findings(split, error)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("reading", total=sum(map(len, opened.values())))
+        findings += examine(opened, on_frame=lambda: progress.advance(bar))
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            click.echo(f"{finding}\n")
+        counted = ", ".join(f"{len(frames)} of {split}" for split, frames in opened.items()) or "none"
+        errors = sum(finding.severity == "error" for finding in findings)
+        click.echo(f"frames examined: {counted}; {errors} errors, {len(findings) - errors} warnings")
+    if has_errors(findings):
+        raise click.exceptions.Exit(1)
