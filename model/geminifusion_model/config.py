@@ -21,7 +21,9 @@ class GeminiFusionConfig:
         encoder: `mit_b0` … `mit_b5`, or `swin_tiny`, `swin_small`, `swin_large`, `swin_large_window12`.
         num_classes: number of logit channels, at least 1.
         modalities: names in input order, `rgb` first; 2 to 4 of them with a MiT encoder, 2 with a Swin.
-        fusion: how the streams meet in every block; `geminifusion` or `none`.
+        fusion: how the streams meet in every block: `geminifusion`; its ablations `pixel_attention`,
+            `pixel_attention_noise` and `pixel_attention_relation`; the rivals `token_exchange`, `channel_exchange`
+            and `cross_attention`; or `none`.
         num_fusion_heads: heads of the pixel-wise fusion, the same at every stage; 8 with a Swin encoder.
         decoder_channels: width E of the all-MLP decoder.
         upsample_logits: return logits at the input size, as the original's DeLiVER variant does (with width 512).

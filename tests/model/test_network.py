@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
+from geminifusion_model.fusions.names import FUSIONS
 from geminifusion_model.inference_form import InferenceForm
 
 
@@ -47,7 +48,7 @@ def test_batch_equals_one_by_one():
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("fusion", ["geminifusion", "none"])
+@pytest.mark.parametrize("fusion", FUSIONS)
 @pytest.mark.parametrize("shape", [(2, 64, 96), (1, 29, 29), (3, 70, 45)])
 def test_inference_form_equals_the_training_form(fusion, shape):
     net = network(fusion=fusion)

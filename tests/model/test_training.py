@@ -141,6 +141,17 @@ def test_starting_over_a_run_or_resuming_nothing_is_refused(tmp_path):
         TrainingRun(config(learning_rate=2e-3), Blocks(), tmp_path, resume=True)
 
 
+def test_second_stage_starts_from_the_weights_of_the_first(tmp_path):
+    first = TrainingRun(config(steps=2), Blocks(), tmp_path / "first")
+    first.train()
+    second = TrainingRun(config(start_from=str(tmp_path / "first" / "final")), Blocks(), tmp_path / "second")
+    expected = first.state.averaged()
+    assert all(torch.equal(second.net.state_dict()[name], expected[name]) for name in expected)
+    wider = GeminiFusionConfig(num_classes=13, decoder_channels=64)
+    with pytest.raises(TrainingError, match="does not fit the network"):
+        TrainingRun(config(network=wider, start_from=str(tmp_path / "first" / "final")), Blocks(), tmp_path / "third")
+
+
 def test_data_that_does_not_fit_is_refused(tmp_path):
     with pytest.raises(TrainingError, match="13 classes, the network 5"):
         TrainingRun(config(network=GeminiFusionConfig(num_classes=5)), Blocks(), tmp_path)

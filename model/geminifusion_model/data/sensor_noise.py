@@ -1,7 +1,8 @@
 """What sensors do wrong, for training networks that bear it: each corruption has a strength, which a curriculum raises.
 
 Missing and noisy modalities as in the robustness benchmark of arXiv:2503.18445, plus what depth cameras add: holes and
-a slipped registration. Works on raw samples; 0 is black in the RGB and "no measurement" in depth.
+a slipped registration. Works on raw samples; 0 is black in the RGB and "no measurement" in depth. A missing modality is
+what encodes to 0: depth without a measurement, an RGB of the mean colour.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_model.data.sample import Sample
+from geminifusion_model.task import IMAGENET_RGB
+
+# the nearest bytes to the mean that the RGB's encoding subtracts
+MISSING_RGB = tuple(round(255 * mean) for mean in IMAGENET_RGB.mean)
 
 Values = NDArray[np.uint8] | NDArray[np.float32]
 
@@ -59,7 +64,7 @@ class SensorNoise:
     """The corruptions of a training run; those that are None never happen.
 
     Args:
-        missing: probability, at full strength, that one whole modality of a frame is missing: 0 everywhere.
+        missing: probability, at full strength, that one whole modality of a frame is missing.
         zeroed: single pixels become 0; `most` is their share.
         salt_and_pepper: single pixels become 0 or the largest value there is; `most` is their share.
         holes: patches of every modality but the RGB become 0; `most` is their share.
@@ -96,7 +101,7 @@ def corrupt(sample: Sample, how: SensorNoise, rng: np.random.Generator, strength
             values = _with_holes(values, _amount(how.holes, rng, strength), rng)
         values = _zeroed(values, _amount(how.zeroed, rng, strength), rng)
         values = _salted(values, _amount(how.salt_and_pepper, rng, strength), rng)
-        images[name] = np.zeros_like(values) if name == missing else values
+        images[name] = _absent(name, values) if name == missing else values
     return _with_images(sample, images)
 
 
@@ -109,8 +114,15 @@ def without(sample: Sample, modality: str) -> Sample:
     images: dict[str, Values] = {"rgb": sample.rgb, **sample.others}
     if modality not in images:
         raise ValueError(f"frame {sample.name} has no {modality}; it has {', '.join(images)}")
-    images[modality] = np.zeros_like(images[modality])
+    images[modality] = _absent(modality, images[modality])
     return _with_images(sample, images)
+
+
+def _absent(name: str, values: Values) -> Values:
+    absent = np.zeros_like(values)
+    if name == "rgb":
+        absent[:] = MISSING_RGB
+    return absent
 
 
 def _with_images(sample: Sample, images: Mapping[str, Values]) -> Sample:

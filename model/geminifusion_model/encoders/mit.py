@@ -17,8 +17,7 @@ from torch.nn import functional as F
 
 from geminifusion_model.encoders.modality_merge import ModalityMerge
 from geminifusion_model.encoders.sizes import MiTSize
-from geminifusion_model.fusions.geminifusion import GeminiFusionBlock
-from geminifusion_model.fusions.registry import build_fusion
+from geminifusion_model.fusions.registry import build_fusion, init_fusions
 from geminifusion_model.streams import NUM_STREAMS, StreamDropPath, StreamLayerNorm, map_to_tokens, tokens_to_map
 
 
@@ -76,8 +75,7 @@ class FusedAttention(nn.Module):
     def forward(self, x: Tensor, height: int, width: int) -> Tensor:
         """`S B N C` to `S B N C`."""
         context = self.context(x, height, width)
-        fused = self.fusion(context.flatten(1, 2)).view_as(context)
-        return self.output(fused)
+        return self.output(self.fusion(context))
 
 
 class MixFeedForward(nn.Module):
@@ -184,8 +182,9 @@ class MixTransformer(nn.Module):
                 assert module.bias is not None
                 nn.init.zeros_(module.bias)
         for module in self.modules():
-            if isinstance(module, (GeminiFusionBlock, ModalityMerge)):
+            if isinstance(module, ModalityMerge):
                 module.init_weights()
+        init_fusions(self)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """`MB 3 H W` to four maps `SB C_i H_i W_i`."""

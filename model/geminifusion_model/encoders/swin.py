@@ -20,8 +20,7 @@ from torch.nn import functional as F
 
 from geminifusion_model.encoders.sizes import SwinSize
 from geminifusion_model.encoders.windows import WindowPlan, merge_neighbours, relative_position_index, window_plan
-from geminifusion_model.fusions.geminifusion import GeminiFusionBlock
-from geminifusion_model.fusions.registry import build_fusion
+from geminifusion_model.fusions.registry import build_fusion, init_fusions
 from geminifusion_model.streams import NUM_STREAMS, StreamDropPath, StreamLayerNorm, map_to_tokens, tokens_to_map
 
 PATCH = 4
@@ -137,7 +136,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, plan: WindowPlan) -> Tensor:
         """`S B N C` to `S B N C`."""
         attended = self.attention(self.norm1(x).flatten(0, 1), plan)
-        fused = self.fusion(attended.view_as(x).flatten(1, 2)).view_as(x)
+        fused = self.fusion(attended.view_as(x))
         x = x + self.drop_path(fused)
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
@@ -214,9 +213,7 @@ class SwinTransformer(nn.Module):
                     nn.init.zeros_(module.bias)
             elif isinstance(module, WindowAttention):
                 nn.init.trunc_normal_(module.position_bias, std=0.02)
-        for module in self.modules():
-            if isinstance(module, GeminiFusionBlock):
-                module.init_weights()
+        init_fusions(self)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """`SB 3 H W` to four maps `SB C_i H_i W_i`."""

@@ -41,9 +41,14 @@ class GeminiFusionBlock(nn.Module):
     """The pixel-wise fusion with its learned per-layer, per-stream noise.
 
     `in_proj_weight` is `2 3C C` with rows query, key, value, as in `nn.MultiheadAttention`; likewise the biases.
+
+    Args:
+        noise: add the learned noise to the own key and value.
+        relation: weigh the second key by the relation; without it the second key is the other's feature. Without both
+            this is plain attention of a pixel to itself and its twin (the ablations of the paper's table 9).
     """
 
-    def __init__(self, channels: int, num_heads: int) -> None:
+    def __init__(self, channels: int, num_heads: int, *, noise: bool = True, relation: bool = True) -> None:
         super().__init__()
         self.channels = channels
         self.num_heads = num_heads
@@ -51,9 +56,9 @@ class GeminiFusionBlock(nn.Module):
         self.in_proj_bias = nn.Parameter(torch.zeros(2, 3 * channels))
         self.out_proj_weight = nn.Parameter(torch.empty(2, channels, channels))
         self.out_proj_bias = nn.Parameter(torch.zeros(2, channels))
-        self.key_noise = nn.Parameter(torch.empty(2, channels))
-        self.value_noise = nn.Parameter(torch.empty(2, channels))
-        self.relation = Relation(channels)
+        self.key_noise = nn.Parameter(torch.empty(2, channels)) if noise else None
+        self.value_noise = nn.Parameter(torch.empty(2, channels)) if noise else None
+        self.relation = Relation(channels) if relation else None
 
     def init_weights(self) -> None:
         """The original's start values; `Relation`'s layers are set with all other Linear layers of the encoder."""
@@ -62,18 +67,27 @@ class GeminiFusionBlock(nn.Module):
         nn.init.trunc_normal_(self.out_proj_weight, std=0.02)
         nn.init.zeros_(self.in_proj_bias)
         nn.init.zeros_(self.out_proj_bias)
-        nn.init.normal_(self.key_noise)
-        nn.init.normal_(self.value_noise)
+        for noise in (self.key_noise, self.value_noise):
+            if noise is not None:
+                nn.init.normal_(noise)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Fuse `2 R C` to `2 R C`; row r of both streams shows the same place."""
+        """Fuse `2 … C` to `2 … C`; the same place in both streams shows the same pixel."""
+        return self._fuse_rows(x.flatten(1, -2)).view_as(x)
+
+    def _fuse_rows(self, x: Tensor) -> Tensor:
         query, key, value = self.in_proj_weight.split(self.channels, dim=1)
         query_bias, _, value_bias = self.in_proj_bias.split(self.channels, dim=1)
-        distinct = x * (1.0 - self.relation(x)) + self.key_noise[:, None]
+        own_value, distinct = x, x - x.flip(0)
+        if self.relation is not None:
+            distinct = x * (1.0 - self.relation(x))
+        if self.key_noise is not None and self.value_noise is not None:
+            distinct = distinct + self.key_noise[:, None]
+            own_value = x + self.value_noise[:, None]
         mixed = pixelwise_fusion_reference(
             q=stream_linear(x, query, query_bias),
             k_diff=stream_linear(distinct, key),
-            v_self=stream_linear(x + self.value_noise[:, None], value, value_bias),
+            v_self=stream_linear(own_value, value, value_bias),
             v_cross=stream_linear(x.flip(0), value, value_bias),
             num_heads=self.num_heads,
         )

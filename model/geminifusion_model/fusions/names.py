@@ -1,3 +1,12 @@
 """The fusions a configuration can name (no torch, so a configuration can be checked without it)."""
 
-FUSIONS = ("geminifusion", "none")
+FUSIONS = (
+    "geminifusion",
+    "pixel_attention",
+    "pixel_attention_noise",
+    "pixel_attention_relation",
+    "token_exchange",
+    "channel_exchange",
+    "cross_attention",
+    "none",
+)

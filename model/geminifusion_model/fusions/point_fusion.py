@@ -79,9 +79,10 @@ class PointFusion(nn.Module):
         for projection in (self.image_projection, self.point_projection):
             nn.init.xavier_uniform_(projection.linear.weight)
             nn.init.zeros_(projection.linear.bias)
-        for linear in (self.fusion.relation.fc1, self.fusion.relation.fc2):
-            nn.init.trunc_normal_(linear.weight, std=0.02)
-            nn.init.zeros_(linear.bias)
+        for linear in self.fusion.modules():
+            if isinstance(linear, nn.Linear):
+                nn.init.trunc_normal_(linear.weight, std=0.02)
+                nn.init.zeros_(linear.bias)
         self.fusion.init_weights()
 
     def forward(self, pyramid: Sequence[Tensor], pixels: Sequence[Tensor], points: Tensor) -> Tensor:

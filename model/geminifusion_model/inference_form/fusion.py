@@ -22,27 +22,24 @@ class FoldedFusion(nn.Module):
         self.channels, self.num_heads = fusion.channels, fusion.num_heads
         query, key, value = fusion.in_proj_weight.detach().split(fusion.channels, dim=1)
         query_bias, _, value_bias = fusion.in_proj_bias.detach().split(fusion.channels, dim=1)
-        relation = fusion.relation
-        from_own, from_other = relation.fc1.weight.detach().chunk(2, dim=1)
-        noise_value = torch.einsum("soc,sc->so", value, fusion.value_noise.detach())
-        noise_key = torch.einsum("soc,sc->so", key, fusion.key_noise.detach())
-        zero = torch.zeros_like(relation.fc1.bias)
+        zero = torch.zeros_like(query_bias[0])
+        noise_key = noise_value = torch.zeros_like(value_bias)
+        if fusion.key_noise is not None and fusion.value_noise is not None:
+            noise_key = torch.einsum("soc,sc->so", key, fusion.key_noise.detach())
+            noise_value = torch.einsum("soc,sc->so", value, fusion.value_noise.detach())
+        relation_weights, relation_biases = [], []
+        self.relation: Affine | None = None
+        if fusion.relation is not None:
+            self.relation = Affine(fusion.relation.fc2.weight, fusion.relation.fc2.bias)
+            relation_weights = list(fusion.relation.fc1.weight.detach().chunk(2, dim=1))
+            relation_biases = [fusion.relation.fc1.bias.detach(), zero]
         self.inner = nn.ModuleList(
             Affine(
-                torch.cat([query[i], value[i], value[1 - i], from_own, from_other]),
-                torch.cat(
-                    [
-                        query_bias[i],
-                        value_bias[i] + noise_value[i],
-                        value_bias[1 - i],
-                        relation.fc1.bias.detach(),
-                        zero,
-                    ]
-                ),
+                torch.cat([query[i], value[i], value[1 - i], *relation_weights]),
+                torch.cat([query_bias[i], value_bias[i] + noise_value[i], value_bias[1 - i], *relation_biases]),
             )
             for i in range(2)
         )
-        self.relation = Affine(relation.fc2.weight, relation.fc2.bias)
         self.key = nn.ModuleList(Affine(key[i], noise_key[i]) for i in range(2))
 
     def forward(self, x: list[Tensor]) -> tuple[list[Tensor], Tensor]:
@@ -51,10 +48,14 @@ class FoldedFusion(nn.Module):
         mixed = []
         own_weight: Tensor | None = None
         for i in range(2):
-            query, value_self, _, from_own, _ = parts[i]
-            _, _, value_cross, _, from_other = parts[1 - i]
-            relation = self.relation(F.gelu(from_own + from_other)).softmax(-1)
-            k_diff = self.key[i](x[i] * (1.0 - relation))
+            query, value_self = parts[i][:2]
+            value_cross = parts[1 - i][2]
+            if self.relation is None:
+                distinct = x[i] - x[1 - i]
+            else:
+                from_own, from_other = parts[i][3], parts[1 - i][4]
+                distinct = x[i] * (1.0 - self.relation(F.gelu(from_own + from_other)).softmax(-1))
+            k_diff = self.key[i](distinct)
             if own_weight is None:
                 own_weight = pixelwise_self_weight(query, k_diff, self.num_heads)
             mixed.append(

@@ -40,6 +40,8 @@ class FoldedAttention(nn.Module):
             self.from_context = nn.ModuleList(Affine(output.weight, bias[i]) for i in range(2))
         else:
             self.from_context = nn.ModuleList(Affine(output.weight, output.bias) for _ in range(2))
+        # the other fusions have nothing to fold and run as they are
+        self.exchange = fusion if self.fusion is None and not isinstance(fusion, nn.Identity) else None
 
     def context(self, x: Tensor, stream: int, height: int, width: int) -> Tensor:
         """`B N C` to `B N C`."""
@@ -56,6 +58,8 @@ class FoldedAttention(nn.Module):
     def forward(self, x: list[Tensor], height: int, width: int) -> tuple[list[Tensor], Tensor | None]:
         """Per stream `B N C` to `B N C`, and the RGB stream's weight on itself `R G` if there is a fusion."""
         contexts = [self.context(stream, i, height, width) for i, stream in enumerate(x)]
+        if self.exchange is not None:
+            contexts = list(self.exchange(torch.stack(contexts)).unbind(0))
         rows = [context.flatten(0, 1) for context in contexts]
         direct = [layer(row) for layer, row in zip(self.from_context, rows, strict=True)]
         own_weight: Tensor | None = None

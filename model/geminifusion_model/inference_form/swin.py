@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -71,6 +72,8 @@ class FoldedBlock(nn.Module):
         self.attention = FoldedWindowAttention(block.attention)
         fusion = block.fusion
         self.fusion = FoldedSwinFusion(fusion) if isinstance(fusion, GeminiFusionBlock) else None
+        # the other fusions have nothing to fold and run as they are
+        self.exchange = fusion if self.fusion is None and not isinstance(fusion, nn.Identity) else None
         self.fc1 = Affine(block.mlp.fc1.weight, block.mlp.fc1.bias)
         self.fc2 = Affine(block.mlp.fc2.weight, block.mlp.fc2.bias)
 
@@ -78,6 +81,8 @@ class FoldedBlock(nn.Module):
         """Per stream `B N C` to `B N C`, and the RGB stream's weight on itself `R G` if there is a fusion."""
         branches = [self.attention(self.norm1(stream), plan) for stream in x]
         own_weight: Tensor | None = None
+        if self.exchange is not None:
+            branches = list(self.exchange(torch.stack(branches)).unbind(0))
         if self.fusion is not None:
             fused, own_weight = self.fusion([branch.flatten(0, 1) for branch in branches])
             branches = [rows.view_as(branch) for rows, branch in zip(fused, branches, strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from geminifusion_model.config import GeminiFusionConfig
 from geminifusion_model.data.augment import Augmentation
+from geminifusion_model.data.original_recipe import OriginalAugmentation
+from geminifusion_model.data.sensor_noise import Corruption, Curriculum, SensorNoise
 from geminifusion_model.task import check_input_scale
 
 _Positive = Annotated[int, Field(gt=0)]
@@ -26,7 +29,8 @@ class TrainingConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     network: GeminiFusionConfig
-    augmentation: Augmentation
+    augmentation: Augmentation | OriginalAugmentation
+    start_from: str | None = None  # a checkpoint directory; random weights if none
     steps: _Positive
     batch_size: _Positive
     learning_rate: _Rate
@@ -36,6 +40,7 @@ class TrainingConfig(BaseModel):
     decay_power: _Rate = 1.0
     gradient_clip: Annotated[float, Field(gt=0)] | None = None  # L2 norm over all parameters
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0  # 0: evaluate and keep the raw weights
+    fusion_penalty: Annotated[float, Field(ge=0)] = 1e-2  # weight of the exchange fusions' mean sparsity penalty
     input_scale: Annotated[float, AfterValidator(check_input_scale)] = 1.0  # of frames after training, see `Task`
     freeze_decoder_norm: bool = False  # the original's choice: BatchNorm in eval mode while training
     bfloat16: bool = False  # autocast; pays where the CPU or GPU multiplies bfloat16 natively
@@ -85,11 +90,14 @@ class TrainingConfig(BaseModel):
             raise ConfigError(f"the training configuration does not validate: {problems}") from None
 
 
+_REDUCED_CROPS = Augmentation(crop=(192, 256), scale=(0.38, 0.9))
+
+
 def nyuv2_b0_from_scratch() -> TrainingConfig:
     """GeminiFusion-B0 without ImageNet weights on two CPU cores: small crops of reduced frames, a high rate."""
     return TrainingConfig(
         network=GeminiFusionConfig(encoder="mit_b0", num_classes=13, drop_path_rate=0.05),
-        augmentation=Augmentation(crop=(192, 256), scale=(0.38, 0.9)),
+        augmentation=_REDUCED_CROPS,
         steps=3600,
         batch_size=6,
         learning_rate=5e-4,
@@ -107,11 +115,34 @@ def nyuv2_b0_from_scratch() -> TrainingConfig:
     )
 
 
+def nyuv2_b0_robust() -> TrainingConfig:
+    """Second stage of `nyuv2_b0_from_scratch`: the same frames seen by failing sensors. Needs `start_from`."""
+    first = nyuv2_b0_from_scratch()
+    noise = SensorNoise(
+        missing=0.3,
+        zeroed=Corruption(probability=0.3, most=0.3),
+        salt_and_pepper=Corruption(probability=0.3, most=0.2),
+        holes=Corruption(probability=0.5, most=0.5),
+        misregistration=Corruption(probability=0.2, most=0.02),
+        curriculum=Curriculum(begin=0, end=500),
+    )
+    return first.model_copy(
+        update={
+            "augmentation": dataclasses.replace(_REDUCED_CROPS, noise=noise),
+            "steps": 1400,
+            "learning_rate": 3e-4,
+            "warmup_steps": 50,
+            "seed": 8,
+            "evaluate_every": 500,
+        }
+    )
+
+
 def nyuv2_b3_original() -> TrainingConfig:
-    """One of the three identical stages of the original's NYUDv2 run (its crops, rates, schedule and frozen norm)."""
+    """One of the three identical stages of the original's NYUDv2 run, the blanked RGB of every fifth frame included."""
     return TrainingConfig(
         network=GeminiFusionConfig(encoder="mit_b3", num_classes=39, drop_path_rate=0.4),
-        augmentation=Augmentation(crop=(480, 640), scale=(0.5, 2.0), colour=0.5, blur=0.2),
+        augmentation=OriginalAugmentation(crop=(480, 640)),
         steps=13200,
         batch_size=6,
         learning_rate=6e-5,
@@ -120,4 +151,8 @@ def nyuv2_b3_original() -> TrainingConfig:
     )
 
 
-RECIPES = {"nyuv2-b0-from-scratch": nyuv2_b0_from_scratch, "nyuv2-b3-original": nyuv2_b3_original}
+RECIPES = {
+    "nyuv2-b0-from-scratch": nyuv2_b0_from_scratch,
+    "nyuv2-b0-robust": nyuv2_b0_robust,
+    "nyuv2-b3-original": nyuv2_b3_original,
+}

@@ -27,6 +27,7 @@ from torch import nn
 from geminifusion_model.data.loader import Batch, training_batches
 from geminifusion_model.data.sample import Dataset, Sample
 from geminifusion_model.evaluation.evaluate import Scores, evaluate
+from geminifusion_model.fusions.registry import fusion_penalty
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.task import Task
 from geminifusion_model.training.loss import segmentation_losses
@@ -34,7 +35,7 @@ from geminifusion_model.training.optimizer import build_optimizer
 from geminifusion_model.training.recipes import TrainingConfig
 from geminifusion_model.training.schedule import warmup_poly
 from geminifusion_model.training.state import STATE_NAME, ExponentialAverage, TrainingState
-from geminifusion_model.weights.checkpoint import write_checkpoint
+from geminifusion_model.weights.checkpoint import load_network, write_checkpoint
 
 
 class TrainingError(RuntimeError):
@@ -74,7 +75,7 @@ class TrainingRun:
         self.frames = Subset(dataset, range(kept))
         self.holdout = Subset(dataset, range(kept, len(dataset)))
         torch.manual_seed(config.seed)
-        net = GeminiFusion(config.network)
+        net = self._start_network()
         optimizer = build_optimizer(
             net,
             learning_rate=config.learning_rate,
@@ -89,6 +90,17 @@ class TrainingRun:
             self._started_at_step = self.state.step
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+
+    def _start_network(self) -> GeminiFusion:
+        """Random weights, or those of another checkpoint of the same network."""
+        net = GeminiFusion(self.config.network)
+        if self.config.start_from is not None:
+            start = load_network(Path(self.config.start_from))
+            try:
+                net.load_state_dict(start.state_dict())
+            except RuntimeError as error:
+                raise TrainingError(f"{self.config.start_from} does not fit the network: {error}") from None
+        return net
 
     def train(self) -> Scores | None:
         """Run to the last step; returns the last scores on the held-out frames, if there are any.
@@ -143,6 +155,9 @@ class TrainingRun:
         with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
             prediction = self.net(*batch.inputs)
         total = torch.stack(segmentation_losses(prediction, batch.labels, self.task.ignore_index)).sum()
+        penalty = fusion_penalty(self.net)
+        if penalty is not None:
+            total = total + config.fusion_penalty * penalty
         value = total.item()
         if not math.isfinite(value):
             raise TrainingError(
@@ -183,7 +198,7 @@ class TrainingRun:
             "data": self.task.data,
             "frames": len(self.frames),
             "steps": self.state.step,
-            "start": "random weights, no ImageNet",
+            "start": self.config.start_from or "random weights, no ImageNet",
             "config": self.config.model_dump(mode="json"),
         }
         if scores is not None:
