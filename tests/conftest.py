@@ -75,7 +75,9 @@ def tiny_graph() -> onnx.ModelProto:
     return model
 
 
-def write_tiny_artifact(directory: Path, *, name: str = "tiny", version: str = "1") -> Path:
+def write_tiny_artifact(
+    directory: Path, *, name: str = "tiny", version: str = "1", depth_optional: bool = False
+) -> Path:
     """Write a whole artifact around `tiny_graph`; images above 120x160 pixels are reduced."""
     directory.mkdir(parents=True, exist_ok=True)
     onnx.save(tiny_graph(), directory / MODEL_NAME)
@@ -108,6 +110,7 @@ def write_tiny_artifact(directory: Path, *, name: str = "tiny", version: str = "
                     invalid=(0.0, None),
                     mean=(0.0,),
                     std=(1.0,),
+                    optional=depth_optional,
                 ),
             ),
             size=SizePolicy(min_side=16, max_pixels=120 * 160, reference=(48, 64)),

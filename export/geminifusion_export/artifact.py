@@ -27,6 +27,10 @@ _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Byte = Annotated[int, Field(ge=0, le=255)]
 
 
+# How the graph encodes what it is sent; measurements of other encodings cannot be decoded by the service yet.
+ServedEncoding = Literal["imagenet", "metric", "inverse", "log"]
+
+
 class ArtifactError(ValueError):
     """The directory is no artifact this version can serve; the message says what is wrong and what to do."""
 
@@ -42,7 +46,7 @@ class ModalitySpec:
     dtype: Literal["uint8", "float32"]
     channels: Literal[1, 3]  # 3: B H W 3;  1: B H W
     unit: Literal["intensity", "metre"]
-    encoding: Literal["imagenet", "metric"]
+    encoding: ServedEncoding
     range: tuple[float, float]  # values are clipped to it before they are normalised
     invalid: tuple[float | None, ...] = ()  # readings that mean "no measurement"; None stands for NaN
     mean: tuple[float, ...]

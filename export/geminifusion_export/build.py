@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast, get_args
 
 import onnx
 
@@ -19,6 +19,7 @@ from geminifusion_export.artifact import (
     BackendReport,
     ClassSpec,
     ModalitySpec,
+    ServedEncoding,
     SizePolicy,
     Training,
     sha256_of,
@@ -101,7 +102,11 @@ def _describe(
         version=options.version,
         encoder=info.network.encoder,
         fusion=info.network.fusion,
-        modalities=tuple(_modality(encoding) for encoding in task.modalities),
+        # the RGB gives an answer its size, so it is never optional
+        modalities=tuple(
+            _modality(encoding, optional=encoding.name != "rgb" and _trained_without(info))
+            for encoding in task.modalities
+        ),
         size=SizePolicy(
             min_side=math.ceil(MIN_SIDE / task.input_scale), max_pixels=options.max_pixels, reference=options.reference
         ),
@@ -125,19 +130,36 @@ def _describe(
     )
 
 
-def _modality(encoding: ModalityEncoding) -> ModalitySpec:
-    is_image = encoding.encoding == "imagenet"
+def _modality(encoding: ModalityEncoding, *, optional: bool) -> ModalitySpec:
+    """One graph input; `optional` where training has seen frames without it.
+
+    Raises:
+        ExportError: the service has no way yet to read measurements of this encoding.
+    """
+    kind = encoding.encoding
+    if kind not in get_args(ServedEncoding):
+        raise ExportError(
+            f"{encoding.name} is encoded as {kind}, which cannot be served yet; train with metric, inverse or log depth"
+        )
+    is_image = kind == "imagenet"
     return ModalitySpec(
         name=encoding.name,
         dtype="uint8" if is_image else "float32",
         channels=3 if is_image else 1,
         unit="intensity" if is_image else "metre",
-        encoding="imagenet" if is_image else "metric",
+        encoding=cast(ServedEncoding, kind),
         range=encoding.range,
         invalid=() if is_image else _NO_MEASUREMENT,
         mean=encoding.mean,
         std=encoding.std,
+        optional=optional,
     )
+
+
+def _trained_without(info: CheckpointInfo) -> bool:
+    """Whether training left out whole modalities (never all of them)."""
+    noise = info.training.get("config", {}).get("augmentation", {}).get("noise") or {}
+    return float(noise.get("missing", 0.0)) > 0
 
 
 def _training(info: CheckpointInfo, task: Task) -> Training:

@@ -59,7 +59,7 @@ class Client:
     def segment(
         self,
         rgb: Picture,
-        depth: Picture,
+        depth: Picture | None = None,
         *,
         depth_scale: float | None = None,
         model: str | None = None,
@@ -73,7 +73,8 @@ class Client:
         Args:
             rgb: path or bytes of a PNG, JPEG or WebP, or an `H W 3` uint8 array.
             depth: path or bytes of a 16-bit PNG, TIFF or npy, or an array: `H W` floats are metres, `H W`
-                uint16 counts units of `depth_scale`. 0, NaN and negative mean "no measurement".
+                uint16 counts units of `depth_scale`. 0, NaN and negative mean "no measurement". May be left out if the
+                model says that its depth may be absent.
             depth_scale: metres per unit of integer depth; the service takes 0.001 for 16-bit pictures.
             model: `name` or `name@version`; the server's default when left out.
             confidence, gate: whether to fetch these maps.
@@ -138,7 +139,7 @@ class AsyncClient:
     async def segment(
         self,
         rgb: Picture,
-        depth: Picture,
+        depth: Picture | None = None,
         *,
         depth_scale: float | None = None,
         model: str | None = None,
@@ -244,7 +245,7 @@ def _policy(timeout_s: float, retries: int) -> RetryPolicy:
 
 def _call(
     rgb: Picture,
-    depth: Picture,
+    depth: Picture | None,
     depth_scale: float | None,
     model: str | None,
     confidence: bool,
@@ -257,7 +258,7 @@ def _call(
     encoded = rgb_bytes(rgb)
     return SegmentCall(
         rgb=encoded,
-        depth=depth_bytes(depth),
+        depth=None if depth is None else depth_bytes(depth),
         depth_scale=depth_scale,
         model=model,
         confidence=confidence,

@@ -121,7 +121,7 @@ def _options(url: str) -> list[tuple[str, int]]:
 
 def _request(call: SegmentCall) -> pb.SegmentRequest:
     return pb.SegmentRequest(
-        images={"rgb": call.rgb, "depth": call.depth},
+        images=call.images(),
         model=call.model or "",
         depth_scale=call.depth_scale,
         format=pb.MASK_FORMAT_RLE,

@@ -87,7 +87,7 @@ class AsyncHttpTransport:
 def _parts(call: SegmentCall) -> dict[str, tuple[str, bytes, str]]:
     # The service looks at the content, so a general type is as good as the right one.
     kind = "application/octet-stream"
-    return {"rgb": ("rgb", call.rgb, kind), "depth": ("depth", call.depth, kind)}
+    return {name: (name, content, kind) for name, content in call.images().items()}
 
 
 def _checked(response: httpx.Response) -> bytes:

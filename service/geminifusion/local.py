@@ -39,13 +39,14 @@ class Segmenter:
         """What the artifact says of itself: classes, modalities, limits, scores, licences."""
         return self._model.metadata
 
-    def __call__(self, rgb: Picture, depth: Picture, depth_scale: float | None = None) -> Result:
+    def __call__(self, rgb: Picture, depth: Picture | None = None, depth_scale: float | None = None) -> Result:
         """Segment one RGB-D pair.
 
         Args:
             rgb: `H W 3` uint8, or path or bytes of a PNG, JPEG or WebP.
             depth: `H W`, floats in metres or uint16 counting units of `depth_scale`; or path or bytes of a
-                16-bit PNG, TIFF or npy. 0, NaN, infinite and negative mean "no measurement".
+                16-bit PNG, TIFF or npy. 0, NaN, infinite and negative mean "no measurement". May be left out if
+                `metadata` says that depth is optional.
             depth_scale: metres per unit of stored depth; None takes 0.001 for integers and 1 for floats.
 
         Raises:
@@ -55,19 +56,20 @@ class Segmenter:
         """
         started = time.perf_counter()
         pixels = _colour(rgb)
-        distance = _distance(depth, depth_scale)
+        distance = None if depth is None else _distance(depth, depth_scale)
         decoded = time.perf_counter()
-        item = self._model.prepare(pixels, {"depth": distance.metres})
+        item = self._model.prepare(pixels, {} if distance is None else {"depth": distance.metres})
         prediction = self._model.run([item])[0]
         computed = time.perf_counter()
         return Result(
             labels=prediction.labels,
-            classes=class_shares(prediction.labels, distance.metres, self.metadata.classes),
+            classes=class_shares(prediction.labels, distance.metres if distance else None, self.metadata.classes),
             model=self.metadata.reference,
             confidence=prediction.confidence,
             gate=prediction.gate,
             timings_ms={"decode": (decoded - started) * 1e3, "compute": (computed - decoded) * 1e3},
-            warnings=distance.warnings,
+            warnings=self._model.absence_warnings({"rgb"} if distance is None else {"rgb", "depth"})
+            + (distance.warnings if distance else ()),
             request_id=uuid4().hex,
             source=pixels,
         )

@@ -23,7 +23,7 @@ class SegmentCall:
     """One request, ready for either transport: encoded pictures and options."""
 
     rgb: bytes
-    depth: bytes
+    depth: bytes | None
     depth_scale: float | None = None
     model: str | None = None
     confidence: bool = True
@@ -31,6 +31,10 @@ class SegmentCall:
     deadline_ms: float | None = None
     request_id: str
     source: bytes | NDArray[np.uint8]
+
+    def images(self) -> dict[str, bytes]:
+        """The pictures to send, by modality."""
+        return {"rgb": self.rgb} if self.depth is None else {"rgb": self.rgb, "depth": self.depth}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ Axes: B batch, H W image, h w a quarter of what the graph saw, rounded up.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,8 +94,9 @@ class Model:
         """
         expected = [modality.name for modality in self.metadata.modalities]
         came = ", ".join(sorted(names)) or "nothing"
-        for name in expected:
-            if name not in names:
+        for modality in self.metadata.modalities:
+            name = modality.name
+            if name not in names and not modality.optional:
                 raise MissingPartError(f"{name} is missing: {came} came; send {' and '.join(expected)}")
         for name in names:
             if name not in expected:
@@ -104,12 +105,21 @@ class Model:
                     "(options go into the query string)"
                 )
 
+    def absence_warnings(self, came: Collection[str]) -> tuple[str, ...]:
+        """What to tell a client who left out a modality that the model can do without."""
+        return tuple(
+            f"no {modality.name} was sent; the model was trained to do without, but answers are less sure"
+            for modality in self.metadata.modalities
+            if modality.name not in came
+        )
+
     def prepare(self, rgb: NDArray[np.uint8], others: Mapping[str, NDArray[np.generic]]) -> PreparedItem:
         """Check one request against the model and bring it to a size the graph takes.
 
         Args:
             rgb: `H W 3` uint8.
-            others: the other modalities by name; depth is `H W` float32 metres, 0 or NaN = no measurement.
+            others: the other modalities by name; depth is `H W` float32 metres, 0 or NaN = no measurement. One that the
+                model was trained to do without may be left out.
 
         Raises:
             MissingPartError, UnknownPartError: the modalities are not the model's.
@@ -121,6 +131,8 @@ class Model:
         self.check_names(list(arrays))
         specs = self.metadata.modalities
         for spec in specs:
+            if spec.name not in arrays:
+                arrays[spec.name] = _absent(spec, rgb.shape[:2])
             _check_array(arrays[spec.name], spec)
         height, width = rgb.shape[:2]
         for name, array in others.items():
@@ -215,6 +227,14 @@ class Model:
                 )
             },
         }
+
+
+def _absent(spec: ModalitySpec, size: tuple[int, ...]) -> NDArray[np.generic]:
+    """What encodes to zero, as in training: nothing measured, or the mean intensity."""
+    if spec.unit == "metre":
+        return np.zeros(size, spec.dtype)
+    mean = np.round(255 * np.array(spec.mean)).astype(spec.dtype)
+    return np.broadcast_to(mean, (*size, 3)) if spec.channels == 3 else np.full(size, mean[0], spec.dtype)
 
 
 def _check_array(array: NDArray[np.generic], spec: ModalitySpec) -> None:

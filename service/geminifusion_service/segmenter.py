@@ -238,12 +238,13 @@ class Segmenter:
             depth = decode_depth(data, max_pixels=max_pixels, depth_scale=options.depth_scale, field=spec.name)
             return depth.metres, depth.warnings
 
-        specs = model.metadata.modalities
+        specs = [spec for spec in model.metadata.modalities if spec.name in request.images]
         results = await asyncio.gather(
             *(_in(self._decoders, lambda spec=spec: decode(spec)) for spec in specs),  # type: ignore[misc]
             return_exceptions=True,
         )
-        arrays, depth_m, warnings = {}, None, list[str]()
+        arrays, depth_m = {}, None
+        warnings = list(model.absence_warnings(request.images))
         for spec, result in zip(specs, results, strict=True):
             if isinstance(result, BaseException):
                 raise result

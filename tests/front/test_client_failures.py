@@ -194,7 +194,7 @@ def test_addresses_that_cannot_work_are_refused_at_once(url):
         ("/nowhere/rgb.png", DEPTH, "rgb file '/nowhere/rgb.png' cannot be read"),
         (RGB[..., 0], DEPTH, "rgb is a uint8 array of shape"),
         (RGB, DEPTH.astype(np.int32), "depth is a int32 array"),
-        (RGB, None, "depth is a NoneType"),
+        (RGB, 3.5, "depth is a float"),
     ],
 )
 def test_input_that_cannot_be_sent_is_refused_before_sending(client, scripted, rgb, depth, message):
