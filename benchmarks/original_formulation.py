@@ -1,0 +1,129 @@
+"""The network as the original computes it, to measure ours against: one call per stream, one loop pass per sample.
+
+Re-created from the published description, not from the original's source: every shared layer is called once for each
+stream, the fusion loops over the samples of a batch and runs two `nn.MultiheadAttention`s with pixels as their batch,
+and the decoder runs once per stream over the concatenation of all upsampled stages. Same weights, same logits.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from geminifusion_model import GeminiFusion
+from geminifusion_model.encoders.mit import Block, FusedAttention, MixTransformer, Stage
+from geminifusion_model.fusions.geminifusion import GeminiFusionBlock
+from geminifusion_model.streams import StreamLayerNorm
+
+
+def normalise(norm: StreamLayerNorm, x: list[Tensor]) -> list[Tensor]:
+    """Each stream's own LayerNorm."""
+    return [F.layer_norm(t, t.shape[-1:], norm.weight[i], norm.bias[i], norm.eps) for i, t in enumerate(x)]
+
+
+class PerSampleFusion(nn.Module):
+    """The fusion with two `MultiheadAttention`s and a loop over the batch."""
+
+    def __init__(self, fusion: GeminiFusionBlock) -> None:
+        super().__init__()
+        self.source = fusion
+        self.attentions = nn.ModuleList(nn.MultiheadAttention(fusion.channels, fusion.num_heads) for _ in range(2))
+        with torch.no_grad():
+            for i, attention in enumerate(self.attentions):
+                attention.in_proj_weight.copy_(fusion.in_proj_weight[i])
+                attention.in_proj_bias.copy_(fusion.in_proj_bias[i])
+                attention.out_proj.weight.copy_(fusion.out_proj_weight[i])
+                attention.out_proj.bias.copy_(fusion.out_proj_bias[i])
+
+    def forward(self, x: list[Tensor]) -> list[Tensor]:
+        """Two streams `B N C`."""
+        fusion = self.source
+        assert fusion.relation is not None
+        assert fusion.key_noise is not None
+        assert fusion.value_noise is not None
+        fused: list[list[Tensor]] = [[], []]
+        for sample in range(x[0].shape[0]):
+            for i in range(2):
+                own, other = x[i][sample : sample + 1], x[1 - i][sample : sample + 1]
+                hidden = F.gelu(fusion.relation.fc1(torch.cat([own, other], dim=-1)))
+                relation = fusion.relation.fc2(hidden).softmax(-1)
+                keys = torch.cat([own + fusion.key_noise[i], own * relation])
+                values = torch.cat([own + fusion.value_noise[i], other])
+                fused[i].append(own + self.attentions[i](own, keys, values)[0])
+        return [torch.cat(samples) for samples in fused]
+
+
+class OriginalFormulation(nn.Module):
+    """A MiT network of two modalities with the weights of the one it is built from."""
+
+    def __init__(self, net: GeminiFusion) -> None:
+        super().__init__()
+        assert isinstance(net.encoder, MixTransformer)
+        self.net = net
+        self.fusions = nn.ModuleList(
+            PerSampleFusion(block.attention.fusion) for stage in net.encoder.stages for block in stage.blocks
+        )
+
+    def forward(self, *images: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Logits of both streams and of the ensemble."""
+        x = list(images)
+        pyramids: list[list[Tensor]] = [[], []]
+        fusions = iter(self.fusions)
+        for stage in self.net.encoder.stages:
+            x = self._stage(stage, x, fusions)
+            for pyramid, feature in zip(pyramids, x, strict=True):
+                pyramid.append(feature)
+        logits = [self._decode(pyramid) for pyramid in pyramids]
+        shares = self.net.ensemble_logits.softmax(0)
+        return logits, shares[0] * logits[0].detach() + shares[1] * logits[1].detach()
+
+    def _stage(self, stage: Stage, x: list[Tensor], fusions: object) -> list[Tensor]:
+        maps = [stage.patch_embed.conv(t) for t in x]
+        height, width = maps[0].shape[-2:]
+        tokens = normalise(stage.patch_embed.norm, [m.flatten(2).transpose(1, 2) for m in maps])
+        for block in stage.blocks:
+            tokens = self._block(block, tokens, height, width, next(fusions))  # type: ignore[call-overload]
+        tokens = normalise(stage.norm, tokens)
+        return [t.transpose(1, 2).reshape(t.shape[0], -1, height, width).contiguous() for t in tokens]
+
+    def _block(self, block: Block, x: list[Tensor], height: int, width: int, fusion: nn.Module) -> list[Tensor]:
+        contexts = self._contexts(block.attention, normalise(block.norm1, x), height, width)
+        x = [t + block.drop_path(block.attention.output(c)[None])[0] for t, c in zip(x, fusion(contexts), strict=True)]
+        out = []
+        for t, n in zip(x, normalise(block.norm2, x), strict=True):
+            hidden = block.mlp.fc1(n)
+            hidden = hidden.transpose(1, 2).reshape(n.shape[0], -1, height, width)
+            hidden = block.mlp.depthwise(hidden).flatten(2).transpose(1, 2)
+            out.append(t + block.drop_path(block.mlp.fc2(F.gelu(hidden))[None])[0])
+        return out
+
+    def _contexts(self, attention: FusedAttention, x: list[Tensor], height: int, width: int) -> list[Tensor]:
+        sources = x
+        if attention.reduce is not None:
+            maps = [t.transpose(1, 2).reshape(t.shape[0], -1, height, width) for t in x]
+            reduced = [attention.reduce.conv(m).flatten(2).transpose(1, 2) for m in maps]
+            sources = normalise(attention.reduce.norm, reduced)
+        contexts = []
+        for t, source in zip(x, sources, strict=True):
+            batch, pixels, channels = t.shape
+            query = attention.query(t).reshape(batch, pixels, attention.heads, -1).transpose(1, 2)
+            key, value = (
+                attention.key_value(source)
+                .reshape(batch, -1, 2, attention.heads, query.shape[-1])
+                .permute(2, 0, 3, 1, 4)
+            )
+            weights = (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(-1)
+            contexts.append((weights @ value).transpose(1, 2).reshape(batch, pixels, channels))
+        return contexts
+
+    def _decode(self, pyramid: list[Tensor]) -> Tensor:
+        decoder = self.net.decoder
+        size = pyramid[0].shape[-2:]
+        scales = []
+        for feature, project in zip(pyramid, decoder.project, strict=True):
+            scale = project(feature.flatten(2).transpose(1, 2)).transpose(1, 2)
+            scale = scale.reshape(feature.shape[0], -1, *feature.shape[-2:])
+            scales.append(F.interpolate(scale, size=size, mode="bilinear", align_corners=False))
+        fused = F.relu(decoder.norm(decoder.fuse(torch.cat(scales[::-1], dim=1))))
+        return decoder.classify(decoder.dropout(fused))
