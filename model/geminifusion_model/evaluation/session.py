@@ -9,7 +9,7 @@ from typing import Any
 from rich.progress import Progress
 
 from geminifusion_model.data.registry import open_dataset
-from geminifusion_model.data.sample import Dataset, DatasetError
+from geminifusion_model.data.sample import Dataset, DatasetError, Subset
 from geminifusion_model.evaluation.calibration import Temperature
 from geminifusion_model.evaluation.damage import conditions
 from geminifusion_model.evaluation.evaluate import Scores, evaluate
@@ -20,7 +20,6 @@ from geminifusion_model.evaluation.protocols import protocol_named
 from geminifusion_model.evaluation.report import Report
 from geminifusion_model.evaluation.robustness import RobustnessTable, evaluate_robustness
 from geminifusion_model.network import GeminiFusion
-from geminifusion_model.training.run import Subset
 from geminifusion_model.weights.checkpoint import (
     CheckpointError,
     CheckpointInfo,

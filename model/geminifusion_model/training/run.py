@@ -10,7 +10,6 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -25,7 +24,7 @@ from rich.progress import (
 from torch import nn
 
 from geminifusion_model.data.loader import Batch, training_batches
-from geminifusion_model.data.sample import Dataset, Sample
+from geminifusion_model.data.sample import Dataset, Subset
 from geminifusion_model.evaluation.evaluate import Scores, evaluate
 from geminifusion_model.fusions.registry import fusion_penalty
 from geminifusion_model.network import GeminiFusion
@@ -40,19 +39,6 @@ from geminifusion_model.weights.checkpoint import load_network, write_checkpoint
 
 class TrainingError(RuntimeError):
     """Training cannot start or go on; the last state on disk is intact."""
-
-
-class Subset:
-    """Some frames of a data set, by index."""
-
-    def __init__(self, dataset: Dataset, indices: Sequence[int]) -> None:
-        self.dataset, self.indices, self.task = dataset, indices, dataset.task
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.dataset[self.indices[index]]
 
 
 class TrainingRun:
