@@ -69,8 +69,8 @@ def run_demo(plan: DemoPlan) -> None:
             f"  curl -F rgb=@{shlex.quote(str(plan.pair.rgb))} -F depth=@{shlex.quote(str(plan.pair.depth))} "
             f"'{url}/v1/segment?format=overlay' -o overlay.png"
         )
-        click.echo("Ctrl-C stops it")
         try:
+            click.echo("Ctrl-C stops it")
             server.wait()
         except KeyboardInterrupt:
             click.echo("\nstopping")
@@ -100,12 +100,19 @@ def _announced_port(name: str, wanted: int) -> int:
 
 @contextmanager
 def _end_like_interrupt() -> Iterator[None]:
-    """Let SIGTERM and a closed terminal unwind the stack as Ctrl-C does, so that the server is stopped as well."""
+    """Let Ctrl-C, SIGTERM and a closed terminal unwind the stack, so that the server is stopped as well.
+
+    A shell starts background jobs with Ctrl-C ignored, which Python would keep; `nohup`'s wish to survive a closed
+    terminal is kept.
+    """
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:

@@ -143,10 +143,26 @@ def test_demo_keeps_serving_until_it_is_told_to_stop(tiny_artifact, tmp_path, by
         url = shown.split("serving ")[1].split(" ")[0]
         assert httpx.get(f"{url}/healthz/ready").status_code == 200
         process.send_signal(by)
-        process.communicate(timeout=30)
+        try:
+            process.communicate(timeout=30)
+        finally:
+            process.kill()  # or the end of this block would wait for ever
         assert process.returncode == 0
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{url}/healthz/ready")
+
+
+def test_demo_started_as_a_background_job_still_ends_on_an_interrupt(tiny_artifact, tmp_path):
+    ignored = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]  # what a shell does to the jobs it starts with &
+    arguments = [*ignored, *COMMAND, *map(str, demo_arguments(tiny_artifact, tmp_path))]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert any("Ctrl-C" in line for line in process.stdout)
+        process.send_signal(signal.SIGINT)
+        try:
+            process.communicate(timeout=30)
+        finally:
+            process.kill()
+        assert process.returncode == 0
 
 
 def test_demo_takes_a_free_port_when_the_wanted_one_is_taken(tiny_artifact, tmp_path, live_server):
