@@ -134,6 +134,8 @@ def test_demo_once_shows_the_answer_and_leaves_no_server(tiny_artifact, tmp_path
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_demo_keeps_serving_until_it_is_told_to_stop(tiny_artifact, tmp_path, by):
     arguments = [*COMMAND, *map(str, demo_arguments(tiny_artifact, tmp_path))]
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # these tests run under nohup, the demo should not
+        arguments = ["env", "--default-signal=HUP", *arguments]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         shown = ""
         for line in process.stdout:
