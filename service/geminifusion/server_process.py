@@ -62,7 +62,12 @@ class ServerProcess:
 
     def wait(self) -> int:
         """Wait until the server ends by itself; its exit code."""
-        return self._process.wait()
+        while True:
+            try:
+                # with a time limit: a signal that comes just before an endless wait is not noticed until that ends
+                return self._process.wait(1.0)
+            except subprocess.TimeoutExpired:
+                continue
 
     def stop(self) -> int:
         """Let the server finish what it has accepted, then end it; its exit code."""
