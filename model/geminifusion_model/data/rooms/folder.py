@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -47,7 +48,9 @@ def write_rooms(
     for folder in ("rgb", "depth", "label13"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     names = [f"{index + 1:06d}" for index in range(what.train + what.test)]
-    with ProcessPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:
+    # spawned, not forked: a fork of a process with threads may inherit a lock that nobody will release
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers or len(os.sched_getaffinity(0)), mp_context=context) as pool:
         for done, _ in enumerate(pool.map(partial(_write_frame, root, what), range(len(names)), chunksize=8), start=1):
             if on_frame is not None:
                 on_frame(done)
