@@ -11,7 +11,7 @@ import click
 
 @click.group()
 def data() -> None:
-    """Look after data sets."""
+    """Examine a data set, or draw synthetic rooms."""
 
 
 @data.command()

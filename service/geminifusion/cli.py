@@ -24,7 +24,7 @@ _EXTRAS = {
 
 # One line each, so that listing the commands imports none of them.
 SUMMARIES = {
-    "data": "Examine a data set before training on it.",
+    "data": "Examine a data set, or draw synthetic rooms.",
     "demo": "Start a server, segment a real photograph with it, show what it found.",
     "evaluate": "Score a checkpoint on a labelled data set.",
     "export": "Turn a checkpoint into an artifact that can be served.",
