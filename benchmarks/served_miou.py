@@ -17,7 +17,8 @@ import cv2
 from machine import describe_machine
 
 from geminifusion import Client
-from geminifusion_model.data.nyuv2 import DEPTH_UNIT_M, NYUv2
+from geminifusion_model.data.image_files import METRES_PER_UNIT
+from geminifusion_model.data.nyuv2 import NYUv2
 from geminifusion_model.evaluation.metrics import ConfusionMatrix
 
 
@@ -32,11 +33,15 @@ def main() -> None:
     matrix = ConfusionMatrix(len(dataset.task.class_names))
     start = time.perf_counter()
     with Client(options.url) as client:
-        for index, name in enumerate(dataset.names):
+        for index in range(len(dataset)):
+            sample = dataset[index]
+            name = sample.name
             depth = options.data / "depth" / f"{name}.png"
             stored = cv2.imread(str(depth), cv2.IMREAD_UNCHANGED)
-            result = client.segment(options.data / "rgb" / f"{name}.jpg", depth, depth_scale=DEPTH_UNIT_M[stored.dtype])
-            matrix.add(dataset[index].labels, result.labels)
+            result = client.segment(
+                options.data / "rgb" / f"{name}.jpg", depth, depth_scale=METRES_PER_UNIT[stored.dtype.name]
+            )
+            matrix.add(sample.labels, result.labels)
     seconds = time.perf_counter() - start
     print(describe_machine("onnxruntime"))
     for name, iou in zip(dataset.task.class_names, matrix.iou(), strict=True):

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from geminifusion_model.data.sample import DatasetError
 
+# Of stored depth whose unit nobody names, by the type it is stored in.
+METRES_PER_UNIT = {"uint16": 0.001, "uint8": 10.0 / 255.0, "float32": 1.0, "float64": 1.0}
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabelCode:
@@ -49,10 +52,9 @@ def read_metres(path: Path, metres_per_unit: float | None) -> NDArray[np.float32
     if stored.ndim != 2:
         raise DatasetError(f"{path} is {_described(stored)}; expected one depth channel")
     if metres_per_unit is None:
-        by_dtype = {"uint16": 0.001, "uint8": 10.0 / 255.0, "float32": 1.0, "float64": 1.0}
-        if stored.dtype.name not in by_dtype:
+        if stored.dtype.name not in METRES_PER_UNIT:
             raise DatasetError(f"{path} is {_described(stored)}; expected 8 or 16 bits or floats, or a given unit")
-        metres_per_unit = by_dtype[stored.dtype.name]
+        metres_per_unit = METRES_PER_UNIT[stored.dtype.name]
     metres = stored.astype(np.float32) * np.float32(metres_per_unit)
     return np.where(np.isfinite(metres) & (metres > 0), metres, np.float32(0))
 
