@@ -22,13 +22,15 @@ from geminifusion_export.artifact import (
 )
 
 
-def tiny_graph() -> onnx.ModelProto:
+def tiny_graph(*, with_depth: bool = True) -> onnx.ModelProto:
     """A graph with the contract's signature whose four labels depend on each pixel's colour and depth.
 
-    label = 2 * (mean of rgb > 128) + (depth > 2 m); confidence and gate are means at a quarter of the size.
+    label = 2 * (mean of rgb > 128) + (depth > 2 m); confidence and gate are means at a quarter of the size. Without
+    depth nothing is far, and the gate is 0.
     """
     half = numpy_helper.from_array(np.float32(128.0), "half")
     two_metres = numpy_helper.from_array(np.float32(2.0), "two_metres")
+    beyond_white = numpy_helper.from_array(np.float32(256.0), "beyond_white")
     two = numpy_helper.from_array(np.uint8(2), "two")
     top = numpy_helper.from_array(np.float32(255.0), "top")
     channel_axis = numpy_helper.from_array(np.array([3], np.int64), "channel_axis")
@@ -46,7 +48,7 @@ def tiny_graph() -> onnx.ModelProto:
         helper.make_node("Cast", ["rgb"], ["rgb_float"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["rgb_float", "channel_axis"], ["grey"], keepdims=0),
         helper.make_node("Greater", ["grey", "half"], ["is_bright"]),
-        helper.make_node("Greater", ["depth", "two_metres"], ["is_far"]),
+        helper.make_node("Greater", ["depth", "two_metres"] if with_depth else ["grey", "beyond_white"], ["is_far"]),
         helper.make_node("Cast", ["is_bright"], ["bright"], to=TensorProto.UINT8),
         helper.make_node("Cast", ["is_far"], ["far"], to=TensorProto.UINT8),
         helper.make_node("Mul", ["bright", "two"], ["twice_bright"]),
@@ -56,19 +58,19 @@ def tiny_graph() -> onnx.ModelProto:
         *quarter("lightness", "confidence"),
         *quarter("farness", "gate"),
     ]
+    inputs = [helper.make_tensor_value_info("rgb", TensorProto.UINT8, ["B", "H", "W", 3])]
+    if with_depth:
+        inputs.append(helper.make_tensor_value_info("depth", TensorProto.FLOAT, ["B", "H", "W"]))
     graph = helper.make_graph(
         nodes,
         "tiny",
-        [
-            helper.make_tensor_value_info("rgb", TensorProto.UINT8, ["B", "H", "W", 3]),
-            helper.make_tensor_value_info("depth", TensorProto.FLOAT, ["B", "H", "W"]),
-        ],
+        inputs,
         [
             helper.make_tensor_value_info("labels", TensorProto.UINT8, ["B", "H", "W"]),
             helper.make_tensor_value_info("confidence", TensorProto.FLOAT, ["B", "h", "w"]),
             helper.make_tensor_value_info("gate", TensorProto.FLOAT, ["B", "h", "w"]),
         ],
-        [half, two_metres, two, top, channel_axis, plane_axis],
+        [half, two_metres if with_depth else beyond_white, two, top, channel_axis, plane_axis],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
     onnx.checker.check_model(model)
@@ -76,11 +78,38 @@ def tiny_graph() -> onnx.ModelProto:
 
 
 def write_tiny_artifact(
-    directory: Path, *, name: str = "tiny", version: str = "1", depth_optional: bool = False
+    directory: Path,
+    *,
+    name: str = "tiny",
+    version: str = "1",
+    depth_optional: bool = False,
+    with_depth: bool = True,
 ) -> Path:
     """Write a whole artifact around `tiny_graph`; images above 120x160 pixels are reduced."""
     directory.mkdir(parents=True, exist_ok=True)
-    onnx.save(tiny_graph(), directory / MODEL_NAME)
+    onnx.save(tiny_graph(with_depth=with_depth), directory / MODEL_NAME)
+    rgb = ModalitySpec(
+        name="rgb",
+        dtype="uint8",
+        channels=3,
+        unit="intensity",
+        encoding="imagenet",
+        range=(0, 255),
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+    )
+    depth = ModalitySpec(
+        name="depth",
+        dtype="float32",
+        channels=1,
+        unit="metre",
+        encoding="metric",
+        range=(0, 10),
+        invalid=(0.0, None),
+        mean=(0.0,),
+        std=(1.0,),
+        optional=depth_optional,
+    )
     write_metadata(
         directory,
         ArtifactMetadata(
@@ -89,30 +118,7 @@ def write_tiny_artifact(
             version=version,
             encoder="threshold",
             fusion="none",
-            modalities=(
-                ModalitySpec(
-                    name="rgb",
-                    dtype="uint8",
-                    channels=3,
-                    unit="intensity",
-                    encoding="imagenet",
-                    range=(0, 255),
-                    mean=(0.0, 0.0, 0.0),
-                    std=(1.0, 1.0, 1.0),
-                ),
-                ModalitySpec(
-                    name="depth",
-                    dtype="float32",
-                    channels=1,
-                    unit="metre",
-                    encoding="metric",
-                    range=(0, 10),
-                    invalid=(0.0, None),
-                    mean=(0.0,),
-                    std=(1.0,),
-                    optional=depth_optional,
-                ),
-            ),
+            modalities=(rgb, depth) if with_depth else (rgb,),
             size=SizePolicy(min_side=16, max_pixels=120 * 160, reference=(48, 64)),
             classes=(
                 ClassSpec(id=0, name="dark near", color=(120, 20, 20)),

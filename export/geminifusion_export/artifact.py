@@ -120,6 +120,7 @@ class ArtifactMetadata:
     modalities: tuple[ModalitySpec, ...]  # `rgb` first
     size: SizePolicy
     input_scale: Annotated[float, Field(gt=0, le=1)] = 1.0  # the graph reduces its inputs by this factor
+    temperature: Annotated[float, Field(gt=0)] | None = None  # the graph divides logits by it before the confidence
     classes: Annotated[tuple[ClassSpec, ...], Field(min_length=1, max_length=255)]
     ignore_index: _Byte
     precision: Literal["float32", "float16", "bfloat16"]
@@ -137,8 +138,8 @@ class ArtifactMetadata:
     @model_validator(mode="after")
     def _fields_agree(self) -> ArtifactMetadata:
         names = [modality.name for modality in self.modalities]
-        if not 2 <= len(names) <= 4 or names[0] != "rgb" or len(set(names)) != len(names):
-            raise ValueError(f"modalities are {names}; expected rgb first and one to three others, each once")
+        if not 1 <= len(names) <= 4 or names[0] != "rgb" or len(set(names)) != len(names):
+            raise ValueError(f"modalities are {names}; expected rgb first and up to three others, each once")
         if [c.id for c in self.classes] != list(range(len(self.classes))):
             raise ValueError("class ids must be 0, 1, 2 … in order")
         if self.ignore_index < len(self.classes):

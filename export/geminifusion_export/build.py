@@ -28,6 +28,7 @@ from geminifusion_export.artifact import (
 from geminifusion_export.graph import OPSET, ExportError, SegmentationGraph, export_onnx
 from geminifusion_export.storage import store_weights_as_float16
 from geminifusion_export.verification import FLOAT16_WEIGHTS, FLOAT32_WEIGHTS, require_within, verify_shapes
+from geminifusion_model.evaluation.calibration import Temperature
 from geminifusion_model.network import MIN_SIDE
 from geminifusion_model.task import ModalityEncoding, Task
 from geminifusion_model.weights.checkpoint import CheckpointInfo, load_network, read_info, weights_sha256
@@ -70,7 +71,8 @@ def build_artifact(checkpoint: Path, destination: Path, options: ExportOptions) 
         )
     if destination.exists():
         raise ExportError(f"{destination} exists; remove it or choose another directory")
-    graph = SegmentationGraph(load_network(checkpoint), info.task)
+    temperature = Temperature.from_record(info.training)
+    graph = SegmentationGraph(load_network(checkpoint), info.task, 1.0 if temperature is None else temperature.value)
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".export-") as scratch:
         stage = Path(scratch) / destination.name
@@ -82,7 +84,7 @@ def build_artifact(checkpoint: Path, destination: Path, options: ExportOptions) 
             onnx.save(model, path)
         reports = verify_shapes(graph, path)
         require_within(reports, FLOAT16_WEIGHTS if options.weights == "float16" else FLOAT32_WEIGHTS)
-        metadata = _describe(info, info.task, options, path, weights_sha256(checkpoint), reports)
+        metadata = _describe(info, info.task, temperature, options, path, weights_sha256(checkpoint), reports)
         write_metadata(stage, metadata)
         shutil.move(stage, destination)
     return metadata
@@ -91,6 +93,7 @@ def build_artifact(checkpoint: Path, destination: Path, options: ExportOptions) 
 def _describe(
     info: CheckpointInfo,
     task: Task,
+    temperature: Temperature | None,
     options: ExportOptions,
     path: Path,
     checkpoint_sha256: str,
@@ -104,13 +107,14 @@ def _describe(
         fusion=info.network.fusion,
         # the RGB gives an answer its size, so it is never optional
         modalities=tuple(
-            _modality(encoding, optional=encoding.name != "rgb" and _trained_without(info))
+            _modality(encoding, optional=encoding.name != "rgb" and _trained_without(info, encoding.name))
             for encoding in task.modalities
         ),
         size=SizePolicy(
             min_side=math.ceil(MIN_SIDE / task.input_scale), max_pixels=options.max_pixels, reference=options.reference
         ),
         input_scale=task.input_scale,
+        temperature=None if temperature is None else temperature.value,
         classes=tuple(
             ClassSpec(id=index, name=name, color=color)
             for index, (name, color) in enumerate(zip(task.class_names, task.palette, strict=True))
@@ -156,10 +160,10 @@ def _modality(encoding: ModalityEncoding, *, optional: bool) -> ModalitySpec:
     )
 
 
-def _trained_without(info: CheckpointInfo) -> bool:
-    """Whether training left out whole modalities (never all of them)."""
+def _trained_without(info: CheckpointInfo, modality: str) -> bool:
+    """Whether training left out all of this modality in some frames."""
     noise = info.training.get("config", {}).get("augmentation", {}).get("noise") or {}
-    return float(noise.get("missing", 0.0)) > 0
+    return float(noise.get("missing", {}).get(modality, 0.0)) > 0
 
 
 def _training(info: CheckpointInfo, task: Task) -> Training:

@@ -2,7 +2,8 @@
 
 Signature: `rgb` uint8 `B H W 3`, `depth` float32 metres `B H W` (0 or NaN: no measurement), further modalities by name;
 outputs `labels` uint8 `B H W`, `confidence` float32 `B H/4 W/4` (probability of the winner), `gate` likewise (attention
-of the RGB stream to the other modality, 0…1). H/4 and W/4 are rounded up.
+of the RGB stream to the other modality, 0…1). H/4 and W/4 are rounded up. A network of the RGB alone has the one input
+and the same outputs: it attends to nothing else, so its gate is 0 everywhere.
 """
 
 from __future__ import annotations
@@ -32,23 +33,36 @@ class ExportError(RuntimeError):
 
 
 class SegmentationGraph(nn.Module):
-    """The inference form with the task's encodings before it and the label map after it."""
+    """The inference form with the task's encodings before it and the label map after it.
 
-    def __init__(self, net: GeminiFusion, task: Task) -> None:
+    Args:
+        temperature: fitted on held-out frames (arXiv:1706.04599); it divides the logits the confidence is taken from
+            and changes no label.
+
+    Raises:
+        ExportError: network and task have other modalities or classes.
+        ValueError: the temperature is not positive.
+    """
+
+    def __init__(self, net: GeminiFusion, task: Task, temperature: float = 1.0) -> None:
         super().__init__()
         names = tuple(modality.name for modality in task.modalities)
         if names != net.config.modalities:
             raise ExportError(f"the task's modalities are {names}, the network's {net.config.modalities}")
         if len(task.class_names) != net.config.num_classes:
             raise ExportError(f"the task has {len(task.class_names)} classes, the network {net.config.num_classes}")
+        if not temperature > 0:
+            raise ValueError(f"temperature is {temperature}; expected a positive number")
         self.task = task
+        self.temperature = temperature
         self.network = InferenceForm(net)
 
     def forward(self, *modalities: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Raw modalities in the task's order to labels, confidence and gate (see the module's docstring)."""
         height, width = modalities[0].shape[1:3]
         logits, gate = self.network(*encode_inputs(modalities, self.task))
-        confidence = logits.softmax(1).amax(1)
+        tempered = logits if self.temperature == 1.0 else logits / self.temperature
+        confidence = tempered.softmax(1).amax(1)
         full = F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=False)
         if self.task.input_scale != 1.0:
             quarter = ((height + 3) // 4, (width + 3) // 4)

@@ -21,6 +21,7 @@ from geminifusion_export.verification import (
     verify_shapes,
 )
 from geminifusion_model.data.nyuv2 import NYUv2
+from geminifusion_model.evaluation.calibration import Temperature
 from geminifusion_model.evaluation.metrics import ConfusionMatrix
 from geminifusion_model.weights.checkpoint import load_network, read_info, weights_sha256
 
@@ -55,11 +56,18 @@ def recheck_artifact(artifact: Path, checkpoint: Path | None, data: Path | None,
         )
     info = read_info(checkpoint)
     assert info.task is not None  # an artifact cannot be made without one
-    graph = SegmentationGraph(load_network(checkpoint), info.task)
+    # the artifact's own: another may have been fitted to the same weights since
+    graph = SegmentationGraph(load_network(checkpoint), info.task, metadata.temperature or 1.0)
     budget = FLOAT16_WEIGHTS if metadata.weights_stored_as == "float16" else FLOAT32_WEIGHTS
     reports = verify_shapes(graph, path)
     lines += ["measured here, against torch:", verification_table(reports)]
     require_within(reports, budget)
+    fitted = Temperature.from_record(info.training)
+    if fitted is not None and fitted.value != metadata.temperature:
+        lines.append(
+            f"the checkpoint has a temperature of {fitted.value:.3f} by now, the artifact "
+            f"{'none' if metadata.temperature is None else f'{metadata.temperature:.3f}'}; export again to use it"
+        )
     if data is not None:
         lines.append(_on_frames(graph, path, data, frames, budget.label_agreement))
     return "\n".join(lines)
@@ -72,7 +80,8 @@ def _graph_line(path: Path, metadata: ArtifactMetadata) -> str:
     functions = [f.name for f in model.functions]
     if metadata.fusion == "geminifusion" and (not nodes or OP_TYPE not in functions):
         raise VerificationError(f"{path} has {nodes} {OP_TYPE} nodes and functions {functions}; expected both")
-    return f"graph valid: opset {metadata.opset}, {nodes} {OP_TYPE} nodes with their function, {metadata.precision}"
+    fusion = f"{nodes} {OP_TYPE} nodes with their function" if nodes else f"no {OP_TYPE} node"
+    return f"graph valid: opset {metadata.opset}, {fusion}, {metadata.precision}"
 
 
 def _on_frames(graph: SegmentationGraph, path: Path, data: Path, frames: int, least: float) -> str:

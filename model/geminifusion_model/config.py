@@ -20,10 +20,10 @@ class GeminiFusionConfig:
     Args:
         encoder: `mit_b0` … `mit_b5`, or `swin_tiny`, `swin_small`, `swin_large`, `swin_large_window12`.
         num_classes: number of logit channels, at least 1.
-        modalities: names in input order, `rgb` first; 2 to 4 of them with a MiT encoder, 2 with a Swin.
+        modalities: names in input order, `rgb` first; up to 4 of them with a MiT encoder, up to 2 with a Swin.
         fusion: how the streams meet in every block: `geminifusion`; its ablations `pixel_attention`,
             `pixel_attention_noise` and `pixel_attention_relation`; the rivals `token_exchange`, `channel_exchange`
-            and `cross_attention`; or `none`.
+            and `cross_attention`; or `none`, the only one for a network that sees the RGB alone.
         num_fusion_heads: heads of the pixel-wise fusion, the same at every stage; 8 with a Swin encoder.
         decoder_channels: width E of the all-MLP decoder.
         upsample_logits: return logits at the input size, as the original's DeLiVER variant does (with width 512).
@@ -60,15 +60,28 @@ class GeminiFusionConfig:
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 0 <= {name} < 1")
 
+    @property
+    def num_streams(self) -> int:
+        """What meets in a block, and how many predictions there are: 1 for the RGB alone, otherwise 2, the RGB and the
+        other modality or what several others were merged to.
+        """
+        return min(len(self.modalities), 2)
+
     def _check_modalities(self) -> None:
         names = self.modalities
         known = all(name in MODALITIES for name in names) and len(set(names)) == len(names)
-        if not known or not 2 <= len(names) <= 4 or names[0] != "rgb":
+        if not known or not 1 <= len(names) <= 4 or names[0] != "rgb":
             raise ValueError(
-                f"modalities are {names}; expected 'rgb' followed by one to three different ones of {MODALITIES[1:]}"
+                f"modalities are {names}; expected 'rgb', alone or followed by up to three different ones of "
+                f"{MODALITIES[1:]}"
+            )
+        if len(names) == 1 and self.fusion != "none":
+            raise ValueError(
+                f"fusion is {self.fusion!r} but modalities are {names}; one modality has nothing to be fused with: set "
+                "fusion to 'none', or name a second modality"
             )
         if len(names) > 2 and self.encoder in SWIN_SIZES:
-            raise ValueError(f"modalities are {names}; {self.encoder} takes two, use a MiT encoder for more")
+            raise ValueError(f"modalities are {names}; {self.encoder} takes up to two, use a MiT encoder for more")
 
     def _check_fusion_heads(self) -> None:
         if self.encoder in SWIN_SIZES and self.num_fusion_heads != SWIN_FUSION_HEADS:

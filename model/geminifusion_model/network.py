@@ -1,4 +1,4 @@
-"""The GeminiFusion network: two-stream encoder, shared decoder, ensemble of both predictions."""
+"""The GeminiFusion network: an encoder of one or two streams, a shared decoder, the ensemble of their predictions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from geminifusion_model.config import GeminiFusionConfig
 from geminifusion_model.decoder import AllMLPDecoder
 from geminifusion_model.encoders.registry import build_encoder
-from geminifusion_model.streams import NUM_STREAMS
 
 # Below this side the first stage has fewer than 8 rows, and its reduction by 8 nothing to keep.
 MIN_SIDE = 29
@@ -21,9 +20,9 @@ MIN_SIDE = 29
 class Prediction(NamedTuple):
     """Logits at 1/4 of the input size, rounded up, or at the input size with `config.upsample_logits`.
 
-    `per_stream` holds one `B K H/4 W/4` per stream: RGB, and the other modality (or, of three or four, what the others
-    were merged to). `ensemble` is their weighted mean, detached from both, so its loss reaches only the two weights
-    (the original's choice).
+    `per_stream` holds one `B K H/4 W/4` per stream: RGB, and the other modality if there is one (of three or four, what
+    the others were merged to). `ensemble` is their weighted mean, detached from them, so its loss reaches only the
+    weights (the original's choice); of one stream it is that stream's logits.
     """
 
     per_stream: tuple[Tensor, ...]
@@ -31,7 +30,7 @@ class Prediction(NamedTuple):
 
 
 class GeminiFusion(nn.Module):
-    """Semantic segmentation of two to four pixel-aligned images (arXiv:2406.01210).
+    """Semantic segmentation of one to four pixel-aligned images (arXiv:2406.01210).
 
     Built without any file or network access; `from_pretrained` and `load_official` bring weights.
     """
@@ -43,7 +42,7 @@ class GeminiFusion(nn.Module):
         self.decoder = AllMLPDecoder(
             self.encoder.channels, config.decoder_channels, config.num_classes, config.decoder_dropout
         )
-        self.ensemble_logits = nn.Parameter(torch.ones(NUM_STREAMS))
+        self.ensemble_logits = nn.Parameter(torch.ones(config.num_streams))
         self.encoder.init_weights()
         self.decoder.init_weights()
 
@@ -62,7 +61,7 @@ class GeminiFusion(nn.Module):
         logits = self.decoder(pyramid)
         if self.config.upsample_logits:
             logits = F.interpolate(logits, size=modalities[0].shape[-2:], mode="bilinear", align_corners=False)
-        per_stream = logits.chunk(NUM_STREAMS)
+        per_stream = logits.chunk(self.config.num_streams)
         weights = self.ensemble_logits.softmax(0)
         ensemble = sum(weight * stream.detach() for weight, stream in zip(weights, per_stream, strict=True))
         assert isinstance(ensemble, Tensor)

@@ -1,6 +1,6 @@
 """Layers whose parameters differ per stream, run for all streams at once.
 
-Axes: S streams (modalities), B batch, H W map, N = H·W tokens, R rows (any product of batch and tokens), C channels,
+Axes: S streams, B batch, H W map, N = H·W tokens, R rows (any product of batch and tokens), C channels,
 O outputs. Tokens are `S B N C`; as maps they are `SB C H W` views in channels-last memory, so no step copies to change
 layout.
 """
@@ -11,15 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-NUM_STREAMS = 2  # what meets in a block: RGB, and the other modality or what several others were merged to
-
 
 def tokens_to_map(tokens: Tensor, height: int, width: int) -> Tensor:
     """`S B N C` to a `SB C H W` view in channels-last memory."""
     return tokens.flatten(0, 1).unflatten(1, (height, width)).permute(0, 3, 1, 2)
 
 
-def map_to_tokens(feature: Tensor, num_streams: int = NUM_STREAMS) -> Tensor:
+def map_to_tokens(feature: Tensor, num_streams: int) -> Tensor:
     """`SB C H W` to `S B N C`."""
     return feature.permute(0, 2, 3, 1).flatten(1, 2).unflatten(0, (num_streams, -1))
 

@@ -93,6 +93,20 @@ class Task:
             raise ValueError(f"{len(self.palette)} colours for {len(self.class_names)} classes")
         check_input_scale(self.input_scale)
 
+    def only(self, names: tuple[str, ...]) -> Task:
+        """The same task seen through these of its modalities, in this order.
+
+        Raises:
+            ValueError: rgb does not come first, a name comes twice, or the task has no such modality.
+        """
+        encodings = {modality.name: modality for modality in self.modalities}
+        if names[:1] != ("rgb",) or len(set(names)) < len(names) or not set(names) <= set(encodings):
+            raise ValueError(
+                f"{self.data} has the modalities {', '.join(encodings)}, and {', '.join(names) or 'none'} were asked "
+                "for; ask for rgb, then any of the others"
+            )
+        return dataclasses.replace(self, modalities=tuple(encodings[name] for name in names))
+
     def to_dict(self) -> dict[str, Any]:
         """A plain dict for JSON."""
         return dataclasses.asdict(self)

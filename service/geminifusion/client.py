@@ -73,8 +73,8 @@ class Client:
         Args:
             rgb: path or bytes of a PNG, JPEG or WebP, or an `H W 3` uint8 array.
             depth: path or bytes of a 16-bit PNG, TIFF or npy, or an array: `H W` floats are metres, `H W`
-                uint16 counts units of `depth_scale`. 0, NaN and negative mean "no measurement". May be left out if the
-                model says that its depth may be absent.
+                uint16 counts units of `depth_scale`. 0, NaN and negative mean "no measurement". To be left out if the
+                model sees the RGB alone, and may be if it says that its depth may be absent.
             depth_scale: metres per unit of integer depth; the service takes 0.001 for 16-bit pictures.
             model: `name` or `name@version`; the server's default when left out.
             confidence, gate: whether to fetch these maps.

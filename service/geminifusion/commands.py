@@ -15,7 +15,7 @@ _url_option = click.option("--url", help="Ask this server instead: http://host:p
 
 @click.command()
 @click.argument("rgb", type=_FILE)
-@click.argument("depth", type=_FILE)
+@click.argument("depth", type=_FILE, required=False)
 @_artifact_option
 @_url_option
 @click.option("--model", help="Which model of the server: name or name@version.")
@@ -41,7 +41,7 @@ _url_option = click.option("--url", help="Ask this server instead: http://host:p
 )
 def predict(
     rgb: Path,
-    depth: Path,
+    depth: Path | None,
     artifact: Path | None,
     url: str | None,
     model: str | None,
@@ -51,8 +51,9 @@ def predict(
 ) -> None:
     """Segment one RGB-D pair and write the mask.
 
-    RGB is a PNG, JPEG or WebP, DEPTH a 16-bit PNG, TIFF or npy of the same size. Runs in this process, or on
-    a server with --url. Prints the classes found and the files written.
+    RGB is a PNG, JPEG or WebP, DEPTH a 16-bit PNG, TIFF or npy of the same size; leave DEPTH out for a model
+    that sees the RGB alone, or can do without depth. Runs in this process, or on a server with --url. Prints
+    the classes found and the files written.
     """
     _one_source(artifact, url)
     if model and not url:

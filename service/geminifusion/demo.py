@@ -12,6 +12,8 @@ from types import FrameType
 
 import click
 
+from geminifusion_export.artifact import read_metadata
+
 from .bundled import DemoPair
 from .client import Client
 from .server_process import ServerProcess, open_port
@@ -30,6 +32,12 @@ class DemoPlan:
     http_port: int
     grpc_port: int
     once: bool
+
+    @property
+    def depth(self) -> Path | None:
+        """The pair's depth, if the artifact's model takes it."""
+        takes_it = any(modality.name == "depth" for modality in read_metadata(self.artifact).modalities)
+        return self.pair.depth if takes_it else None
 
 
 def run_demo(plan: DemoPlan) -> None:
@@ -65,10 +73,10 @@ def run_demo(plan: DemoPlan) -> None:
         if plan.once:
             return
         click.echo(f"\nserving {url} (documentation at {url}/docs) and grpc://{_HOST}:{grpc_port}; try:")
-        click.echo(
-            f"  curl -F rgb=@{shlex.quote(str(plan.pair.rgb))} -F depth=@{shlex.quote(str(plan.pair.depth))} "
-            f"'{url}/v1/segment?format=overlay' -o overlay.png"
-        )
+        pictures = f"-F rgb=@{shlex.quote(str(plan.pair.rgb))}"
+        if plan.depth is not None:
+            pictures += f" -F depth=@{shlex.quote(str(plan.depth))}"
+        click.echo(f"  curl {pictures} '{url}/v1/segment?format=overlay' -o overlay.png")
         try:
             click.echo("Ctrl-C stops it")
             server.wait()
@@ -79,7 +87,7 @@ def run_demo(plan: DemoPlan) -> None:
 
 
 def _show_pair(client: Client, plan: DemoPlan) -> None:
-    result = client.segment(plan.pair.rgb, plan.pair.depth, depth_scale=plan.pair.depth_scale)
+    result = client.segment(plan.pair.rgb, plan.depth, depth_scale=plan.pair.depth_scale)
     height, width = result.labels.shape
     total_ms = sum(result.timings_ms.values())
     click.echo(f"\n{plan.pair.title} ({width}x{height}), by {result.model} in {total_ms:.0f} ms:\n")

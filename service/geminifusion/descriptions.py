@@ -48,6 +48,7 @@ def _describe(facts: Mapping[str, Any]) -> str:
         "trained on": training["data"],
         "training": training["summary"],
         "score": _score(training),
+        "confidence": _confidence(facts["temperature"]),
         "weights": facts["weights_license"],
         "data": facts["data_license"],
     }
@@ -58,6 +59,10 @@ def _describe(facts: Mapping[str, Any]) -> str:
 
 def _modality(spec: Mapping[str, Any]) -> str:
     return f"{spec['name']} ({spec['dtype']}, {spec['unit']}{', may be absent' if spec['optional'] else ''})"
+
+
+def _confidence(temperature: float | None) -> str:
+    return "as trained" if temperature is None else f"calibrated on held-out frames, temperature {temperature:.2f}"
 
 
 def _score(training: Mapping[str, Any]) -> str:

@@ -45,8 +45,8 @@ class Segmenter:
         Args:
             rgb: `H W 3` uint8, or path or bytes of a PNG, JPEG or WebP.
             depth: `H W`, floats in metres or uint16 counting units of `depth_scale`; or path or bytes of a
-                16-bit PNG, TIFF or npy. 0, NaN, infinite and negative mean "no measurement". May be left out if
-                `metadata` says that depth is optional.
+                16-bit PNG, TIFF or npy. 0, NaN, infinite and negative mean "no measurement". To be left out if the
+                model sees the RGB alone, and may be if `metadata` says that depth is optional.
             depth_scale: metres per unit of stored depth; None takes 0.001 for integers and 1 for floats.
 
         Raises:

@@ -1,4 +1,4 @@
-"""What `geminifusion predict` does: one pair of files in, the wanted files out."""
+"""What `geminifusion predict` does: an RGB and usually its depth in, the wanted files out."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .results import Result
 
 def segment_files(
     rgb: Path,
-    depth: Path,
+    depth: Path | None,
     *,
     artifact: Path | None,
     url: str | None,
     model: str | None,
     depth_scale: float | None,
 ) -> Result:
-    """Segment a pair on the server at `url`, or in this process with the artifact (None: the bundled one)."""
+    """Segment a frame on the server at `url`, or in this process with the artifact (None: the bundled one)."""
     if url:
         from .client import Client
 

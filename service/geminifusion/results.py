@@ -26,7 +26,7 @@ class Result:
         labels: `H W` uint8 class indices at the size of the posted picture.
         confidence: probability of the winning class, 0…1, float32 at a quarter of the size the network saw
             (rounded up); None when it was not asked for. A server sends it in half precision.
-        gate: how much the RGB stream attends to the other modality, 0…1, like `confidence`.
+        gate: how much the RGB stream attends to the other modality, 0…1, like `confidence`; 0 where there is none.
         classes: the classes present, largest first.
         model: `name@version`.
         timings_ms: stage to milliseconds.

@@ -216,6 +216,7 @@ class Model:
                     "encoder",
                     "fusion",
                     "precision",
+                    "temperature",
                     "modalities",
                     "size",
                     "classes",

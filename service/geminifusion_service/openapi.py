@@ -39,16 +39,14 @@ def _option(name: str, schema: dict[str, Any], description: str) -> dict[str, An
 def _images(schema: dict[str, Any]) -> dict[str, Any]:
     return {
         "type": "object",
-        "required": ["rgb", "depth"],
+        "required": ["rgb"],
         "properties": {
             "rgb": schema | {"description": "8-bit PNG, JPEG or WebP"},
             "depth": schema
             | {
-                "description": "16-bit PNG (millimetres unless depth_scale says otherwise), TIFF (uint16 "
-                "or float32) "
-                "or npy, of the same size and aligned to rgb; floats are metres; 0, NaN, infinite and "
-                "negative mean "
-                "not measured"
+                "description": "if the model takes depth (see /v1/models): 16-bit PNG (millimetres unless "
+                "depth_scale says otherwise), TIFF (uint16 or float32) or npy, of the same size and aligned to rgb; "
+                "floats are metres; 0, NaN, infinite and negative mean not measured"
             },
         },
     }

@@ -30,5 +30,6 @@ def test_pictures_that_cannot_be_decoded_yet_are_refused():
 @pytest.mark.parametrize(("recipe", "expected"), [(nyuv2_b0_robust, True), (nyuv2_b0_from_scratch, False)])
 def test_a_modality_may_be_absent_if_training_left_it_out(recipe, expected):
     record = {"config": recipe().model_dump(mode="json")}
-    assert _trained_without(CheckpointInfo(network=GeminiFusionConfig(), training=record)) is expected
-    assert _trained_without(CheckpointInfo(network=GeminiFusionConfig())) is False
+    assert _trained_without(CheckpointInfo(network=GeminiFusionConfig(), training=record), "depth") is expected
+    assert _trained_without(CheckpointInfo(network=GeminiFusionConfig(), training=record), "thermal") is False
+    assert _trained_without(CheckpointInfo(network=GeminiFusionConfig()), "depth") is False

@@ -150,7 +150,7 @@ class TestDeliver:
         assert len(deliver(root, "val/motionblur", modalities=("rgb", "event"))) == 1
 
     def test_unknown_modalities_are_refused(self, tmp_path):
-        with pytest.raises(DatasetError, match="expected rgb, then some of depth, event, lidar"):
+        with pytest.raises(DatasetError, match="expected rgb, then any of depth, event, lidar"):
             open_dataset("deliver", tmp_path, "val", modalities=("rgb", "sound"))
 
 

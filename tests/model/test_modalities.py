@@ -70,13 +70,14 @@ def test_inference_form_equals_the_training_form(number):
 @pytest.mark.parametrize(
     "modalities",
     [
-        ("rgb",),
+        (),
+        ("depth",),
         ("rgb", "depth", "depth"),
         ("depth", "rgb", "event"),
         ("rgb", "depth", "smell"),
         ("rgb", "depth", "thermal", "event", "lidar"),
     ],
 )
-def test_modalities_must_be_two_to_four_different_known_ones_with_rgb_first(modalities):
-    with pytest.raises(ValueError, match=r"modalities are .* expected 'rgb' followed by one to three"):
+def test_modalities_must_be_up_to_four_different_known_ones_with_rgb_first(modalities):
+    with pytest.raises(ValueError, match=r"modalities are .* expected 'rgb', alone or followed by up to three"):
         GeminiFusionConfig(modalities=modalities)

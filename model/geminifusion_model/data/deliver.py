@@ -42,8 +42,8 @@ def deliver_task(modalities: tuple[str, ...] = ("rgb", "depth")) -> Task:
         ValueError: rgb does not come first, or a modality is unknown or named twice.
     """
     others = modalities[1:]
-    if modalities[:1] != ("rgb",) or not others or len(set(others)) < len(others) or not set(others) <= set(_STORED):
-        raise ValueError(f"modalities are {', '.join(modalities)}; expected rgb, then some of {', '.join(_STORED)}")
+    if modalities[:1] != ("rgb",) or len(set(others)) < len(others) or not set(others) <= set(_STORED):
+        raise ValueError(f"modalities are {', '.join(modalities)}; expected rgb, then any of {', '.join(_STORED)}")
     return Task(
         data=f"DeLiVER, {'+'.join(modalities)}",
         modalities=(IMAGENET_RGB, *(raw_encoding(name, 3) for name in others)),

@@ -13,9 +13,9 @@
       test: {rgb: test/rgb, labels: test/labels, depth: test/depth, thermal: test/thermal}   # files share their stem
     columns: {rgb: image, labels: mask}      # where a table's header says something else
 
-Encodings of depth are metric, inverse, log and hha (computed from metres and the intrinsics); `raw` divides stored
-values by 255 and is for pictures of any other sensor, with one channel or three. Images are anything OpenCV reads, or
-`.npy` arrays.
+A data set of pictures alone leaves `modalities` out. Encodings of depth are metric, inverse, log and hha (computed
+from metres and the intrinsics); `raw` divides stored values by 255 and is for pictures of any other sensor, with one
+channel or three. Images are anything OpenCV reads, or `.npy` arrays.
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ class _Contract(_Model):
     labels: _Labels = _Labels()
     modalities: Annotated[
         dict[str, Annotated[_Depth | _Raw, Field(discriminator="encoding")]],
-        Field(min_length=1, max_length=3),
-    ]
+        Field(max_length=3),
+    ] = {}
     intrinsics: _Intrinsics | None = None
     splits: Annotated[dict[str, str | dict[str, str]], Field(min_length=1)]
     columns: dict[str, str] = {}
@@ -111,19 +111,28 @@ class _Contract(_Model):
         return [name for name, stored in self.modalities.items() if stored.encoding == "hha"]
 
 
-def folder_dataset(root: Path | str, split: str, *, limit: int | None = None) -> Dataset:
+def folder_dataset(
+    root: Path | str, split: str, *, modalities: tuple[str, ...] | None = None, limit: int | None = None
+) -> Dataset:
     """One split of a folder with a `dataset.yaml`.
 
     Args:
         split: one of those the contract names.
+        modalities: `rgb`, then any of those the contract names; all of them if None. Files of others need not exist.
         limit: only the first frames.
 
     Raises:
         LayoutError: the contract is missing or does not validate, a table or folder does not fit it, or files are
             missing; it names every problem.
+        ValueError: the contract does not name such a modality.
     """
     root = Path(root)
     contract = _read_contract(root)
+    task = _task(contract)
+    if modalities is not None:
+        task = task.only(modalities)
+        kept = {name: contract.modalities[name] for name in modalities[1:]}
+        contract = contract.model_copy(update={"modalities": kept})
     problems = LayoutProblems(root, _ADVICE)
     frames: list[FrameFiles] = []
     where = contract.splits.get(split)
@@ -132,7 +141,8 @@ def folder_dataset(root: Path | str, split: str, *, limit: int | None = None) ->
     elif isinstance(where, str):
         frames = _frames_of_table(root, where, contract, problems)
     else:
-        frames = _frames_of_folders(root, where, problems)
+        roles = {"rgb", "labels", *contract.modalities}
+        frames = _frames_of_folders(root, {role: folder for role, folder in where.items() if role in roles}, problems)
     if where is not None and not frames and not problems.found:
         problems.add(f"split {split} has no frames")
     require_frames(frames[:limit], problems, f"split {split}")
@@ -144,7 +154,7 @@ def folder_dataset(root: Path | str, split: str, *, limit: int | None = None) ->
         for name, stored in contract.modalities.items()
     }
     dataset = FileDataset(
-        _task(contract),
+        task,
         frames[:limit],
         read,
         LabelCode(offset=contract.labels.offset, void=contract.labels.void),

@@ -34,7 +34,7 @@ class FileDataset:
     Args:
         task: what the frames show.
         frames: where they are.
-        read_others: for each modality besides rgb, from its file to `H W` or `H W 3` float32.
+        read_others: from a modality's file to `H W` or `H W 3` float32; those the task does not name are not read.
         label_code: how stored labels become classes.
         resized: modalities stored at another size, brought to the RGB's by taking the nearest pixel.
     """
@@ -50,7 +50,8 @@ class FileDataset:
         self.task = task
         self.frames = tuple(frames)
         self.names = [frame.name for frame in self.frames]
-        self._read_others, self._label_code, self._resized = read_others, label_code, resized
+        self._read_others = {m.name: read_others[m.name] for m in task.modalities if m.name != "rgb"}
+        self._label_code, self._resized = label_code, resized
 
     def __len__(self) -> int:
         return len(self.frames)

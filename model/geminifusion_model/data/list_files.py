@@ -5,6 +5,8 @@ nyuv2-lists   ROOT/train.txt, ROOT/test.txt (or val.txt)   rgb/000003.png<TAB>ma
 sunrgbd       ROOT/train.txt, ROOT/test.txt   RGB/train_0.jpg<TAB>labels/train_0.png<TAB>Depth/train_0.png
               labels 1…37, 0 = ignore (the DFormer release, whose own lists leave out the third column)
 
+Without depth, for networks that see the RGB alone, the third column may be left out everywhere.
+
 NYU Depth V2: Silberman et al., ECCV 2012. SUN RGB-D: Song et al., CVPR 2015.
 
 The unit of these depth files is written nowhere. By default they are read as the original reads them, stored value over
@@ -62,6 +64,7 @@ def nyuv2_lists(
     limit: int | None = None,
     encoding: str = "raw",
     metres_per_unit: float | None = None,
+    modalities: tuple[str, ...] = ("rgb", "depth"),
 ) -> FileDataset:
     """One split of NYU Depth V2 in the original authors' layout, 40 classes.
 
@@ -70,12 +73,13 @@ def nyuv2_lists(
         limit: only the first frames.
         encoding: of the depth: `raw`, or with `metres_per_unit` also `metric`, `inverse` or `log`.
         metres_per_unit: metres per stored depth unit.
+        modalities: `rgb` alone or with `depth`.
 
     Raises:
         LayoutError: the list is missing or malformed, or files it names are missing; it names all of them.
-        ValueError: the encoding needs metres and no unit is given.
+        ValueError: the encoding needs metres and no unit is given, or a modality is unknown.
     """
-    return _open(_NYU, root, split, limit, encoding, metres_per_unit)
+    return _open(_NYU, root, split, limit, encoding, metres_per_unit, modalities)
 
 
 def sunrgbd(
@@ -85,9 +89,10 @@ def sunrgbd(
     limit: int | None = None,
     encoding: str = "raw",
     metres_per_unit: float | None = None,
+    modalities: tuple[str, ...] = ("rgb", "depth"),
 ) -> FileDataset:
     """One split of SUN RGB-D in the layout of the DFormer release, 37 classes; arguments as `nyuv2_lists`."""
-    return _open(_SUN, root, split, limit, encoding, metres_per_unit)
+    return _open(_SUN, root, split, limit, encoding, metres_per_unit, modalities)
 
 
 def _open(
@@ -97,6 +102,7 @@ def _open(
     limit: int | None,
     encoding: str,
     metres_per_unit: float | None,
+    modalities: tuple[str, ...],
 ) -> FileDataset:
     root = Path(root)
     read: ReadValues
@@ -115,19 +121,21 @@ def _open(
         class_names=listed.class_names,
         palette=evenly_spread_palette(len(listed.class_names)),
         data_license=listed.license,
-    )
+    ).only(modalities)
     problems = LayoutProblems(root, "give the folder that holds the lists; a line is rgb<TAB>labels<TAB>depth")
     candidates = [root / name for name in listed.list_names.get(split, (f"{split}.txt",))]
     listing = next((path for path in candidates if path.is_file()), candidates[0])
     frames: list[FrameFiles] = []
     if problems.require_file(listing, f"the list of the {split} frames"):
-        frames = _frames(listing, root, listed.depth_folder, problems)[:limit]
+        frames = _frames(listing, root, listed.depth_folder, "depth" in modalities, problems)[:limit]
         require_frames(frames, problems, listing.name)
     problems.raise_if_any()
     return FileDataset(task, frames, {"depth": read}, listed.code)
 
 
-def _frames(listing: Path, root: Path, depth_folder: str | None, problems: LayoutProblems) -> list[FrameFiles]:
+def _frames(
+    listing: Path, root: Path, depth_folder: str | None, with_depth: bool, problems: LayoutProblems
+) -> list[FrameFiles]:
     frames = []
     for number, line in enumerate(listing.read_text(encoding="utf-8").splitlines(), start=1):
         columns = line.split("\t") if "\t" in line else line.split()
@@ -136,9 +144,9 @@ def _frames(listing: Path, root: Path, depth_folder: str | None, problems: Layou
         name = PurePosixPath(columns[0]).stem
         if len(columns) == 2 and depth_folder is not None:
             columns.append(f"{depth_folder}/{name}.png")
-        if len(columns) != 3:
+        if len(columns) != 3 and not (len(columns) == 2 and not with_depth):
             problems.add(f"{listing.name} line {number} has {len(columns)} columns; expected rgb, labels, depth")
             continue
-        rgb, labels, depth = (root / column.strip() for column in columns)
-        frames.append(FrameFiles(name, rgb, labels, {"depth": depth}))
+        rgb, labels, *depth = (root / column.strip() for column in columns)
+        frames.append(FrameFiles(name, rgb, labels, {"depth": depth[0]} if with_depth else {}))
     return frames

@@ -96,9 +96,11 @@ class NYUv2(FileDataset):
         num_classes: 13 or 39.
         limit: only the first frames of the split, for quick looks.
         encoding: of the depth, `metric`, `inverse` or `log`.
+        modalities: `rgb` alone or with `depth`, which is the default; without it `depth/` need not exist.
 
     Raises:
         LayoutError: the list or listed files are missing; it names all of them.
+        ValueError: there is no such encoding or modality, or there are no labels for so many classes.
     """
 
     def __init__(
@@ -108,13 +110,13 @@ class NYUv2(FileDataset):
         num_classes: int = 13,
         limit: int | None = None,
         encoding: str = "metric",
+        modalities: tuple[str, ...] = ("rgb", "depth"),
     ) -> None:
         self.root = Path(root)
-        task = nyuv2_task(num_classes, encoding)
+        task = nyuv2_task(num_classes, encoding).only(modalities)
         label_folder = {13: "label13", 39: "label40"}[num_classes]
-        problems = LayoutProblems(
-            self.root, f"give the folder that holds {split}.txt, rgb/, depth/ and {label_folder}/"
-        )
+        folders = ", ".join(f"{name}/" for name in modalities)
+        problems = LayoutProblems(self.root, f"give the folder that holds {split}.txt, {folders} and {label_folder}/")
         listing = self.root / f"{split}.txt"
         frames: list[FrameFiles] = []
         if problems.require_file(listing, "the list of frame numbers"):
@@ -124,7 +126,7 @@ class NYUv2(FileDataset):
                     name,
                     self.root / "rgb" / f"{name}.jpg",
                     self.root / label_folder / f"{name}.png",
-                    {"depth": self.root / "depth" / f"{name}.png"},
+                    {other: self.root / other / f"{name}.png" for other in modalities[1:]},
                 )
                 for name in names
             ]

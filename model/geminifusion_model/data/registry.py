@@ -32,7 +32,8 @@ def open_dataset(
         kind: one of `DATASETS`; the layouts are described in model/README.md.
         split: as the layout names it.
         num_classes: checked against the data set's; `nyuv2` has labels for 13 (the default) and 39.
-        modalities: in which order, rgb first; all that the data set has if None (for DeLiVER rgb and depth).
+        modalities: rgb, then any of those the data set has, in this order; all of them if None (for DeLiVER rgb and
+            depth). Files of the others are not looked for.
         encoding: of the depth, one of `DEPTH_ENCODINGS`; the data set's own if None.
         metres_per_unit: for `nyuv2-lists` and `sunrgbd`, whose depth unit is written nowhere.
         limit: only the first frames.
@@ -45,26 +46,35 @@ def open_dataset(
         raise DatasetError(f"depth encoding is {encoding!r}; expected one of {', '.join(DEPTH_ENCODINGS)}")
     if metres_per_unit is not None and kind not in ("nyuv2-lists", "sunrgbd"):
         raise DatasetError(f"{kind} data says itself what its depth unit is; leave metres_per_unit out")
+    rgbd = modalities or ("rgb", "depth")
     dataset: Dataset
     try:
         match kind:
             case "nyuv2":
-                dataset = _nyuv2(root, split, 13 if num_classes is None else num_classes, limit, encoding or "metric")
+                classes = 13 if num_classes is None else num_classes
+                dataset = _nyuv2(root, split, classes, limit, encoding or "metric", rgbd)
             case "nyuv2-lists" | "sunrgbd":
                 listed = nyuv2_lists if kind == "nyuv2-lists" else sunrgbd
                 how = encoding or ("raw" if metres_per_unit is None else "metric")
-                dataset = listed(root, split, limit=limit, encoding=how, metres_per_unit=metres_per_unit)
+                dataset = listed(
+                    root,
+                    split,
+                    limit=limit,
+                    encoding=how,
+                    metres_per_unit=metres_per_unit,
+                    modalities=rgbd,
+                )
             case "deliver":
-                dataset = deliver(root, split, modalities=modalities or ("rgb", "depth"), limit=limit)
+                dataset = deliver(root, split, modalities=rgbd, limit=limit)
             case "folder":
-                dataset = folder_dataset(root, split, limit=limit)
+                dataset = folder_dataset(root, split, modalities=modalities, limit=limit)
             case _:
                 raise DatasetError(f"there is no data set kind {kind!r}; the kinds are {', '.join(DATASETS)}")
     except DatasetError:
         raise
     except ValueError as error:
         raise DatasetError(str(error)) from None
-    _check(kind, dataset, num_classes, modalities, encoding)
+    _check(kind, dataset, num_classes, encoding)
     return dataset
 
 
@@ -81,27 +91,20 @@ def splits_of(kind: str, root: Path | str) -> tuple[str, ...]:
     return ("train", "test")
 
 
-def _nyuv2(root: Path | str, split: str, num_classes: int, limit: int | None, encoding: str) -> Dataset:
+def _nyuv2(
+    root: Path | str, split: str, num_classes: int, limit: int | None, encoding: str, modalities: tuple[str, ...]
+) -> Dataset:
     if encoding == "hha":
-        return WithHHA(NYUv2(root, split, num_classes, limit), NYU_CAMERA)
-    return NYUv2(root, split, num_classes, limit, encoding)
+        return WithHHA(NYUv2(root, split, num_classes, limit, modalities=modalities), NYU_CAMERA)
+    return NYUv2(root, split, num_classes, limit, encoding, modalities)
 
 
-def _check(
-    kind: str,
-    dataset: Dataset,
-    num_classes: int | None,
-    modalities: tuple[str, ...] | None,
-    encoding: str | None,
-) -> None:
+def _check(kind: str, dataset: Dataset, num_classes: int | None, encoding: str | None) -> None:
     task = dataset.task
     if num_classes not in (None, len(task.class_names)):
         raise DatasetError(f"{task.data} has {len(task.class_names)} classes, {num_classes} were asked for")
-    found = tuple(modality.name for modality in task.modalities)
-    if modalities not in (None, found):
-        raise DatasetError(
-            f"{task.data} has the modalities {', '.join(found)}; {', '.join(modalities or ())} asked for"
-        )
     encodings = {modality.encoding for modality in task.modalities if modality.name != "rgb"}
+    if encoding is not None and not encodings:
+        raise DatasetError(f"depth encoding is {encoding!r}, but no depth is read; leave it out, or read depth as well")
     if encoding is not None and encoding not in encodings:
         raise DatasetError(f"the depth of {kind} data comes as {', '.join(sorted(encodings))}, not as {encoding}")

@@ -1,1 +1,1 @@
-"""Two-stream encoders: a pyramid of four feature maps per stream, fused in every block."""
+"""Encoders: a pyramid of four feature maps per stream; two streams are fused in every block."""

@@ -1,10 +1,11 @@
-"""Mix Transformer (SegFormer, arXiv:2105.15203) with two streams that are fused in every block.
+"""Mix Transformer (SegFormer, arXiv:2105.15203) with two streams that are fused in every block, or with one.
 
 All convolutions and linear maps are shared by the streams, all LayerNorms (eps 1e-6 throughout) belong to one stream.
 Up to four modalities enter: each stage embeds all of them, merges those beyond RGB into one stream (see
 `modality_merge`), and runs its blocks on that pair.
 
-Axes: M modalities, S = 2 streams, B batch, C channels, H W the stage's map, N = H·W tokens, N' after spatial reduction.
+Axes: M modalities, S streams (1 or 2), B batch, C channels, H W the stage's map, N = H·W tokens, N' after spatial
+reduction.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch.nn import functional as F
 from geminifusion_model.encoders.modality_merge import ModalityMerge
 from geminifusion_model.encoders.sizes import MiTSize
 from geminifusion_model.fusions.registry import build_fusion, init_fusions
-from geminifusion_model.streams import NUM_STREAMS, StreamDropPath, StreamLayerNorm, map_to_tokens, tokens_to_map
+from geminifusion_model.streams import StreamDropPath, StreamLayerNorm, map_to_tokens, tokens_to_map
 
 
 class PatchEmbed(nn.Module):
@@ -39,25 +40,25 @@ class PatchEmbed(nn.Module):
 class Reduction(nn.Module):
     """Shorten the key-value sequence by a convolution whose kernel is its stride; the remainder is dropped."""
 
-    def __init__(self, channels: int, factor: int) -> None:
+    def __init__(self, channels: int, factor: int, num_streams: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, factor, factor)
-        self.norm = StreamLayerNorm(NUM_STREAMS, channels)
+        self.norm = StreamLayerNorm(num_streams, channels)
 
     def forward(self, tokens: Tensor, height: int, width: int) -> Tensor:
         """`S B N C` to `S B N' C`."""
-        return self.norm(map_to_tokens(self.conv(tokens_to_map(tokens, height, width))))
+        return self.norm(map_to_tokens(self.conv(tokens_to_map(tokens, height, width)), tokens.shape[0]))
 
 
 class FusedAttention(nn.Module):
     """Self-attention within each stream, fusion of the two contexts, then the output projection."""
 
-    def __init__(self, channels: int, heads: int, reduction: int, fusion: nn.Module) -> None:
+    def __init__(self, channels: int, heads: int, reduction: int, fusion: nn.Module, num_streams: int) -> None:
         super().__init__()
         self.heads = heads
         self.query = nn.Linear(channels, channels)
         self.key_value = nn.Linear(channels, 2 * channels)
-        self.reduce = Reduction(channels, reduction) if reduction > 1 else None
+        self.reduce = Reduction(channels, reduction, num_streams) if reduction > 1 else None
         self.fusion = fusion
         self.output = nn.Linear(channels, channels)
 
@@ -90,19 +91,26 @@ class MixFeedForward(nn.Module):
     def forward(self, x: Tensor, height: int, width: int) -> Tensor:
         """`S B N C` to `S B N C`."""
         hidden = self.depthwise(tokens_to_map(self.fc1(x), height, width))
-        return self.fc2(F.gelu(map_to_tokens(hidden)))
+        return self.fc2(F.gelu(map_to_tokens(hidden, x.shape[0])))
 
 
 class Block(nn.Module):
-    """One pre-norm transformer block for both streams."""
+    """One pre-norm transformer block for all streams."""
 
     def __init__(
-        self, channels: int, heads: int, reduction: int, mlp_ratio: int, drop_path: float, fusion: nn.Module
+        self,
+        channels: int,
+        heads: int,
+        reduction: int,
+        mlp_ratio: int,
+        drop_path: float,
+        fusion: nn.Module,
+        num_streams: int,
     ) -> None:
         super().__init__()
-        self.norm1 = StreamLayerNorm(NUM_STREAMS, channels)
-        self.attention = FusedAttention(channels, heads, reduction, fusion)
-        self.norm2 = StreamLayerNorm(NUM_STREAMS, channels)
+        self.norm1 = StreamLayerNorm(num_streams, channels)
+        self.attention = FusedAttention(channels, heads, reduction, fusion, num_streams)
+        self.norm2 = StreamLayerNorm(num_streams, channels)
         self.mlp = MixFeedForward(channels, mlp_ratio * channels)
         self.drop_path = StreamDropPath(drop_path)
 
@@ -116,13 +124,18 @@ class Stage(nn.Module):
     """Patch embedding, the merge of further modalities, blocks and the norm of what leaves."""
 
     def __init__(
-        self, patch_embed: PatchEmbed, merge: ModalityMerge | None, blocks: list[Block], channels: int
+        self,
+        patch_embed: PatchEmbed,
+        merge: ModalityMerge | None,
+        blocks: list[Block],
+        channels: int,
+        num_streams: int,
     ) -> None:
         super().__init__()
         self.patch_embed = patch_embed
         self.merge = merge
         self.blocks = nn.ModuleList(blocks)
-        self.norm = StreamLayerNorm(NUM_STREAMS, channels)
+        self.norm = StreamLayerNorm(num_streams, channels)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """`MB C' H' W'` to the stage's output `SB C H W` and the next stage's input `MB C H W`."""
@@ -140,10 +153,17 @@ class Stage(nn.Module):
 
 
 class MixTransformer(nn.Module):
-    """The encoder: images of one size to a pyramid of both streams at 1/4, 1/8, 1/16 and 1/32."""
+    """The encoder: images of one size to a pyramid of all streams at 1/4, 1/8, 1/16 and 1/32."""
 
     def __init__(
-        self, size: MiTSize, fusion: str, num_fusion_heads: int, drop_path_rate: float, num_modalities: int = 2
+        self,
+        size: MiTSize,
+        fusion: str,
+        num_fusion_heads: int,
+        drop_path_rate: float,
+        *,
+        num_modalities: int,
+        num_streams: int,
     ) -> None:
         super().__init__()
         self.channels = size.channels
@@ -161,12 +181,13 @@ class MixTransformer(nn.Module):
                     size.mlp_ratio,
                     next(drop_paths),
                     build_fusion(fusion, channels, num_fusion_heads),
+                    num_streams,
                 )
                 for _ in range(size.depths[index])
             ]
             patch_embed = PatchEmbed(in_channels, channels, kernel, stride, num_modalities)
-            merge = ModalityMerge(num_modalities - 1, channels) if num_modalities > NUM_STREAMS else None
-            stages.append(Stage(patch_embed, merge, blocks, channels))
+            merge = ModalityMerge(num_modalities - 1, channels) if num_modalities > num_streams else None
+            stages.append(Stage(patch_embed, merge, blocks, channels, num_streams))
             in_channels = channels
         self.stages = nn.ModuleList(stages)
 

@@ -12,12 +12,17 @@ def build_encoder(config: GeminiFusionConfig) -> MixTransformer | SwinTransforme
     """The encoder without start values; `init_weights` sets them."""
     if config.encoder in SWIN_SIZES:
         return SwinTransformer(
-            SWIN_SIZES[config.encoder], config.fusion, config.num_fusion_heads, config.drop_path_rate
+            SWIN_SIZES[config.encoder],
+            config.fusion,
+            config.num_fusion_heads,
+            config.drop_path_rate,
+            num_streams=config.num_streams,
         )
     return MixTransformer(
         MIT_SIZES[config.encoder],
         config.fusion,
         config.num_fusion_heads,
         config.drop_path_rate,
-        len(config.modalities),
+        num_modalities=len(config.modalities),
+        num_streams=config.num_streams,
     )

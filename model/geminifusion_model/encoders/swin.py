@@ -1,12 +1,12 @@
-"""Swin Transformer (arXiv:2103.14030) with two streams that are fused in every block.
+"""Swin Transformer (arXiv:2103.14030) with two streams that are fused in every block, or with one.
 
 Departures from the Mix Transformer, all of them the original's: the fusion stands behind the attention's own output
 projection; the LayerNorms within blocks and of the patch merging are shared by the streams (eps 1e-5); only the one
 behind the patch embedding and those of the stages' outputs belong to a stream (eps 1e-6), and a stage hands its
 un-normed tokens on. Sides that are not multiples of a patch are padded with zeros, where the original fails.
 
-Axes: S = 2 streams, B batch, C channels, H W the stage's map, N = H·W tokens, G attention heads, D channels of a head,
-L = window² tokens of a window, V windows of an image.
+Axes: S streams (1 or 2), B batch, C channels, H W the stage's map, N = H·W tokens, G attention heads, D channels of a
+head, L = window² tokens of a window, V windows of an image.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from geminifusion_model.encoders.sizes import SwinSize
 from geminifusion_model.encoders.windows import WindowPlan, merge_neighbours, relative_position_index, window_plan
 from geminifusion_model.fusions.registry import build_fusion, init_fusions
-from geminifusion_model.streams import NUM_STREAMS, StreamDropPath, StreamLayerNorm, map_to_tokens, tokens_to_map
+from geminifusion_model.streams import StreamDropPath, StreamLayerNorm, map_to_tokens, tokens_to_map
 
 PATCH = 4
 
@@ -29,15 +29,16 @@ PATCH = 4
 class PatchEmbed(nn.Module):
     """Patches of 4x4 pixels."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, num_streams: int) -> None:
         super().__init__()
+        self.num_streams = num_streams
         self.conv = nn.Conv2d(3, channels, PATCH, PATCH)
-        self.norm = StreamLayerNorm(NUM_STREAMS, channels)
+        self.norm = StreamLayerNorm(num_streams, channels)
 
     def forward(self, x: Tensor) -> tuple[Tensor, int, int]:
         """`SB 3 H' W'` to tokens `S B N C` and the new height and width."""
         feature = self.conv(pad_patches(x))
-        return self.norm(map_to_tokens(feature)), feature.shape[2], feature.shape[3]
+        return self.norm(map_to_tokens(feature, self.num_streams)), feature.shape[2], feature.shape[3]
 
 
 def pad_patches(x: Tensor) -> Tensor:
@@ -112,7 +113,7 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """One pre-norm transformer block for both streams."""
+    """One pre-norm transformer block for all streams."""
 
     def __init__(
         self,
@@ -158,11 +159,11 @@ class PatchMerging(nn.Module):
 class Stage(nn.Module):
     """Blocks, the norm of what leaves the encoder, and the merging that leads to the next stage."""
 
-    def __init__(self, blocks: list[Block], channels: int, window: int, is_last: bool) -> None:
+    def __init__(self, blocks: list[Block], channels: int, window: int, num_streams: int, is_last: bool) -> None:
         super().__init__()
         self.window = window
         self.blocks = nn.ModuleList(blocks)
-        self.norm = StreamLayerNorm(NUM_STREAMS, channels)
+        self.norm = StreamLayerNorm(num_streams, channels)
         self.merge = None if is_last else PatchMerging(channels)
 
     def forward(self, tokens: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, int, int]:
@@ -174,17 +175,19 @@ class Stage(nn.Module):
         if self.merge is None:
             return output, tokens, height, width
         merged, height, width = self.merge(tokens.flatten(0, 1), height, width)
-        return output, merged.unflatten(0, (NUM_STREAMS, -1)), height, width
+        return output, merged.unflatten(0, (tokens.shape[0], -1)), height, width
 
 
 class SwinTransformer(nn.Module):
-    """The encoder: two images of one size to a pyramid at 1/4, 1/8, 1/16 and 1/32, sizes rounded up."""
+    """The encoder: images of one size to a pyramid at 1/4, 1/8, 1/16 and 1/32, sizes rounded up."""
 
-    def __init__(self, size: SwinSize, fusion: str, num_fusion_heads: int, drop_path_rate: float) -> None:
+    def __init__(
+        self, size: SwinSize, fusion: str, num_fusion_heads: int, drop_path_rate: float, *, num_streams: int
+    ) -> None:
         super().__init__()
         self.channels = size.channels
         self.window = size.window
-        self.patch_embed = PatchEmbed(size.channels[0])
+        self.patch_embed = PatchEmbed(size.channels[0], num_streams)
         last_block = sum(size.depths) - 1
         drop_paths = iter(drop_path_rate * index / last_block for index in range(last_block + 1))
         stages = []
@@ -201,7 +204,8 @@ class SwinTransformer(nn.Module):
                 )
                 for block in range(size.depths[index])
             ]
-            stages.append(Stage(blocks, channels, size.window, is_last=index == len(size.channels) - 1))
+            is_last = index == len(size.channels) - 1
+            stages.append(Stage(blocks, channels, size.window, num_streams, is_last))
         self.stages = nn.ModuleList(stages)
 
     def init_weights(self) -> None:

@@ -94,7 +94,10 @@ class Condition:
 
 
 def conditions(modalities: tuple[str, ...]) -> Iterator[Condition]:
-    """Every condition of the suite for these modalities, the undamaged one first: 12 for two, 60 for four."""
+    """Every condition of the suite for these modalities, the undamaged one first: 12 for two, 60 for four.
+
+    A single modality can be noisy but not missing, which makes 4.
+    """
     yield Condition(scenario="clean")
     parts = [c for count in range(1, len(modalities)) for c in itertools.combinations(modalities, count)]
     for damaged in parts:

@@ -242,13 +242,18 @@ def _robustness(table: RobustnessTable) -> str:
         _row((_cell(escape(name)), *(_cell(_number(value)) for value in values.values())))
         for name, values in summary.items()
     )
-    explanation = (
-        "The scheme of arXiv:2503.18445: EMM, modalities missing altogether; RMM, a share of their values missing; NM, "
-        "all modalities noisy. Avg is the mean over all combinations, E(p) the expectation when each modality fails "
-        f"with probability p. {table.frames} frames, protocol {table.protocol}, seed {table.seed}."
-    )
-    both = _table(("condition", "mIoU", "", "of intact"), rows) + _table(("mean mIoU", *summary["EMM"]), means)
-    return _section("When sensors fail", explanation, both)
+    explanation = "The scheme of arXiv:2503.18445: NM, all modalities noisy."
+    if summary:
+        explanation = (
+            "The scheme of arXiv:2503.18445: EMM, modalities missing altogether; RMM, a share of their values missing; "
+            "NM, all modalities noisy. Avg is the mean over all combinations, E(p) the expectation when each modality "
+            "fails with probability p."
+        )
+    explanation += f" {table.frames} frames, protocol {table.protocol}, seed {table.seed}."
+    content = _table(("condition", "mIoU", "", "of intact"), rows)
+    if summary:
+        content += _table(("mean mIoU", *summary["EMM"]), means)
+    return _section("When sensors fail", explanation, content)
 
 
 def _sheets(sheets: tuple[FrameSheet, ...], examination: Examination) -> str:
@@ -267,7 +272,7 @@ def _sheets(sheets: tuple[FrameSheet, ...], examination: Examination) -> str:
         title = f"{escape(sheet.name)} <span>&nbsp;{_number(sheet.accuracy)} % of pixels right</span>"
         content.append(f'<div class="sheet card"><h3>{title}</h3><div class="strip">{figures}</div></div>')
     explanation = (
-        "Frames at equal steps of the ranking by pixel accuracy, from the worst to the best of the split. The gate is "
-        "how much the RGB stream attends to the other modality, stretched to the range in its caption."
+        "Frames at equal steps of the ranking by pixel accuracy, from the worst to the best of the split. The gate, if "
+        "there is one, is how much the RGB stream attends to the other modality, stretched to the range in its caption."
     )
     return _section("Frames", explanation, "".join(content))

@@ -62,7 +62,12 @@ class RobustnessTable:
         return weighted / total
 
     def summary(self) -> dict[str, dict[str, float]]:
-        """The means by their printed names: `EMM` and `RMM r=…`, each with `Avg` and every `E(p=…)`."""
+        """The means by their printed names: `EMM` and `RMM r=…`, each with `Avg` and every `E(p=…)`.
+
+        Empty for a single modality, which has to be there.
+        """
+        if len(self.modalities) == 1:
+            return {}
         rows = {}
         for scenario, ratio in (("EMM", 0.0), *(("RMM", ratio) for ratio in MISSING_RATIOS)):
             means = {"Avg": self.average(scenario, ratio)}
@@ -75,7 +80,8 @@ class RobustnessTable:
         lines = [f"{'condition':<48}{'mIoU':>8}{'kept':>8}"]
         lines += [f"{c.name:<48}{value:8.2f}{self.kept(c):7.1f}%" for c, value in self.miou.items()]
         summary = self.summary()
-        lines += ["", f"{'mean mIoU':<16}" + "".join(f"{name:>12}" for name in summary["EMM"])]
+        if summary:
+            lines += ["", f"{'mean mIoU':<16}" + "".join(f"{name:>12}" for name in summary["EMM"])]
         lines += [f"{row:<16}" + "".join(f"{v:12.2f}" for v in means.values()) for row, means in summary.items()]
         lines.append(f"{self.frames} frames, protocol {self.protocol}, seed {self.seed} (scheme of arXiv:2503.18445)")
         return "\n".join(lines)

@@ -6,7 +6,7 @@ What is folded, per block:
 - in a MiT, the fusion's output projection into the attention's: `P(x + Wo·mixed)` is `P·x + (P·Wo)·mixed`;
 - in a Swin, the table of position biases into one bias per pair of tokens, and the merging's norm into its reduction.
 In the decoder: each stage's linear map, its part of the fuse convolution, the BatchNorm and the stream's share in the
-ensemble (positive, so it passes the ReLU) into one 1x1 convolution, and one classification for both streams.
+ensemble (positive, so it passes the ReLU) into one 1x1 convolution, and one classification for all streams.
 
 Streams are separate tensors here, not one batch: every LayerNorm keeps its own scale without a broadcast pass.
 """

@@ -15,7 +15,7 @@ from geminifusion_model.decoder import AllMLPDecoder
 
 
 class FoldedDecoder(nn.Module):
-    """The decoder with BatchNorm and ensemble shares folded, and one classification for both streams."""
+    """The decoder with BatchNorm and ensemble shares folded, and one classification for all streams."""
 
     def __init__(self, decoder: AllMLPDecoder, shares: Tensor) -> None:
         super().__init__()

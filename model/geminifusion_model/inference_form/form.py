@@ -20,7 +20,7 @@ class InferenceOutput(NamedTuple):
     """Ensemble logits `B K H/4 W/4`, and the gate `B H/4 W/4`.
 
     The gate is the share 0…1 of attention the RGB stream gives to the other modality: the mean over heads in the last
-    block of each stage, bilinearly upsampled, averaged over the stages. 0 without a fusion.
+    block of each stage, bilinearly upsampled, averaged over the stages. 0 without a fusion or another modality.
     """
 
     logits: Tensor

@@ -17,13 +17,12 @@ from geminifusion_model.encoders.mit import Block, FusedAttention, MixTransforme
 from geminifusion_model.fusions.geminifusion import GeminiFusionBlock
 from geminifusion_model.inference_form.affine import Affine, split_norm
 from geminifusion_model.inference_form.fusion import FoldedFusion
-from geminifusion_model.streams import NUM_STREAMS
 
 
 class FoldedAttention(nn.Module):
     """`FusedAttention` with its fusion folded in."""
 
-    def __init__(self, attention: FusedAttention) -> None:
+    def __init__(self, attention: FusedAttention, num_streams: int) -> None:
         super().__init__()
         self.heads = attention.heads
         self.query = Affine(attention.query.weight, attention.query.bias)
@@ -37,9 +36,9 @@ class FoldedAttention(nn.Module):
             through = torch.einsum("oc,scd->sod", output.weight.detach(), fusion.out_proj_weight.detach())
             bias = output.bias.detach() + fusion.out_proj_bias.detach() @ output.weight.detach().T
             self.from_mixed = nn.ParameterList(nn.Parameter(w.T.contiguous(), requires_grad=False) for w in through)
-            self.from_context = nn.ModuleList(Affine(output.weight, bias[i]) for i in range(2))
+            self.from_context = nn.ModuleList(Affine(output.weight, bias[i]) for i in range(num_streams))
         else:
-            self.from_context = nn.ModuleList(Affine(output.weight, output.bias) for _ in range(2))
+            self.from_context = nn.ModuleList(Affine(output.weight, output.bias) for _ in range(num_streams))
         # the other fusions have nothing to fold and run as they are
         self.exchange = fusion if self.fusion is None and not isinstance(fusion, nn.Identity) else None
 
@@ -70,12 +69,12 @@ class FoldedAttention(nn.Module):
 
 
 class FoldedBlock(nn.Module):
-    """One block of both streams."""
+    """One block of all streams."""
 
     def __init__(self, block: Block) -> None:
         super().__init__()
         self.norm1, self.norm2 = split_norm(block.norm1), split_norm(block.norm2)
-        self.attention = FoldedAttention(block.attention)
+        self.attention = FoldedAttention(block.attention, len(self.norm1))
         self.fc1 = Affine(block.mlp.fc1.weight, block.mlp.fc1.bias)
         self.depthwise = block.mlp.depthwise
         self.fc2 = Affine(block.mlp.fc2.weight, block.mlp.fc2.bias)
@@ -95,7 +94,7 @@ class FoldedBlock(nn.Module):
 
 
 class FoldedStage(nn.Module):
-    """One stage of both streams."""
+    """One stage of all streams."""
 
     def __init__(self, stage: Stage) -> None:
         super().__init__()
@@ -105,7 +104,7 @@ class FoldedStage(nn.Module):
         self.score_nets = stage.merge.score_nets if stage.merge is not None else None
 
     def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor], Tensor | None]:
-        """Per modality `B C' H' W'` to the pair of outputs `B C H W`, the next stage's inputs per modality, and the
+        """Per modality `B C' H' W'` to one output `B C H W` per stream, the next stage's inputs per modality, and the
         last block's RGB weight on itself `B H W` if there is a fusion.
         """
         features = [self.conv(image) for image in x]
@@ -144,12 +143,11 @@ class FoldedMixTransformer(nn.Module):
 
     def forward(self, x: list[Tensor]) -> tuple[list[list[Tensor]], list[Tensor]]:
         """Per modality `B 3 H W` to one pyramid per stream, and per stage the RGB weight on itself `B H_i W_i`."""
-        pyramids: list[list[Tensor]] = [[] for _ in range(NUM_STREAMS)]
+        levels: list[list[Tensor]] = []
         own_weights = []
         for stage in self.stages:
             outputs, x, own_weight = stage(x)
-            for pyramid, feature in zip(pyramids, outputs, strict=True):
-                pyramid.append(feature)
+            levels.append(outputs)
             if own_weight is not None:
                 own_weights.append(own_weight)
-        return pyramids, own_weights
+        return [list(pyramid) for pyramid in zip(*levels, strict=True)], own_weights

@@ -25,7 +25,6 @@ from geminifusion_model.encoders.windows import WindowPlan, merge_neighbours, wi
 from geminifusion_model.fusions.geminifusion import GeminiFusionBlock
 from geminifusion_model.inference_form.affine import Affine, split_norm
 from geminifusion_model.inference_form.fusion import FoldedFusion
-from geminifusion_model.streams import NUM_STREAMS
 
 
 class FoldedWindowAttention(nn.Module):
@@ -63,7 +62,7 @@ class FoldedSwinFusion(nn.Module):
 
 
 class FoldedBlock(nn.Module):
-    """One block of both streams."""
+    """One block of all streams."""
 
     def __init__(self, block: Block) -> None:
         super().__init__()
@@ -106,7 +105,7 @@ class FoldedMerging(nn.Module):
 
 
 class FoldedStage(nn.Module):
-    """One stage of both streams."""
+    """One stage of all streams."""
 
     def __init__(self, stage: Stage) -> None:
         super().__init__()
@@ -152,12 +151,11 @@ class FoldedSwinTransformer(nn.Module):
         features = [self.conv(pad_patches(image)) for image in x]
         height, width = features[0].shape[-2:]
         x = [norm(f.flatten(2).transpose(1, 2)) for norm, f in zip(self.embed_norm, features, strict=True)]
-        pyramids: list[list[Tensor]] = [[] for _ in range(NUM_STREAMS)]
+        levels: list[list[Tensor]] = []
         own_weights = []
         for stage in self.stages:
             outputs, x, height, width, own_weight = stage(x, height, width)
-            for pyramid, feature in zip(pyramids, outputs, strict=True):
-                pyramid.append(feature)
+            levels.append(outputs)
             if own_weight is not None:
                 own_weights.append(own_weight)
-        return pyramids, own_weights
+        return [list(pyramid) for pyramid in zip(*levels, strict=True)], own_weights

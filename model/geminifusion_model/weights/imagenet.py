@@ -27,6 +27,9 @@ from geminifusion_model.weights.report import OfficialReport
 
 _WITHOUT_COUNTERPART = re.compile(r"cross_attn_|relation_judger|[kv]_noise|extra_score_predictor|encoder\.body\.norm\d")
 
+# Kept once per stream or modality, and by a network of one stream still with that axis.
+_STACKED = re.compile(r"\.ln_\d\.")
+
 # The classifier itself and, in Swin files, the norm before it and what follows from the window.
 _NOT_NEEDED = re.compile(r"head\..+|norm\.(weight|bias)|.+\.(relative_position_index|attn_mask)")
 
@@ -57,7 +60,7 @@ def load_imagenet(net: GeminiFusion, source: str | Path | Mapping[str, Tensor], 
         imagenet = imagenet_name(originals[0])
         if imagenet is None:
             continue
-        target = parameter if len(originals) == 1 else parameter[0]
+        target = parameter[0] if _STACKED.search(originals[0]) else parameter
         if imagenet not in tensors:
             missing.append(imagenet)
             continue

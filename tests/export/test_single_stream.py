@@ -1,0 +1,102 @@
+"""A network of the RGB alone, with a fitted temperature, from checkpoint to verified artifact."""
+
+import dataclasses
+
+import onnx
+import pytest
+import torch
+
+from geminifusion_export.artifact import open_artifact, read_metadata
+from geminifusion_export.build import ExportOptions, build_artifact
+from geminifusion_export.graph import SegmentationGraph, example_inputs
+from geminifusion_export.recheck import recheck_artifact
+from geminifusion_export.verification import (
+    FLOAT32_WEIGHTS,
+    VerificationError,
+    open_session,
+    require_within,
+    verify_shapes,
+)
+from geminifusion_model import GeminiFusion, GeminiFusionConfig
+from geminifusion_model.data.nyuv2 import nyuv2_task
+from geminifusion_model.evaluation.calibration import Temperature
+from geminifusion_model.weights.checkpoint import load_network, write_checkpoint
+
+TASK = nyuv2_task(13).only(("rgb",))
+FITTED = Temperature(value=2.5, frames=4, pixels=400, nll_before=2.0, nll_after=1.0, protocol="native-labels")
+
+
+def write(net, directory, temperature=FITTED):
+    write_checkpoint(net, directory, task=TASK, training={"calibration": temperature.to_record()})
+    return directory
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    torch.manual_seed(0)
+    net = GeminiFusion(
+        GeminiFusionConfig(num_classes=13, decoder_channels=32, modalities=("rgb",), fusion="none")
+    ).eval()
+    with torch.no_grad():
+        for name, parameter in net.named_parameters():
+            if name.startswith("encoder"):
+                parameter.add_(0.05 * torch.randn_like(parameter))
+        net.decoder.classify.weight.normal_()
+    return write(net, tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture(scope="module")
+def artifact(checkpoint, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("artifacts") / "rgb-only"
+    build_artifact(checkpoint, directory, ExportOptions(name="rgb-only"))
+    return directory
+
+
+def test_artifact_has_one_input_and_says_so(artifact):
+    metadata = open_artifact(artifact)
+    assert [modality.name for modality in metadata.modalities] == ["rgb"]
+    assert metadata.fusion == "none"
+    assert metadata.temperature == FITTED.value
+    model = onnx.load(artifact / "model.onnx")
+    assert [value.name for value in model.graph.input] == ["rgb"]
+    assert [value.name for value in model.graph.output] == ["labels", "confidence", "gate"]
+
+
+def test_graph_answers_as_torch_does_at_the_fitted_temperature(checkpoint, artifact):
+    (rgb,) = example_inputs(TASK, 2, 61, 83, seed=5)
+    net = load_network(checkpoint)
+    with torch.no_grad():
+        labels, confidence, _ = SegmentationGraph(net, TASK, FITTED.value)(rgb)
+        as_trained, surer, _ = SegmentationGraph(net, TASK)(rgb)
+    session = open_session(artifact / "model.onnx", threads=1)
+    got_labels, got_confidence, got_gate = session.run(None, {"rgb": rgb.numpy()})
+    assert (got_labels == labels.numpy()).mean() > 0.999
+    assert torch.equal(labels, as_trained), "a temperature changes no label"
+    torch.testing.assert_close(torch.from_numpy(got_confidence), confidence, rtol=0, atol=1e-4)
+    assert (confidence < surer).all()
+    assert got_gate.shape == got_confidence.shape
+    assert not got_gate.any()
+
+
+def test_verification_notices_a_graph_of_another_temperature(checkpoint, artifact):
+    net, path = load_network(checkpoint), artifact / "model.onnx"
+    require_within(verify_shapes(SegmentationGraph(net, TASK, FITTED.value), path, [(1, 40, 50)]), FLOAT32_WEIGHTS)
+    with pytest.raises(VerificationError, match="confidence off by"):
+        require_within(verify_shapes(SegmentationGraph(net, TASK), path, [(1, 40, 50)]), FLOAT32_WEIGHTS)
+
+
+def test_a_temperature_fitted_after_the_export_is_pointed_out(checkpoint, artifact, tmp_path):
+    later = write(load_network(checkpoint), tmp_path, dataclasses.replace(FITTED, value=3.0))
+    text = recheck_artifact(artifact, later, None, 0)
+    assert "temperature of 3.000 by now, the artifact 2.500" in text
+    assert "no PixelwiseFusion node" in text
+
+
+def test_a_network_without_a_fitted_temperature_leaves_it_open(tiny_artifact):
+    assert read_metadata(tiny_artifact).temperature is None
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])
+def test_a_temperature_that_is_not_positive_is_refused(checkpoint, temperature):
+    with pytest.raises(ValueError, match="expected a positive number"):
+        SegmentationGraph(load_network(checkpoint), TASK, temperature)
