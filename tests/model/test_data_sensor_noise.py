@@ -36,18 +36,46 @@ def share_missing(found):
     return (found.rgb == MISSING_RGB).all(axis=2).mean(), (found.others["depth"] == 0).mean()
 
 
-def test_one_whole_modality_is_missing_and_never_both():
-    lost = {"rgb": 0, "depth": 0}
-    for seed in range(60):
-        rgb, depth = share_missing(corrupted(SensorNoise(missing=0.8), seed=seed))
-        assert rgb in (0, 1)
-        assert depth in (0, 1)
-        assert rgb + depth <= 1
-        lost["rgb"] += rgb
-        lost["depth"] += depth
-    assert lost["rgb"] > 12
-    assert lost["depth"] > 12
-    assert 38 < lost["rgb"] + lost["depth"] < 58
+def counted_missing(missing, strength=1.0, frames=200):
+    """How often the RGB and how often depth is missing in so many frames."""
+    lost = np.zeros(2)
+    for seed in range(frames):
+        shares = share_missing(corrupted(SensorNoise(missing=missing), strength, seed))
+        assert set(shares) <= {0, 1}
+        assert sum(shares) <= 1, "both are missing"
+        lost += shares
+    return lost
+
+
+def test_each_modality_is_missing_as_often_as_its_own_rate_says_and_never_both():
+    rgb, depth = counted_missing({"rgb": 0.1, "depth": 0.6})
+    # four deviations of a binomial distribution
+    assert rgb == pytest.approx(20, abs=17)
+    assert depth == pytest.approx(120, abs=28)
+    assert counted_missing({"rgb": 0.5, "depth": 0.5}).sum() == 200
+
+
+def test_a_modality_without_a_rate_is_never_missing():
+    rgb, depth = counted_missing({"depth": 0.5}, frames=60)
+    assert rgb == 0
+    assert 15 < depth < 45
+    assert not counted_missing({}, frames=20).any()
+
+
+def test_strength_scales_the_rates_of_missing_modalities():
+    assert 10 < counted_missing({"depth": 1.0}, strength=0.25, frames=100)[1] < 43
+
+
+def test_noise_for_a_modality_the_frames_do_not_have_is_refused():
+    with pytest.raises(ValueError, match=r"names thermal, but the frames have rgb, depth"):
+        corrupted(SensorNoise(missing={"thermal": 0.1}))
+    SensorNoise(missing={"rgb": 0.1, "lidar": 0.2}).check_modalities(("rgb", "depth", "lidar"))
+
+
+def test_the_only_modality_cannot_be_missing():
+    with pytest.raises(ValueError, match="nothing else"):
+        SensorNoise(missing={"rgb": 0.1}).check_modalities(("rgb",))
+    SensorNoise(missing={"rgb": 0.0}).check_modalities(("rgb",))
 
 
 def test_zeroed_pixels_lose_all_their_channels():
@@ -88,7 +116,7 @@ def test_misregistration_moves_depth_against_the_picture():
 
 
 FULL = SensorNoise(
-    missing=0.3,
+    missing={"rgb": 0.1, "depth": 0.2},
     zeroed=Corruption(probability=0.5, most=0.3),
     salt_and_pepper=Corruption(probability=0.5, most=0.1),
     holes=Corruption(probability=0.5, most=0.4),
@@ -168,5 +196,6 @@ def test_noise_that_makes_no_sense_is_refused():
         Corruption(probability=0.5, most=1.5)
     with pytest.raises(ValueError, match="0 <= begin <= end"):
         Curriculum(begin=10, end=5)
-    with pytest.raises(ValueError, match="probability"):
-        SensorNoise(missing=2.0)
+    for rates in ({"rgb": 2.0}, {"depth": -0.1}, {"rgb": 0.6, "depth": 0.5}, {"rgb": float("nan")}):
+        with pytest.raises(ValueError, match="probabilities that sum to at most 1"):
+            SensorNoise(missing=rates)

@@ -8,7 +8,8 @@ what encodes to 0: depth without a measurement, an RGB of the mean colour.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -64,7 +65,8 @@ class SensorNoise:
     """The corruptions of a training run; those that are None never happen.
 
     Args:
-        missing: probability, at full strength, that one whole modality of a frame is missing.
+        missing: by modality, the probability at full strength that all of it is missing in a frame. At most one is, so
+            they sum to at most 1; modalities that are not named are never missing.
         zeroed: single pixels become 0; `most` is their share.
         salt_and_pepper: single pixels become 0 or the largest value there is; `most` is their share.
         holes: patches of every modality but the RGB become 0; `most` is their share.
@@ -72,7 +74,7 @@ class SensorNoise:
         curriculum: how the strength rises.
     """
 
-    missing: float = 0.0
+    missing: Mapping[str, float] = dataclasses.field(default_factory=dict)
     zeroed: Corruption | None = None
     salt_and_pepper: Corruption | None = None
     holes: Corruption | None = None
@@ -80,8 +82,26 @@ class SensorNoise:
     curriculum: Curriculum = Curriculum()
 
     def __post_init__(self) -> None:
-        if not 0 <= self.missing <= 1:
-            raise ValueError(f"missing is {self.missing}; expected a probability, 0 to 1")
+        rates = self.missing.values()
+        if not all(0 <= rate <= 1 for rate in rates) or math.fsum(rates) > 1:
+            raise ValueError(f"missing is {dict(self.missing)}; expected probabilities that sum to at most 1")
+
+    def check_modalities(self, names: Collection[str]) -> None:
+        """See that frames with these modalities can be damaged so.
+
+        Raises:
+            ValueError: `missing` names another modality, or the only one there is.
+        """
+        lost = [name for name, rate in self.missing.items() if rate > 0]
+        unknown = [name for name in self.missing if name not in names]
+        if unknown:
+            raise ValueError(
+                f"noise.missing names {', '.join(unknown)}, but the frames have {', '.join(names)}; leave it out there"
+            )
+        if lost and len(names) == 1:
+            raise ValueError(
+                f"noise.missing takes {lost[0]} away, and the frames have nothing else; leave missing empty for them"
+            )
 
 
 def corrupt(sample: Sample, how: SensorNoise, rng: np.random.Generator, strength: float = 1.0) -> Sample:
@@ -91,9 +111,13 @@ def corrupt(sample: Sample, how: SensorNoise, rng: np.random.Generator, strength
 
     Args:
         strength: 0 (unchanged) … 1; multiplies the probability of a missing modality and all amounts.
+
+    Raises:
+        ValueError: see `SensorNoise.check_modalities`.
     """
     images: dict[str, Values] = {"rgb": sample.rgb, **sample.others}
-    missing = str(rng.choice(list(images))) if rng.random() < how.missing * strength else None
+    how.check_modalities(images)
+    missing = _missing_one(how.missing, list(images), strength, rng)
     for name, image in images.items():
         values = image.copy()
         if name != "rgb":
@@ -103,6 +127,17 @@ def corrupt(sample: Sample, how: SensorNoise, rng: np.random.Generator, strength
         values = _salted(values, _amount(how.salt_and_pepper, rng, strength), rng)
         images[name] = _absent(name, values) if name == missing else values
     return _with_images(sample, images)
+
+
+def _missing_one(
+    probabilities: Mapping[str, float], names: list[str], strength: float, rng: np.random.Generator
+) -> str | None:
+    drawn = rng.random()
+    for name in names:
+        drawn -= probabilities.get(name, 0.0) * strength
+        if drawn < 0:
+            return name
+    return None
 
 
 def without(sample: Sample, modality: str) -> Sample:

@@ -3,27 +3,58 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor
 from torch.nn import functional as F
 
 from geminifusion_model.network import Prediction
+from geminifusion_model.training.config import ConfigError, TrainingConfig
+
+Losses = Callable[[Prediction, Tensor], list[Tensor]]
 
 
-def segmentation_losses(prediction: Prediction, labels: Tensor, ignore_index: int = 255) -> list[Tensor]:
+def build_losses(config: TrainingConfig, class_weights: Tensor | None = None, ignore_index: int = 255) -> Losses:
+    """The losses of a step as the configuration chooses them: a prediction and labels to one scalar per output.
+
+    Args:
+        class_weights: `K` float32 on the logits' device, from `class_balance`; for plain cross-entropy only.
+
+    Raises:
+        ConfigError: there are class weights for the loss over hard pixels.
+    """
+    if config.loss == "ohem":
+        if config.class_balance or class_weights is not None:
+            raise ConfigError(
+                f"class_balance is {config.class_balance} with loss ohem, which picks its pixels by how hard they are; "
+                "set class_balance to 0 or loss to cross_entropy"
+            )
+        return partial(ohem_segmentation_losses, ignore_index=ignore_index)
+    return partial(segmentation_losses, ignore_index=ignore_index, class_weights=class_weights)
+
+
+def segmentation_losses(
+    prediction: Prediction, labels: Tensor, ignore_index: int = 255, class_weights: Tensor | None = None
+) -> list[Tensor]:
     """Mean cross-entropy over labelled pixels, logits bilinearly upsampled to the labels' size.
 
     Args:
         labels: `B H W` int64.
+        class_weights: `K` float32; the mean over pixels is then weighted by them. All equal if None.
 
     Returns:
-        One scalar per stream, then the ensemble's (whose gradient reaches only the ensemble weights). The training
-        loss is their sum.
+        One scalar per stream, then the ensemble's (whose gradient reaches only the ensemble weights); 0 where no pixel
+        is labelled. The training loss is their sum.
     """
+    labelled = bool((labels != ignore_index).any())
     losses = []
     for logits in (*prediction.per_stream, prediction.ensemble):
         full = F.interpolate(logits.float(), size=labels.shape[-2:], mode="bilinear", align_corners=False)
-        losses.append(F.cross_entropy(full, labels, ignore_index=ignore_index))
+        if labelled:
+            losses.append(F.cross_entropy(full, labels, class_weights, ignore_index=ignore_index))
+        else:  # a mean over no pixel is no number, and crops without labels must not end a run
+            losses.append(full.sum() * 0.0)
     return losses
 
 
