@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from machine import describe_machine
 from original_formulation import OriginalFormulation
+from paired import paired_ratio, paired_seconds
 from torch.nn import functional as F
 
 from geminifusion_export.artifact import MODEL_NAME, open_artifact
@@ -24,13 +24,6 @@ from geminifusion_export.graph import SegmentationGraph, example_inputs
 from geminifusion_export.verification import open_session
 from geminifusion_model.encoding import encode_inputs
 from geminifusion_model.weights.checkpoint import load_network, read_info
-
-
-def milliseconds(call: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    start = time.perf_counter()
-    call()
-    return 1e3 * (time.perf_counter() - start)
 
 
 def main() -> None:
@@ -78,25 +71,20 @@ def main() -> None:
         "inference form, eager torch": inference_form,
         "exported graph, ONNX Runtime": lambda: session.run(None, feeds),
     }
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for run in range(options.runs + 2):
-        for name, call in contenders.items():
-            elapsed = milliseconds(call)
-            if run >= 2:  # the first two warm up
-                times[name].append(elapsed)
+    seconds = paired_seconds(contenders, runs=options.runs, warm_up=2)
     print(describe_machine("torch", "onnxruntime"))
     print(
         f"{metadata.reference} ({metadata.encoder}), batch {options.batch}, {options.height}x{options.width} posted, "
         f"network input x{metadata.input_scale:g}, "
         f"float32, {options.threads} threads, {options.runs} paired runs"
     )
-    for name, values in times.items():
+    for name, values in seconds.items():
         ratios = [
-            statistics.median(b / v for b, v in zip(times[baseline], values, strict=True))
+            paired_ratio(seconds[baseline], values)[0]
             for baseline in ("original formulation, eager", "training form, eager torch")
         ]
         print(
-            f"{name:<30} median {statistics.median(values):7.1f} ms   min {min(values):7.1f} ms   "
+            f"{name:<30} median {1e3 * statistics.median(values):7.1f} ms   min {1e3 * min(values):7.1f} ms   "
             f"{ratios[0]:5.2f}x the original formulation   {ratios[1]:5.2f}x the training form"
         )
 

@@ -55,14 +55,16 @@ class PerSampleFusion(nn.Module):
 
 
 class OriginalFormulation(nn.Module):
-    """A MiT network of two modalities with the weights of the one it is built from."""
+    """A MiT network of two modalities with the weights of the one it is built from, fused by GeminiFusion or not."""
 
     def __init__(self, net: GeminiFusion) -> None:
         super().__init__()
         assert isinstance(net.encoder, MixTransformer)
         self.net = net
         self.fusions = nn.ModuleList(
-            PerSampleFusion(block.attention.fusion) for stage in net.encoder.stages for block in stage.blocks
+            nn.Identity() if net.config.fusion == "none" else PerSampleFusion(block.attention.fusion)
+            for stage in net.encoder.stages
+            for block in stage.blocks
         )
 
     def forward(self, *images: Tensor) -> tuple[list[Tensor], Tensor]:

@@ -45,6 +45,15 @@ _THREADS = click.option("--threads", default=None, type=int, help="CPU threads; 
 )
 @click.option("--resume", is_flag=True, help="Continue the run in --out exactly where it stopped.")
 @click.option("--print-config", is_flag=True, help="Print the configuration as YAML and stop.")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="What computes; auto takes CUDA if there is a device.",
+)
+@click.option("--wandb", metavar="PROJECT", help="Log to this project at Weights & Biases as well.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(min=1), help="Threads that read ahead.")
 @_THREADS
 def train(
     data: Path,
@@ -55,44 +64,84 @@ def train(
     settings: tuple[str, ...],
     resume: bool,
     print_config: bool,
+    device: str,
+    wandb: str | None,
+    workers: int,
     threads: int | None,
 ) -> None:
-    """Train a network; writes checkpoints, the resumable state and metrics to --out."""
+    """Train a network; writes checkpoints, the resumable state and metrics to --out.
+
+    Several processes train one network together: torchrun --nproc-per-node 2 -m geminifusion train ...
+    """
     import torch
-    import yaml
 
     from geminifusion_model.data.registry import open_dataset
-    from geminifusion_model.training.recipes import RECIPES, ConfigError, TrainingConfig
+    from geminifusion_model.training.allocator import keep_freed_memory
+    from geminifusion_model.training.config import TrainingConfig
+    from geminifusion_model.training.distributed import joined_processes
+    from geminifusion_model.training.recipes import named_recipe
     from geminifusion_model.training.run import TrainingRun
+    from geminifusion_model.training.starts import check_starts
+
+    overrides = _overrides(settings)
+    if config is not None:
+        chosen = TrainingConfig.from_yaml(config, overrides)
+    elif resume and (out / "config.yaml").is_file():
+        chosen = TrainingConfig.from_yaml(out / "config.yaml", overrides)
+    else:
+        chosen = TrainingConfig.checked(named_recipe(recipe).model_dump(mode="json"), overrides)
+    if print_config:
+        click.echo(chosen.to_yaml(), nl=False)
+        return
+    if not resume:
+        check_starts(chosen)
+    keep_freed_memory()
+    network = chosen.network
+    with joined_processes(device, os.environ) as processes:
+        cores = len(os.sched_getaffinity(0)) // processes.on_this_machine
+        torch.set_num_threads(threads or max(cores, 1))
+        frames = open_dataset(dataset, data, "train", num_classes=network.num_classes, modalities=network.modalities)
+        run = TrainingRun(
+            chosen,
+            frames,
+            out,
+            resume=resume,
+            processes=processes,
+            data_directory=data,
+            wandb_project=wandb,
+            workers=workers,
+        )
+        try:
+            scores = run.train()
+        except KeyboardInterrupt:
+            if not processes.is_first:
+                raise click.exceptions.Exit(1) from None
+            kept = "nothing is saved yet" if run.saved_step is None else "continue with --resume"
+            raise click.ClickException(f"stopped at step {run.saved_step or 0}; {kept}") from None
+    if not processes.is_first:
+        return
+    if scores is not None:
+        click.echo(f"{scores.frames} held-out training frames: mIoU {scores.miou:.2f}")
+    click.echo(f"weights are in {out / 'final'}" + (f" and {out / 'best'}" if len(run.holdout) else ""))
+
+
+def _overrides(settings: tuple[str, ...]) -> dict[str, object]:
+    """What `--set NAME=VALUE` says, values read as YAML."""
+    import yaml
+
+    from geminifusion_model.training.config import ConfigError
 
     overrides: dict[str, object] = {}
     for setting in settings:
         name, separator, value = setting.partition("=")
         if not separator:
             raise ConfigError(f"--set {setting!r} has no '='; write NAME=VALUE")
-        overrides[name] = yaml.safe_load(value)
-    if config is not None:
-        chosen = TrainingConfig.from_yaml(config, overrides)
-    elif resume and (out / "config.yaml").is_file():
-        chosen = TrainingConfig.from_yaml(out / "config.yaml", overrides)
-    elif recipe in RECIPES:
-        chosen = TrainingConfig.checked(RECIPES[recipe]().model_dump(mode="json"), overrides)
-    else:
-        raise ConfigError(f"there is no recipe {recipe!r}; the recipes are {', '.join(RECIPES)}")
-    if print_config:
-        click.echo(chosen.to_yaml(), nl=False)
-        return
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
-    network = chosen.network
-    frames = open_dataset(dataset, data, "train", num_classes=network.num_classes, modalities=network.modalities)
-    run = TrainingRun(chosen, frames, out, resume=resume)
-    try:
-        scores = run.train()
-    except KeyboardInterrupt:
-        raise click.ClickException(f"stopped at step {run.state.step}; continue with --resume") from None
-    if scores is not None:
-        click.echo(f"{scores.frames} held-out training frames: mIoU {scores.miou:.2f}")
-    click.echo(f"weights are in {out / 'final'}" + (f" and {out / 'best'}" if len(run.holdout) else ""))
+        try:
+            overrides[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            reason = str(error).partition("\n")[0]
+            raise ConfigError(f"--set {setting!r} is no YAML value ({reason}); quote it as YAML would") from None
+    return overrides
 
 
 @click.command()

@@ -3,6 +3,7 @@
 import importlib.util
 from pathlib import Path
 
+import pytest
 import torch
 
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
@@ -10,12 +11,13 @@ from geminifusion_model import GeminiFusion, GeminiFusionConfig
 _PATH = Path(__file__).parents[2] / "benchmarks" / "original_formulation.py"
 
 
-def test_per_sample_per_stream_formulation_gives_the_same_logits():
+@pytest.mark.parametrize("fusion", ["geminifusion", "none"])
+def test_per_sample_per_stream_formulation_gives_the_same_logits(fusion):
     spec = importlib.util.spec_from_file_location("original_formulation", _PATH)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     torch.manual_seed(0)
-    net = GeminiFusion(GeminiFusionConfig(num_classes=7, decoder_channels=16)).eval()
+    net = GeminiFusion(GeminiFusionConfig(num_classes=7, decoder_channels=16, fusion=fusion)).eval()
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))

@@ -1,4 +1,6 @@
 import json
+import resource
+import signal
 
 import numpy as np
 import pytest
@@ -9,7 +11,10 @@ from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.data.sample import Sample
 from geminifusion_model.evaluation.evaluate import evaluate
-from geminifusion_model.training.recipes import RECIPES, ConfigError, TrainingConfig
+from geminifusion_model.training.config import ConfigError, TrainingConfig
+from geminifusion_model.training.distributed import Processes
+from geminifusion_model.training.interruption import noted_interruption
+from geminifusion_model.training.previews import Previews
 from geminifusion_model.training.run import TrainingError, TrainingRun
 from geminifusion_model.weights.checkpoint import read_info
 
@@ -45,6 +50,7 @@ def config(**changes):
         "ema_decay": 0.5,
         "checkpoint_every": 2,
         "evaluate_every": 3,
+        "log_every": 1,
         "holdout": 2,
     }
     return TrainingConfig(**{**fields, **changes})
@@ -54,28 +60,84 @@ def weights(run):
     return {**run.net.state_dict(), **{f"average.{k}": v for k, v in run.state.average.values.items()}}
 
 
-def test_resumed_run_ends_with_bit_equal_weights(tmp_path):
-    """Dropout and stochastic depth are on, so this also shows that the random state is restored."""
-    whole = TrainingRun(config(), Blocks(), tmp_path / "whole")
-    whole.train()
-    first = TrainingRun(config(), Blocks(), tmp_path / "parts")
-    taken = 0
+def metrics(directory):
+    """All lines, without what depends on the clock."""
+    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name not in ("time", "seconds")} for line in lines]
 
-    def interrupted(batch):
+
+def interrupted_after(steps, run):
+    """Ctrl-C as the terminal sends it, while the given step is under way."""
+    take, taken = run._step.take, 0
+
+    def counted(batch, wants_stop):
         nonlocal taken
-        if taken == 3:
-            raise KeyboardInterrupt
         taken += 1
-        return TrainingRun._step(first, batch)
+        if taken == steps:
+            signal.raise_signal(signal.SIGINT)
+        return take(batch, wants_stop)
 
-    first._step = interrupted
+    run._step.take = counted
     with pytest.raises(KeyboardInterrupt):
-        first.train()
-    assert first.state.step == 3
-    second = TrainingRun(config(), Blocks(), tmp_path / "parts", resume=True)
+        run.train()
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_resumed_run_ends_with_bit_equal_weights(precision, tmp_path):
+    """Dropout and stochastic depth are on, so this also shows that random numbers go on where they were."""
+    asked = config(precision=precision)
+    whole = TrainingRun(asked, Blocks(), tmp_path / "whole")
+    whole.train()
+    first = TrainingRun(asked, Blocks(), tmp_path / "parts")
+    interrupted_after(3, first)
+    assert first.state.step == first.saved_step == 3
+    torch.manual_seed(1234)
+    second = TrainingRun(asked, Blocks(), tmp_path / "parts", resume=True)
     second.train()
     expected, found = weights(whole), weights(second)
     assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert second.state.scaler.state_dict() == whole.state.scaler.state_dict()
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
+
+
+def test_evaluation_that_was_interrupted_is_made_up_for(tmp_path, monkeypatch):
+    whole = TrainingRun(config(), Blocks(), tmp_path / "whole")
+    whole.train()
+    first = TrainingRun(config(), Blocks(), tmp_path / "parts")
+    add = Previews.add
+
+    def press_ctrl_c(previews, frame):
+        signal.raise_signal(signal.SIGINT)
+        add(previews, frame)
+
+    monkeypatch.setattr(Previews, "add", press_ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+        first.train()
+    monkeypatch.undo()
+    assert first.saved_step == 3
+    assert [line["step"] for line in metrics(tmp_path / "parts")] == [1, 2, 3]
+    TrainingRun(config(), Blocks(), tmp_path / "parts", resume=True).train()
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
+
+
+def test_second_ctrl_c_ends_the_run_in_the_middle_of_a_step(monkeypatch):
+    monkeypatch.setattr("geminifusion_model.training.interruption._ECHO_S", 0.0)
+    before = signal.getsignal(signal.SIGINT)
+    with noted_interruption() as interruption:
+        assert not interruption.requested
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert interruption.requested
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_echo_of_a_ctrl_c_is_not_a_second_one():
+    with noted_interruption() as interruption:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+    assert interruption.requested
 
 
 def test_training_learns_what_depth_tells(tmp_path):
@@ -89,8 +151,12 @@ def test_training_learns_what_depth_tells(tmp_path):
 def test_run_directory_holds_config_metrics_and_checkpoints(tmp_path):
     TrainingRun(config(), Blocks(), tmp_path).train()
     assert TrainingConfig.from_yaml(tmp_path / "config.yaml") == config()
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [3, 6]
+    lines = metrics(tmp_path)
+    assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4, 5, 6]
+    assert [line["step"] for line in lines if "miou" in line] == [3, 6]
+    assert lines[0]["loss"] == pytest.approx(lines[0]["loss_rgb"] + lines[0]["loss_depth"])
+    assert {"gradient_norm", "rate"} <= lines[0].keys()
+    assert json.loads((tmp_path / "run.json").read_text())["seed"] == 42
     info = read_info(tmp_path / "final")
     assert info.task == Blocks.task
     assert info.training["steps"] == 6
@@ -100,35 +166,56 @@ def test_run_directory_holds_config_metrics_and_checkpoints(tmp_path):
 
 def test_loss_that_is_not_finite_stops_and_keeps_the_last_state(tmp_path):
     run = TrainingRun(config(), Blocks(), tmp_path)
-    inner = run._step
+    take = run._step.take
 
-    def poisoned(batch):
+    def poisoned(batch, wants_stop):
         if run.state.step == 4:
             with torch.no_grad():
                 run.net.decoder.classify.bias.fill_(torch.nan)
-        return inner(batch)
+        return take(batch, wants_stop)
 
-    run._step = poisoned
-    with pytest.raises(TrainingError, match="loss is nan at step 4"):
+    run._step.take = poisoned
+    with pytest.raises(
+        TrainingError, match=r"loss is nan at step 4; .* learning_rate.* state of step 4 is in .*state\.pt"
+    ):
         run.train()
     resumed = TrainingRun(config(), Blocks(), tmp_path, resume=True)
     assert resumed.state.step == 4
     assert all(torch.isfinite(p).all() for p in resumed.net.parameters())
 
 
-def test_state_on_disk_survives_a_failed_save(tmp_path, monkeypatch):
-    run = TrainingRun(config(), Blocks(), tmp_path)
-    run.state.save(tmp_path)
+@pytest.fixture
+def small_files():
+    """A disk on which no file grows beyond a limit."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda num_bytes: resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_full_disk_stops_the_run_and_leaves_its_last_state(tmp_path, small_files):
+    run = TrainingRun(config(holdout=0), Blocks(), tmp_path)
+    interrupted_after(1, run)
     before = (tmp_path / "state.pt").read_bytes()
-
-    def full_disk(content, stream):
-        stream.write(b"half a file")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(torch, "save", full_disk)
-    with pytest.raises(OSError, match="No space"):
-        run.state.save(tmp_path)
+    resumed = TrainingRun(config(holdout=0), Blocks(), tmp_path, resume=True)
+    small_files(len(before) // 2)
+    with pytest.raises(TrainingError, match=r"written at step 2: File too large.* state of step 1 is .*--resume"):
+        resumed.train()
     assert (tmp_path / "state.pt").read_bytes() == before
+    assert not list(tmp_path.glob(".*partial"))
+
+
+def test_full_disk_shows_before_the_first_step(tmp_path, small_files):
+    run = TrainingRun(config(), Blocks(), tmp_path)
+    small_files(100_000)
+    with pytest.raises(TrainingError, match=r"written at step 0: File too large.* There is no state yet"):
+        run.train()
+
+
+def test_state_that_cannot_be_read_is_refused(tmp_path):
+    (tmp_path / "config.yaml").write_text(config().to_yaml())
+    (tmp_path / "state.pt").write_bytes(b"PK not a state")
+    with pytest.raises(TrainingError, match="cannot be resumed from"):
+        TrainingRun(config(), Blocks(), tmp_path, resume=True)
 
 
 def test_starting_over_a_run_or_resuming_nothing_is_refused(tmp_path):
@@ -148,7 +235,7 @@ def test_second_stage_starts_from_the_weights_of_the_first(tmp_path):
     expected = first.state.averaged()
     assert all(torch.equal(second.net.state_dict()[name], expected[name]) for name in expected)
     wider = GeminiFusionConfig(num_classes=13, decoder_channels=64)
-    with pytest.raises(TrainingError, match="does not fit the network"):
+    with pytest.raises(ConfigError, match="does not fit the network"):
         TrainingRun(config(network=wider, start_from=str(tmp_path / "first" / "final")), Blocks(), tmp_path / "third")
 
 
@@ -157,13 +244,8 @@ def test_data_that_does_not_fit_is_refused(tmp_path):
         TrainingRun(config(network=GeminiFusionConfig(num_classes=5)), Blocks(), tmp_path)
     with pytest.raises(TrainingError, match="6 frames, 6 are to be held out"):
         TrainingRun(config(holdout=6), Blocks(), tmp_path)
-
-
-@pytest.mark.parametrize("name", RECIPES)
-def test_recipes_validate_and_survive_yaml(name, tmp_path):
-    recipe = RECIPES[name]()
-    (tmp_path / "recipe.yaml").write_text(recipe.to_yaml())
-    assert TrainingConfig.from_yaml(tmp_path / "recipe.yaml") == recipe
+    with pytest.raises(TrainingError, match="batch_size is 2, which 3 processes with 2 accumulated parts"):
+        TrainingRun(config(accumulate=2), Blocks(), tmp_path, processes=Processes(count=3))
 
 
 @pytest.mark.parametrize(
@@ -173,6 +255,9 @@ def test_recipes_validate_and_survive_yaml(name, tmp_path):
         ({"wings": 2}, "wings"),
         ({"network.encoder": "mit_b9"}, "encoder is 'mit_b9'"),
         ({"nothing.here": 1}, "no setting 'nothing.here'"),
+        ({"accumulate": 4}, "batch_size is 2, which 4 accumulated parts"),
+        ({"schedule": "cosine", "decay_steps": 9}, "decay_steps is 9 with schedule cosine"),
+        ({"schedule": "poly_after_warmup", "decay_steps": 2}, "fall from step 2"),
     ],
 )
 def test_wrong_settings_are_named(overrides, message):
@@ -186,9 +271,3 @@ def test_frozen_decoder_norm_keeps_its_running_statistics(tmp_path):
     run.train()
     assert run.net.decoder.norm.running_mean.abs().max() == 0
     assert (run.net.decoder.norm.running_var == 1).all()
-
-
-def test_bfloat16_training_runs_and_stays_finite(tmp_path):
-    run = TrainingRun(config(bfloat16=True, steps=2), Blocks(), tmp_path)
-    run.train()
-    assert all(torch.isfinite(p).all() for p in run.net.parameters())

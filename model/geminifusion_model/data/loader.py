@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ from geminifusion_model.data.sample import Dataset, Sample
 from geminifusion_model.encoding import encode
 from geminifusion_model.task import Task
 
+_Item = TypeVar("_Item")
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -28,6 +31,30 @@ class Batch:
 
     inputs: tuple[Tensor, ...]
     labels: Tensor
+
+    def parts(self, count: int) -> list[Batch]:
+        """The batch cut into `count` equal ones, of neighbouring frames."""
+        columns = [tensor.chunk(count) for tensor in (*self.inputs, self.labels)]
+        return [Batch(tuple(row[:-1]), row[-1]) for row in zip(*columns, strict=True)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """Which frames of a step one of several processes works on.
+
+    A step's frames are cut into `parts`, to be worked through one after the other, and each part among the processes.
+    So in part p all processes together see the frames that one process alone would see in its part p.
+    """
+
+    rank: int = 0
+    processes: int = 1
+    parts: int = 1
+
+    def of(self, frames: list[_Item]) -> list[_Item]:
+        """This process's of a step's frames, part after part; their number is a multiple of parts times processes."""
+        size = len(frames) // (self.parts * self.processes)
+        starts = range(self.rank * size, len(frames), self.processes * size)
+        return [frame for start in starts for frame in frames[start : start + size]]
 
 
 def stack_raw(samples: list[Sample], task: Task) -> tuple[Tensor, ...]:
@@ -42,11 +69,11 @@ def stack_raw(samples: list[Sample], task: Task) -> tuple[Tensor, ...]:
     return tuple(torch.from_numpy(np.stack(stack)) for stack in arrays)
 
 
-def collate(samples: list[Sample], task: Task) -> Batch:
-    """Stack samples of one size and encode them at that size (augmentation has already scaled them)."""
-    raw = stack_raw(samples, task)
+def collate(samples: list[Sample], task: Task, device: torch.device | None = None) -> Batch:
+    """Stack samples of one size and encode them at that size (augmentation has already scaled them), on `device`."""
+    raw = [values.to(device) for values in stack_raw(samples, task)]
     inputs = tuple(encode(values, how) for values, how in zip(raw, task.modalities, strict=True))
-    labels = torch.from_numpy(np.stack([sample.labels for sample in samples])).to(torch.int64)
+    labels = torch.from_numpy(np.stack([sample.labels for sample in samples])).to(device).to(torch.int64)
     return Batch(inputs, labels)
 
 
@@ -68,22 +95,35 @@ def training_batches(
     seed: int,
     first_step: int,
     last_step: int,
+    share: Share | None = None,
+    device: torch.device | None = None,
     workers: int = 2,
 ) -> Iterator[Batch]:
-    """The augmented batches of steps `first_step` up to, not including, `last_step`."""
+    """The augmented batches of steps `first_step` up to, not including, `last_step`.
 
-    def load(step: int) -> Batch:
+    Args:
+        share: which of a step's frames are this process's; all if None.
+        device: where the batches are; the CPU if None.
+        workers: threads that read ahead.
+
+    The reading threads call no torch operator: each thread that does gets a team of OpenMP threads of its own, and with
+    more of them than cores the barriers of the training thread's team get slow (a third of a step on two cores).
+    """
+
+    share = share or Share()
+
+    def load(step: int) -> list[Sample]:
         samples = []
-        for epoch, index in frames_of_step(len(dataset), batch_size, seed, step):
+        for epoch, index in share.of(frames_of_step(len(dataset), batch_size, seed, step)):
             rng = np.random.default_rng((seed, epoch, index))
             samples.append(augment(dataset[index], how, rng, dataset.task.ignore_index, step))
-        return collate(samples, dataset.task)
+        return samples
 
     with ThreadPoolExecutor(workers, thread_name_prefix="loader") as pool:
-        ahead: deque[Future[Batch]] = deque()
+        ahead: deque[Future[list[Sample]]] = deque()
         for step in range(first_step, last_step):
             ahead.append(pool.submit(load, step))
             if len(ahead) > 2 * workers:
-                yield ahead.popleft().result()
+                yield collate(ahead.popleft().result(), dataset.task, device)
         while ahead:
-            yield ahead.popleft().result()
+            yield collate(ahead.popleft().result(), dataset.task, device)

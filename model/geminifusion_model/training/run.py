@@ -1,18 +1,19 @@
 """One training run in one directory.
 
-config.yaml      the configuration        state.pt      the resumable state, replaced atomically
-metrics.jsonl    one line per evaluation  best/ final/  checkpoints (config.json + model.safetensors)
+config.yaml      the configuration             state.pt      the resumable state, replaced atomically
+run.json         data, code and machine        best/ final/  checkpoints (config.json + model.safetensors)
+metrics.jsonl    one line per logged step      tensorboard/  the same, and pictures of held-out frames
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import json
-import math
+import pickle
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-import torch
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -21,191 +22,279 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from torch import nn
+from safetensors import SafetensorError
 
-from geminifusion_model.data.loader import Batch, training_batches
+from geminifusion_model.data.loader import Batch, Share, training_batches
 from geminifusion_model.data.sample import Dataset, Subset
 from geminifusion_model.evaluation.evaluate import Scores, evaluate
-from geminifusion_model.fusions.registry import fusion_penalty
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.task import Task
-from geminifusion_model.training.loss import segmentation_losses
-from geminifusion_model.training.optimizer import build_optimizer
-from geminifusion_model.training.recipes import TrainingConfig
-from geminifusion_model.training.schedule import warmup_poly
-from geminifusion_model.training.state import STATE_NAME, ExponentialAverage, TrainingState
-from geminifusion_model.weights.checkpoint import load_network, write_checkpoint
+from geminifusion_model.training.class_balance import class_weights
+from geminifusion_model.training.config import TrainingConfig
+from geminifusion_model.training.distributed import Processes
+from geminifusion_model.training.errors import TrainingError
+from geminifusion_model.training.failures import explanation
+from geminifusion_model.training.interruption import Interruption, noted_interruption
+from geminifusion_model.training.logbook import Logbook
+from geminifusion_model.training.preparation import build_network, build_state, check_directory, check_fit
+from geminifusion_model.training.previews import Previews
+from geminifusion_model.training.provenance import record_session
+from geminifusion_model.training.starts import describe_start
+from geminifusion_model.training.state import STATE_NAME
+from geminifusion_model.training.step import OptimizerStep, StepReport
+from geminifusion_model.weights.checkpoint import write_checkpoint
 
-
-class TrainingError(RuntimeError):
-    """Training cannot start or go on; the last state on disk is intact."""
+__all__ = ["TrainingError", "TrainingRun"]
 
 
 class TrainingRun:
     """Train a network on a data set.
 
     Args:
-        directory: where everything is written; made if need be.
-        resume: continue from `directory`'s state, bit for bit as if it had never stopped.
+        directory: where everything is written; made if need be. Several processes need to see the same one.
+        resume: continue from `directory`'s state, bit for bit as if it had never stopped, given as many processes.
+        processes: this one among those that train together, and its device; one on the CPU if None.
+        data_directory: where the frames come from, for the record.
+        wandb_project: the project at Weights & Biases to log to as well.
+        workers: threads that read frames ahead.
 
     Raises:
         TrainingError: the directory holds a run and `resume` is not given, or the reverse, or the configuration of the
-            run in it differs, or classes or frames do not fit.
+            run in it differs, or classes, frames or processes do not fit.
+        ConfigError: the weights to start from are missing or do not fit, or class weights are asked for with a loss
+            that has no use for them.
+        DataChangedError, RunRecordError: see `record_session`.
+        OSError: the directory cannot be written.
     """
 
-    def __init__(self, config: TrainingConfig, dataset: Dataset, directory: Path, *, resume: bool = False) -> None:
+    def __init__(
+        self,
+        config: TrainingConfig,
+        dataset: Dataset,
+        directory: Path,
+        *,
+        resume: bool = False,
+        processes: Processes | None = None,
+        data_directory: Path | None = None,
+        wandb_project: str | None = None,
+        workers: int = 2,
+    ) -> None:
         self.config, self.directory = config, directory
+        self.processes = processes or Processes()
         self.task: Task = dataclasses.replace(dataset.task, input_scale=config.input_scale)
-        self._check(dataset, resume)
+        check_fit(config, dataset, self.processes)
+        check_directory(config, directory, resume=resume)
         kept = len(dataset) - config.holdout
         self.frames = Subset(dataset, range(kept))
         self.holdout = Subset(dataset, range(kept, len(dataset)))
-        torch.manual_seed(config.seed)
-        net = self._start_network()
-        optimizer = build_optimizer(
-            net,
-            learning_rate=config.learning_rate,
-            decoder_factor=config.decoder_factor,
-            weight_decay=config.weight_decay,
-        )
-        self.net = net
-        self.state = TrainingState(net, optimizer, ExponentialAverage(net, config.ema_decay))
-        self._started_at_step = 0
+        self._wandb_project, self._workers = wandb_project, workers
+        self.net = build_network(config, self.processes, resume=resume)
+        self.state = build_state(config, self.net, self.processes.device)
+        self.saved_step: int | None = None  # of the state on disk
         if resume:
-            self.state.restore(directory)
-            self._started_at_step = self.state.step
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
-
-    def _start_network(self) -> GeminiFusion:
-        """Random weights, or those of another checkpoint of the same network."""
-        net = GeminiFusion(self.config.network)
-        if self.config.start_from is not None:
-            start = load_network(Path(self.config.start_from))
-            try:
-                net.load_state_dict(start.state_dict())
-            except RuntimeError as error:
-                raise TrainingError(f"{self.config.start_from} does not fit the network: {error}") from None
-        return net
+            self._restore()
+        with self._explained_failures():
+            self.processes.wait()  # until all have looked at the directory, which the first is about to change
+        if self.processes.is_first:
+            record_session(
+                directory,
+                dataset,
+                seed=config.seed,
+                resume_step=self.saved_step,
+                device=self.processes.device,
+                processes=self.processes.count,
+                data_directory=data_directory,
+            )
+            (directory / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+        weights = class_weights(self.frames, config.class_balance)
+        with self._explained_failures():
+            self._step = OptimizerStep(
+                config,
+                self.net,
+                self.state,
+                self.processes,
+                ignore_index=self.task.ignore_index,
+                class_weights=None if weights is None else weights.to(self.processes.device),
+            )
 
     def train(self) -> Scores | None:
-        """Run to the last step; returns the last scores on the held-out frames, if there are any.
+        """Run to the last step; returns the last scores on the held-out frames, if this process made any.
+
+        SIGINT and SIGTERM end the run after the step it is in; a second Ctrl-C ends it at once.
 
         Raises:
-            TrainingError: the loss is not finite.
-            KeyboardInterrupt: after the state has been saved.
+            TrainingError: a loss or gradient is not finite, a file cannot be written, memory does not suffice, the
+                network cannot be compiled, or another process has ended.
+            KeyboardInterrupt: `saved_step` says what is on disk.
         """
-        config, state = self.config, self.state
-        scores: Scores | None = None
-        batches = training_batches(
+        with (
+            noted_interruption() as interruption,
+            self._opened_logbook() as logbook,
+            self._progress() as progress,
+        ):
+            bar = progress.add_task("training", total=self.config.steps, completed=self.state.step)
+            scores = self._evaluate_if_due(logbook, interruption)  # which an interrupted run still owes
+            if scores is not None or self.saved_step is None:
+                self._save()  # at the start too: a disk that is too small shows now, not after many steps
+            begin = time.monotonic()
+            for batch in self._batches():
+                with self._explained_failures(interruption):
+                    report = self._step.take(batch, lambda: interruption.requested)
+                self.state.step += 1
+                step = self.state.step
+                progress.update(bar, completed=step, description=f"loss {report.loss:.3f}")
+                if step % self.config.log_every == 0:
+                    self._log_step(logbook, report, time.monotonic() - begin)
+                if report.stop:
+                    self._save()
+                    raise KeyboardInterrupt
+                scores = self._evaluate_if_due(logbook, interruption) or scores
+                if step == self.config.steps or step % self.config.checkpoint_every == 0:
+                    self._save()
+                begin = time.monotonic()
+            self._write_checkpoint("final")
+        return scores
+
+    def _restore(self) -> None:
+        path = self.directory / STATE_NAME
+        try:
+            self.state.restore(self.directory)
+        except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+            raise TrainingError(
+                f"{path} cannot be resumed from ({type(error).__name__}: {str(error).partition(chr(10))[0]}); it is "
+                "damaged or of another version: restore it, or start a new run from the checkpoint in best"
+            ) from error
+        self.saved_step = self.state.step
+
+    def _batches(self) -> Iterator[Batch]:
+        config, processes = self.config, self.processes
+        return training_batches(
             self.frames,
             config.augmentation,
             batch_size=config.batch_size,
             seed=config.seed,
-            first_step=state.step,
+            first_step=self.state.step,
             last_step=config.steps,
+            share=Share(rank=processes.rank, processes=processes.count, parts=config.accumulate),
+            device=processes.device,
+            workers=self._workers,
         )
-        columns = (
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )  # fmt: skip
-        with Progress(*columns) as progress:
-            bar = progress.add_task("training", total=config.steps, completed=state.step)
-            try:
-                for batch in batches:
-                    loss = self._step(batch)
-                    state.step += 1
-                    progress.update(bar, completed=state.step, description=f"loss {loss:.3f}")
-                    done = state.step == config.steps
-                    if len(self.holdout) and (done or state.step % config.evaluate_every == 0):
-                        scores = self._evaluate(loss)
-                    if done or state.step % config.checkpoint_every == 0:
-                        state.save(self.directory)
-            except KeyboardInterrupt:
-                state.save(self.directory)
-                raise
-        self._write_checkpoint("final", scores)
+
+    def _log_step(self, logbook: Logbook | None, report: StepReport, seconds: float) -> None:
+        if logbook is not None:
+            with self._writing():
+                logbook.scalars(self.state.step, {**report.scalars(), "seconds": seconds})
+
+    def _evaluate_if_due(self, logbook: Logbook | None, interruption: Interruption) -> Scores | None:
+        """Score the averaged weights on the held-out frames; the first process does, for all."""
+        state = self.state
+        last, regular = state.step == self.config.steps, state.step % self.config.evaluate_every == 0
+        if not len(self.holdout) or state.evaluated_step == state.step or not (last or regular):
+            return None
+        if logbook is None:
+            state.evaluated_step = state.step
+            return None
+
+        def on_frame(_: int) -> None:
+            if interruption.requested:
+                self._save()
+                raise KeyboardInterrupt
+
+        net = GeminiFusion(self.config.network).to(self.processes.device)
+        net.load_state_dict(state.averaged())
+        previews = Previews(self.task)
+        scores = evaluate(net, self.holdout, task=self.task, meters=[previews], on_frame=on_frame)
+        state.evaluated_step, state.miou = state.step, scores.miou
+        with self._writing():
+            found = {
+                "miou": scores.miou,
+                "pixel_accuracy": scores.pixel_accuracy,
+                "mean_accuracy": scores.mean_accuracy,
+            }
+            logbook.scalars(state.step, found)
+            logbook.image(state.step, "held-out frames", previews.picture())
+        if scores.miou > state.best_miou:
+            state.best_miou = scores.miou
+            self._write_checkpoint("best")
         return scores
 
-    def _step(self, batch: Batch) -> float:
-        """One optimiser step; returns the summed loss."""
-        config, state = self.config, self.state
-        factor = warmup_poly(
-            state.step, warmup_steps=config.warmup_steps, total_steps=config.steps, power=config.decay_power
-        )
-        for group in state.optimizer.param_groups:
-            group["lr"] = group["base_lr"] * factor
-        self.net.train()
-        if config.freeze_decoder_norm:
-            self.net.decoder.norm.eval()
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
-            prediction = self.net(*batch.inputs)
-        total = torch.stack(segmentation_losses(prediction, batch.labels, self.task.ignore_index)).sum()
-        penalty = fusion_penalty(self.net)
-        if penalty is not None:
-            total = total + config.fusion_penalty * penalty
-        value = total.item()
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"the loss is {value} at step {state.step}; the last good state is {self.directory / STATE_NAME}. "
-                "Lower learning_rate or set gradient_clip, then resume"
-            )
-        state.optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        if config.gradient_clip is not None:
-            nn.utils.clip_grad_norm_(self.net.parameters(), config.gradient_clip)
-        state.optimizer.step()
-        if config.ema_decay:
-            state.average.update(self.net, state.step)
-        return value
+    def _save(self) -> None:
+        if self.processes.is_first:
+            with self._writing():
+                self.state.save(self.directory)
+        self.saved_step = self.state.step
 
-    def _evaluate(self, loss: float) -> Scores:
-        net = GeminiFusion(self.config.network).eval()
-        net.load_state_dict(self.state.averaged())
-        scores = evaluate(net, self.holdout, task=self.task)
-        line = {
-            "step": self.state.step,
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S"),
-            "loss": round(loss, 4),
-            "miou": round(scores.miou, 3),
-            "pixel_accuracy": round(scores.pixel_accuracy, 3),
-        }
-        with (self.directory / "metrics.jsonl").open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
-        if scores.miou > self.state.best_miou:
-            self.state.best_miou = scores.miou
-            self._write_checkpoint("best", scores)
-        return scores
-
-    def _write_checkpoint(self, name: str, scores: Scores | None) -> None:
+    def _write_checkpoint(self, name: str) -> None:
+        if not self.processes.is_first:
+            return
         net = GeminiFusion(self.config.network)
         net.load_state_dict(self.state.averaged())
         training: dict[str, object] = {
             "data": self.task.data,
             "frames": len(self.frames),
             "steps": self.state.step,
-            "start": self.config.start_from or "random weights, no ImageNet",
+            "start": describe_start(self.config),
             "config": self.config.model_dump(mode="json"),
         }
-        if scores is not None:
-            training["holdout"] = {"frames": len(self.holdout), "miou": scores.miou}
-        write_checkpoint(net, self.directory / name, task=self.task, training=training)
+        if self.state.evaluated_step == self.state.step:
+            training["holdout"] = {"frames": len(self.holdout), "miou": self.state.miou}
+        with self._writing():
+            write_checkpoint(net, self.directory / name, task=self.task, training=training)
 
-    def _check(self, dataset: Dataset, resume: bool) -> None:
-        config, directory = self.config, self.directory
-        if len(dataset.task.class_names) != config.network.num_classes:
-            raise TrainingError(
-                f"the data has {len(dataset.task.class_names)} classes, the network {config.network.num_classes}; "
-                "set network.num_classes"
+    @contextlib.contextmanager
+    def _opened_logbook(self) -> Iterator[Logbook | None]:
+        """The logbook, in the process that writes."""
+        if not self.processes.is_first:
+            yield None
+            return
+        with self._writing():
+            logbook = Logbook(
+                self.directory,
+                wandb_project=self._wandb_project,
+                config=self.config.model_dump(mode="json"),
+                resume_step=self.state.step,
             )
-        if len(dataset) <= config.holdout:
-            raise TrainingError(f"the data has {len(dataset)} frames, {config.holdout} are to be held out; use fewer")
-        exists = (directory / STATE_NAME).is_file()
-        if exists and not resume:
-            raise TrainingError(f"{directory} already holds a run; resume it with --resume or choose another directory")
-        if resume and not exists:
-            raise TrainingError(f"{directory} holds no {STATE_NAME} to resume from")
-        if resume and TrainingConfig.from_yaml(directory / "config.yaml") != config:
+        with logbook:
+            yield logbook
+
+    def _progress(self) -> Progress:
+        return Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            disable=not self.processes.is_first,
+        )
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Say what a file that cannot be written means for the run."""
+        try:
+            yield
+        except (OSError, SafetensorError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise TrainingError(
-                f"the configuration differs from {directory / 'config.yaml'}; resume needs the same one"
-            )
+                f"{self.directory} cannot be written at step {self.state.step}: {reason}. Make room first. "
+                f"{self._last_state()}"
+            ) from error
+
+    @contextlib.contextmanager
+    def _explained_failures(self, interruption: Interruption | None = None) -> Iterator[None]:
+        """Say what a failure to compute means for the run."""
+        try:
+            yield
+        except TrainingError as error:
+            raise TrainingError(f"{error}. {self._last_state()}") from error
+        except RuntimeError as error:
+            if self.processes.count > 1 and interruption is not None and interruption.requested:
+                raise KeyboardInterrupt from error  # the others are gone for the same reason
+            reason = explanation(error, self.config, self.processes)
+            if reason is None:
+                raise
+            raise TrainingError(f"{reason}. {self._last_state()}") from error
+
+    def _last_state(self) -> str:
+        if self.saved_step is None:
+            return "There is no state yet, so start again in an empty directory"
+        return f"The state of step {self.saved_step} is in {self.directory / STATE_NAME}, and --resume goes on from it"

@@ -1,9 +1,12 @@
-"""Resumable training state: everything a step reads besides the configuration and the data."""
+"""Resumable training state: everything a step reads besides the configuration and the data.
+
+Random numbers are no part of it: a step draws them anew from the seed, its own number and the process's rank.
+"""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,46 +34,71 @@ class ExponentialAverage:
                 self.values[name].copy_(tensor)
 
 
+def _no_scaler() -> torch.amp.GradScaler:
+    return torch.amp.GradScaler("cpu", enabled=False)
+
+
 @dataclass
 class TrainingState:
-    """The network with its optimiser and average, at the start of `step`."""
+    """The network with its optimiser, average and loss scaler, at the start of `step`.
+
+    `miou` is the score of the last evaluation, which was after `evaluated_step` steps; `best_miou` the best of all.
+    """
 
     net: nn.Module
     optimizer: torch.optim.Optimizer
     average: ExponentialAverage
+    scaler: torch.amp.GradScaler = field(default_factory=_no_scaler)
     step: int = 0
+    evaluated_step: int = 0
+    miou: float = -1.0
     best_miou: float = -1.0
 
     def save(self, directory: Path) -> None:
-        """Write to `directory`; the previous state stays intact until the new one is completely on disk."""
+        """Write to `directory`; the previous state stays intact until the new one is completely on disk.
+
+        Raises:
+            OSError: it cannot be written; the previous state is intact.
+        """
         content = {
             "step": self.step,
+            "evaluated_step": self.evaluated_step,
+            "miou": self.miou,
             "best_miou": self.best_miou,
             "net": self.net.state_dict(),
             "average": self.average.values,
             "optimizer": self.optimizer.state_dict(),
-            "rng": torch.get_rng_state(),
+            "scaler": self.scaler.state_dict(),
         }
         partial = directory / f".{STATE_NAME}.partial"
-        with partial.open("wb") as stream:
-            torch.save(content, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(directory / STATE_NAME)
+        try:
+            with partial.open("wb") as stream:
+                torch.save(content, stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+            partial.replace(directory / STATE_NAME)
+        except BaseException as error:
+            partial.unlink(missing_ok=True)  # on a full disk, what it takes is needed by others
+            if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError):
+                raise error.__context__ from None  # torch's own complaint does not say what is wrong with the disk
+            raise
 
     def restore(self, directory: Path) -> None:
-        """Continue exactly where `save` left off, random numbers included.
+        """Continue exactly where `save` left off.
 
         Raises:
             FileNotFoundError: nothing was saved in `directory`.
         """
-        content: dict[str, Any] = torch.load(directory / STATE_NAME, weights_only=True)
+        content: dict[str, Any] = torch.load(directory / STATE_NAME, weights_only=True, map_location="cpu")
         self.net.load_state_dict(content["net"])
         self.optimizer.load_state_dict(content["optimizer"])
-        self.average.values = content["average"]
+        self.scaler.load_state_dict(content["scaler"])
+        for name, values in content["average"].items():
+            self.average.values[name].copy_(values)
         self.step = content["step"]
+        self.evaluated_step = content["evaluated_step"]
+        self.miou = content["miou"]
         self.best_miou = content["best_miou"]
-        torch.set_rng_state(content["rng"])
 
     def averaged(self) -> dict[str, Tensor]:
         """The weights to evaluate and keep: the average, or the raw ones without one."""

@@ -1,0 +1,229 @@
+"""Which fusion segments best at one budget: same frames, order, variations, steps, rate and encoder for all of them.
+
+    python benchmarks/fusion_comparison.py DATA OUT [--networks none,geminifusion --seeds 2 --steps 3000]
+
+Every network starts from random weights and is trained in a process of its own, in OUT/NETWORK-seedN; finished ones are
+not repeated, stopped ones go on, so the same command continues a comparison, and one with other networks or more seeds
+adds to it. The test frames are scored by native-labels: intact, and with each modality missing (no network was trained
+for that). Intervals are 95 % over test frames; the two best are compared by a paired bootstrap.
+
+Prints a Markdown table and writes it to OUT/comparison.md, all figures to OUT/comparison.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from comparison_run import (
+    MATRICES_NAME,
+    NETWORKS,
+    PLAN_NAME,
+    PROTOCOL,
+    RGB_ONLY,
+    SCORES_NAME,
+    Plan,
+    plan_values,
+    read_plan,
+    run_directory,
+)
+from machine import describe_machine
+from numpy.typing import NDArray
+from paired_bootstrap import difference, drawn_mious, interval
+
+_FURTHER_HEADS = ("depth missing", "RGB missing", "s a step", "GB")
+_RIVALS = (RGB_ONLY, "none", "token_exchange", "channel_exchange", "cross_attention", "geminifusion")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """All finished runs of one network: `scores` as `comparison_run` wrote them, `matrices` `seeds frames K K`."""
+
+    network: str
+    scores: tuple[dict[str, Any], ...]
+    matrices: NDArray[np.int64]
+
+    @property
+    def miou(self) -> float:
+        """Mean over the seeds, in percent."""
+        return statistics.mean(score["miou"] for score in self.scores)
+
+    def mean(self, *path: str) -> float | None:
+        """Mean over the seeds of one figure of `scores`; none if a run does not have it."""
+        found: list[Any] = list(self.scores)
+        for name in path:
+            found = [values[name] for values in found]
+        return None if None in found else statistics.mean(found)
+
+    def to_record(self) -> dict[str, Any]:
+        """For JSON, with the interval."""
+        return {
+            "network": self.network,
+            "miou": self.miou,
+            "miou_interval": interval(drawn_mious(self.matrices)),
+            "miou_without": {name: self.mean("miou_without", name) for name in ("depth", "rgb")},
+            "runs": list(self.scores),
+        }
+
+
+def finished(out: Path) -> list[Entry]:
+    """Every network with at least one finished run, best first."""
+    entries = []
+    for network in NETWORKS:
+        folders = sorted(path.parent for path in out.glob(f"{network}-seed*/{SCORES_NAME}"))
+        if folders:
+            scores = tuple(json.loads((folder / SCORES_NAME).read_text(encoding="utf-8")) for folder in folders)
+            matrices = np.stack([np.load(folder / MATRICES_NAME)["matrices"] for folder in folders])
+            entries.append(Entry(network, scores, matrices))
+    return sorted(entries, key=lambda entry: entry.miou, reverse=True)
+
+
+def table(entries: list[Entry]) -> str:
+    """Markdown, one row per network."""
+    heads = ("network", "parameters", "mIoU", "95 % over frames", "of each seed", *_FURTHER_HEADS)
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for entry in entries:
+        low, high = interval(drawn_mious(entry.matrices))
+        cells = [
+            f"`{entry.network}`",
+            f"{entry.scores[0]['parameters'] / 1e6:.2f} M",
+            f"{entry.miou:.2f}",
+            f"{low:.2f} … {high:.2f}",
+            ", ".join(f"{score['miou']:.2f}" for score in entry.scores),
+            _figure(entry.mean("miou_without", "depth")),
+            _figure(entry.mean("miou_without", "rgb")),
+            _figure(entry.mean("seconds_per_step")),
+            _figure(entry.mean("peak_memory_gb")),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def best_two(entries: list[Entry]) -> tuple[str, dict[str, Any]] | None:
+    """A sentence on the two best, and its numbers; none if there is only one."""
+    if len(entries) < 2:
+        return None
+    first, second = entries[:2]
+    found = difference(first.matrices, second.matrices)
+    sentence = (
+        f"`{first.network}` less `{second.network}`: {found.miou:+.2f} mIoU, 95 % of {found.draws} paired draws of "
+        f"frames in {found.low:+.2f} … {found.high:+.2f}, p = {found.p_value:.3f} (over frames; another training seed "
+        "is not in it)"
+    )
+    return sentence, {"first": first.network, "second": second.network, **dataclasses.asdict(found)}
+
+
+def report(out: Path, plan: Plan) -> str:
+    """Write `comparison.md` and `comparison.json` from what is finished, and return the former."""
+    entries = finished(out)
+    if not entries:
+        return "no run is finished yet"
+    machine = describe_machine("torch")
+    ahead = best_two(entries)
+    parts = [
+        f"{plan.encoder}, {plan.steps} steps of {plan.batch_size} frames from random weights, {plan.classes} classes, "
+        f"{entries[0].matrices.shape[1]} test frames, {entries[0].scores[0]['protocol']}, {plan.threads} threads",
+        machine,
+        table(entries),
+    ]
+    if ahead is not None:
+        parts.append(ahead[0])
+    text = "\n\n".join(parts) + "\n"
+    (out / "comparison.md").write_text(text, encoding="utf-8")
+    record = {
+        "machine": machine,
+        "plan": plan_values(plan),
+        "protocol": PROTOCOL,
+        "networks": [entry.to_record() for entry in entries],
+        "best_two": None if ahead is None else ahead[1],
+    }
+    (out / "comparison.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return text
+
+
+def settle_plan(out: Path, plan: Plan) -> None:
+    """Write the plan, or see that it is the one that is there; exits with a message if it is not."""
+    path = out / PLAN_NAME
+    if not path.is_file():
+        out.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(plan_values(plan), indent=2) + "\n", encoding="utf-8")
+        return
+    before, now = plan_values(read_plan(out)), plan_values(plan)
+    changed = ", ".join(f"{name} {before[name]} (now {now[name]})" for name in now if before[name] != now[name])
+    if changed:
+        sys.exit(f"{out} holds a comparison with {changed}; give the same settings or another folder")
+
+
+def network_list(text: str) -> list[str]:
+    """The names of a comma-separated list; raises what argparse shows for one that is unknown."""
+    names = text.split(",")
+    unknown = [name for name in names if name not in NETWORKS]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown)} is unknown; the networks are {', '.join(NETWORKS)}")
+    return names
+
+
+def run_one(out: Path, network: str, seed: int) -> int:
+    """Train and score one network in a process of its own; returns its exit code."""
+    program = Path(__file__).with_name("comparison_run.py")
+    child = subprocess.Popen([sys.executable, program, out, network, str(seed)])
+    try:
+        return child.wait()
+    except KeyboardInterrupt:
+        return child.wait()  # the terminal interrupts the child too, which first saves its state
+
+
+def main() -> None:
+    """Run what is missing and print the table after each run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument(
+        "--networks",
+        "--fusions",
+        type=network_list,
+        default=list(_RIVALS),
+        metavar="A,B",
+        help=f"of {', '.join(NETWORKS)}; the pixel_… ones are the ablations of the paper's table 9",
+    )
+    parser.add_argument("--seeds", type=int, default=1, help="runs of each network, with seeds 0, 1, …")
+    parser.add_argument("--dataset", default=Plan.dataset, help="the layout of DATA, see model/README.md")
+    parser.add_argument("--classes", type=int, default=Plan.classes)
+    parser.add_argument("--encoder", default=Plan.encoder)
+    parser.add_argument("--steps", type=int, default=Plan.steps)
+    parser.add_argument("--batch-size", type=int, default=Plan.batch_size)
+    parser.add_argument("--learning-rate", type=float, default=Plan.learning_rate)
+    parser.add_argument("--input-scale", type=float, default=Plan.input_scale)
+    parser.add_argument("--test-frames", type=int, default=Plan.test_frames, help="only the first; 0 for all")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    options = parser.parse_args()
+    shared = {field.name: getattr(options, field.name) for field in dataclasses.fields(Plan) if field.name != "data"}
+    plan = Plan(data=str(options.data.resolve()), **shared)
+    settle_plan(options.out, plan)
+    for seed in range(options.seeds):
+        for network in options.networks:
+            if (run_directory(options.out, network, seed) / SCORES_NAME).is_file():
+                continue
+            print(f"{network}, seed {seed}", flush=True)
+            code = run_one(options.out, network, seed)
+            if code:
+                sys.exit(f"{network}, seed {seed} stopped with exit code {code}; the same command goes on from here")
+            print(report(options.out, plan), flush=True)
+    print(report(options.out, plan))
+
+
+if __name__ == "__main__":
+    main()

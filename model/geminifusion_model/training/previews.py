@@ -1,0 +1,62 @@
+"""Pictures of what a network says about a few frames, for the log of its training."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from geminifusion_model.evaluation.prediction import ScoredFrame
+from geminifusion_model.task import Task
+
+_WIDTH = 240  # pixels of one picture
+_UNKNOWN = (32, 34, 38)  # unlabelled or unmeasured
+
+
+class Previews:
+    """The first frames of an evaluation, one row each: the RGB, the other modalities, the truth, the prediction.
+
+    Args:
+        task: of the network.
+        count: how many frames.
+    """
+
+    def __init__(self, task: Task, count: int = 3) -> None:
+        self._task, self._count = task, count
+        self._rows: list[NDArray[np.uint8]] = []
+        self._colours = np.full((256, 3), _UNKNOWN, np.uint8)
+        self._colours[: len(task.palette)] = task.palette
+
+    def add(self, frame: ScoredFrame) -> None:
+        """Take one frame into account."""
+        if len(self._rows) == self._count:
+            return
+        pictures = [frame.sample.rgb]
+        pictures += [_shades(frame.sample.others[modality.name]) for modality in self._task.modalities[1:]]
+        pictures += [self._colours[frame.truth], self._colours[frame.labels]]
+        height = max(round(frame.sample.rgb.shape[0] * _WIDTH / frame.sample.rgb.shape[1]), 1)
+        cells = [cv2.resize(picture, (_WIDTH, height), interpolation=cv2.INTER_NEAREST) for picture in pictures]
+        self._rows.append(np.hstack(cells).astype(np.uint8, copy=False))
+
+    def picture(self) -> NDArray[np.uint8]:
+        """All rows, `H W 3` uint8 RGB.
+
+        Raises:
+            ValueError: there was no frame.
+        """
+        if not self._rows:
+            raise ValueError("no frame was added; expected at least one")
+        return np.vstack(self._rows)
+
+
+def _shades(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """A sensor's values, `H W` or `H W 3`, stretched from their smallest to their largest; 0 and NaN are unknown."""
+    known = np.isfinite(values) & (values != 0)
+    low, high = (float(v) for v in np.percentile(values[known], (1, 99))) if known.any() else (0.0, 1.0)
+    share = np.clip((np.nan_to_num(values) - low) / max(high - low, 1e-6), 0.0, 1.0)
+    grey = (255 * share).astype(np.uint8)
+    if grey.ndim == 3:
+        return grey
+    shown = np.repeat(grey[..., None], 3, axis=2)
+    shown[~known] = _UNKNOWN
+    return shown

@@ -1,0 +1,163 @@
+"""run.json: what a run was made of, and each session of it (a start, and every resume)."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from geminifusion_model.data.sample import Dataset
+from geminifusion_model.training.fingerprint import BUDGET_BYTES, Fingerprint, fingerprint
+
+RECORD_NAME = "run.json"
+_GIT_PATIENCE_S = 20
+
+
+class RunRecordError(ValueError):
+    """run.json cannot be read as the record of a run."""
+
+
+class DataChangedError(ValueError):
+    """The data is not what the run's first session saw, so a resumed run would not be the same run."""
+
+
+def record_session(
+    directory: Path,
+    dataset: Dataset,
+    *,
+    seed: int,
+    resume_step: int | None = None,
+    device: torch.device | None = None,
+    processes: int = 1,
+    data_directory: Path | None = None,
+    budget_bytes: int = BUDGET_BYTES,
+) -> dict[str, Any]:
+    """Write run.json in `directory` (made if need be) and return what it says.
+
+    It holds `seed`; `data`: a `Fingerprint` with the name of the data set and its folder; and `sessions`, the first one
+    first: when, from which step, by which command, with which code, libraries and machine. A run that was begun before
+    runs had records gets one at its next resume.
+
+    Args:
+        dataset: all frames of the run, held-out ones included; they are read once, see `fingerprint`.
+        resume_step: how many steps were done before; None starts a new run and forgets what the directory says of
+            another.
+        device: that computes; the CPU if none.
+        processes: that work on the run together.
+        data_directory: where the frames come from.
+        budget_bytes: see `fingerprint`.
+
+    Raises:
+        DataChangedError: the data is not that of the first session; nothing is written.
+        RunRecordError: run.json is there and is no record of a run.
+        OSError: run.json cannot be written; an earlier one is intact.
+    """
+    path = directory / RECORD_NAME
+    earlier = _read(path) if resume_step is not None and path.is_file() else None
+    found = fingerprint(dataset, budget_bytes=budget_bytes)
+    if earlier is None:
+        folder = None if data_directory is None else str(data_directory.absolute())
+        data = {"name": dataset.task.data, "directory": folder, **found.to_dict()}
+        record: dict[str, Any] = {"seed": seed, "data": data, "sessions": []}
+    else:
+        record = earlier
+        _check_same_data(record, found, path)
+    record["sessions"].append(_session(resume_step or 0, device or torch.device("cpu"), processes))
+    directory.mkdir(parents=True, exist_ok=True)
+    partial = directory / f".{RECORD_NAME}.partial"
+    partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)
+    return record
+
+
+def code_version(folder: Path) -> dict[str, object] | None:
+    """The `commit` of the checkout that `folder` is part of, and whether files of `folder` differ (`changed`).
+
+    None where there is no checkout, or no git to ask. A folder that lies in a checkout without being tracked by it, as
+    an installed package in somebody's project does, is part of none.
+    """
+    git = shutil.which("git")
+    if git is None or not _git(git, folder, "ls-files", "."):
+        return None
+    commit = _git(git, folder, "rev-parse", "HEAD")
+    if not commit:
+        return None
+    return {"commit": commit, "changed": bool(_git(git, folder, "status", "--porcelain", "."))}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        Fingerprint.from_dict(record["data"])
+        record["sessions"][0]["started"]
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise RunRecordError(
+            f"{path} is no record of a run ({type(error).__name__}: {error}); "
+            "restore it, or move it away to go on without what it says"
+        ) from None
+    return record
+
+
+def _check_same_data(record: dict[str, Any], found: Fingerprint, path: Path) -> None:
+    differences = Fingerprint.from_dict(record["data"]).differences(found)
+    if differences:
+        raise DataChangedError(
+            f"the data has {', '.join(differences)} since the run started ({record['sessions'][0]['started']}, "
+            f"{path}); resume with the same data, or start a new run in another directory"
+        )
+
+
+def _session(step: int, device: torch.device, processes: int) -> dict[str, object]:
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "from_step": step,
+        "command": sys.argv,
+        "geminifusion": importlib.metadata.version("geminifusion"),
+        "code": code_version(Path(__file__).parents[1]),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,  # it decodes the frames
+        "system": platform.platform(),
+        "processor": _processor(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "threads": torch.get_num_threads(),
+        "processes": processes,
+    }
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _git(git: str, folder: Path, *arguments: str) -> str:
+    """What git says, and nothing where it fails: no checkout, another owner, a slow disk."""
+    command = [git, "--no-optional-locks", "-C", str(folder), *arguments]
+    try:
+        found = subprocess.run(  # noqa: S603 - fixed commands on our own folder
+            command,
+            capture_output=True,
+            text=True,
+            timeout=_GIT_PATIENCE_S,
+            check=False,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return found.stdout.strip() if found.returncode == 0 else ""
