@@ -58,7 +58,8 @@ def check_directory(config: TrainingConfig, directory: Path, *, resume: bool) ->
 def build_network(config: TrainingConfig, processes: Processes, *, resume: bool = False) -> GeminiFusion:
     """The network with its start weights on the processes' device, made ready to be trained as configured.
 
-    A resumed run reads no start weights, for it has its own: the files may be gone. Names and tensors in the state dict are those of a plain `GeminiFusion(config.network)`.
+    A resumed run reads no start weights, for it has its own: the files may be gone. Names and tensors in the state dict
+    are those of a plain `GeminiFusion(config.network)`.
 
     Raises:
         ConfigError, CheckpointError: see `start_network`.
