@@ -1,6 +1,7 @@
 """One optimiser step by one process: parts, precision, recomputation, random numbers, and what it refuses."""
 
 import importlib.util
+import shutil
 from pathlib import Path
 
 import pytest
@@ -210,12 +211,10 @@ def test_freed_memory_is_kept_where_malloc_can_be_told():
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*")  # of torch, within its compiler
-@pytest.mark.parametrize("encoder", ["mit_b0", "swin_tiny"])
-def test_compiled_network_trains_alike_under_its_own_names(encoder):
-    network = GeminiFusionConfig(
-        encoder=encoder, num_classes=5, decoder_channels=16, drop_path_rate=0.0, decoder_dropout=0.0
-    )
+def test_compiled_network_trains_alike_under_its_own_names():
+    network = GeminiFusionConfig(num_classes=5, decoder_channels=16, drop_path_rate=0.0, decoder_dropout=0.0)
     plain, compiled = (stepper(network=network, compile=on) for on in (False, True))
     small = scenarios.batch(0).parts(4)[1]
     assert compiled.take(small).losses == pytest.approx(plain.take(small).losses, rel=1e-4)
