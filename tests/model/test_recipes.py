@@ -275,3 +275,8 @@ def test_one_step_of_each_recipe_on_data_of_its_kind(name, kind, tmp_path):
     moved = [key for key, value in after.items() if not torch.equal(before[key], value)]
     assert any(key.startswith("encoder.") for key in moved)
     assert any(key.startswith("decoder.") for key in moved)
+
+
+def test_compiled_swin_networks_are_refused():
+    with pytest.raises(ConfigError, match=r"compile is true with encoder swin_tiny.*set compile to false"):
+        TrainingConfig.checked(named_recipe("nyuv2-swin-tiny-original").model_dump(mode="json"), {"compile": True})

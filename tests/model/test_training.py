@@ -1,12 +1,15 @@
 import json
+import re
 import resource
 import signal
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
+from geminifusion_model.commands import train
 from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.data.sample import Sample
@@ -264,6 +267,23 @@ def test_wrong_settings_are_named(overrides, message):
     values = config().model_dump(mode="json")
     with pytest.raises(ConfigError, match=message):
         TrainingConfig.checked(values, overrides)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "steps"], "has no '='"),
+        (["--set", "network.modalities=[rgb"], r"is no YAML value \(while parsing"),
+        (["--recipe", "nyuv2-b0-from-scrap"], "did you mean nyuv2-b0-from-scratch"),
+        (["--recipe", "nyuv2-b0-robust"], "start_from is not given"),
+        (["--set", "accumulate=4"], "batch_size is 6, which 4 accumulated parts"),
+    ],
+)
+def test_command_refuses_wrong_settings_before_it_reads_data(arguments, message, tmp_path):
+    outcome = CliRunner().invoke(train, ["--data", str(tmp_path), "--out", str(tmp_path / "run"), *arguments])
+    assert isinstance(outcome.exception, ConfigError)
+    assert re.search(message, str(outcome.exception))
+    assert not (tmp_path / "run").exists()
 
 
 def test_frozen_decoder_norm_keeps_its_running_statistics(tmp_path):

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from geminifusion_model.config import GeminiFusionConfig
 from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.data.original_recipe import OriginalAugmentation
+from geminifusion_model.encoders.sizes import SWIN_SIZES
 from geminifusion_model.task import check_input_scale
 
 _Positive = Annotated[int, Field(gt=0)]
@@ -73,6 +74,12 @@ class TrainingConfig(BaseModel):
             raise ValueError(
                 f"batch_size is {self.batch_size}, which {self.accumulate} accumulated parts cannot share equally; "
                 "make it a multiple of accumulate"
+            )
+        if self.compile and self.network.encoder in SWIN_SIZES:
+            # torch 2.13 on a CPU: the same loss, but other gradients in the decoder
+            raise ValueError(
+                f"compile is true with encoder {self.network.encoder}, and compiled Swin networks were seen to get "
+                "wrong gradients; set compile to false"
             )
         if self.schedule == "cosine" and self.decay_steps is not None:
             raise ValueError(

@@ -177,7 +177,7 @@ class OptimizerStep:
         config, state = self.config, self.state
         state.scaler.unscale_(state.optimizer)
         parameters = [parameter for parameter in self.net.parameters() if parameter.grad is not None]
-        norm = get_total_norm(parameter.grad for parameter in parameters if parameter.grad is not None)
+        norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
         value = norm.item()
         if not state.scaler.is_enabled():
             self._check_finite("gradient", value)
