@@ -10,10 +10,12 @@ import torch
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
 from geminifusion_model.data.loader import Batch
 from geminifusion_model.training.allocator import keep_freed_memory
+from geminifusion_model.training.compiled import check_compiled
 from geminifusion_model.training.config import ConfigError
 from geminifusion_model.training.distributed import Processes
 from geminifusion_model.training.errors import TrainingError
 from geminifusion_model.training.failures import explanation
+from geminifusion_model.training.loss import segmentation_losses
 from geminifusion_model.training.memory import checkpoint_activations
 from geminifusion_model.training.precision import SMALLEST_SCALE
 from geminifusion_model.training.preparation import build_network, build_state
@@ -34,6 +36,10 @@ def stepper(processes=None, weights=None, **settings):
 
 def gradients(step):
     return {name: p.grad for name, p in step.net.named_parameters() if p.grad is not None}
+
+
+def trained(step):
+    return (parameter for parameter in step.net.parameters() if parameter.requires_grad)
 
 
 def weights_of(step):
@@ -208,6 +214,35 @@ def test_what_torch_raises_is_explained():
 def test_freed_memory_is_kept_where_malloc_can_be_told():
     assert keep_freed_memory() in (True, False)
     torch.testing.assert_close(torch.ones(1 << 20).sum().item(), float(1 << 20))
+
+
+def loss_on(batch):
+    """Of a forward function, with the same random numbers at each call."""
+
+    def loss_by(forward):
+        torch.manual_seed(1)
+        return sum(segmentation_losses(forward(*batch.inputs), batch.labels))
+
+    return loss_by
+
+
+def test_compiled_network_is_trusted_if_its_gradients_are_right_and_left_as_it_was():
+    step = stepper(network=GeminiFusionConfig(num_classes=5, decoder_channels=16))
+    step.net.train()
+    part, before, parameters = scenarios.batch(0).parts(4)[1], weights_of(step), list(trained(step))
+    assert check_compiled(step.net, loss_on(part), parameters)
+    assert not check_compiled(step.net, loss_on(unlabelled(part)), parameters), "there was nothing to compare"
+    assert all(torch.equal(before[name], tensor) for name, tensor in weights_of(step).items())
+    assert not gradients(step)
+
+
+def test_compiled_network_with_other_gradients_is_refused():
+    """The compiler's place is taken by one that mistakes one input for the other."""
+    step = stepper()
+    step.net.train()
+    step.net._compiled_call_impl = lambda *inputs: step.net.forward(*inputs[::-1])
+    with pytest.raises(TrainingError, match=r"wrong gradients: they differ by .* set compile to false"):
+        check_compiled(step.net, loss_on(scenarios.batch(0).parts(4)[1]), list(trained(step)))
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import torch
 from geminifusion_model.data.sample import Dataset
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.training.batch_norm import synchronise_batch_norm
+from geminifusion_model.training.compiled import compile_network
 from geminifusion_model.training.config import TrainingConfig
 from geminifusion_model.training.distributed import Processes
 from geminifusion_model.training.errors import TrainingError
@@ -71,7 +72,7 @@ def build_network(config: TrainingConfig, processes: Processes, *, resume: bool 
     if config.activation_checkpointing:
         checkpoint_activations(net)
     if config.compile:
-        net.compile()
+        compile_network(net)
     return net.to(processes.device)
 
 

@@ -17,6 +17,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from geminifusion_model.data.loader import Batch
 from geminifusion_model.fusions.registry import fusion_penalty
 from geminifusion_model.network import GeminiFusion, Prediction
+from geminifusion_model.training.compiled import check_compiled
 from geminifusion_model.training.config import TrainingConfig
 from geminifusion_model.training.distributed import Processes
 from geminifusion_model.training.errors import TrainingError
@@ -86,6 +87,7 @@ class OptimizerStep:
     ) -> None:
         self.config, self.net, self.state, self.processes = config, net, state, processes
         self._model = processes.wrap(net)
+        self._is_trusted = not config.compile
         self._losses = build_losses(config, class_weights, ignore_index)
         self._class_weights, self._ignore_index = class_weights, ignore_index
         names = net.config.modalities
@@ -101,10 +103,13 @@ class OptimizerStep:
             wants_stop: asked towards the end whether this process wants the run to end.
 
         Raises:
-            TrainingError: a loss or, without a loss scaler, the gradient is not finite; the network has not moved.
+            TrainingError: a loss or, without a loss scaler, the gradient is not finite, or a compiled network has
+                wrong gradients; the weights have not moved.
         """
         rate = self._begin()
         parts = batch.parts(self.config.accumulate)
+        if not self._is_trusted:
+            self._is_trusted = self._shows_right_gradients(parts[0])
         weights = torch.stack([self._weight(part) for part in parts])
         whole = self.processes.sum(weights.sum()).clamp_min(torch.finfo(weights.dtype).tiny)
         terms = torch.zeros(len(self._outputs) + 1, device=self.processes.device)
@@ -124,9 +129,7 @@ class OptimizerStep:
 
     def _begin(self) -> float:
         config, state = self.config, self.state
-        # so a resumed run draws what it would have drawn, and no two processes drop the same paths
-        seeds = np.random.SeedSequence((config.seed, self.processes.rank, state.step))
-        torch.manual_seed(int(seeds.generate_state(1)[0]))
+        self._seed()
         factor = rate_factor(config, state.step)
         for group in state.optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
@@ -135,6 +138,22 @@ class OptimizerStep:
         if config.freeze_decoder_norm:
             self.net.decoder.norm.eval()
         return float(state.optimizer.param_groups[0]["lr"])
+
+    def _seed(self) -> None:
+        """So a resumed run draws what it would have drawn, and no two processes drop the same paths."""
+        seeds = np.random.SeedSequence((self.config.seed, self.processes.rank, self.state.step))
+        torch.manual_seed(int(seeds.generate_state(1)[0]))
+
+    def _shows_right_gradients(self, part: Batch) -> bool:
+        def loss_by(forward: Callable[..., Prediction]) -> Tensor:
+            self._seed()
+            with autocast(self.config.precision, self.processes.device):
+                prediction = forward(*part.inputs)
+            return torch.stack(self._losses(self._that_learn(prediction), part.labels)).sum()
+
+        checked = check_compiled(self.net, loss_by, [p for p in self.net.parameters() if p.requires_grad])
+        self._seed()
+        return checked
 
     def _weight(self, part: Batch) -> Tensor:
         """What a part's mean loss counts in the batch's, float64."""
