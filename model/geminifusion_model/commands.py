@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from geminifusion_model.data.depth_encodings import DEPTH_ENCODINGS
 from geminifusion_model.evaluation.protocols import PROTOCOLS
 
 _DATA = click.option(
@@ -29,6 +30,11 @@ _THREADS = click.option("--threads", default=None, type=int, help="CPU threads; 
 @click.command()
 @_DATA
 @_DATASET
+@click.option(
+    "--depth-encoding",
+    type=click.Choice(DEPTH_ENCODINGS),
+    help="How the network gets depth; as the data set says by default. Only metric, inverse and log can be served.",
+)
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="The run's directory.")
 @click.option("--recipe", default="nyuv2-b0-from-scratch", show_default=True, help="A named configuration.")
 @click.option(
@@ -58,6 +64,7 @@ _THREADS = click.option("--threads", default=None, type=int, help="CPU threads; 
 def train(
     data: Path,
     dataset: str,
+    depth_encoding: str | None,
     out: Path,
     recipe: str,
     config: Path | None,
@@ -100,7 +107,16 @@ def train(
     with joined_processes(device, os.environ) as processes:
         cores = len(os.sched_getaffinity(0)) // processes.on_this_machine
         torch.set_num_threads(threads or max(cores, 1))
-        frames = open_dataset(dataset, data, "train", num_classes=network.num_classes, modalities=network.modalities)
+        frames = open_dataset(
+            dataset,
+            data,
+            "train",
+            num_classes=network.num_classes,
+            modalities=network.modalities,
+            encoding=depth_encoding,
+        )
+        if processes.is_first:
+            click.echo(f"{len(frames)} frames; reading them once for the run's record …")
         run = TrainingRun(
             chosen,
             frames,

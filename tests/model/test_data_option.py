@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from geminifusion_model.commands import evaluate, train
 from geminifusion_model.data.layout import LayoutError
+from geminifusion_model.data.sample import DatasetError
 from geminifusion_model.weights.checkpoint import read_info
 
 
@@ -63,4 +64,19 @@ def test_a_folder_of_ones_own_can_be_trained_and_evaluated_on(folder, tmp_path):
 def test_a_folder_of_another_kind_is_refused_with_a_report(folder, tmp_path):
     arguments = ["--data", str(folder), "--out", str(tmp_path / "run")]
     with pytest.raises(LayoutError, match=r"train\.txt is missing"):
+        CliRunner().invoke(train, arguments, catch_exceptions=False)
+
+
+def test_depth_encoding_that_the_data_cannot_give_is_refused(folder, tmp_path):
+    arguments = [
+        "--data",
+        str(folder),
+        "--dataset",
+        "folder",
+        "--depth-encoding",
+        "metric",
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    with pytest.raises(DatasetError, match="the depth of folder data comes as log, not as metric"):
         CliRunner().invoke(train, arguments, catch_exceptions=False)

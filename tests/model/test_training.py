@@ -164,6 +164,9 @@ def test_run_directory_holds_config_metrics_and_checkpoints(tmp_path):
     assert info.task == Blocks.task
     assert info.training["steps"] == 6
     assert info.training["start"] == "random weights, no ImageNet"
+    assert info.training["summary"].startswith(
+        "mit_b0 with geminifusion fusion from random weights, no ImageNet; 6 steps"
+    )
     assert (tmp_path / "best" / "model.safetensors").is_file()
 
 

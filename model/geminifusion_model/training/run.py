@@ -39,7 +39,7 @@ from geminifusion_model.training.logbook import Logbook
 from geminifusion_model.training.preparation import build_network, build_state, check_directory, check_fit
 from geminifusion_model.training.previews import Previews
 from geminifusion_model.training.provenance import record_session
-from geminifusion_model.training.starts import describe_start
+from geminifusion_model.training.starts import describe_start, describe_training
 from geminifusion_model.training.state import STATE_NAME
 from geminifusion_model.training.step import OptimizerStep, StepReport
 from geminifusion_model.weights.checkpoint import write_checkpoint
@@ -234,6 +234,7 @@ class TrainingRun:
             "frames": len(self.frames),
             "steps": self.state.step,
             "start": describe_start(self.config),
+            "summary": describe_training(self.config, len(self.frames), self.task.data),
             "config": self.config.model_dump(mode="json"),
         }
         if self.state.evaluated_step == self.state.step:

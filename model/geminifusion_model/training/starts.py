@@ -81,6 +81,27 @@ def describe_start(config: TrainingConfig) -> str:
     return "random weights, no ImageNet"
 
 
+def describe_training(config: TrainingConfig, frames: int, data: str) -> str:
+    """One sentence on how weights came to be, as checkpoint and artifact carry it.
+
+    Args:
+        frames: trained on, without the held-out ones.
+        data: the data set's name.
+    """
+    height, width = config.augmentation.crop
+    scale = "" if config.input_scale == 1.0 else f" of frames reduced to x{config.input_scale:g}"
+    parts = [
+        f"{config.network.encoder} with {config.network.fusion} fusion from {describe_start(config)}",
+        f"{config.steps} steps of {config.batch_size} crops of {height}x{width}{scale}",
+        f"{frames} training frames of {data}" + (f", {config.holdout} held out" if config.holdout else ""),
+    ]
+    if config.augmentation.noise is not None:
+        parts.append("modality dropout and sensor noise")
+    if config.ema_decay:
+        parts.append("exponential average of the weights")
+    return "; ".join(parts)
+
+
 def _continue_from(net: GeminiFusion, directory: str) -> None:
     start = load_network(Path(directory))
     weights, own = start.state_dict(), net.state_dict()
