@@ -27,6 +27,9 @@ _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Byte = Annotated[int, Field(ge=0, le=255)]
 
 
+Precision = Literal["float32", "float16", "bfloat16", "int8"]
+_Shape = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+
 # How the graph encodes what it is sent; measurements of other encodings cannot be decoded by the service yet.
 ServedEncoding = Literal["imagenet", "metric", "inverse", "log"]
 
@@ -93,6 +96,62 @@ class BackendReport:
     gate_max_error: float
     gate_mean_error: float
     label_agreement: Annotated[float, Field(ge=0, le=1)]
+    precision: Precision = "float32"  # what the backend computed in
+    miou: float | None = None  # percent on the golden set; only of a report over golden frames
+    reference_miou: float | None = None  # percent, of the torch network on the same frames
+    worst_layer: str | None = None  # where the graph first leaves torch, if it was over budget and bisected
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class RuntimeFile:
+    """The same network in another runtime's format, beside `model.onnx`.
+
+    `file` is the one to open; what it needs beside it is named in `ArtifactMetadata.files` too.
+    """
+
+    runtime: Literal["openvino", "tensorrt"]
+    file: str
+    precision: Precision
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class ShapeRange:
+    """One optimisation profile of an engine: `batch, height, width` at least, best and at most."""
+
+    minimum: _Shape
+    optimum: _Shape
+    maximum: _Shape
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ShapeRange:
+        for low, best, high in zip(self.minimum, self.optimum, self.maximum, strict=True):
+            if not low <= best <= high:
+                raise ValueError(f"{self.minimum} … {self.optimum} … {self.maximum} is not in order on every axis")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class EngineRequirements:
+    """What a TensorRT engine can be loaded with; everything else is refused before it is tried."""
+
+    tensorrt_version: str  # full, as 11.4.0.106
+    compute_capability: str  # of the GPU it was built on, as 8.9
+    hardware_compatibility: Literal["none", "ampere_plus", "same_compute_capability"] = "none"
+    plugin_file: str | None = None  # in the artifact; none if the engine was built from the function's body
+    plugin_sha256: _Sha256 | None = None
+    profiles: Annotated[tuple[ShapeRange, ...], Field(min_length=1)]
+    layer_precisions: dict[str, int] = dataclasses.field(default_factory=dict)  # as the engine inspector counts layers
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class GoldenSet:
+    """Frames shipped with the artifact, and what the torch network answers to them; `verify` needs nothing else."""
+
+    file: str  # .npz: modalities `frames H W [3]`; `labels`, `confidence`, `gate` of torch; `truth` if there is one
+    frames: Annotated[int, Field(ge=1)]
+    source: str
+    license: str
+    miou: float | None = None  # percent, of torch against the truth
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -134,6 +193,9 @@ class ArtifactMetadata:
     weights_license: str
     data_license: str
     verification: tuple[BackendReport, ...] = ()
+    runtimes: tuple[RuntimeFile, ...] = ()
+    engine: EngineRequirements | None = None  # of the RuntimeFile with runtime tensorrt
+    golden: GoldenSet | None = None
 
     @model_validator(mode="after")
     def _fields_agree(self) -> ArtifactMetadata:
@@ -146,6 +208,13 @@ class ArtifactMetadata:
             raise ValueError(f"ignore_index {self.ignore_index} is also a class")
         if MODEL_NAME not in self.files:
             raise ValueError(f"files must name {MODEL_NAME}")
+        named = [entry.file for entry in self.runtimes] + ([self.golden.file] if self.golden else [])
+        if self.engine is not None and self.engine.plugin_file is not None:
+            named.append(self.engine.plugin_file)
+        if missing := [name for name in named if name not in self.files]:
+            raise ValueError(f"files must name {', '.join(missing)}, with a SHA-256")
+        if (self.engine is None) == any(entry.runtime == "tensorrt" for entry in self.runtimes):
+            raise ValueError("a TensorRT engine among the runtimes and its requirements belong together")
         if any(Path(name).name != name for name in self.files):
             raise ValueError("files must be plain names inside the artifact directory")
         return self

@@ -7,33 +7,40 @@ import math
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast, get_args
-
-import onnx
 
 from geminifusion_export.artifact import (
     MODEL_NAME,
     ArtifactMetadata,
-    BackendReport,
     ClassSpec,
+    GoldenSet,
     ModalitySpec,
     ServedEncoding,
     SizePolicy,
     Training,
     sha256_of,
-    write_metadata,
 )
-from geminifusion_export.graph import OPSET, ExportError, SegmentationGraph, export_onnx
-from geminifusion_export.storage import store_weights_as_float16
-from geminifusion_export.verification import FLOAT16_WEIGHTS, FLOAT32_WEIGHTS, require_within, verify_shapes
+from geminifusion_export.errors import ExportError
+from geminifusion_export.golden import GOLDEN_NAME, write_golden
+from geminifusion_export.golden_frames import default_frames, frames_of
+from geminifusion_export.graph import OPSET, TRACED_SHAPE, SegmentationGraph, export_onnx
+from geminifusion_export.precision import to_precision
+from geminifusion_export.proof import layer_locator, prove
+from geminifusion_export.storage import save_model, store_weights_as_float16
+from geminifusion_export.targets import TargetOptions, add_runtimes
+from geminifusion_export.torch_divergence import torch_locator
+from geminifusion_export.torch_reference import TorchReference, expected_at
+from geminifusion_model.data.registry import open_dataset, splits_of
 from geminifusion_model.evaluation.calibration import Temperature
 from geminifusion_model.network import MIN_SIDE
 from geminifusion_model.task import ModalityEncoding, Task
 from geminifusion_model.weights.checkpoint import CheckpointInfo, load_network, read_info, weights_sha256
 
 _PACKAGES = ("geminifusion", "torch", "onnx", "onnxscript", "onnxruntime")
+_TRACED_NAME = "traced.onnx"
+_GOLDEN_FRAMES = 16
 _NO_MEASUREMENT: tuple[float | None, ...] = (0.0, None)
 
 
@@ -43,14 +50,21 @@ class ExportOptions:
 
     Args:
         name, version: how clients ask for the model.
-        weights: how they are stored in the file; computed with in float32 either way.
+        precision: what the graph computes in; LayerNorm, softmax and what surrounds the network stay in float32.
+        weights: how a float32 graph's weights are stored in the file; a half graph stores them as it computes.
+        targets: runtimes to add beside the ONNX file.
+        golden: labelled frames to ship and prove the export on, a folder data set; None takes drawn rooms and the
+            bundled photographs.
         max_pixels: larger images are reduced to fit before the graph.
         reference: height and width the service warms up with.
     """
 
     name: str
     version: str = "1"
+    precision: Literal["float32", "float16", "bfloat16"] = "float32"
     weights: Literal["float32", "float16"] = "float32"
+    targets: TargetOptions = field(default_factory=TargetOptions)
+    golden: Path | None = None
     max_pixels: int = 1280 * 960
     reference: tuple[int, int] = (480, 640)
 
@@ -69,6 +83,8 @@ def build_artifact(checkpoint: Path, destination: Path, options: ExportOptions) 
             f"{checkpoint} does not say what its inputs and classes are; train it with `geminifusion train`, or write "
             "it with geminifusion_model.weights.checkpoint.write_checkpoint(net, directory, task=…)"
         )
+    if options.precision != "float32" and options.weights != "float32":
+        raise ExportError(f"a {options.precision} graph stores its weights as it computes; leave --weights out")
     if destination.exists():
         raise ExportError(f"{destination} exists; remove it or choose another directory")
     temperature = Temperature.from_record(info.training)
@@ -77,17 +93,46 @@ def build_artifact(checkpoint: Path, destination: Path, options: ExportOptions) 
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".export-") as scratch:
         stage = Path(scratch) / destination.name
         stage.mkdir()
-        path = stage / MODEL_NAME
-        model = export_onnx(graph, path)
-        if options.weights == "float16":
-            store_weights_as_float16(model)
-            onnx.save(model, path)
-        reports = verify_shapes(graph, path)
-        require_within(reports, FLOAT16_WEIGHTS if options.weights == "float16" else FLOAT32_WEIGHTS)
-        metadata = _describe(info, info.task, temperature, options, path, weights_sha256(checkpoint), reports)
-        write_metadata(stage, metadata)
+        files = _write_graph(graph, stage, Path(scratch), options)
+        golden = _write_golden(stage, graph, options)
+        metadata = _describe(info, info.task, temperature, options, files, weights_sha256(checkpoint), golden)
+        metadata = add_runtimes(stage, metadata, options.targets)
+        as_traced = Path(scratch) / _TRACED_NAME
+        metadata = prove(
+            stage,
+            metadata,
+            expected_at(graph),
+            traced=TRACED_SHAPE,
+            locate=layer_locator(as_traced, stage, metadata)
+            if as_traced.is_file()
+            else torch_locator(graph, stage / MODEL_NAME),
+        )
         shutil.move(stage, destination)
     return metadata
+
+
+def _write_graph(graph: SegmentationGraph, stage: Path, scratch: Path, options: ExportOptions) -> tuple[Path, ...]:
+    """`model.onnx` as asked for; a changed one leaves the graph as it was traced in `scratch`, to be compared with."""
+    path = stage / MODEL_NAME
+    model = export_onnx(graph, path)
+    if options.precision == "float32" and options.weights == "float32":
+        return save_model(model, path)
+    save_model(model, scratch / _TRACED_NAME)
+    if options.precision != "float32":
+        model = to_precision(model, options.precision)
+    else:
+        store_weights_as_float16(model)
+    return save_model(model, path)
+
+
+def _write_golden(stage: Path, graph: SegmentationGraph, options: ExportOptions) -> GoldenSet:
+    task = graph.task
+    if options.golden is None:
+        frames = default_frames(task, math.ceil(MIN_SIDE / task.input_scale))
+    else:
+        split = splits_of("folder", options.golden)[-1]
+        frames = frames_of(open_dataset("folder", options.golden, split), _GOLDEN_FRAMES, task)
+    return write_golden(stage / GOLDEN_NAME, frames, TorchReference(graph), len(task.class_names))
 
 
 def _describe(
@@ -95,9 +140,9 @@ def _describe(
     task: Task,
     temperature: Temperature | None,
     options: ExportOptions,
-    path: Path,
+    files: tuple[Path, ...],
     checkpoint_sha256: str,
-    reports: tuple[BackendReport, ...],
+    golden: GoldenSet,
 ) -> ArtifactMetadata:
     return ArtifactMetadata(
         schema_version=1,
@@ -120,17 +165,17 @@ def _describe(
             for index, (name, color) in enumerate(zip(task.class_names, task.palette, strict=True))
         ),
         ignore_index=task.ignore_index,
-        precision="float32",
-        weights_stored_as=options.weights,
+        precision=options.precision,
+        weights_stored_as=options.weights if options.precision == "float32" else "float32",
         opset=OPSET,
-        files={path.name: sha256_of(path)},
+        files={path.name: sha256_of(path) for path in (*files, files[0].with_name(golden.file))},
         checkpoint_sha256=checkpoint_sha256,
         git_commit=_git_commit(),
         created_with={package: importlib.metadata.version(package) for package in _PACKAGES},
         training=_training(info, task),
         weights_license=f"trained on {task.data_license}",
         data_license=task.data_license,
-        verification=reports,
+        golden=golden,
     )
 
 

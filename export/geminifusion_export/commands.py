@@ -1,63 +1,212 @@
-"""The commands `geminifusion export` and `geminifusion verify`."""
+"""The command `geminifusion export`, and `geminifusion export plugin`."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
 
 import click
 
+if TYPE_CHECKING:
+    from geminifusion_export.artifact import ArtifactMetadata
+    from geminifusion_export.engine_build import EngineOptions
+    from geminifusion_export.targets import TargetOptions
 
-@click.command()
-@click.argument("checkpoint", type=click.Path(exists=True, file_okay=False, path_type=Path))
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+class _WithDefault(click.Group):
+    """A group whose command `artifact` need not be named: `export SOURCE DESTINATION` is `export artifact …`."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
+            args = ["artifact", *args]
+        return super().parse_args(context, args)
+
+
+@click.group(cls=_WithDefault)
+def export() -> None:
+    """Make artifacts, and the kernels they can run with.
+
+    `geminifusion export SOURCE DESTINATION` is short for `geminifusion export artifact SOURCE DESTINATION`.
+    """
+
+
+@export.command()
+@click.argument("source", type=_FOLDER)
 @click.argument("destination", type=click.Path(path_type=Path))
 @click.option("--name", default=None, help="Model name clients ask for; the destination's name if not given.")
-@click.option("--version", default="1", show_default=True, help="Model version clients may ask for.")
+@click.option("--version", default=None, help="Model version clients may ask for.  [default: 1]")
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "float16", "bfloat16"]),
+    default=None,
+    help="What the graph computes in.  [default: float32]",
+)
 @click.option(
     "--weights",
     type=click.Choice(["float32", "float16"]),
-    default="float32",
-    show_default=True,
-    help="How weights are stored in the file; they are computed with in float32 either way.",
+    default=None,
+    help="How a float32 graph stores its weights; it computes in float32 either way.  [default: float32]",
 )
 @click.option(
     "--max-pixels",
-    default=1280 * 960,
-    show_default=True,
-    help="Larger images are reduced to fit before the network.",
+    default=None,
+    type=click.IntRange(min=1),
+    help="Larger images are reduced first.  [default: 1228800]",
 )
-def export(checkpoint: Path, destination: Path, name: str | None, version: str, weights: str, max_pixels: int) -> None:
-    """Turn CHECKPOINT into a verified artifact in the new directory DESTINATION."""
-    from geminifusion_export.build import ExportOptions, build_artifact
-    from geminifusion_export.report import verification_table
+@click.option("--golden", type=_FOLDER, help="A folder data set of labelled frames to ship and prove the export on.")
+@click.option(
+    "--to",
+    "targets",
+    multiple=True,
+    type=click.Choice(["openvino", "openvino-int8", "tensorrt"]),
+    help="A runtime to add beside the ONNX file; may be repeated.",
+)
+@click.option("--calibration", type=_FOLDER, help="For int8: a data set; its training frames give the ranges.")
+@click.option("--calibration-layout", default="nyuv2", show_default=True, help="Of that folder, as train's --dataset.")
+@click.option("--max-batch", default=8, show_default=True, help="TensorRT: of the default profiles.")
+@click.option("--profile", "profiles", multiple=True, metavar="MIN:BEST:MAX", help="TensorRT: BxHxW each; repeatable.")
+@click.option("--plugin", type=_FILE, help="TensorRT: the plugin library; it is built if not given.")
+@click.option("--no-plugin", is_flag=True, help="TensorRT: run fusions in standard operators.")
+@click.option("--timing-cache", type=click.Path(path_type=Path), help="TensorRT: read if there, and written.")
+@click.option(
+    "--hardware-compatibility",
+    type=click.Choice(["none", "ampere_plus", "same_compute_capability"]),
+    default="none",
+    show_default=True,
+    help="TensorRT: which other GPUs the engine should load on.",
+)
+def artifact(
+    source: Path,
+    destination: Path,
+    name: str | None,
+    version: str | None,
+    precision: Literal["float32", "float16", "bfloat16"] | None,
+    weights: Literal["float32", "float16"] | None,
+    max_pixels: int | None,
+    golden: Path | None,
+    targets: tuple[str, ...],
+    calibration: Path | None,
+    calibration_layout: str,
+    **engine: object,
+) -> None:
+    """Turn SOURCE into a verified artifact in the new directory DESTINATION.
 
-    click.echo(f"exporting {checkpoint} (tracing takes about a minute) …")
+    SOURCE is a checkpoint, or an artifact to which runtimes are added; the latter needs no torch.
+    """
+    from geminifusion_export.artifact import METADATA_NAME
+    from geminifusion_export.targets import TargetOptions
+
+    options = TargetOptions(
+        targets=targets,
+        calibration=calibration,
+        calibration_layout=calibration_layout,
+        engine=_engine_options(engine) if "tensorrt" in targets else None,
+    )
+    if (source / METADATA_NAME).is_file():
+        fixed: dict[str, object] = {
+            "--name": name,
+            "--version": version,
+            "--precision": precision,
+            "--weights": weights,
+        }
+        fixed |= {"--max-pixels": max_pixels, "--golden": golden}
+        if given := [option for option, value in fixed.items() if value is not None]:
+            raise click.UsageError(
+                f"{source} is an artifact, which settles {', '.join(given)} already; give the checkpoint to change it"
+            )
+        if not targets:
+            raise click.UsageError(f"{source} is an artifact; say what to add with --to, or give a checkpoint")
+        _report(_extended(source, destination, options), destination)
+        return
+    from geminifusion_export.build import ExportOptions, build_artifact
+
+    click.echo(f"exporting {source} (tracing takes about a minute) …")
     metadata = build_artifact(
-        checkpoint,
+        source,
         destination,
         ExportOptions(
             name=name or destination.name,
-            version=version,
-            weights="float16" if weights == "float16" else "float32",
-            max_pixels=max_pixels,
+            version=version or "1",
+            precision=precision or "float32",
+            weights=weights or "float32",
+            targets=options,
+            golden=golden,
+            max_pixels=max_pixels or 1280 * 960,
         ),
     )
+    _report(metadata, destination)
+
+
+def _extended(source: Path, destination: Path, options: TargetOptions) -> ArtifactMetadata:
+    from geminifusion_export.targets import extend_artifact
+
+    click.echo(f"adding {', '.join(options.targets)} to {source} …")
+    return extend_artifact(source, destination, options)
+
+
+def _report(metadata: ArtifactMetadata, destination: Path) -> None:
+    from geminifusion_export.report import verification_table
+
     click.echo(verification_table(metadata.verification))
     click.echo(
         f"wrote {destination} ({metadata.reference}); serve it with: geminifusion serve --artifact {destination}"
     )
 
 
-@click.command()
-@click.argument("artifact", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option(
-    "--checkpoint",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Compare with the torch network of this checkpoint; without it, with the recorded report only.",
-)
-@click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), help="NYUv2 folder.")
-@click.option("--frames", default=50, show_default=True, help="Test frames of --data to compare labels on.")
-def verify(artifact: Path, checkpoint: Path | None, data: Path | None, frames: int) -> None:
-    """Check ARTIFACT's checksums and graph on this machine, and against torch if a checkpoint is given."""
-    from geminifusion_export.recheck import recheck_artifact
+def _engine_options(given: dict[str, object]) -> EngineOptions:
+    from geminifusion_export.engine_build import EngineOptions
+    from geminifusion_export.engine_profiles import parse_profile
 
-    click.echo(recheck_artifact(artifact, checkpoint, data, frames))
+    profiles = tuple(parse_profile(text) for text in cast("tuple[str, ...]", given["profiles"]))
+    return EngineOptions(
+        profiles=profiles or None,
+        max_batch=cast(int, given["max_batch"]),
+        use_plugin=not given["no_plugin"],
+        plugin=cast("Path | None", given["plugin"]),
+        timing_cache=cast("Path | None", given["timing_cache"]),
+        hardware_compatibility=cast(
+            "Literal['none', 'ampere_plus', 'same_compute_capability']", given["hardware_compatibility"]
+        ),
+    )
+
+
+@export.command()
+@click.option(
+    "--runtime",
+    type=click.Choice(["tensorrt", "onnxruntime"]),
+    default="tensorrt",
+    show_default=True,
+    help="What loads the library: TensorRT (CUDA), or ONNX Runtime on the CPU.",
+)
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(),
+    show_default=True,
+    help="The directory the library is put into; made if need be.",
+)
+@click.option("--headers", type=_FOLDER, help="TensorRT: the folder with NvInferRuntime.h.")
+@click.option(
+    "--architecture",
+    "architectures",
+    multiple=True,
+    type=int,
+    metavar="SM",
+    help="TensorRT: compute capability times ten, e.g. 89; may be repeated; all by default.",
+)
+def plugin(runtime: str, output: Path, headers: Path | None, architectures: tuple[int, ...]) -> None:
+    """Compile the kernel of the fusion for a runtime."""
+    if runtime == "onnxruntime":
+        from geminifusion_export.ops_build import build_onnxruntime_ops
+
+        path = build_onnxruntime_ops(output)
+        click.echo(f"wrote {path}; serve with it: geminifusion serve --backend onnxruntime --custom-ops {path}")
+        return
+    from geminifusion_export.plugin_build import build_tensorrt_plugin
+
+    output.mkdir(parents=True, exist_ok=True)
+    path = build_tensorrt_plugin(output, architectures=architectures or None, headers=headers)
+    click.echo(f"wrote {path}; build an engine with it: geminifusion export ARTIFACT NEW --to tensorrt --plugin {path}")

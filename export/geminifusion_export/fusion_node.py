@@ -13,7 +13,6 @@ from typing import Any
 import onnx
 import onnx.defs
 import onnx.parser
-from onnxscript import values
 
 DOMAIN = "geminifusion"
 DOMAIN_VERSION = 1
@@ -47,6 +46,8 @@ def op_schema() -> onnx.defs.OpSchema:
 
 def translation() -> Callable[..., Any]:
     """What `torch.onnx.export` calls for each `torch.ops.geminifusion.pixelwise_fusion`."""
+    from onnxscript import values  # only tracing needs it; reading a graph does not
+
     op = values.Op(values.Opset(DOMAIN, DOMAIN_VERSION), OP_TYPE, op_schema())
 
     def pixelwise_fusion(q: Any, k_diff: Any, v_self: Any, v_cross: Any, num_heads: int) -> Any:  # noqa: ANN401
@@ -82,11 +83,12 @@ def function_body(opset: int) -> onnx.FunctionProto:
             own = Reshape (v_self, split)
             other = Reshape (v_cross, split)
             product = Mul (q_heads, k_heads)
-            dot = ReduceSum <keepdims: int = 1> (product, minus_one)
+            dot = ReduceSum <keepdims: int = 0> (product, minus_one)
             head_dim_float = CastLike (head_dim, q)
             root = Sqrt (head_dim_float)
             logit = Div (dot, root)
-            weight = Sigmoid (logit)
+            share = Sigmoid (logit)
+            weight = Unsqueeze (share, minus_one)
             difference = Sub (own, other)
             towards_own = Mul (weight, difference)
             mixed_heads = Add (other, towards_own)

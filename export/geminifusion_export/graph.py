@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from geminifusion_export.errors import ExportError
 from geminifusion_export.fusion_node import attach_function, translation
+from geminifusion_export.storage import save_model
 from geminifusion_model.encoding import encode_inputs
 from geminifusion_model.inference_form import InferenceForm
 from geminifusion_model.network import GeminiFusion
@@ -26,10 +28,6 @@ from geminifusion_model.task import Task
 OPSET = 20
 TRACED_SHAPE = (2, 96, 128)  # a batch of 1 would be taken for a constant
 OUTPUT_NAMES = ("labels", "confidence", "gate")
-
-
-class ExportError(RuntimeError):
-    """The network cannot be exported, or the exported graph is not what it should be."""
 
 
 class SegmentationGraph(nn.Module):
@@ -116,8 +114,8 @@ def export_onnx(graph: SegmentationGraph, path: Path) -> onnx.ModelProto:
     used = attach_function(model)
     if used == 0 and graph.network.config.fusion == "geminifusion":
         raise ExportError("the exported graph holds no PixelwiseFusion node; the exporter decomposed the op")
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, path)
+    save_model(model, path)
+    onnx.checker.check_model(path, full_check=True)  # by its path, which may name weights in a file of their own
     return model
 
 

@@ -24,15 +24,17 @@ _EXTRAS = {
 
 # One line each, so that listing the commands imports none of them.
 SUMMARIES = {
+    "bench": "Measure an artifact's speed on this machine.",
     "data": "Examine a data set, or draw synthetic rooms.",
     "demo": "Start a server, segment a real photograph with it, show what it found.",
+    "doctor": "Say what this machine can run, and why not.",
     "evaluate": "Score a checkpoint on a labelled data set.",
-    "export": "Turn a checkpoint into an artifact that can be served.",
+    "export": "Turn a checkpoint into an artifact that can be served, or add runtimes to one.",
     "models": "Describe the models of a server, or an artifact directory.",
     "predict": "Segment one RGB-D pair and write the mask.",
     "serve": "Serve an artifact over HTTP and gRPC.",
     "train": "Train a network.",
-    "verify": "Compare an exported artifact with the network it came from.",
+    "verify": "Prove an artifact on this machine: files, runtimes, golden frames.",
 }
 
 

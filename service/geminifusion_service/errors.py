@@ -17,6 +17,7 @@ ServiceError
 ├── UnprocessableError          each part is readable, together they make no sense
 │   ├── SizeMismatchError
 │   ├── ImageTooSmallError
+│   ├── SizeNotServedError
 │   └── DepthScaleRequiredError
 ├── NotFoundError
 │   └── ModelNotFoundError
@@ -146,6 +147,12 @@ class ImageTooSmallError(UnprocessableError):
     code = "image_too_small"
 
 
+class SizeNotServedError(UnprocessableError):
+    """The runtime was built for a range of sizes and this one is outside."""
+
+    code = "size_not_served"
+
+
 class DepthScaleRequiredError(UnprocessableError):
     """8-bit depth, whose unit cannot be known."""
 
@@ -229,6 +236,7 @@ HTTP_STATUS: Final[dict[type[ServiceError], HTTPStatus]] = {
     UnprocessableError: HTTPStatus.UNPROCESSABLE_ENTITY,
     SizeMismatchError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ImageTooSmallError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    SizeNotServedError: HTTPStatus.UNPROCESSABLE_ENTITY,
     DepthScaleRequiredError: HTTPStatus.UNPROCESSABLE_ENTITY,
     NotFoundError: HTTPStatus.NOT_FOUND,
     ModelNotFoundError: HTTPStatus.NOT_FOUND,
@@ -261,6 +269,7 @@ GRPC_STATUS: Final[dict[type[ServiceError], str]] = {
     UnprocessableError: "INVALID_ARGUMENT",
     SizeMismatchError: "INVALID_ARGUMENT",
     ImageTooSmallError: "INVALID_ARGUMENT",
+    SizeNotServedError: "INVALID_ARGUMENT",
     DepthScaleRequiredError: "INVALID_ARGUMENT",
     NotFoundError: "NOT_FOUND",
     ModelNotFoundError: "NOT_FOUND",

@@ -16,15 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from geminifusion_export.artifact import MODEL_NAME, ArtifactMetadata, ModalitySpec, open_artifact
-from geminifusion_service.backends.onnx_runtime import OnnxRuntimeBackend
+from geminifusion_export.artifact import ArtifactMetadata, ModalitySpec, open_artifact
 from geminifusion_service.backends.protocol import Backend
+from geminifusion_service.backends.selection import open_backend
 from geminifusion_service.cpu_budget import usable_cores
 from geminifusion_service.errors import (
     ImageTooSmallError,
     MissingPartError,
     ModelNotFoundError,
     SizeMismatchError,
+    SizeNotServedError,
     UnknownPartError,
     UnprocessableError,
 )
@@ -54,32 +55,38 @@ class Prediction:
 
 
 class Model:
-    """An artifact that was verified and loaded."""
+    """An artifact that was verified and loaded; `reason` says why on this runtime."""
 
-    def __init__(self, metadata: ArtifactMetadata, backend: Backend) -> None:
+    def __init__(self, metadata: ArtifactMetadata, backend: Backend, reason: str = "") -> None:
         self.metadata = metadata
         self.backend = backend
+        self.reason = reason
 
     @classmethod
-    def open(cls, directory: Path | str, *, threads: int | None = None) -> Model:
+    def open(
+        cls,
+        directory: Path | str,
+        *,
+        threads: int | None = None,
+        backend: str = "auto",
+        custom_ops: Path | None = None,
+    ) -> Model:
         """Verify an artifact and load it.
 
         Args:
             directory: what `geminifusion export` wrote.
             threads: of the engine; None takes the cores this process may use.
+            backend, custom_ops: see `open_backend`.
 
         Raises:
             ArtifactError: missing, damaged or of another schema.
-            RuntimeError: the runtime cannot load the graph.
+            RuntimeError: the runtime cannot load its file, or is not there.
         """
         metadata = open_artifact(directory)
-        height, width = metadata.size.reference
-        backend = OnnxRuntimeBackend(
-            Path(directory) / MODEL_NAME,
-            threads=threads or usable_cores(),
-            retained_pixels=height * width,
+        chosen = open_backend(
+            Path(directory), metadata, wanted=backend, threads=threads or usable_cores(), custom_ops=custom_ops
         )
-        return cls(metadata, backend)
+        return cls(metadata, chosen.backend, chosen.reason)
 
     @property
     def reference(self) -> str:
@@ -126,6 +133,7 @@ class Model:
             UnprocessableError: an array of another type or number of channels.
             SizeMismatchError: the modalities differ in size.
             ImageTooSmallError: a side is below the model's minimum, as posted or once reduced to its maximum.
+            SizeNotServedError: the runtime was built for other sizes.
         """
         arrays: dict[str, NDArray[np.generic]] = {"rgb": rgb, **others}
         self.check_names(list(arrays))
@@ -163,6 +171,8 @@ class Model:
                 f"{policy.min_side}: "
                 "send larger or less elongated images"
             )
+        if problem := self.backend.size_problem(*shape):
+            raise SizeNotServedError(f"the images are {width}x{height}: {problem}")
         return shape
 
     def run(self, items: Sequence[PreparedItem]) -> list[Prediction]:

@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import cv2
 import uvicorn
@@ -91,14 +92,20 @@ class Server:
         models = []
         for directory in self._settings.artifacts:
             started = time.perf_counter()
-            model = Model.open(directory, threads=self._settings.threads or None)
+            model = Model.open(
+                directory,
+                threads=self._settings.threads or None,
+                backend=self._settings.backend,
+                custom_ops=Path(self._settings.custom_ops) if self._settings.custom_ops else None,
+            )
             model.warm_up()
             models.append(model)
             _log.info(
-                "loaded %s on %s in %.1f s",
+                "loaded %s on %s in %.1f s: %s",
                 model.reference,
                 model.backend.name,
                 time.perf_counter() - started,
+                model.reason,
             )
         return ModelRegistry(models)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ENVIRONMENT_PREFIX = "GEMINIFUSION_"
+BACKENDS = ("auto", "onnxruntime", "openvino", "openvino-bfloat16", "openvino-int8", "tensorrt")
 
 
 class SettingsError(ValueError):
@@ -39,6 +40,13 @@ class Settings:
     http_port: int = _setting(8000, "HTTP port; 0 takes a free one.", low=0, high=65535)
     grpc_port: int = _setting(8001, "gRPC port; 0 takes a free one.", low=0, high=65535)
     threads: int = _setting(0, "Threads of the engine; 0 uses the cores this process may use.", low=0, high=1024)
+    backend: str = _setting(
+        "auto",
+        f"Runtime, one of {', '.join(BACKENDS)}; auto takes the fastest that keeps the labels.",
+    )
+    custom_ops: str = _setting(
+        "", "Our kernels for ONNX Runtime (geminifusion export plugin --runtime onnxruntime); none by default."
+    )
     max_batch: int = _setting(8, "Most requests run together.", low=1, high=1024)
     max_batch_pixels: int = _setting(
         100_000,
@@ -77,6 +85,10 @@ class Settings:
             if (low is not None and not value >= low) or (high is not None and not value <= high):
                 expected = f"{low} or more" if high is None else f"{low} to {high}"
                 raise SettingsError(f"{spec.name} is {value}, expected {expected}; change {option(spec.name)}")
+        if self.backend not in BACKENDS:
+            raise SettingsError(f"backend is {self.backend!r}, expected one of {', '.join(BACKENDS)}; change --backend")
+        if self.custom_ops and not Path(self.custom_ops).is_file():
+            raise SettingsError(f"custom_ops is {self.custom_ops}, which is no file; change --custom-ops")
         if self.http_port == self.grpc_port != 0:
             raise SettingsError(f"http_port and grpc_port are both {self.http_port}; give them different ports")
 

@@ -5,6 +5,11 @@ import pytest
 
 from geminifusion_export.artifact import ArtifactError, open_artifact, read_metadata, write_metadata
 
+OPENVINO = {"runtime": "openvino", "file": "openvino.xml", "precision": "float32"}
+PROFILE = {"minimum": [1, 64, 64], "optimum": [1, 480, 640], "maximum": [4, 480, 640]}
+BACKWARDS = {**PROFILE, "minimum": [1, 500, 64]}
+ENGINE = {"tensorrt_version": "11.4.0.106", "compute_capability": "8.9", "profiles": [PROFILE]}
+
 
 @pytest.fixture
 def copy(artifact, tmp_path):
@@ -36,6 +41,15 @@ def test_metadata_holds_the_verification_at_traced_and_untraced_shapes(artifact)
     assert {report.traced for report in reports} == {True, False}
     assert (1, 480, 640) in {(r.batch, r.height, r.width) for r in reports}
     assert min(report.label_agreement for report in reports) > 0.999
+
+
+def test_artifact_ships_golden_frames_with_torchs_answers_and_a_page(artifact):
+    metadata = read_metadata(artifact)
+    assert set(metadata.files) == {"model.onnx", "golden.npz", "verification.html"}
+    assert metadata.golden.frames == 8
+    scored = [report for report in metadata.verification if report.miou is not None]
+    assert [report.reference_miou for report in scored] == [pytest.approx(metadata.golden.miou)]
+    assert "rooms" in metadata.golden.source
 
 
 def test_metadata_survives_a_round_trip(artifact, tmp_path):
@@ -72,6 +86,10 @@ def test_missing_parts_are_named(copy):
         (lambda raw: raw.update(ignore_index=5), "ignore_index 5 is also a class"),
         (lambda raw: raw["files"].update({"../evil": "0" * 64}), "plain names"),
         (lambda raw: raw.update(name="a b"), "name"),
+        (lambda raw: raw["files"].pop("golden.npz"), r"files must name golden\.npz"),
+        (lambda raw: raw.update(runtimes=[OPENVINO]), r"files must name openvino\.xml"),
+        (lambda raw: raw.update(engine=ENGINE), "requirements belong together"),
+        (lambda raw: raw.update(engine={**ENGINE, "profiles": [BACKWARDS]}), "not in order on every axis"),
     ],
 )
 def test_metadata_that_does_not_fit_is_refused_with_the_field(copy, change, message):

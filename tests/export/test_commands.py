@@ -1,28 +1,32 @@
-import re
-
 import pytest
 from click.testing import CliRunner
 
-from geminifusion_export.artifact import BackendReport
 from geminifusion_export.build import ExportOptions, build_artifact
-from geminifusion_export.commands import verify
-from geminifusion_export.graph import ExportError
+from geminifusion_export.errors import ExportError
+from geminifusion_export.measure_commands import verify
 from geminifusion_export.recheck import recheck_artifact
-from geminifusion_export.verification import Budget, VerificationError, require_within
+from geminifusion_export.verification import VerificationError
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
 
 
 def test_verify_without_a_checkpoint_checks_files_and_graph(artifact):
     result = CliRunner().invoke(verify, [str(artifact)], catch_exceptions=False)
-    assert "1 file(s) match their SHA-256" in result.output
+    assert "3 file(s) match their SHA-256" in result.output
     assert "16 PixelwiseFusion nodes with their function" in result.output
 
 
 def test_verify_against_a_checkpoint_measures_here(artifact, checkpoint):
-    text = recheck_artifact(artifact, checkpoint, None, 0)
-    agreements = [float(match) for match in re.findall(r"([\d.]+) %$", text, re.MULTILINE)]
-    assert len(agreements) == 5
-    assert min(agreements) > 99.9
+    golden, shapes = recheck_artifact(artifact, checkpoint).certificate.sections
+    assert golden.reports[0].miou == pytest.approx(golden.reports[0].reference_miou, abs=0.1)
+    assert shapes.against == "on random inputs, against torch"
+    assert {report.traced for report in shapes.reports} == {True, False}
+    assert len(shapes.reports) == 5
+    assert min(report.label_agreement for report in shapes.reports) > 0.999
+
+
+def test_verify_on_data_needs_the_network(artifact, tmp_path):
+    with pytest.raises(VerificationError, match="give --checkpoint too"):
+        recheck_artifact(artifact, None, tmp_path)
 
 
 def test_verify_refuses_another_checkpoint(artifact, tmp_path):
@@ -40,24 +44,3 @@ def test_checkpoint_without_a_task_cannot_be_exported(tmp_path):
 def test_existing_destination_is_not_overwritten(checkpoint, artifact):
     with pytest.raises(ExportError, match="exists; remove it"):
         build_artifact(checkpoint, artifact, ExportOptions(name="x"))
-
-
-@pytest.mark.parametrize(
-    ("figures", "message"),
-    [
-        ({"confidence_max_error": 0.01}, "confidence off by 1.00e-02"),
-        ({"gate_max_error": float("nan")}, "gate off by nan"),
-        ({"label_agreement": 0.99}, "99.000 % of the labels agree"),
-    ],
-)
-def test_report_over_budget_fails_with_shape_and_figure(figures, message):
-    good = {
-        "confidence_max_error": 0.0,
-        "confidence_mean_error": 0.0,
-        "gate_max_error": 0.0,
-        "gate_mean_error": 0.0,
-        "label_agreement": 1.0,
-    }
-    report = BackendReport(backend="b", batch=1, height=8, width=9, traced=False, **{**good, **figures})
-    with pytest.raises(VerificationError, match=f"b at 1x8x9: {message}"):
-        require_within([report], Budget())

@@ -7,8 +7,9 @@ import onnx
 import pytest
 import torch
 
+from geminifusion_export.errors import ExportError
 from geminifusion_export.fusion_node import DOMAIN, OP_TYPE
-from geminifusion_export.graph import ExportError, SegmentationGraph, example_inputs
+from geminifusion_export.graph import SegmentationGraph, example_inputs
 from geminifusion_export.storage import store_weights_as_float16
 from geminifusion_export.verification import open_session
 from geminifusion_model import GeminiFusion, GeminiFusionConfig

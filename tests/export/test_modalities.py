@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from geminifusion_export.build import _modality, _trained_without
-from geminifusion_export.graph import ExportError
+from geminifusion_export.errors import ExportError
 from geminifusion_model import GeminiFusionConfig
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.training.recipes import nyuv2_b0_from_scratch, nyuv2_b0_robust

@@ -32,8 +32,8 @@ def test_codes_are_the_public_interface():
         "bad_request", "body_timeout", "body_too_large", "deadline_exceeded", "depth_scale_required",
         "empty_body", "engine_failed", "image_too_large", "image_too_small", "internal", "invalid_option",
         "malformed_body", "method_not_allowed", "missing_part", "model_not_found", "not_found", "not_ready",
-        "queue_full", "size_mismatch", "too_large", "undecodable_image", "unknown_part", "unprocessable",
-        "unsupported_image", "unsupported_media_type", "unsupported_type",
+        "queue_full", "size_mismatch", "size_not_served", "too_large", "undecodable_image", "unknown_part",
+        "unprocessable", "unsupported_image", "unsupported_media_type", "unsupported_type",
     ]  # fmt: skip
 
 

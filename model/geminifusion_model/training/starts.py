@@ -11,6 +11,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.training.config import ConfigError, TrainingConfig
 from geminifusion_model.weights.checkpoint import CONFIG_NAME, load_network
@@ -95,7 +96,7 @@ def describe_training(config: TrainingConfig, frames: int, data: str) -> str:
         f"{config.steps} steps of {config.batch_size} crops of {height}x{width}{scale}",
         f"{frames} training frames of {data}" + (f", {config.holdout} held out" if config.holdout else ""),
     ]
-    if config.augmentation.noise is not None:
+    if isinstance(config.augmentation, Augmentation) and config.augmentation.noise is not None:
         parts.append("modality dropout and sensor noise")
     if config.ema_decay:
         parts.append("exponential average of the weights")

@@ -21,14 +21,20 @@ class OnnxRuntimeBackend:
     when they vary. So runs larger than any at most `retained_pixels` large give their memory back, the
     others keep it.
 
+    Args:
+        custom_ops: our library of kernels; without it the fusion runs from the function in the file.
+
     Raises:
         RuntimeError: ONNX Runtime cannot load the file, or it lacks an output of the contract.
     """
 
     name = "onnxruntime-cpu"
 
-    def __init__(self, model: Path, *, threads: int, retained_pixels: int) -> None:
+    def __init__(self, model: Path, *, threads: int, retained_pixels: int, custom_ops: Path | None = None) -> None:
         options = onnxruntime.SessionOptions()
+        if custom_ops is not None:
+            options.register_custom_ops_library(str(custom_ops))
+            self.name = "onnxruntime-cpu+ops"
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
@@ -43,6 +49,10 @@ class OnnxRuntimeBackend:
         self._retained_pixels = retained_pixels
         self._return_memory = onnxruntime.RunOptions()
         self._return_memory.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+
+    def size_problem(self, height: int, width: int) -> str | None:
+        """None: the graph takes every size the metadata allows."""
+        return None
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> GraphOutputs:
         """Run one batch; see `Backend`."""

@@ -29,5 +29,8 @@ class Backend(Protocol):
     def name(self) -> str:
         """The runtime, as metrics and the model list show it."""
 
+    def size_problem(self, height: int, width: int) -> str | None:
+        """Why frames of this size cannot be run, for the client; None if they can."""
+
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> GraphOutputs:
         """Run one batch of same-sized inputs, by graph input name, each with a leading batch axis."""

@@ -1,0 +1,208 @@
+"""Every CPU backend against an honest re-creation of the original formulation, in one paired run.
+
+    python benchmarks/backends.py [--encoders mit_b0 mit_b3 --height 480 --width 640 --threads 2 --runs 15]
+    python benchmarks/backends.py --checkpoint CHECKPOINT --data ROOT
+
+Without a checkpoint the weights are random: they cost the same time. All contenders do the whole way from uint8 and
+metres to the label map, and take turns, so that a machine whose speed drifts slows all of them; ratios are taken round
+by round. OpenVINO runs fixed to the size, as the service does for sizes that repeat. The int8 network is calibrated on
+`--data`, or on random inputs, which decide nothing about its speed.
+
+Prints Markdown; `--profile` adds where OpenVINO's time goes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from machine import describe_machine
+from numpy.typing import NDArray
+from original_formulation import OriginalFormulation
+from paired import paired_ratio, paired_seconds
+from torch.nn import functional as F
+
+from geminifusion_export.artifact import Precision
+from geminifusion_export.graph import SegmentationGraph, example_inputs, export_onnx
+from geminifusion_export.openvino_ir import OpenVinoRuntime, write_openvino
+from geminifusion_export.quantisation import quantise
+from geminifusion_export.runtimes import OnnxRuntime
+from geminifusion_model import GeminiFusion, GeminiFusionConfig
+from geminifusion_model.data.nyuv2 import nyuv2_task
+from geminifusion_model.data.registry import open_dataset
+from geminifusion_model.data.sample import Sample
+from geminifusion_model.encoding import encode_inputs
+from geminifusion_model.task import Task
+from geminifusion_model.weights.checkpoint import load_network, read_info
+
+NUM_CLASSES = 39
+CALIBRATION_FRAMES = 4
+ORIGINAL = "original formulation, eager torch"
+# What the project asks of itself: the float32 exports, and the best of all, as multiples of the original's speed.
+TARGETS = {"mit_b0": (3.0, 8.0), "mit_b3": (2.0, 5.0)}
+FLOAT32 = ("ONNX Runtime float32", "OpenVINO float32")
+FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8")
+
+Contenders = dict[str, Callable[[], object]]
+
+
+class Case:
+    """One network with its inputs; files are written to `folder`."""
+
+    def __init__(self, net: GeminiFusion, task: Task, options: argparse.Namespace, folder: Path) -> None:
+        self.net, self.task, self.options, self.folder = net.eval(), task, options, folder
+        self.shape = (1, options.height, options.width)
+        self.inputs = example_inputs(task, *self.shape)
+        self.feeds: dict[str, NDArray[np.generic]] = {
+            modality.name: tensor.numpy() for modality, tensor in zip(task.modalities, self.inputs, strict=True)
+        }
+        self.openvino: dict[str, tuple[Path, Precision]] = {}
+
+    def contenders(self) -> Contenders:
+        """Every backend by name, the original first."""
+        original = OriginalFormulation(self.net).eval()
+        graph = SegmentationGraph(self.net, self.task)
+
+        @torch.inference_mode()
+        def original_formulation() -> torch.Tensor:
+            _, logits = original(*encode_inputs(self.inputs, self.task))
+            return F.interpolate(logits, size=self.shape[1:], mode="bilinear", align_corners=False).argmax(1)
+
+        @torch.inference_mode()
+        def inference_form() -> torch.Tensor:
+            return graph(*self.inputs)[0]
+
+        model = self.folder / "model.onnx"
+        export_onnx(graph, model)
+        network = self.folder / write_openvino(model, self.folder).file
+        int8 = self.folder / quantise(network, self.folder, self._calibration(), CALIBRATION_FRAMES).file
+        self.openvino = {"OpenVINO float32": (network, "float32"), "OpenVINO int8": (int8, "int8")}
+        abilities = self.load(network, "float32").abilities
+        halves: tuple[tuple[str, Precision], ...] = (("BF16", "bfloat16"), ("FP16", "float16"))
+        self.openvino |= {f"OpenVINO {half}": (network, half) for ability, half in halves if ability in abilities}
+        onnx_runtime = OnnxRuntime(model, threads=self.options.threads)
+        runtimes = {"ONNX Runtime float32": onnx_runtime.run}
+        runtimes |= {name: self.load(*entry).run for name, entry in self.openvino.items()}
+        return {ORIGINAL: original_formulation, "inference form, eager torch": inference_form} | {
+            name: partial(run, self.feeds) for name, run in runtimes.items()
+        }
+
+    def load(self, network: Path, precision: Precision, *, profiled: bool = False) -> OpenVinoRuntime:
+        """Compile a network for this case's size."""
+        return OpenVinoRuntime(
+            network, precision=precision, threads=self.options.threads, shape=self.shape, profiled=profiled
+        )
+
+    def _calibration(self) -> list[Sample]:
+        if self.options.data is not None:
+            frames = open_dataset("nyuv2", self.options.data, "train", num_classes=len(self.task.class_names))
+            return [frames[int(i)] for i in np.linspace(0, len(frames) - 1, CALIBRATION_FRAMES)]
+        samples = []
+        for seed in range(CALIBRATION_FRAMES):
+            rgb, depth = (tensor[0].numpy() for tensor in example_inputs(self.task, *self.shape, seed=seed))
+            samples.append(Sample(str(seed), rgb, {"depth": depth}, np.zeros(rgb.shape[:2], np.uint8)))
+        return samples
+
+
+def processor_features() -> str:
+    """Which of the instructions that decide about the backends this processor has."""
+    cpuinfo = Path("/proc/cpuinfo")
+    text = cpuinfo.read_text() if cpuinfo.is_file() else ""
+    found = set(next((line for line in text.splitlines() if line.startswith("flags")), "").split())
+    return ", ".join(f"{flag} {'yes' if flag in found else 'no'}" for flag in FLAGS)
+
+
+def table(seconds: dict[str, list[float]]) -> str:
+    """Markdown: median and fastest milliseconds, and how many times faster than the original with quartiles."""
+    lines = ["| backend | median ms | fastest ms | x original (quartiles) |", "|---|---|---|---|"]
+    for name, values in seconds.items():
+        ratio, low, high = paired_ratio(seconds[ORIGINAL], values)
+        lines.append(
+            f"| {name} | {1e3 * statistics.median(values):.1f} | {1e3 * min(values):.1f} | "
+            f"{ratio:.2f} ({low:.2f} … {high:.2f}) |"
+        )
+    return "\n".join(lines)
+
+
+def verdict(encoder: str, seconds: dict[str, list[float]]) -> str:
+    """The targets of this encoder and what was reached."""
+    ratios = {name: paired_ratio(seconds[ORIGINAL], values)[0] for name, values in seconds.items()}
+    best = max(ratios, key=lambda name: ratios[name])
+    found = max(ratios[name] for name in FLOAT32)
+    if encoder not in TARGETS:
+        return f"best: {best}, {ratios[best]:.2f}x; float32 {found:.2f}x"
+    float32, overall = TARGETS[encoder]
+    return (
+        f"float32 {found:.2f}x of {float32:g}x asked: {'met' if found >= float32 else 'missed'}; "
+        f"best ({best}) {ratios[best]:.2f}x of {overall:g}x asked: {'met' if ratios[best] >= overall else 'missed'}"
+    )
+
+
+def profile(case: Case) -> str:
+    """Milliseconds of one more run of each OpenVINO network by kind of layer, the ten largest."""
+    lines = []
+    for name, (path, precision) in case.openvino.items():
+        runtime = case.load(path, precision, profiled=True)
+        for _ in range(3):
+            runtime.run(case.feeds)
+        spent: Counter[str] = Counter()
+        for layer in runtime.profile():
+            spent[f"{layer.kind} {layer.implementation}"] += 1e3 * layer.seconds
+        lines += ["", f"{name}: {sum(spent.values()):.1f} ms", "", "| layer | ms |", "|---|---|"]
+        lines += [f"| {kind} | {milliseconds:.1f} |" for kind, milliseconds in spent.most_common(10)]
+    return "\n".join(lines)
+
+
+def networks(options: argparse.Namespace) -> list[tuple[GeminiFusion, Task]]:
+    """The checkpoint's network, or a random one of each encoder."""
+    if options.checkpoint is not None:
+        task = read_info(options.checkpoint).task
+        assert task is not None
+        return [(load_network(options.checkpoint), task)]
+    found = []
+    for encoder in options.encoders:
+        torch.manual_seed(0)
+        net = GeminiFusion(GeminiFusionConfig(encoder=encoder, num_classes=NUM_CLASSES))
+        found.append((net, nyuv2_task(NUM_CLASSES)))
+    return found
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--encoders", nargs="+", default=["mit_b0", "mit_b3"])
+    parser.add_argument("--checkpoint", type=Path, help="a MiT network instead of random ones")
+    parser.add_argument("--data", type=Path, help="NYUv2 folder to calibrate int8 on")
+    parser.add_argument("--height", type=int, default=480)
+    parser.add_argument("--width", type=int, default=640)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--runs", type=int, default=15)
+    parser.add_argument("--profile", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    print(describe_machine("torch", "onnxruntime", "openvino", "nncf"))
+    print(f"{processor_features()}\n")
+    for net, task in networks(options):
+        with tempfile.TemporaryDirectory() as folder:
+            case = Case(net, task, options, Path(folder))
+            seconds = paired_seconds(case.contenders(), runs=options.runs, warm_up=2)
+            encoder = net.config.encoder
+            print(
+                f"### {encoder}, {len(task.class_names)} classes, batch 1, {options.height}x{options.width}, "
+                f"network input x{task.input_scale:g}, {options.threads} threads, {options.runs} paired runs\n"
+            )
+            print(table(seconds))
+            print(f"\n{verdict(encoder, seconds)}", flush=True)
+            if options.profile:
+                print(profile(case), flush=True)
+
+
+if __name__ == "__main__":
+    main()

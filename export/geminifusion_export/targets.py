@@ -1,0 +1,164 @@
+"""Add runtimes to an artifact: OpenVINO in float32 or int8, a TensorRT engine. None of it but int8 needs torch.
+
+A directory that holds `model.onnx` and is described by its metadata goes in; the new files and their entries come out.
+Whoever calls this proves the result before anyone sees it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from geminifusion_export.artifact import (
+    MODEL_NAME,
+    ArtifactMetadata,
+    EngineRequirements,
+    RuntimeFile,
+    open_artifact,
+    sha256_of,
+    write_metadata,
+)
+from geminifusion_export.errors import ExportError
+
+if TYPE_CHECKING:
+    from geminifusion_export.engine_build import EngineOptions
+
+Target = Literal["openvino", "openvino-int8", "tensorrt"]
+TARGETS: tuple[str, ...] = get_args(Target)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetOptions:
+    """What to add.
+
+    Args:
+        targets: of `TARGETS`, in any order.
+        calibration: the data set int8 is calibrated with: its training split for ranges, its last split for the loss.
+        calibration_layout: of that folder, as `--dataset` of training.
+        engine: of TensorRT; None takes the defaults.
+    """
+
+    targets: tuple[str, ...] = ()
+    calibration: Path | None = None
+    calibration_layout: str = "nyuv2"
+    engine: EngineOptions | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse before anything is traced what cannot end well."""
+        if unknown := [name for name in self.targets if name not in TARGETS]:
+            raise ExportError(f"there is no target {', '.join(unknown)}; the targets are {', '.join(TARGETS)}")
+        if "openvino-int8" in self.targets and self.calibration is None:
+            raise ExportError("int8 is calibrated on real frames; give a data set's folder: --calibration ROOT")
+
+
+def add_runtimes(stage: Path, metadata: ArtifactMetadata, options: TargetOptions) -> ArtifactMetadata:
+    """Write the files of every target into `stage`, which the metadata describes; returns it with their entries.
+
+    Raises:
+        ExportError, EngineError: a target cannot be made here; the message says what is missing.
+        VerificationError: int8 loses too much.
+    """
+    if "openvino" in options.targets or "openvino-int8" in options.targets:
+        metadata = _add_openvino(stage, metadata, options)
+    if "tensorrt" in options.targets:
+        metadata = _add_engine(stage, metadata, options)
+    return metadata
+
+
+def extend_artifact(source: Path, destination: Path, options: TargetOptions) -> ArtifactMetadata:
+    """A copy of an artifact with more runtimes, proven; `destination` appears whole or not at all.
+
+    Raises:
+        ArtifactError: `source` is damaged or none.
+        ExportError, EngineError: the destination exists, or a target cannot be made here.
+        VerificationError: a runtime differs from the artifact's golden answers beyond its budget.
+    """
+    from geminifusion_export.proof import prove
+
+    metadata = open_artifact(source)
+    if destination.exists():
+        raise ExportError(f"{destination} exists; remove it or choose another directory")
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".export-") as scratch:
+        stage = Path(scratch) / destination.name
+        stage.mkdir()
+        for name in metadata.files:
+            shutil.copy(source / name, stage / name)
+        write_metadata(stage, metadata)
+        metadata = prove(stage, add_runtimes(stage, metadata, options))
+        shutil.move(stage, destination)
+    return metadata
+
+
+def _add_openvino(stage: Path, metadata: ArtifactMetadata, options: TargetOptions) -> ArtifactMetadata:
+    from geminifusion_export.openvino_ir import write_openvino
+
+    if metadata.precision != "float32":
+        raise ExportError(
+            f"the graph computes in {metadata.precision}; OpenVINO is given its precision when it loads the float32 "
+            "network, so export with --precision float32"
+        )
+    with tempfile.TemporaryDirectory() as scratch:
+        # int8 is made from the float32 network, which stays only if it was asked for
+        folder = stage if "openvino" in options.targets else Path(scratch)
+        entry = write_openvino(stage / MODEL_NAME, folder)
+        entries = [entry] if folder == stage else []
+        if "openvino-int8" in options.targets:
+            entries.append(_write_int8(stage, metadata, folder / entry.file, options))
+    written = [path for made in entries for path in (stage / made.file, (stage / made.file).with_suffix(".bin"))]
+    return _with_entries(metadata, entries, written)
+
+
+def _write_int8(stage: Path, metadata: ArtifactMetadata, network: Path, options: TargetOptions) -> RuntimeFile:
+    from geminifusion_export.quantisation import write_int8
+    from geminifusion_model.data.registry import open_dataset, splits_of
+
+    assert options.calibration is not None  # checked by TargetOptions
+    names = tuple(modality.name for modality in metadata.modalities)
+    depth = next((spec.encoding for spec in metadata.modalities if spec.name == "depth"), None)
+    splits = splits_of(options.calibration_layout, options.calibration)
+    calibration, held_out = (
+        open_dataset(
+            options.calibration_layout,
+            options.calibration,
+            split,
+            num_classes=len(metadata.classes),
+            modalities=names,
+            encoding=depth,
+        )
+        for split in (splits[0], splits[-1])
+    )
+    entry, _ = write_int8(network, stage, calibration, held_out)
+    return entry
+
+
+def _add_engine(stage: Path, metadata: ArtifactMetadata, options: TargetOptions) -> ArtifactMetadata:
+    from geminifusion_export.engine_build import EngineOptions, build_engine
+
+    write_metadata(stage, metadata)  # the builder opens what it builds from as anyone would
+    entry, requirements, written = build_engine(stage, stage, options.engine or EngineOptions())
+    return _with_entries(metadata, [entry], written, engine=requirements)
+
+
+def _with_entries(
+    metadata: ArtifactMetadata,
+    entries: Sequence[RuntimeFile],
+    written: Sequence[Path],
+    engine: EngineRequirements | None = None,
+) -> ArtifactMetadata:
+    """Entries of the same runtime and precision are replaced."""
+    made = {(entry.runtime, entry.precision) for entry in entries}
+    if engine is not None:  # an artifact has one engine, of whatever precision
+        made |= {(entry.runtime, entry.precision) for entry in metadata.runtimes if entry.runtime == "tensorrt"}
+    kept = tuple(entry for entry in metadata.runtimes if (entry.runtime, entry.precision) not in made)
+    return dataclasses.replace(
+        metadata,
+        runtimes=kept + tuple(entries),
+        files=metadata.files | {path.name: sha256_of(path) for path in written},
+        engine=engine or metadata.engine,
+    )
