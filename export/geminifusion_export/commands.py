@@ -112,7 +112,7 @@ def artifact(
             "--precision": precision,
             "--weights": weights,
         }
-        fixed |= {"--max-pixels": max_pixels, "--golden": golden}
+        fixed |= {"--precision": precision, "--weights": weights, "--max-pixels": max_pixels, "--golden": golden}
         if given := [option for option, value in fixed.items() if value is not None]:
             raise click.UsageError(
                 f"{source} is an artifact, which settles {', '.join(given)} already; give the checkpoint to change it"

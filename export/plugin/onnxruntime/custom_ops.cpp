@@ -77,8 +77,13 @@ struct FusionNode {
 
   static void destroy(void* kernel) { delete static_cast<FusionNode*>(kernel); }
 
-  static Status* compute(void* kernel, KernelContext* context) {
-    return static_cast<FusionNode*>(kernel)->run(context);
+  static Status* compute(void* kernel, KernelContext* context) noexcept {
+    const FusionNode& node = *static_cast<FusionNode*>(kernel);
+    try {
+      return node.run(context);
+    } catch (const std::bad_alloc&) {  // no exception may cross into the runtime
+      return node.api.create_status(ort::kFail, "geminifusion::PixelwiseFusion: out of memory");
+    }
   }
 
   Status* run(KernelContext* context) const {
