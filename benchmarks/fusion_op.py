@@ -39,6 +39,8 @@ def open_session(model: onnx.ModelProto, threads: int, library: Path | None = No
     """A session on the CPU, with our kernels if there is a library."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
+    # three sessions take turns: the idle threads of one must not spin on the cores of the next
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     if library is not None:
         options.register_custom_ops_library(str(library))
     return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -6,18 +6,17 @@ import ctypes
 import importlib.metadata
 import importlib.util
 import json
-import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from geminifusion_export.error_text import first_line
 from geminifusion_export.machine import Machine, describe_machine
+from geminifusion_export.ops_build import find_compiler
+from geminifusion_export.plugin_build import TENSORRT_HEADERS, PluginBuildError, find_headers, find_nvcc
 
-_COMPILERS = ("c++", "g++", "clang++")
 _SECONDS = 20.0
 _PRODUCTS = {
     "bfloat16": ("amx_bf16", "avx512_bf16"),
@@ -115,13 +114,11 @@ def _onnx_runtime() -> Capability:
 
 def _custom_ops() -> Capability:
     name = "ONNX Runtime kernels"
-    compiler = _compiler()
-    if compiler is None:
+    try:
+        compiler = find_compiler()
+    except PluginBuildError as error:
         return Capability(
-            name=name,
-            works=False,
-            detail=f"no C++ compiler ({', '.join(_COMPILERS)}) to build our kernels with; the same model runs without",
-            advice="install one, e.g. apt-get install g++",
+            name=name, works=False, detail=first_line(error), advice="the same model runs without them, a little slower"
         )
     return Capability(
         name=name,
@@ -190,16 +187,11 @@ def _tensorrt(machine: Machine) -> Capability:
 
 def _plugin_build() -> Capability:
     name = "TensorRT plugin build"
-    nvcc = _nvcc()
-    headers = _tensorrt_headers()
-    lacks = [what for what, found in (("nvcc", nvcc), ("TensorRT headers (NvInfer.h)", headers)) if found is None]
-    if lacks:
-        return Capability(
-            name=name,
-            works=False,
-            detail=f"no {' and no '.join(lacks)}",
-            advice="see export/plugin/README.md for both; a machine that only serves needs neither",
-        )
+    try:
+        nvcc, headers = find_nvcc(), find_headers(TENSORRT_HEADERS)
+    except PluginBuildError as error:
+        detail = first_line(error)
+        return Capability(name=name, works=False, detail=detail, advice="a machine that only serves needs none of it")
     return Capability(name=name, works=True, detail=f"nvcc {nvcc}, headers in {headers}")
 
 
@@ -237,37 +229,6 @@ def _missing(name: str, package: str, extra: str) -> Capability:
         detail=f"{package} is not installed",
         advice=f'run: pip install "geminifusion[{extra}]"',
     )
-
-
-def _compiler() -> str | None:
-    chosen = os.environ.get("CXX")
-    return next((found for name in (chosen, *_COMPILERS) if name and (found := shutil.which(name))), None)
-
-
-def _nvcc() -> str | None:
-    home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH") or "/usr/local/cuda"
-    on_path = shutil.which("nvcc") or shutil.which("nvcc", path=str(Path(home) / "bin"))
-    return on_path or _below_nvidia("*/bin/nvcc")
-
-
-def _tensorrt_headers() -> str | None:
-    places = [os.environ.get("TENSORRT_HOME"), "/usr", "/usr/local/tensorrt", "/opt/tensorrt"]
-    for place in filter(None, places):
-        for folder in (
-            Path(place) / "include",
-            Path(place) / "include/x86_64-linux-gnu",
-            Path(place) / "include/aarch64-linux-gnu",
-        ):
-            if (folder / "NvInferRuntime.h").is_file():
-                return str(folder)
-    return None
-
-
-def _below_nvidia(pattern: str) -> str | None:
-    """A file of NVIDIA's pip packages, which share the folder `nvidia`."""
-    spec = importlib.util.find_spec("nvidia")
-    folders = list(spec.submodule_search_locations or ()) if spec is not None else []
-    return next((str(found) for folder in folders for found in Path(folder).glob(pattern)), None)
 
 
 def _loads(library: str) -> bool:

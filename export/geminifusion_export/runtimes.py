@@ -51,6 +51,8 @@ class OnnxRuntime:
     ) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
+        # runtimes take turns in verification and benchmarks: idle threads of one must not spin on the cores of the next
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         if custom_ops is not None:
             options.register_custom_ops_library(str(custom_ops))
         self.name = "onnxruntime-cpu" if custom_ops is None else "onnxruntime-cpu+ops"

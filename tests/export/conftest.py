@@ -1,9 +1,14 @@
+import dataclasses
+import functools
+
 import pytest
 import torch
 
 from geminifusion_export.build import ExportOptions, build_artifact
+from geminifusion_export.graph import SegmentationGraph, export_onnx
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
 from geminifusion_model.data.nyuv2 import nyuv2_task
+from geminifusion_model.encoders.sizes import ENCODER_SIZES, MIT_SIZES, SWIN_SIZES
 from geminifusion_model.weights.checkpoint import write_checkpoint
 
 
@@ -28,3 +33,43 @@ def artifact(checkpoint, tmp_path_factory):
     directory = tmp_path_factory.mktemp("artifacts") / "random-b0"
     build_artifact(checkpoint, directory, ExportOptions(name="random-b0"))
     return directory
+
+
+# Two blocks a stage at most and few channels: every operator of the full size, at a fraction of its time.
+_SMALL = {
+    "mit_b0": {"channels": (16, 32, 32, 64), "depths": (1, 1, 1, 1), "heads": (1, 2, 2, 4)},
+    "swin_tiny": {"channels": (24, 48, 96, 192), "depths": (2, 2, 2, 2), "heads": (3, 3, 3, 3)},
+}
+
+
+@pytest.fixture(scope="session")
+def family_member(tmp_path_factory):
+    """Gives `(graph, path of its ONNX file)` of any small member of the family, traced once for all tests."""
+    rgb, depth = nyuv2_task(13).modalities
+    known = {
+        "rgb": rgb,
+        "depth": depth,
+        "event": dataclasses.replace(rgb, name="event"),
+        "lidar": dataclasses.replace(depth, name="lidar", range=(0.0, 80.0), mean=(12.0,), std=(9.0,)),
+    }
+
+    @functools.cache
+    def member(encoder, fusion, modalities=("rgb", "depth")):
+        torch.manual_seed(0)
+        task = dataclasses.replace(nyuv2_task(13), modalities=tuple(known[name] for name in modalities))
+        with pytest.MonkeyPatch.context() as patch:
+            size = dataclasses.replace(ENCODER_SIZES[encoder], **_SMALL[encoder])
+            for table in (ENCODER_SIZES, MIT_SIZES if encoder in MIT_SIZES else SWIN_SIZES):
+                patch.setitem(table, encoder, size)
+            config = GeminiFusionConfig(
+                encoder=encoder, fusion=fusion, modalities=modalities, num_classes=13, decoder_channels=32
+            )
+            net = GeminiFusion(config).eval()
+        with torch.no_grad():
+            net.decoder.classify.weight.normal_()
+        graph = SegmentationGraph(net, task)
+        path = tmp_path_factory.mktemp("family") / "model.onnx"
+        export_onnx(graph, path)
+        return graph, path
+
+    return member

@@ -4,7 +4,6 @@ Each case runs in a process of its own: the parser may abort, and its module sta
 it shares.
 """
 
-import dataclasses
 import importlib.util
 import json
 import subprocess
@@ -15,17 +14,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-import torch
 from onnx import numpy_helper
 
 from geminifusion_export.artifact import MODEL_NAME
 from geminifusion_export.fusion_node import DOMAIN, OP_TYPE
-from geminifusion_export.graph import SegmentationGraph, export_onnx
 from geminifusion_export.plugin_build import PluginBuildError, build_tensorrt_plugin
 from geminifusion_export.precision import to_precision
-from geminifusion_model import GeminiFusion, GeminiFusionConfig
-from geminifusion_model.data.nyuv2 import nyuv2_task
-from geminifusion_model.encoders.sizes import ENCODER_SIZES, MIT_SIZES, SWIN_SIZES
 
 pytestmark = [
     pytest.mark.slow,
@@ -246,11 +240,6 @@ def test_library_that_is_no_plugin_is_refused_in_words(tmp_path):
     assert "REFUSED: TensorRT cannot load the plugin" in run.stderr
 
 
-# Two blocks at most and few channels: every operator of the full size, at a fraction of its time.
-_SMALL = {
-    "mit_b0": {"channels": (16, 32, 32, 64), "depths": (1, 1, 1, 1), "heads": (1, 2, 2, 4)},
-    "swin_tiny": {"channels": (24, 48, 96, 192), "depths": (2, 2, 2, 2), "heads": (3, 3, 3, 3)},
-}
 _FAMILY = [
     ("mit_b0", "geminifusion"),
     ("mit_b0", "none"),
@@ -263,12 +252,7 @@ _FAMILY = [
 
 
 @pytest.mark.parametrize(("encoder", "fusion"), _FAMILY)
-def test_member_of_the_family_builds_with_free_sizes(artifact, tmp_path, monkeypatch, encoder, fusion):
-    small = dataclasses.replace(ENCODER_SIZES[encoder], **_SMALL[encoder])
-    for table in (ENCODER_SIZES, MIT_SIZES if encoder in MIT_SIZES else SWIN_SIZES):
-        monkeypatch.setitem(table, encoder, small)
-    torch.manual_seed(0)
-    net = GeminiFusion(GeminiFusionConfig(encoder=encoder, fusion=fusion, num_classes=13, decoder_channels=32)).eval()
-    export_onnx(SegmentationGraph(net, nyuv2_task(13)), tmp_path / MODEL_NAME)
-    run = _run("build", tmp_path / MODEL_NAME, artifact, "float32", ["1x32x32:1x96x128:2x160x160"], None)
+def test_member_of_the_family_builds_with_free_sizes(artifact, family_member, encoder, fusion):
+    _, path = family_member(encoder, fusion, ("rgb", "depth"))
+    run = _run("build", path, artifact, "float32", ["1x32x32:1x96x128:2x160x160"], None)
     assert _answer(run)["bytes"] > 1e5

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geminifusion_model.decoder import AllMLPDecoder
+from geminifusion_model.inference_form.affine import Affine
 
 
 class FoldedDecoder(nn.Module):
@@ -28,14 +29,16 @@ class FoldedDecoder(nn.Module):
         self.streams = nn.ModuleList()
         for share in shares.detach():
             # the whole shift rides on the finest stage, which is not upsampled
-            biases = [share * shift] + [None] * (len(stages) - 1)
+            biases = [share * shift] + [torch.zeros_like(shift)] * (len(stages) - 1)
             self.streams.append(
                 nn.ModuleList(
-                    _pointwise(share * scale[:, None] * weight, bias)
+                    Affine(share * scale[:, None] * weight, bias)
                     for (weight, _), bias in zip(stages, biases, strict=True)
                 )
             )
-        self.classify = decoder.classify
+        bias = decoder.classify.bias
+        assert bias is not None
+        self.classify = Affine(decoder.classify.weight.flatten(1), bias)
 
     def forward(self, pyramids: list[list[Tensor]]) -> Tensor:
         """One pyramid per stream (maps `B C_i H_i W_i`) to logits `B K H_1 W_1`."""
@@ -43,19 +46,18 @@ class FoldedDecoder(nn.Module):
         for layers, pyramid in zip(self.streams, pyramids, strict=True):
             size = pyramid[0].shape[-2:]
             per_stage = cast(nn.ModuleList, layers)
-            finest, *coarser = (layer(feature) for layer, feature in zip(per_stage, pyramid, strict=True))
+            finest, *coarser = (_per_pixel(layer, feature) for layer, feature in zip(per_stage, pyramid, strict=True))
             fused = finest
             for scale in coarser:
                 fused = fused + F.interpolate(scale, size=size, mode="bilinear", align_corners=False)
             total = F.relu(fused) if total is None else total + F.relu(fused)
         assert total is not None
-        return self.classify(total)
+        return _per_pixel(self.classify, total)
 
 
-def _pointwise(weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
-    """A 1x1 convolution with this `O C` matrix."""
-    layer = nn.Conv2d(weight.shape[1], weight.shape[0], 1, bias=bias is not None)
-    layer.weight = nn.Parameter(weight.detach()[:, :, None, None])
-    if bias is not None:
-        layer.bias = nn.Parameter(bias.detach())
-    return layer
+def _per_pixel(layer: nn.Module, feature: Tensor) -> Tensor:
+    """A matrix on the channels of `B C H W`: as a product over channels last it is one GEMM, and what comes out is laid
+    out as ONNX Runtime resizes fastest.
+    """
+    channels_last: Tensor = layer(feature.permute(0, 2, 3, 1))
+    return channels_last.permute(0, 3, 1, 2)
