@@ -103,6 +103,16 @@ class BackendReport:
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
+class HeldOutScore:
+    """What a runtime file costs in accuracy, on labelled frames the network was not trained on; percent."""
+
+    frames: Annotated[int, Field(ge=1)]
+    reference_miou: float  # of the float32 network
+    miou: float
+    label_agreement: Annotated[float, Field(ge=0, le=1)]  # with the float32 network, 0…1
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class RuntimeFile:
     """The same network in another runtime's format, beside `model.onnx`.
 
@@ -112,6 +122,7 @@ class RuntimeFile:
     runtime: Literal["openvino", "tensorrt"]
     file: str
     precision: Precision
+    held_out: HeldOutScore | None = None  # of int8, which is accepted by it
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

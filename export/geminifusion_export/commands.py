@@ -151,6 +151,12 @@ def _report(metadata: ArtifactMetadata, destination: Path) -> None:
     from geminifusion_export.report import verification_table
 
     click.echo(verification_table(metadata.verification))
+    for entry in metadata.runtimes:
+        if score := entry.held_out:
+            click.echo(
+                f"{entry.runtime} {entry.precision} on {score.frames} held-out frames: mIoU {score.miou:.2f} "
+                f"(float32 {score.reference_miou:.2f}); {100 * score.label_agreement:.2f} % of the labels equal"
+            )
     click.echo(
         f"wrote {destination} ({metadata.reference}); serve it with: geminifusion serve --artifact {destination}"
     )

@@ -18,6 +18,7 @@ from geminifusion_export.artifact import (
     MODEL_NAME,
     ArtifactMetadata,
     EngineRequirements,
+    HeldOutScore,
     RuntimeFile,
     open_artifact,
     sha256_of,
@@ -133,8 +134,14 @@ def _write_int8(stage: Path, metadata: ArtifactMetadata, network: Path, options:
         )
         for split in (splits[0], splits[-1])
     )
-    entry, _ = write_int8(network, stage, calibration, held_out)
-    return entry
+    entry, loss = write_int8(network, stage, calibration, held_out)
+    score = HeldOutScore(
+        frames=loss.frames,
+        reference_miou=loss.reference_miou,
+        miou=loss.miou,
+        label_agreement=loss.label_agreement,
+    )
+    return dataclasses.replace(entry, held_out=score)
 
 
 def _add_engine(stage: Path, metadata: ArtifactMetadata, options: TargetOptions) -> ArtifactMetadata:
