@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from geminifusion_export.error_text import first_line
 from geminifusion_export.machine import Machine, describe_machine
 from geminifusion_export.ops_build import find_compiler
+from geminifusion_export.own_thread import in_own_thread
 from geminifusion_export.plugin_build import TENSORRT_HEADERS, PluginBuildError, find_headers, find_nvcc
 
 _SECONDS = 20.0
@@ -147,7 +148,8 @@ def _openvino() -> Capability:
         return found
     import openvino
 
-    devices = ", ".join(openvino.Core().available_devices)
+    core = openvino.Core()
+    devices = ", ".join(in_own_thread(lambda: core.available_devices))
     return Capability(name="OpenVINO", works=True, detail=f"{found.detail}; devices: {devices}")
 
 

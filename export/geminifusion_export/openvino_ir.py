@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from geminifusion_export.artifact import Precision, RuntimeFile
 from geminifusion_export.errors import ExportError
+from geminifusion_export.own_thread import in_own_thread
 from geminifusion_export.runtimes import OUTPUT_NAMES, Answers
 from geminifusion_export.storage import save_model
 
@@ -109,7 +110,7 @@ class OpenVinoRuntime:
         core = openvino.Core()
         self.precision: Precision = precision
         self._shape = shape
-        self.abilities = tuple(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+        self.abilities = tuple(in_own_thread(lambda: core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")))
         needed = _ABILITIES.get(precision)
         if needed is not None and needed not in self.abilities:
             raise ExportError(
@@ -125,7 +126,7 @@ class OpenVinoRuntime:
             network = core.read_model(model)
             if shape is not None:
                 fix_shape(network, shape)
-            self._request = core.compile_model(network, "CPU", properties).create_infer_request()
+            self._request = in_own_thread(lambda: core.compile_model(network, "CPU", properties).create_infer_request())
         except RuntimeError as error:
             raise ExportError(f"OpenVINO {openvino.__version__} cannot load {model} ({error})") from None
 

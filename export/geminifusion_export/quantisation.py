@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from geminifusion_export.artifact import RuntimeFile
 from geminifusion_export.errors import ExportError
 from geminifusion_export.openvino_ir import OpenVinoRuntime, import_openvino
+from geminifusion_export.own_thread import in_own_thread
 from geminifusion_export.runtimes import Runtime
 from geminifusion_export.verification import VerificationError
 from geminifusion_model.data.sample import Dataset, Sample
@@ -119,13 +120,16 @@ def quantise(
     nncf.set_log_level(logging.ERROR)
     model = openvino.Core().read_model(network)
     names = [port.get_any_name() for port in model.inputs]
-    quantised = nncf.quantize(
-        model,
-        nncf.Dataset([feeds_of(sample, names) for sample in frames]),
-        preset=nncf.QuantizationPreset.MIXED,
-        model_type=nncf.ModelType.TRANSFORMER,
-        subset_size=count,
-        ignored_scope=nncf.IgnoredScope(types=_FLOAT_TYPES, names=sensitive_products(model), validate=False),
+    feeds = [feeds_of(sample, names) for sample in frames]
+    quantised = in_own_thread(
+        lambda: nncf.quantize(
+            model,
+            nncf.Dataset(feeds),
+            preset=nncf.QuantizationPreset.MIXED,
+            model_type=nncf.ModelType.TRANSFORMER,
+            subset_size=count,
+            ignored_scope=nncf.IgnoredScope(types=_FLOAT_TYPES, names=sensitive_products(model), validate=False),
+        )
     )
     path = directory / f"{name}.xml"
     openvino.save_model(quantised, path, compress_to_fp16=False)

@@ -11,7 +11,6 @@ from geminifusion_export.torch_reference import TorchReference, random_feeds
 RGBD = ("rgb", "depth")
 MEMBERS = [
     ("mit_b0", "geminifusion", RGBD),
-    ("mit_b0", "geminifusion", ("rgb", "depth", "event")),
     ("mit_b0", "geminifusion", ("rgb", "depth", "event", "lidar")),
     ("mit_b0", "pixel_attention_relation", RGBD),
     ("mit_b0", "none", RGBD),
@@ -19,7 +18,6 @@ MEMBERS = [
     ("mit_b0", "channel_exchange", RGBD),
     ("mit_b0", "cross_attention", RGBD),
     ("swin_tiny", "geminifusion", RGBD),
-    ("swin_tiny", "none", RGBD),
 ]
 
 

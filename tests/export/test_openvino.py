@@ -9,6 +9,7 @@ import pytest
 from geminifusion_export.errors import ExportError
 from geminifusion_export.graph import example_inputs
 from geminifusion_export.openvino_ir import OpenVinoRuntime, write_openvino
+from geminifusion_export.own_thread import in_own_thread
 from geminifusion_export.precision import to_precision
 from geminifusion_export.runtimes import OnnxRuntime
 from geminifusion_export.storage import save_model, store_weights_as_float16
@@ -23,7 +24,7 @@ def feeds(batch, height, width, seed=0):
 
 
 def abilities():
-    return openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return in_own_thread(lambda: openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
 @pytest.fixture(scope="module")

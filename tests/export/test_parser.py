@@ -156,21 +156,23 @@ def test_function_body_is_imported_where_no_plugin_is_loaded(artifact):
     }
 
 
-def test_engine_with_the_default_profiles_is_built_and_its_timings_kept(artifact, tmp_path):
+def test_engine_with_the_default_profiles_is_built_and_its_timings_kept(artifact, family_member, tmp_path):
+    _, model = family_member("mit_b0", "geminifusion", ("rgb", "depth"))
     cache = tmp_path / "timings" / "cache"
-    answer = _answer(_run("build", artifact / MODEL_NAME, artifact, "float32", [], cache))
-    assert answer["bytes"] > 1e6
+    answer = _answer(_run("build", model, artifact, "float32", [], cache))
+    assert answer["bytes"] > 1e5
     assert cache.is_file()
 
 
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
-def test_half_precision_is_in_every_product_and_builds(artifact, tmp_path, precision):
+def test_half_precision_is_in_every_product_and_builds(artifact, family_member, tmp_path, precision):
+    _, full = family_member("mit_b0", "geminifusion", ("rgb", "depth"))
     model = tmp_path / MODEL_NAME
-    onnx.save(to_precision(onnx.load(artifact / MODEL_NAME), precision), model)
+    onnx.save(to_precision(onnx.load(full), precision), model)
     answer = _answer(_run("parse", model))
     assert answer["products"].keys() == {precision}
     assert answer["tensors"]["confidence"] == "FLOAT"
-    assert _answer(_run("build", model, artifact, precision, ["1x32x32:1x96x128:2x160x160"], None))["bytes"] > 1e6
+    assert _answer(_run("build", model, artifact, precision, ["1x32x32:1x96x128:2x160x160"], None))["bytes"] > 1e5
 
 
 def test_half_precision_that_the_graph_lacks_is_refused_before_the_build(artifact):
@@ -247,7 +249,6 @@ _FAMILY = [
     ("mit_b0", "channel_exchange"),
     ("mit_b0", "cross_attention"),
     ("swin_tiny", "geminifusion"),
-    ("swin_tiny", "none"),
 ]
 
 

@@ -68,15 +68,7 @@ def test_a_folder_of_another_kind_is_refused_with_a_report(folder, tmp_path):
 
 
 def test_depth_encoding_that_the_data_cannot_give_is_refused(folder, tmp_path):
-    arguments = [
-        "--data",
-        str(folder),
-        "--dataset",
-        "folder",
-        "--depth-encoding",
-        "metric",
-        "--out",
-        str(tmp_path / "run"),
-    ]
+    arguments = ["--data", folder, "--dataset", "folder", "--out", tmp_path / "run"]
+    arguments += ["--depth-encoding", "metric", "--set", "network.num_classes=2"]
     with pytest.raises(DatasetError, match="the depth of folder data comes as log, not as metric"):
-        CliRunner().invoke(train, arguments, catch_exceptions=False)
+        CliRunner().invoke(train, list(map(str, arguments)), catch_exceptions=False)

@@ -1,6 +1,8 @@
 """The service's OpenVINO backend, on a network small enough to compile in a moment."""
 
+import subprocess
 import sys
+import textwrap
 import threading
 import time
 
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 
 from geminifusion_service.backends.onnx_runtime import OnnxRuntimeBackend
-from geminifusion_service.backends.openvino_cpu import OpenVinoBackend
+from geminifusion_service.backends.openvino_cpu import OpenVinoBackend, in_own_thread
 
 openvino = pytest.importorskip("openvino", reason="needs geminifusion[openvino]")
 
@@ -117,7 +119,7 @@ def test_without_openvino_the_message_says_how_to_get_it(path, monkeypatch):
 
 def test_a_precision_the_processor_lacks_is_refused(path):
     lacking = {"bfloat16": "BF16", "float16": "FP16"}
-    abilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    abilities = in_own_thread(lambda: openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
     for precision, ability in lacking.items():
         if ability in abilities:
             OpenVinoBackend(path, threads=1, precision=precision).run(inputs())
@@ -130,3 +132,23 @@ def test_a_file_that_is_no_network_is_refused(tmp_path):
     (tmp_path / "openvino.xml").write_text("<nothing/>")
     with pytest.raises(RuntimeError):
         OpenVinoBackend(tmp_path / "openvino.xml", threads=1)
+
+
+def test_a_signal_is_survived_when_the_network_goes_in_another_thread(path):
+    """In a process of its own, which a wild signal stack would kill."""
+    program = textwrap.dedent(
+        """
+        import signal, sys, threading
+        from pathlib import Path
+        from geminifusion_service.backends.openvino_cpu import OpenVinoBackend
+
+        held = [OpenVinoBackend(Path(sys.argv[1]), threads=1)]
+        dropping = threading.Thread(target=held.clear)
+        dropping.start()
+        dropping.join()
+        signal.signal(signal.SIGINT, lambda *_: print("handled"))
+        signal.raise_signal(signal.SIGINT)
+        """
+    )
+    run = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (0, "handled\n"), run.stderr

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_service.backends.protocol import GraphOutputs
+
+T = TypeVar("T")
 
 _OUTPUTS = ("labels", "confidence", "gate")
 # OpenVINO would compute in bfloat16 by itself where the processor has it; an int8 network is float32 in between.
@@ -38,8 +41,6 @@ class OpenVinoBackend:
             network lacks an output of the contract.
     """
 
-    name = "openvino-cpu"
-
     def __init__(
         self,
         path: Path,
@@ -55,8 +56,9 @@ class OpenVinoBackend:
             import openvino
         except ImportError:
             raise RuntimeError('OpenVINO is not installed; run: pip install "geminifusion[openvino]"') from None
+        self.name = "openvino-cpu" if precision == "float32" else f"openvino-cpu-{precision}"
         self._core = openvino.Core()
-        abilities = self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        abilities = in_own_thread(lambda: self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
         needed = _ABILITIES.get(precision)
         if needed is not None and needed not in abilities:
             raise RuntimeError(
@@ -130,4 +132,15 @@ class OpenVinoBackend:
                     for port in network.inputs
                 }
             )
-        return self._core.compile_model(network, "CPU", self._properties).create_infer_request()
+        return in_own_thread(lambda: self._core.compile_model(network, "CPU", self._properties).create_infer_request())
+
+
+def in_own_thread(call: Callable[[], T]) -> T:
+    """Ask OpenVINO where no signal is ever delivered.
+
+    It gives the calling thread a signal stack, when it loads its CPU part or compiles, and unmaps it when the network
+    goes, in whichever thread that happens; the next signal of the first one, a Ctrl-C, would crash the process. A
+    thread that ends takes its signal stack with it.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(call).result()
