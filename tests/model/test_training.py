@@ -85,7 +85,7 @@ def interrupted_after(steps, run):
         run.train()
 
 
-@pytest.mark.parametrize("precision", ["float32", "float16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("float16", marks=pytest.mark.slow)])
 def test_resumed_run_ends_with_bit_equal_weights(precision, tmp_path):
     """Dropout and stochastic depth are on, so this also shows that random numbers go on where they were."""
     asked = config(precision=precision)
