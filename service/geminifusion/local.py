@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_export.artifact import ArtifactMetadata
-from geminifusion_service.class_shares import class_shares
-from geminifusion_service.depth import DepthImage, to_metres
-from geminifusion_service.images import decode_depth, decode_rgb
-from geminifusion_service.models import Model
+from geminifusion_service.inputs.depth import DepthImage, to_metres
+from geminifusion_service.inputs.images import decode_depth, decode_rgb
+from geminifusion_service.models.model import Model
+from geminifusion_service.outputs.class_shares import class_shares
 
 from .bundled import artifact_path
 from .errors import BadInput

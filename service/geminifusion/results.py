@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_service.class_shares import ClassShare
+from geminifusion_service.outputs.class_shares import ClassShare
 
 from .pictures import decode_rgb
 from .png import encode_png

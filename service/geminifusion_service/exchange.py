@@ -5,20 +5,25 @@ from __future__ import annotations
 import math
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_service.class_shares import ClassShare
-from geminifusion_service.depth import check_depth_scale
 from geminifusion_service.errors import InvalidOptionError
-from geminifusion_service.masks import MASK_FORMATS, MaskFormat
-from geminifusion_service.rle import RunLengths
+from geminifusion_service.inputs.depth import check_depth_scale
+from geminifusion_service.outputs.class_shares import ClassShare
+from geminifusion_service.outputs.masks import MASK_FORMATS, MaskFormat
+from geminifusion_service.outputs.rle import RunLengths
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _LONGEST_DEADLINE_MS = 3_600_000.0
+
+Align = Literal["none", "resize"]
+Priority = Literal["high", "normal"]
+SensorPolicy = Literal["reject", "warn", "drop-modality"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,17 +35,25 @@ class SegmentOptions:
 
     model: str | None = None
     depth_scale: float | None = None
-    format: MaskFormat = "png"
+    align: Align = "none"  # resize: bring the other modalities to the size of rgb; none: refuse them
+    sensor_policy: SensorPolicy | None = None  # what to do about a broken sensor; None takes the server's
+    format: MaskFormat | None = "png"  # None: no file, `labels` alone, for transports that send tensors
     confidence: bool = False
     gate: bool = False
+    disagreement: bool = False
     classes: bool = False  # class shares beside a picture format; json always has them
+    priority: Priority = "normal"
     deadline_ms: float | None = None
     request_id: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse values nobody could mean."""
-        if self.format not in MASK_FORMATS:
-            raise InvalidOptionError(f"format is {self.format!r}; expected one of {', '.join(MASK_FORMATS)}")
+        if self.format is not None:
+            _check_choice("format", self.format, MASK_FORMATS)
+        _check_choice("align", self.align, get_args(Align))
+        _check_choice("priority", self.priority, get_args(Priority))
+        if self.sensor_policy is not None:
+            _check_choice("sensor_policy", self.sensor_policy, get_args(SensorPolicy))
         check_depth_scale(self.depth_scale)
         deadline = self.deadline_ms
         if deadline is not None and not (math.isfinite(deadline) and 0 < deadline <= _LONGEST_DEADLINE_MS):
@@ -49,6 +62,11 @@ class SegmentOptions:
             )
         if self.request_id is not None and not is_request_id(self.request_id):
             raise InvalidOptionError("request_id must be 1 to 128 of A-Z a-z 0-9 . _ : -")
+
+
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise InvalidOptionError(f"{name} is {value[:100]!r}, expected one of {', '.join(choices)}")
 
 
 def is_request_id(text: str) -> bool:
@@ -63,9 +81,12 @@ def new_request_id() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentRequest:
-    """Encoded images by modality name, and options."""
+    """Images by modality name, and options.
 
-    images: Mapping[str, bytes]
+    Bytes are an encoded file; an array is taken as decoded: colour `H W 3` uint8, depth `H W` as `to_metres` takes it.
+    """
+
+    images: Mapping[str, bytes | NDArray[np.generic]]
     options: SegmentOptions
 
 
@@ -81,13 +102,14 @@ class Timings:
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentResponse:
-    """The answer. `mask` is the encoded file, empty for json, which has `rle` instead."""
+    """The answer. `mask` is the encoded file; empty for json, which has `rle`, and where no file was asked for."""
 
     model: str
     request_id: str
     height: int
     width: int
-    format: MaskFormat
+    format: MaskFormat | None
+    labels: NDArray[np.uint8]  # H W, at the size of the posted rgb
     mask: bytes
     classes: tuple[ClassShare, ...]
     rle: tuple[RunLengths, ...]

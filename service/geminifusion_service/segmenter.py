@@ -11,16 +11,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from geminifusion_export.artifact import ModalitySpec
-from geminifusion_service.batching import Batcher
-from geminifusion_service.class_shares import ClassShare, class_shares
-from geminifusion_service.cpu_budget import usable_cores
+from geminifusion_service.engine.batching import Batcher
+from geminifusion_service.engine.cpu_budget import usable_cores
 from geminifusion_service.errors import DeadlineExceededError, NotReadyError, QueueFullError
 from geminifusion_service.exchange import (
     SegmentRequest,
@@ -28,11 +25,11 @@ from geminifusion_service.exchange import (
     Timings,
     new_request_id,
 )
-from geminifusion_service.images import decode_depth, decode_rgb
-from geminifusion_service.masks import MaskFormat, index_png, npz, overlay_png
-from geminifusion_service.metrics import Metrics
-from geminifusion_service.models import Model, ModelRegistry, Prediction, PreparedItem
-from geminifusion_service.rle import RunLengths, encode_classes
+from geminifusion_service.inputs.reading import Decoded, Reading, read_modality
+from geminifusion_service.models.model import Model, Prediction, PreparedItem
+from geminifusion_service.models.registry import ModelRegistry
+from geminifusion_service.operations.metrics import Metrics
+from geminifusion_service.outputs.encoding import encode
 from geminifusion_service.settings import Settings
 
 T = TypeVar("T")
@@ -46,20 +43,6 @@ class State(enum.Enum):
     READY = "ready"
     DRAINING = "draining"
     STOPPED = "stopped"
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Decoded:
-    arrays: dict[str, NDArray[np.generic]]
-    depth_m: NDArray[np.float32] | None
-    warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Encoded:
-    mask: bytes = b""
-    classes: tuple[ClassShare, ...] = ()
-    rle: tuple[RunLengths, ...] = ()
 
 
 class Segmenter:
@@ -154,27 +137,29 @@ class Segmenter:
             ServiceError: see `errors`; anything else is a bug.
         """
         self.refuse_if_unavailable()
-        options = request.options
-        model = self._models.find(options.model)
-        model.check_names(list(request.images))
         self._in_flight += 1
         try:
-            if options.deadline_ms is None:
-                return await self._answer(model, request, None)
-            deadline = time.monotonic() + options.deadline_ms / 1000
-            try:
-                async with asyncio.timeout(options.deadline_ms / 1000):
-                    return await self._answer(model, request, deadline)
-            except TimeoutError:
-                raise DeadlineExceededError(
-                    f"no answer within deadline_ms={options.deadline_ms:g}; "
-                    "allow more time or send fewer requests at once"
-                ) from None
+            with self._models.lease(request.options.model) as model:
+                model.check_names(list(request.images))
+                return await self._in_time(model, request)
         except asyncio.CancelledError:
             self._metrics.dropped.inc()
             raise
         finally:
             self._in_flight -= 1
+
+    async def _in_time(self, model: Model, request: SegmentRequest) -> SegmentResponse:
+        deadline_ms = request.options.deadline_ms
+        if deadline_ms is None:
+            return await self._answer(model, request, None)
+        deadline = time.monotonic() + deadline_ms / 1000
+        try:
+            async with asyncio.timeout(deadline_ms / 1000):
+                return await self._answer(model, request, deadline)
+        except TimeoutError:
+            raise DeadlineExceededError(
+                f"no answer within deadline_ms={deadline_ms:g}; allow more time or send fewer requests at once"
+            ) from None
 
     async def _answer(self, model: Model, request: SegmentRequest, deadline: float | None) -> SegmentResponse:
         options = request.options
@@ -189,7 +174,7 @@ class Segmenter:
         encode_started = time.perf_counter()
         encoded = await _in(
             self._encoders,
-            lambda: _encode(options.format, options.classes, model, decoded, prediction),
+            lambda: encode(options, model.metadata, decoded, prediction),
         )
         encode_s = time.perf_counter() - encode_started
         stages = {
@@ -207,6 +192,7 @@ class Segmenter:
             height=height,
             width=width,
             format=options.format,
+            labels=prediction.labels,
             mask=encoded.mask,
             classes=encoded.classes,
             rle=encoded.rle,
@@ -214,7 +200,7 @@ class Segmenter:
             gate=prediction.gate.astype(np.float16) if options.gate else None,
             timings=Timings(**{stage: 1000 * seconds for stage, seconds in stages.items()}),
             batch_size=finished.batch_size,
-            warnings=decoded.warnings,
+            warnings=_warnings(model, decoded),
         )
 
     @contextmanager
@@ -227,32 +213,28 @@ class Segmenter:
             self._decoding -= 1
             self._batcher.expectation_changed()
 
-    async def _decode(self, model: Model, request: SegmentRequest) -> _Decoded:
+    async def _decode(self, model: Model, request: SegmentRequest) -> Decoded:
         """Decode the modalities side by side; of several bad ones, complain about the model's first."""
-        options, max_pixels = request.options, self._settings.max_pixels
-
-        def decode(spec: ModalitySpec) -> tuple[NDArray[np.generic], tuple[str, ...]]:
-            data = request.images[spec.name]
-            if spec.unit == "intensity":
-                return decode_rgb(data, max_pixels=max_pixels, field=spec.name), ()
-            depth = decode_depth(data, max_pixels=max_pixels, depth_scale=options.depth_scale, field=spec.name)
-            return depth.metres, depth.warnings
-
         specs = [spec for spec in model.metadata.modalities if spec.name in request.images]
+
+        def read(spec: ModalitySpec) -> Reading:
+            return read_modality(
+                request.images[spec.name],
+                spec,
+                max_pixels=self._settings.max_pixels,
+                depth_scale=request.options.depth_scale,
+            )
+
         results = await asyncio.gather(
-            *(_in(self._decoders, lambda spec=spec: decode(spec)) for spec in specs),  # type: ignore[misc]
+            *(_in(self._decoders, lambda spec=spec: read(spec)) for spec in specs),  # type: ignore[misc]
             return_exceptions=True,
         )
-        arrays, depth_m = {}, None
-        warnings = list(model.absence_warnings(request.images))
+        readings = {}
         for spec, result in zip(specs, results, strict=True):
             if isinstance(result, BaseException):
                 raise result
-            arrays[spec.name], notes = result
-            warnings.extend(notes)
-            if spec.unit == "metre" and depth_m is None:
-                depth_m = arrays[spec.name].astype(np.float32, copy=False)
-        return _Decoded(arrays=arrays, depth_m=depth_m, warnings=tuple(warnings))
+            readings[spec.name] = result
+        return Decoded(readings=readings)
 
     def _batch_limit(self, key: BatchKey) -> int:
         _, (height, width) = key
@@ -269,25 +251,11 @@ def _run_together(items: Sequence[tuple[Model, PreparedItem]]) -> list[Predictio
     return items[0][0].run([item for _, item in items])
 
 
-def _prepare(model: Model, decoded: _Decoded) -> PreparedItem:
-    others = dict(decoded.arrays)
-    rgb = others.pop("rgb").astype(np.uint8, copy=False)
-    return model.prepare(rgb, others)
+def _prepare(model: Model, decoded: Decoded) -> PreparedItem:
+    others = {name: reading.array for name, reading in decoded.readings.items() if name != "rgb"}
+    return model.prepare(decoded.rgb, others)
 
 
-def _encode(
-    mask_format: MaskFormat, with_classes: bool, model: Model, decoded: _Decoded, prediction: Prediction
-) -> _Encoded:
-    labels, metadata = prediction.labels, model.metadata
-    classes = class_shares(labels, decoded.depth_m, metadata.classes) if with_classes or mask_format == "json" else ()
-    if mask_format == "json":
-        return _Encoded(classes=classes, rle=tuple(encode_classes(labels)))
-    if mask_format == "png":
-        mask = index_png(labels)
-    elif mask_format == "palette":
-        mask = index_png(labels, metadata.palette())
-    elif mask_format == "overlay":
-        mask = overlay_png(decoded.arrays["rgb"].astype(np.uint8, copy=False), labels, metadata.palette())
-    else:
-        mask = npz({"labels": labels, "confidence": prediction.confidence, "gate": prediction.gate})
-    return _Encoded(mask=mask, classes=classes)
+def _warnings(model: Model, decoded: Decoded) -> tuple[str, ...]:
+    absent = model.absence_warnings(decoded.readings)
+    return absent + tuple(text for reading in decoded.readings.values() for text in reading.warnings)

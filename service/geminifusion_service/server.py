@@ -15,10 +15,11 @@ from pathlib import Path
 import cv2
 import uvicorn
 
-from geminifusion_service.grpc_api import GrpcTransport
-from geminifusion_service.http_api import build_http_app
-from geminifusion_service.metrics import Metrics
-from geminifusion_service.models import Model, ModelRegistry
+from geminifusion_service.models.model import Model
+from geminifusion_service.models.registry import ModelRegistry
+from geminifusion_service.operations.metrics import Metrics
+from geminifusion_service.rest.app import build_http_app
+from geminifusion_service.rpc.server import GrpcTransport
 from geminifusion_service.segmenter import Segmenter
 from geminifusion_service.settings import Settings
 

@@ -51,8 +51,8 @@ def test_depth_matters_to_the_bundled_model(segment):
 
 
 def test_batch_of_photographs_gives_the_labels_of_one_by_one():
-    from geminifusion_service.images import decode_depth, decode_rgb
-    from geminifusion_service.models import Model
+    from geminifusion_service.inputs.images import decode_depth, decode_rgb
+    from geminifusion_service.models.model import Model
 
     model = Model.open(artifact_path(), threads=1)
     items = []

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from geminifusion_service.errors import MalformedBodyError, ServiceError, UnsupportedBodyError
-from geminifusion_service.http_body import multipart_boundary, split_json, split_multipart
+from geminifusion_service.rest.body import multipart_boundary, split_json, split_multipart
 
 
 def form(parts, boundary="XyZ"):

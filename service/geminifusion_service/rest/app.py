@@ -22,11 +22,11 @@ from geminifusion_service.errors import (
     public_error,
 )
 from geminifusion_service.exchange import SegmentOptions, SegmentRequest, is_request_id, new_request_id
-from geminifusion_service.http_answers import answer, problem
-from geminifusion_service.http_body import multipart_boundary, read_body, split_json, split_multipart
-from geminifusion_service.masks import MASK_FORMATS
-from geminifusion_service.metrics import Metrics
-from geminifusion_service.openapi import PROBLEM_RESPONSES, SEGMENT_OPERATION
+from geminifusion_service.operations.metrics import Metrics
+from geminifusion_service.outputs.masks import MASK_FORMATS
+from geminifusion_service.rest.answers import answer, problem
+from geminifusion_service.rest.body import multipart_boundary, read_body, split_json, split_multipart
+from geminifusion_service.rest.openapi import PROBLEM_RESPONSES, SEGMENT_OPERATION
 from geminifusion_service.segmenter import Segmenter
 from geminifusion_service.settings import Settings
 

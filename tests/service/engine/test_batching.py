@@ -6,7 +6,7 @@ from concurrent.futures import wait as wait_for
 
 import pytest
 
-from geminifusion_service.batching import Batch, Batcher, BatchQueue, Entry
+from geminifusion_service.engine.batching import Batch, Batcher, BatchQueue, Entry
 from geminifusion_service.errors import DeadlineExceededError, EngineError, NotReadyError, QueueFullError
 
 

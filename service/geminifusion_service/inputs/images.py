@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_service.depth import DepthImage, to_metres
 from geminifusion_service.errors import ImageTooLargeError, UndecodableImageError, UnsupportedImageError
-from geminifusion_service.image_headers import ImageHeader, read_header, read_npy_layout
+from geminifusion_service.inputs.depth import DepthImage, to_metres
+from geminifusion_service.inputs.image_headers import ImageHeader, read_header, read_npy_layout
 
 _COLOR_FORMATS = ("png", "jpeg", "webp")
 _DEPTH_FORMATS = ("png", "tiff", "npy")

@@ -12,10 +12,10 @@ from grpc_reflection.v1alpha import reflection
 
 from geminifusion_service.errors import GRPC_STATUS, ServiceError, public_error
 from geminifusion_service.exchange import new_request_id
-from geminifusion_service.grpc_messages import error_message, model_message, request_from, response_message
-from geminifusion_service.metrics import Metrics
+from geminifusion_service.operations.metrics import Metrics
 from geminifusion_service.pb import segmentation_pb2 as pb
 from geminifusion_service.pb import segmentation_pb2_grpc
+from geminifusion_service.rpc.messages import error_message, model_message, request_from, response_message
 from geminifusion_service.segmenter import Segmenter
 from geminifusion_service.settings import Settings
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from geminifusion_service.errors import HTTP_STATUS, InvalidOptionError, ServiceError
 from geminifusion_service.exchange import SegmentOptions, SegmentRequest, SegmentResponse
-from geminifusion_service.masks import MaskFormat
-from geminifusion_service.models import Model
+from geminifusion_service.models.model import Model
+from geminifusion_service.outputs.masks import MaskFormat
 from geminifusion_service.pb import segmentation_pb2 as pb
 
 _FORMATS: dict[pb.MaskFormat, MaskFormat] = {
@@ -53,6 +53,7 @@ def request_from(message: pb.SegmentRequest, *, time_left_s: float | None) -> Se
 
 def response_message(response: SegmentResponse) -> pb.SegmentResponse:
     """The answer as a message."""
+    assert response.format is not None, "a message always carries a file or run lengths"
     timings = response.timings
     message = pb.SegmentResponse(
         model=response.model,

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from geminifusion_export.artifact import ClassSpec
-from geminifusion_service.class_shares import class_shares
-from geminifusion_service.masks import index_png, npz, overlay_png
-from geminifusion_service.rle import encode_classes
+from geminifusion_service.outputs.class_shares import class_shares
+from geminifusion_service.outputs.masks import index_png, npz, overlay_png
+from geminifusion_service.outputs.rle import encode_classes
 
 PALETTE = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
 LABELS = np.random.default_rng(3).integers(0, 3, (23, 37), dtype=np.uint8)

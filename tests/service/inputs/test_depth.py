@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from geminifusion_service.depth import to_metres
 from geminifusion_service.errors import DepthScaleRequiredError, InvalidOptionError, UnsupportedImageError
+from geminifusion_service.inputs.depth import to_metres
 
 
 def test_uint16_is_millimetres_unless_a_scale_says_otherwise():

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from geminifusion_service.errors import HTTP_STATUS, ServiceError
 from geminifusion_service.exchange import SegmentResponse
-from geminifusion_service.masks import MEDIA_TYPES
+from geminifusion_service.outputs.masks import MEDIA_TYPES
 
 
 def problem(error: ServiceError, request_id: str) -> Response:
@@ -33,6 +33,7 @@ def problem(error: ServiceError, request_id: str) -> Response:
 
 def answer(response: SegmentResponse) -> Response:
     """The mask as a file with the facts in X-Geminifusion-* headers, or everything as JSON."""
+    assert response.format is not None, "HTTP always asks for a file"
     headers = {
         "X-Request-Id": response.request_id,
         "X-Geminifusion-Model": response.model,

@@ -6,7 +6,7 @@ Axes: B batch, H W image, h w a quarter of what the graph saw, rounded up.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,10 @@ from pydantic import TypeAdapter
 from geminifusion_export.artifact import ArtifactMetadata, ModalitySpec, open_artifact
 from geminifusion_service.backends.protocol import Backend
 from geminifusion_service.backends.selection import open_backend
-from geminifusion_service.cpu_budget import usable_cores
+from geminifusion_service.engine.cpu_budget import usable_cores
 from geminifusion_service.errors import (
     ImageTooSmallError,
     MissingPartError,
-    ModelNotFoundError,
     SizeMismatchError,
     SizeNotServedError,
     UnknownPartError,
@@ -267,35 +266,3 @@ def _enlarge(labels: NDArray[np.uint8], posted: tuple[int, int]) -> NDArray[np.u
     if labels.shape == posted:
         return labels
     return cv2.resize(labels, posted[::-1], interpolation=cv2.INTER_NEAREST_EXACT).astype(np.uint8, copy=False)
-
-
-class ModelRegistry:
-    """The models that are loaded, by `name` and `name@version`; the first is the default."""
-
-    def __init__(self, models: Sequence[Model] = ()) -> None:
-        self._by_reference = {model.reference: model for model in models}
-        if len(self._by_reference) != len(models):
-            raise ValueError(
-                f"two artifacts are both {[m.reference for m in models]}; give each its own name or version"
-            )
-
-    def __iter__(self) -> Iterator[Model]:
-        return iter(self._by_reference.values())
-
-    def find(self, reference: str | None) -> Model:
-        """The model asked for; a bare name takes the version that was loaded last, None the default.
-
-        Raises:
-            ModelNotFoundError: listing what there is.
-        """
-        models = list(self._by_reference.values())
-        if reference is None and models:
-            return models[0]
-        if reference in self._by_reference:
-            return self._by_reference[reference]
-        for model in reversed(models):
-            if model.metadata.name == reference:
-                return model
-        raise ModelNotFoundError(
-            f"there is no model {reference!r} here; available: {', '.join(self._by_reference) or 'none yet'}"
-        )

@@ -12,7 +12,8 @@ from geminifusion_service.errors import (
     UnknownPartError,
     UnprocessableError,
 )
-from geminifusion_service.models import Model, ModelRegistry
+from geminifusion_service.models.model import Model
+from geminifusion_service.models.registry import ModelRegistry
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from geminifusion_service.cpu_budget import quota_cores, usable_cores
+from geminifusion_service.engine.cpu_budget import quota_cores, usable_cores
 
 
 def test_version_2_quota_is_read(tmp_path):

@@ -15,8 +15,8 @@ from geminifusion_service.errors import (
     UndecodableImageError,
     UnsupportedImageError,
 )
-from geminifusion_service.image_headers import read_header
-from geminifusion_service.images import decode_depth, decode_rgb
+from geminifusion_service.inputs.image_headers import read_header
+from geminifusion_service.inputs.images import decode_depth, decode_rgb
 
 RNG = np.random.default_rng(7)
 RGB = RNG.integers(0, 256, (24, 40, 3), dtype=np.uint8)

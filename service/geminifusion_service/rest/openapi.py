@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from geminifusion_service.errors import HTTP_STATUS
-from geminifusion_service.masks import MASK_FORMATS, MEDIA_TYPES
+from geminifusion_service.outputs.masks import MASK_FORMATS, MEDIA_TYPES
 
 _PROBLEM: dict[str, Any] = {
     "type": "object",

@@ -1,0 +1,1 @@
+"""Who runs together, when, and on what."""

@@ -1,0 +1,1 @@
+"""Posted bytes to arrays."""

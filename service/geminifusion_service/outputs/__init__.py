@@ -1,0 +1,1 @@
+"""Label maps to what a client asked for."""

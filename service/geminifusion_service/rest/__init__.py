@@ -1,0 +1,1 @@
+"""HTTP: our own interface under /v1."""
