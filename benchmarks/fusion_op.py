@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from paired import paired_ratio, paired_seconds
 
 from geminifusion_export.fusion_node import DOMAIN, OP_TYPE, function_body
-from geminifusion_export.ops_build import build_onnxruntime_ops
+from geminifusion_export.kernels.ops_build import build_onnxruntime_ops
 from geminifusion_model.encoders.sizes import MIT_SIZES
 
 INPUTS = ("q", "k_diff", "v_self", "v_cross")

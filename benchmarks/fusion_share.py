@@ -28,7 +28,7 @@ from paired import paired_ratio, paired_seconds
 from torch import Tensor, nn
 
 from geminifusion_export.graph import SegmentationGraph, example_inputs, export_onnx
-from geminifusion_export.verification import open_session
+from geminifusion_export.verification.comparison import open_session
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.inference_form import InferenceForm

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from geminifusion_export.artifact import MODEL_NAME, open_artifact
 from geminifusion_export.graph import SegmentationGraph, example_inputs
-from geminifusion_export.verification import open_session
+from geminifusion_export.verification.comparison import open_session
 from geminifusion_model.encoding import encode_inputs
 from geminifusion_model.weights.checkpoint import load_network, read_info
 

@@ -22,7 +22,7 @@ from types import ModuleType
 
 from machine import describe_machine
 
-from geminifusion_export.plugin_build import find_nvcc, plugin_sources
+from geminifusion_export.kernels.plugin_build import find_nvcc, plugin_sources
 
 _TESTS = Path(__file__).parent.parent / "tests" / "export" / "plugin"
 PREFIX = "geminifusion_pixelwise_fusion_"

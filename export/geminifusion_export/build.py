@@ -23,15 +23,15 @@ from geminifusion_export.artifact import (
     sha256_of,
 )
 from geminifusion_export.errors import ExportError
-from geminifusion_export.golden import GOLDEN_NAME, write_golden
-from geminifusion_export.golden_frames import default_frames, frames_of
 from geminifusion_export.graph import OPSET, TRACED_SHAPE, SegmentationGraph, export_onnx
 from geminifusion_export.precision import to_precision
-from geminifusion_export.proof import layer_locator, prove
 from geminifusion_export.storage import save_model, store_weights_as_float16
 from geminifusion_export.targets import TargetOptions, add_runtimes
-from geminifusion_export.torch_divergence import torch_locator
 from geminifusion_export.torch_reference import TorchReference, expected_at
+from geminifusion_export.verification.golden import GOLDEN_NAME, write_golden
+from geminifusion_export.verification.golden_frames import default_frames, frames_of
+from geminifusion_export.verification.proof import layer_locator, prove
+from geminifusion_export.verification.torch_divergence import torch_locator
 from geminifusion_model.data.registry import open_dataset, splits_of
 from geminifusion_model.evaluation.calibration import Temperature
 from geminifusion_model.network import MIN_SIDE

@@ -9,7 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from geminifusion_export.artifact import ArtifactMetadata
-    from geminifusion_export.engine_build import EngineOptions
+    from geminifusion_export.engine.build import EngineOptions
     from geminifusion_export.targets import TargetOptions
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -148,7 +148,7 @@ def _extended(source: Path, destination: Path, options: TargetOptions) -> Artifa
 
 
 def _report(metadata: ArtifactMetadata, destination: Path) -> None:
-    from geminifusion_export.report import verification_table
+    from geminifusion_export.verification.report import verification_table
 
     click.echo(verification_table(metadata.verification))
     for entry in metadata.runtimes:
@@ -163,8 +163,8 @@ def _report(metadata: ArtifactMetadata, destination: Path) -> None:
 
 
 def _engine_options(given: dict[str, object]) -> EngineOptions:
-    from geminifusion_export.engine_build import EngineOptions
-    from geminifusion_export.engine_profiles import parse_profile
+    from geminifusion_export.engine.build import EngineOptions
+    from geminifusion_export.engine.profiles import parse_profile
 
     profiles = tuple(parse_profile(text) for text in cast("tuple[str, ...]", given["profiles"]))
     return EngineOptions(
@@ -206,12 +206,12 @@ def _engine_options(given: dict[str, object]) -> EngineOptions:
 def plugin(runtime: str, output: Path, headers: Path | None, architectures: tuple[int, ...]) -> None:
     """Compile the kernel of the fusion for a runtime."""
     if runtime == "onnxruntime":
-        from geminifusion_export.ops_build import build_onnxruntime_ops
+        from geminifusion_export.kernels.ops_build import build_onnxruntime_ops
 
         path = build_onnxruntime_ops(output)
         click.echo(f"wrote {path}; serve with it: geminifusion serve --backend onnxruntime --custom-ops {path}")
         return
-    from geminifusion_export.plugin_build import build_tensorrt_plugin
+    from geminifusion_export.kernels.plugin_build import build_tensorrt_plugin
 
     output.mkdir(parents=True, exist_ok=True)
     path = build_tensorrt_plugin(output, architectures=architectures or None, headers=headers)

@@ -21,7 +21,7 @@ from geminifusion_export.errors import ExportError
 from geminifusion_export.openvino_ir import OpenVinoRuntime, import_openvino
 from geminifusion_export.own_thread import in_own_thread
 from geminifusion_export.runtimes import Runtime
-from geminifusion_export.verification import VerificationError
+from geminifusion_export.verification.comparison import VerificationError
 from geminifusion_model.data.sample import Dataset, Sample
 from geminifusion_model.evaluation.metrics import ConfusionMatrix
 

@@ -27,7 +27,7 @@ from geminifusion_export.artifact import (
 from geminifusion_export.errors import ExportError
 
 if TYPE_CHECKING:
-    from geminifusion_export.engine_build import EngineOptions
+    from geminifusion_export.engine.build import EngineOptions
 
 Target = Literal["openvino", "openvino-int8", "tensorrt"]
 TARGETS: tuple[str, ...] = get_args(Target)
@@ -79,7 +79,7 @@ def extend_artifact(source: Path, destination: Path, options: TargetOptions) -> 
         ExportError, EngineError: the destination exists, or a target cannot be made here.
         VerificationError: a runtime differs from the artifact's golden answers beyond its budget.
     """
-    from geminifusion_export.proof import prove
+    from geminifusion_export.verification.proof import prove
 
     metadata = open_artifact(source)
     if destination.exists():
@@ -145,7 +145,7 @@ def _write_int8(stage: Path, metadata: ArtifactMetadata, network: Path, options:
 
 
 def _add_engine(stage: Path, metadata: ArtifactMetadata, options: TargetOptions) -> ArtifactMetadata:
-    from geminifusion_export.engine_build import EngineOptions, build_engine
+    from geminifusion_export.engine.build import EngineOptions, build_engine
 
     write_metadata(stage, metadata)  # the builder opens what it builds from as anyone would
     entry, requirements, written = build_engine(stage, stage, options.engine or EngineOptions())

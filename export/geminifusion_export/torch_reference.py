@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from geminifusion_export.artifact import Precision
 from geminifusion_export.graph import TRACED_SHAPE, SegmentationGraph, example_inputs
 from geminifusion_export.runtimes import Answers
-from geminifusion_export.verification import Expected, Feeds, Shape, expect
+from geminifusion_export.verification.comparison import Expected, Feeds, Shape, expect
 from geminifusion_model.task import Task
 
 # Untraced, odd and not divisible by 32 on purpose: a size baked into the graph shows at once.

@@ -5,10 +5,10 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from geminifusion_export.bisection import blame, find_divergence, layer_of
 from geminifusion_export.graph import SegmentationGraph
 from geminifusion_export.storage import store_weights_as_float16
-from geminifusion_export.torch_divergence import first_divergence
+from geminifusion_export.verification.bisection import blame, find_divergence, layer_of
+from geminifusion_export.verification.torch_divergence import first_divergence
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.weights.checkpoint import load_network
 

@@ -12,8 +12,8 @@ import torch
 from geminifusion.bundled import artifact_path
 from geminifusion_export.artifact import MODEL_NAME
 from geminifusion_export.fusion_node import DOMAIN, OP_TYPE, function_body
-from geminifusion_export.ops_build import LIBRARY_NAME, build_onnxruntime_ops
-from geminifusion_export.plugin_build import PluginBuildError
+from geminifusion_export.kernels.ops_build import LIBRARY_NAME, build_onnxruntime_ops
+from geminifusion_export.kernels.plugin_build import PluginBuildError
 from geminifusion_export.runtimes import OnnxRuntime
 from geminifusion_model.fusion_op import pixelwise_fusion_reference
 
@@ -216,7 +216,9 @@ def test_bundled_network_gives_the_same_labels_with_and_without_the_library(libr
 
 def test_second_build_comes_from_the_cache(library, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(library.parent / "cache"))
-    monkeypatch.setattr("geminifusion_export.ops_build.run_compiler", lambda command: pytest.fail("compiled again"))
+    monkeypatch.setattr(
+        "geminifusion_export.kernels.ops_build.run_compiler", lambda command: pytest.fail("compiled again")
+    )
     again = build_onnxruntime_ops(tmp_path / "new" / "folder")
     assert again.name == LIBRARY_NAME
     assert again.read_bytes() == library.read_bytes()

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from geminifusion_export import engine_worker
 from geminifusion_export.artifact import (
     MODEL_NAME,
     EngineRequirements,
@@ -21,8 +20,9 @@ from geminifusion_export.artifact import (
     sha256_of,
     write_metadata,
 )
-from geminifusion_export.engine_requirements import EngineError
-from geminifusion_export.engine_runtime import TensorRtRuntime
+from geminifusion_export.engine import worker as engine_worker
+from geminifusion_export.engine.requirements import EngineError
+from geminifusion_export.engine.runtime import TensorRtRuntime
 from geminifusion_export.runtimes import OnnxRuntime
 from geminifusion_service.backends.tensorrt_engine import TensorRtBackend
 

@@ -3,12 +3,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from geminifusion_export import golden_frames
 from geminifusion_export.artifact import ArtifactError, read_metadata, sha256_of, write_metadata
 from geminifusion_export.errors import ExportError
-from geminifusion_export.golden import GOLDEN_NAME, GoldenFrames, read_golden, write_golden
-from geminifusion_export.golden_frames import default_frames, frames_of
 from geminifusion_export.runtimes import OnnxRuntime
+from geminifusion_export.verification import golden_frames
+from geminifusion_export.verification.golden import GOLDEN_NAME, GoldenFrames, read_golden, write_golden
+from geminifusion_export.verification.golden_frames import default_frames, frames_of
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.data.rooms import Rooms
 

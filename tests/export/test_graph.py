@@ -11,7 +11,7 @@ from geminifusion_export.errors import ExportError
 from geminifusion_export.fusion_node import DOMAIN, OP_TYPE
 from geminifusion_export.graph import SegmentationGraph, example_inputs
 from geminifusion_export.storage import store_weights_as_float16
-from geminifusion_export.verification import open_session
+from geminifusion_export.verification.comparison import open_session
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.encoding import encode_inputs

@@ -18,7 +18,7 @@ from onnx import numpy_helper
 
 from geminifusion_export.artifact import MODEL_NAME
 from geminifusion_export.fusion_node import DOMAIN, OP_TYPE
-from geminifusion_export.plugin_build import PluginBuildError, build_tensorrt_plugin
+from geminifusion_export.kernels.plugin_build import PluginBuildError, build_tensorrt_plugin
 from geminifusion_export.precision import to_precision
 
 pytestmark = [
@@ -49,11 +49,11 @@ _SCRIPT = textwrap.dedent(
     sys.modules["tensorrt"] = tensorrt_rtx
 
     from geminifusion_export.artifact import read_metadata
-    from geminifusion_export import engine_build
-    from geminifusion_export.engine_inspection import network_types
-    from geminifusion_export.engine_loading import Messages, deserialise, load_plugin
-    from geminifusion_export.engine_profiles import default_profiles, parse_profile
-    from geminifusion_export.engine_requirements import EngineError
+    from geminifusion_export.engine import build as engine_build
+    from geminifusion_export.engine.inspection import network_types
+    from geminifusion_export.engine.loading import Messages, deserialise, load_plugin
+    from geminifusion_export.engine.profiles import default_profiles, parse_profile
+    from geminifusion_export.engine.requirements import EngineError
 
     class Log(tensorrt_rtx.ILogger):
         def __init__(self):

@@ -17,7 +17,7 @@ from geminifusion_export.quantisation import (
     sensitive_products,
     write_int8,
 )
-from geminifusion_export.verification import VerificationError
+from geminifusion_export.verification.comparison import VerificationError
 from geminifusion_model.data.rooms import Rooms
 from geminifusion_model.data.sample import Sample, Subset
 

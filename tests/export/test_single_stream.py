@@ -9,16 +9,16 @@ import torch
 from geminifusion_export.artifact import open_artifact, read_metadata
 from geminifusion_export.build import ExportOptions, build_artifact
 from geminifusion_export.graph import SegmentationGraph, example_inputs
-from geminifusion_export.recheck import recheck_artifact
 from geminifusion_export.runtimes import OnnxRuntime
 from geminifusion_export.torch_reference import expected_at
-from geminifusion_export.verification import (
+from geminifusion_export.verification.comparison import (
     FLOAT32_WEIGHTS,
     VerificationError,
     compare,
     open_session,
     require_within,
 )
+from geminifusion_export.verification.recheck import recheck_artifact
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.evaluation.calibration import Temperature

@@ -7,7 +7,7 @@ import pytest
 
 from geminifusion_export.artifact import EngineRequirements, ShapeRange
 from geminifusion_export.runtimes import Answers
-from geminifusion_export.verification import (
+from geminifusion_export.verification.comparison import (
     BFLOAT16,
     FLOAT16_WEIGHTS,
     FLOAT32_WEIGHTS,

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_export.artifact import ArtifactMetadata
-from geminifusion_export.engine_execution import LoadedEngine
-from geminifusion_export.engine_requirements import engine_of, size_problem
+from geminifusion_export.engine.execution import LoadedEngine
+from geminifusion_export.engine.requirements import engine_of, size_problem
 from geminifusion_service.backends.protocol import GraphOutputs
 
 

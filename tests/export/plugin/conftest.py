@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from geminifusion_export.plugin_build import (
+from geminifusion_export.kernels.plugin_build import (
     TENSORRT_HEADERS,
     PluginBuildError,
     build_tensorrt_plugin,

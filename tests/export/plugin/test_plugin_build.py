@@ -2,7 +2,7 @@
 
 import pytest
 
-from geminifusion_export.plugin_build import (
+from geminifusion_export.kernels.plugin_build import (
     TENSORRT_HEADERS,
     PluginBuildError,
     build_tensorrt_plugin,
@@ -41,7 +41,7 @@ def test_a_missing_compiler_is_refused_with_what_to_install(tmp_path, monkeypatc
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CUDA_HOME", raising=False)
     monkeypatch.delenv("CUDA_PATH", raising=False)
-    monkeypatch.setattr("geminifusion_export.plugin_build.os.access", lambda *_: False)
+    monkeypatch.setattr("geminifusion_export.kernels.plugin_build.os.access", lambda *_: False)
     with pytest.raises(PluginBuildError, match=r"no CUDA compiler.*pip install 'nvidia-cuda-nvcc==13.0.\*'"):
         find_nvcc()
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from geminifusion_export.plugin_build import choose_architectures
+from geminifusion_export.kernels.plugin_build import choose_architectures
 
 pytestmark = pytest.mark.slow
 

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_export.artifact import ArtifactMetadata, BackendReport
-from geminifusion_export.certificate import Certificate, Section, machine_facts
-from geminifusion_export.recheck import Recheck
 from geminifusion_export.runtimes import Answers
-from geminifusion_export.verification import Expected
+from geminifusion_export.verification.certificate import Certificate, Section, machine_facts
+from geminifusion_export.verification.comparison import Expected
+from geminifusion_export.verification.recheck import Recheck
 
 PAGE_NAME = "verification.html"
 

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_export.artifact import ArtifactMetadata, ShapeRange
-from geminifusion_export.engine_loading import Messages, check
-from geminifusion_export.engine_requirements import EngineError
+from geminifusion_export.engine.loading import Messages, check
+from geminifusion_export.engine.requirements import EngineError
 
 if TYPE_CHECKING:
     import tensorrt as trt

@@ -19,11 +19,14 @@ from geminifusion_export.artifact import (
     sha256_of,
     write_metadata,
 )
-from geminifusion_export.available import Unavailable, open_runtimes
-from geminifusion_export.bisection import blame
-from geminifusion_export.certificate import Section, certify
-from geminifusion_export.golden import read_golden
-from geminifusion_export.recheck import (
+from geminifusion_export.measuring.available import Unavailable, open_runtimes
+from geminifusion_export.runtimes import Answers
+from geminifusion_export.verification.bisection import blame
+from geminifusion_export.verification.certificate import Section, certify
+from geminifusion_export.verification.comparison import Expected, Shape, VerificationError, budget_for, problems
+from geminifusion_export.verification.golden import read_golden
+from geminifusion_export.verification.page import PAGE_NAME, write_page
+from geminifusion_export.verification.recheck import (
     Findings,
     Recheck,
     measure_against_onnx,
@@ -31,10 +34,7 @@ from geminifusion_export.recheck import (
     measure_shapes,
     section_of,
 )
-from geminifusion_export.runtimes import Answers
-from geminifusion_export.sample_inputs import sample_feeds
-from geminifusion_export.verification import Expected, Shape, VerificationError, budget_for, problems
-from geminifusion_export.verification_page import PAGE_NAME, write_page
+from geminifusion_export.verification.sample_inputs import sample_feeds
 
 Locate = Callable[[BackendReport], str | None]
 

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from geminifusion_export.plugin_build import PluginBuildError, plugin_sources, run_compiler
+from geminifusion_export.kernels.plugin_build import PluginBuildError, plugin_sources, run_compiler
 
 LIBRARY_NAME = "libgeminifusion_onnxruntime.so"
 COMPILER_VARIABLE = "CXX"

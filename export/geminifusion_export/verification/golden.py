@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from geminifusion_export.artifact import ArtifactError, ArtifactMetadata, GoldenSet
 from geminifusion_export.runtimes import Answers, Runtime
-from geminifusion_export.verification import Expected, Feeds, mean_iou
+from geminifusion_export.verification.comparison import Expected, Feeds, mean_iou
 
 GOLDEN_NAME = "golden.npz"
 _ANSWERS = ("labels", "confidence", "gate")

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geminifusion_export.artifact import METADATA_NAME, ArtifactMetadata, BackendReport, sha256_of
-from geminifusion_export.available import Unavailable
-from geminifusion_export.machine import Machine, describe_machine, installed_packages
-from geminifusion_export.report import verification_table
-from geminifusion_export.verification import VerificationError
+from geminifusion_export.measuring.available import Unavailable
+from geminifusion_export.measuring.machine import Machine, describe_machine, installed_packages
+from geminifusion_export.verification.comparison import VerificationError
+from geminifusion_export.verification.report import verification_table
 
 SCHEMA_VERSION = 1
 

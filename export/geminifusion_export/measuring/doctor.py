@@ -13,10 +13,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from geminifusion_export.error_text import first_line
-from geminifusion_export.machine import Machine, describe_machine
-from geminifusion_export.ops_build import find_compiler
+from geminifusion_export.kernels.ops_build import find_compiler
+from geminifusion_export.kernels.plugin_build import TENSORRT_HEADERS, PluginBuildError, find_headers, find_nvcc
+from geminifusion_export.measuring.machine import Machine, describe_machine
 from geminifusion_export.own_thread import in_own_thread
-from geminifusion_export.plugin_build import TENSORRT_HEADERS, PluginBuildError, find_headers, find_nvcc
 
 _SECONDS = 20.0
 _PRODUCTS = {

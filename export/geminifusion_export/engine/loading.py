@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from geminifusion_export.artifact import ArtifactMetadata
-from geminifusion_export.engine_requirements import (
+from geminifusion_export.engine.requirements import (
     EngineError,
     engine_of,
     plugin_of,

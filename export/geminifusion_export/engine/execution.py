@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_export.artifact import ArtifactMetadata
-from geminifusion_export.engine_loading import Messages, check, deserialise, load_plugin, require_loadable
-from geminifusion_export.engine_requirements import EngineError, engine_of, plan_parts
-from geminifusion_export.engine_worker import Outputs, Worker, ports_of, require_contract
+from geminifusion_export.engine.loading import Messages, check, deserialise, load_plugin, require_loadable
+from geminifusion_export.engine.requirements import EngineError, engine_of, plan_parts
+from geminifusion_export.engine.worker import Outputs, Worker, ports_of, require_contract
 
 
 class LoadedEngine:

@@ -1,6 +1,6 @@
 """Peak memory of one runtime on one shape, in a process that does nothing else.
 
-    python -m geminifusion_export.peak_memory ARTIFACT PLACE BATCH HEIGHT WIDTH THREADS
+    python -m geminifusion_export.measuring.peak_memory ARTIFACT PLACE BATCH HEIGHT WIDTH THREADS
 
 prints mebibytes. Memory of a GPU is not counted.
 """
@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 from geminifusion_export.artifact import read_metadata
-from geminifusion_export.available import Unavailable, open_runtimes
-from geminifusion_export.sample_inputs import sample_feeds
-from geminifusion_export.verification import Shape
+from geminifusion_export.measuring.available import Unavailable, open_runtimes
+from geminifusion_export.verification.comparison import Shape
+from geminifusion_export.verification.sample_inputs import sample_feeds
 
 _SECONDS = 300.0
 

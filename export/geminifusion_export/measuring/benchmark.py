@@ -17,15 +17,15 @@ from pathlib import Path
 import numpy as np
 
 from geminifusion_export.artifact import MODEL_NAME, ArtifactMetadata, open_artifact
-from geminifusion_export.available import Unavailable, label, open_runtimes
-from geminifusion_export.certificate import machine_facts
 from geminifusion_export.error_text import first_line
-from geminifusion_export.latency_plot import Bar, latency_svg
-from geminifusion_export.machine import Machine, describe_machine, installed_packages
-from geminifusion_export.peak_memory import peak_memory_mib
+from geminifusion_export.measuring.available import Unavailable, label, open_runtimes
+from geminifusion_export.measuring.latency_plot import Bar, latency_svg
+from geminifusion_export.measuring.machine import Machine, describe_machine, installed_packages
+from geminifusion_export.measuring.peak_memory import peak_memory_mib
 from geminifusion_export.runtimes import Runtime
-from geminifusion_export.sample_inputs import sample_feeds
-from geminifusion_export.verification import Feeds, Shape, fits_engine
+from geminifusion_export.verification.certificate import machine_facts
+from geminifusion_export.verification.comparison import Feeds, Shape, fits_engine
+from geminifusion_export.verification.sample_inputs import sample_feeds
 
 SCHEMA_VERSION = 1
 
@@ -254,7 +254,7 @@ def _take_turns(cases: Sequence[_Case], options: BenchmarkOptions) -> list[list[
 
 def _flops(artifact: Path, feeds: dict[Shape, Feeds]) -> tuple[dict[Shape, int], list[str]]:
     try:
-        from geminifusion_export.flops import count_flops
+        from geminifusion_export.measuring.flops import count_flops
     except ModuleNotFoundError as error:
         return {}, [f"FLOPs are not counted: {error.name} is not installed"]
     try:

@@ -19,7 +19,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from geminifusion_export.error_text import first_line
-from geminifusion_export.verification import Feeds
+from geminifusion_export.verification.comparison import Feeds
 
 # So many values are exposed in one run: all of a B3's at once, at camera size, would take gigabytes.
 _VALUES_PER_RUN = 512

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_export.errors import ExportError
-from geminifusion_export.golden import GoldenFrames
 from geminifusion_export.graph import example_inputs
+from geminifusion_export.verification.golden import GoldenFrames
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.data.rooms import Rooms
 from geminifusion_model.data.sample import Dataset

@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx
 import onnxruntime as ort
 
-from geminifusion_export.verification import Feeds
+from geminifusion_export.verification.comparison import Feeds
 
 _COUNTED = frozenset({"Conv", "Gemm", "MatMul"})
 _SUFFIX = ".counted_shape"

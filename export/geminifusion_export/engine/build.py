@@ -22,11 +22,11 @@ from geminifusion_export.artifact import (
     open_artifact,
     sha256_of,
 )
-from geminifusion_export.engine_inspection import LayerTypes, inspected_types, network_types, type_problem
-from geminifusion_export.engine_loading import Messages, compute_capability, deserialise, import_tensorrt, load_plugin
-from geminifusion_export.engine_profiles import default_profiles, profile_problem
-from geminifusion_export.engine_requirements import EngineError
-from geminifusion_export.engine_worker import ports_of, require_contract
+from geminifusion_export.engine.inspection import LayerTypes, inspected_types, network_types, type_problem
+from geminifusion_export.engine.loading import Messages, compute_capability, deserialise, import_tensorrt, load_plugin
+from geminifusion_export.engine.profiles import default_profiles, profile_problem
+from geminifusion_export.engine.requirements import EngineError
+from geminifusion_export.engine.worker import ports_of, require_contract
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -216,7 +216,7 @@ def _count_fusions(model: Path) -> int:
 def _plugin(directory: Path, given: Path | None) -> Path:
     """The plugin's library inside `directory`, copied or built."""
     if given is None:
-        from geminifusion_export.plugin_build import PluginBuildError, build_tensorrt_plugin
+        from geminifusion_export.kernels.plugin_build import PluginBuildError, build_tensorrt_plugin
 
         try:
             return build_tensorrt_plugin(directory)

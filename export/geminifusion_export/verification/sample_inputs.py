@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_export.artifact import ModalitySpec
-from geminifusion_export.verification import Feeds, Shape
+from geminifusion_export.verification.comparison import Feeds, Shape
 
 _FARTHEST_METRES = 8.0
 _UNMEASURED = 0.1

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geminifusion_export.artifact import MODEL_NAME, ArtifactMetadata, BackendReport, open_artifact
-from geminifusion_export.available import Unavailable, label, open_runtimes
-from geminifusion_export.certificate import Certificate, Section, certify
 from geminifusion_export.error_text import first_line
-from geminifusion_export.golden import read_golden
+from geminifusion_export.measuring.available import Unavailable, label, open_runtimes
 from geminifusion_export.runtimes import Answers, Runtime
-from geminifusion_export.sample_inputs import sample_feeds
-from geminifusion_export.verification import (
+from geminifusion_export.verification.certificate import Certificate, Section, certify
+from geminifusion_export.verification.comparison import (
     Expected,
     Shape,
     VerificationError,
@@ -24,6 +22,8 @@ from geminifusion_export.verification import (
     fits_engine,
     problems,
 )
+from geminifusion_export.verification.golden import read_golden
+from geminifusion_export.verification.sample_inputs import sample_feeds
 
 # Where no torch says what is right, other runtimes are asked at these shapes and held to what ONNX Runtime answers.
 _SHAPES: tuple[Shape, ...] = ((1, 96, 128), (2, 133, 101), (1, 480, 640))
@@ -99,7 +99,7 @@ def recheck_artifact(
     if checkpoint is None:
         sections += measure_against_onnx(runtimes, metadata, findings)
     else:
-        from geminifusion_export.recheck_torch import measure_against_torch
+        from geminifusion_export.verification.recheck_torch import measure_against_torch
 
         found, remarks = measure_against_torch(checkpoint, data, frames, runtimes, metadata, findings)
         sections += found

@@ -223,7 +223,7 @@ def run_compiler(command: list[str]) -> None:
 
 def plugin_sources() -> Path:
     """The folder with the C++ and CUDA sources: in the installed package, or in a checkout beside it."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     for folder in (package / "plugin_sources", package.parent / "plugin"):
         if (folder / "pixelwise_fusion_math.h").is_file():
             return folder

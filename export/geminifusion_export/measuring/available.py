@@ -62,7 +62,7 @@ def _runtime(artifact: Path, metadata: ArtifactMetadata, entry: RuntimeFile, thr
     try:
         if entry.runtime == "openvino":
             return _openvino(artifact, entry, threads)
-        from geminifusion_export.engine_runtime import TensorRtRuntime
+        from geminifusion_export.engine.runtime import TensorRtRuntime
 
         return TensorRtRuntime(artifact)
     except ModuleNotFoundError as error:

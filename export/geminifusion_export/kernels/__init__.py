@@ -1,0 +1,1 @@
+"""Compiling the plugin of TensorRT and the operators of ONNX Runtime."""

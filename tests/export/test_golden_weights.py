@@ -1,0 +1,58 @@
+"""Networks with the weights of the golden cases, which equal the original code's answers, through the exporter."""
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from geminifusion_export.graph import SegmentationGraph, export_onnx
+from geminifusion_export.openvino_ir import OpenVinoRuntime, write_openvino
+from geminifusion_export.runtimes import OnnxRuntime
+from geminifusion_export.torch_reference import TorchReference, random_feeds
+from geminifusion_model import load_official
+from geminifusion_model.data.nyuv2 import nyuv2_task
+
+NUM_CLASSES = 40
+
+
+@pytest.fixture(scope="module")
+def golden():
+    """The rule that regenerates the golden weights, of the model's own tests."""
+    path = Path(__file__).parents[1] / "model" / "golden.py"
+    spec = importlib.util.spec_from_file_location("golden_weights", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def task():
+    """Frames as of NYUv2; the golden networks know forty classes and no names for them."""
+    names = tuple(f"class {index}" for index in range(NUM_CLASSES))
+    palette = tuple((index, 255 - index, 6 * index) for index in range(NUM_CLASSES))
+    return dataclasses.replace(nyuv2_task(39), class_names=names, palette=palette)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["mit_b0_b1_64x96", "swin_tiny_b1_64x64"])
+def test_golden_network_answers_the_same_in_every_cpu_runtime(golden, task, case, tmp_path):
+    pytest.importorskip("openvino", reason="needs the extra openvino")
+    net, report = load_official(golden.case_weights(golden.MANIFEST["cases"][case]))
+    assert report.complete
+    graph = SegmentationGraph(net.eval(), task)
+    model = tmp_path / "model.onnx"
+    export_onnx(graph, model)
+    intermediate = tmp_path / write_openvino(model, tmp_path).file
+    reference = TorchReference(graph)
+    runtimes = [OnnxRuntime(model, threads=2), OpenVinoRuntime(intermediate, threads=2)]
+    for shape in ((1, 64, 96), (2, 71, 90)):
+        feeds = random_feeds(task, shape)
+        expected = reference.run(feeds)
+        assert len(np.unique(expected.labels)) > 5, "labels of one class would agree by chance"
+        for runtime in runtimes:
+            got = runtime.run(feeds)
+            assert (got.labels == expected.labels).mean() >= 0.999, (runtime.name, shape)
+            np.testing.assert_allclose(got.confidence, expected.confidence, atol=1e-3)
+            np.testing.assert_allclose(got.gate, expected.gate, atol=1e-3)
