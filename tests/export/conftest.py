@@ -12,11 +12,26 @@ from geminifusion_model.encoders.sizes import ENCODER_SIZES, MIT_SIZES, SWIN_SIZ
 from geminifusion_model.weights.checkpoint import write_checkpoint
 
 
+def _make_b0_shallow(patch):
+    """One block a stage, which halves the time of a trace; `test_golden_weights` exports the full depth."""
+    for table in (ENCODER_SIZES, MIT_SIZES):
+        patch.setitem(table, "mit_b0", dataclasses.replace(table["mit_b0"], depths=(1, 1, 1, 1)))
+
+
+@pytest.fixture(autouse=True)
+def shallow_b0(request, monkeypatch):
+    """What the session's checkpoint was made with, so that a test may load it; not where a test wants the full depth."""
+    if request.node.get_closest_marker("full_depth") is None:
+        _make_b0_shallow(monkeypatch)
+
+
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory):
-    """A B0 whose weights are random, but loud enough that classes and gate vary over an image."""
+    """A shallow B0 whose weights are random, but loud enough that classes and gate vary over an image."""
     torch.manual_seed(0)
-    net = GeminiFusion(GeminiFusionConfig(num_classes=13, decoder_channels=64))
+    with pytest.MonkeyPatch.context() as patch:
+        _make_b0_shallow(patch)
+        net = GeminiFusion(GeminiFusionConfig(num_classes=13, decoder_channels=64))
     with torch.no_grad():
         for name, parameter in net.named_parameters():
             if name.startswith("encoder"):
@@ -31,7 +46,9 @@ def checkpoint(tmp_path_factory):
 def artifact(checkpoint, tmp_path_factory):
     """The checkpoint exported once for the whole session (tracing is what takes long)."""
     directory = tmp_path_factory.mktemp("artifacts") / "random-b0"
-    build_artifact(checkpoint, directory, ExportOptions(name="random-b0"))
+    with pytest.MonkeyPatch.context() as patch:
+        _make_b0_shallow(patch)
+        build_artifact(checkpoint, directory, ExportOptions(name="random-b0"))
     return directory
 
 

@@ -12,7 +12,7 @@ from geminifusion_model import GeminiFusion, GeminiFusionConfig
 def test_verify_without_a_checkpoint_checks_files_and_graph(artifact):
     result = CliRunner().invoke(verify, [str(artifact)], catch_exceptions=False)
     assert "3 file(s) match their SHA-256" in result.output
-    assert "16 PixelwiseFusion nodes with their function" in result.output
+    assert "8 PixelwiseFusion nodes with their function" in result.output
 
 
 def test_verify_against_a_checkpoint_measures_here(artifact, checkpoint):

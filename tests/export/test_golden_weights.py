@@ -36,6 +36,7 @@ def task():
 
 
 @pytest.mark.slow
+@pytest.mark.full_depth
 @pytest.mark.parametrize("case", ["mit_b0_b1_64x96", "swin_tiny_b1_64x64"])
 def test_golden_network_answers_the_same_in_every_cpu_runtime(golden, task, case, tmp_path):
     pytest.importorskip("openvino", reason="needs the extra openvino")

@@ -53,7 +53,7 @@ def test_signature_is_the_contracts(model):
 
 def test_every_block_keeps_its_fusion_as_one_node_per_stream_that_names_the_plugin(model):
     nodes = [node for node in model.graph.node if (node.domain, node.op_type) == (DOMAIN, OP_TYPE)]
-    assert len(nodes) == 2 * 8
+    assert len(nodes) == 2 * 4
     attributes = [{a.name: onnx.helper.get_attribute_value(a) for a in node.attribute} for node in nodes]
     assert all(a == {"num_heads": 8, "plugin_namespace": b"geminifusion", "plugin_version": b"1"} for a in attributes)
     assert [(f.domain, f.name) for f in model.functions] == [(DOMAIN, OP_TYPE)]

@@ -61,7 +61,7 @@ def types_of(model):
 def test_every_product_and_its_weights_are_of_the_type_asked_for(halves, precision):
     half, types = halves[precision], types_of(halves[precision])
     products = [node for node in half.graph.node if node.op_type in PRODUCTS]
-    assert len(products) > 200
+    assert len(products) > 100
     for node in products:
         assert {types[name] for name in (*node.input, *node.output)} == {HALF[precision]}, node.name
     assert count_precisions(half)[precision] > 350

@@ -15,7 +15,7 @@ from geminifusion_export.artifact import (
     sha256_of,
     write_metadata,
 )
-from geminifusion_export.engine_requirements import (
+from geminifusion_export.engine.requirements import (
     EngineError,
     plan_parts,
     plugin_of,
