@@ -20,7 +20,7 @@ def _make_b0_shallow(patch):
 
 @pytest.fixture(autouse=True)
 def shallow_b0(request, monkeypatch):
-    """What the session's checkpoint was made with, so that a test may load it; not where a test wants the full depth."""
+    """What the session's checkpoint was made with, so that a test may load it; `full_depth` keeps all blocks."""
     if request.node.get_closest_marker("full_depth") is None:
         _make_b0_shallow(monkeypatch)
 
