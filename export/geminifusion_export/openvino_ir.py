@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -159,6 +159,26 @@ class OpenVinoRuntime:
             kind = str(layer.get_rt_info()["runtimePrecision"].astype(str))
             counts[kind] = counts.get(kind, 0) + 1
         return counts
+
+
+def values_in_openvino(
+    model: Path, feeds: Mapping[str, NDArray[np.generic]], precision: Precision, names: Sequence[str]
+) -> dict[str, NDArray[np.floating]]:
+    """What OpenVINO computes for these values of the ONNX graph, of those it still knows by name; as float32.
+
+    Raises:
+        ExportError: OpenVINO is not installed.
+        RuntimeError: it cannot load the file.
+    """
+    core = import_openvino().Core()
+    network = core.read_model(model)
+    known = {name for operation in network.get_ops() for port in operation.outputs() for name in port.get_names()}
+    wanted = [name for name in names if name in known]
+    network.add_outputs(wanted)
+    properties = {"INFERENCE_PRECISION_HINT": _HINTS[precision]}
+    request = in_own_thread(lambda: core.compile_model(network, "CPU", properties).create_infer_request())
+    found = request.infer(dict(feeds))
+    return {name: found[name].astype(np.float32) for name in wanted if np.issubdtype(found[name].dtype, np.floating)}
 
 
 def _by(shape: tuple[int, ...]) -> str:

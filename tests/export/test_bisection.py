@@ -1,11 +1,14 @@
 """Naming the layer that went wrong, on the real exported B0."""
 
+from functools import partial
+
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
 
 from geminifusion_export.graph import SegmentationGraph
+from geminifusion_export.openvino_ir import values_in_openvino, write_openvino
 from geminifusion_export.storage import store_weights_as_float16
 from geminifusion_export.verification.bisection import blame, find_divergence, layer_of
 from geminifusion_export.verification.torch_divergence import first_divergence
@@ -44,6 +47,16 @@ def test_layer_with_damaged_weights_is_named(model, feeds, layer):
     assert found.input_error == 0.0
     assert found.error > 0.01
     assert str(found).startswith(f"{layer} (Gemm")
+
+
+@pytest.mark.parametrize("layer", [None, "encoder.stages.1.blocks.0.fc2"])
+def test_layer_that_openvino_computes_otherwise_is_named(model, feeds, tmp_path, layer):
+    pytest.importorskip("openvino", reason="needs the extra openvino")
+    path = tmp_path / "model.onnx"
+    onnx.save(damaged(model, f"network.{layer}.weight") if layer else model, path)
+    file = write_openvino(path, tmp_path).file
+    found = blame(model, model, feeds, partial(values_in_openvino, tmp_path / file, feeds, "float32"))
+    assert found is None if layer is None else found.startswith(layer), found
 
 
 def test_graph_does_not_depart_from_itself(model, feeds):

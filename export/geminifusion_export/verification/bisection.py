@@ -8,7 +8,7 @@ given, i.e. whose error exceeds that of its inputs by most.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -24,6 +24,8 @@ from geminifusion_export.verification.comparison import Feeds
 # So many values are exposed in one run: all of a B3's at once, at camera size, would take gigabytes.
 _VALUES_PER_RUN = 512
 _SCOPES = "pkg.torch.onnx.name_scopes"
+Values = Mapping[str, NDArray[np.floating]]
+
 _FLOATS = (np.float16, np.float32, np.float64)
 # What only moves values cannot make them wrong, and is not worth a comparison.
 _MOVES = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze", "Flatten"})
@@ -54,7 +56,12 @@ class Divergence:
 
 
 def find_divergence(
-    reference: onnx.ModelProto | Path, candidate: onnx.ModelProto | Path, feeds: Feeds, tolerance: float = 1e-5
+    reference: onnx.ModelProto | Path,
+    candidate: onnx.ModelProto | Path,
+    feeds: Feeds,
+    tolerance: float = 1e-5,
+    *,
+    probe: Callable[[Sequence[str]], Values] | None = None,
 ) -> Divergence | None:
     """The node that adds most error to the candidate, or None if no node adds more than `tolerance`.
 
@@ -65,6 +72,8 @@ def find_divergence(
         candidate: what should equal it.
         feeds: one batch for both.
         tolerance: relative error that rounding alone may add.
+        probe: the candidate's values by name in another runtime, which may not know some of them any more; ONNX
+            Runtime's without it.
 
     Raises:
         onnxruntime errors: one of the graphs does not run here at all.
@@ -74,10 +83,13 @@ def find_divergence(
     named = {name for node in ours.graph.node for name in node.output if name}
     names = [name for node in nodes for name in node.output if name in named]
     errors: dict[str, float] = {}
+    lost: set[str] = set()
     for some in _chunks(names):
-        expected, found = (values_of(model, some, feeds) for model in (ours, theirs))
-        errors |= {name: relative_error(expected[name], found[name]) for name in some if name in expected}
-    errors = _carried_through_moves(theirs, errors)
+        expected = values_of(ours, some, feeds)
+        found = values_of(theirs, some, feeds) if probe is None else probe(some)
+        lost |= expected.keys() - found.keys()
+        errors |= {name: relative_error(expected[name], found[name]) for name in expected.keys() & found.keys()}
+    errors = _carried_on(theirs, errors, lost)
     worst: Divergence | None = None
     for node in nodes:
         error = max((errors.get(name, 0.0) for name in node.output), default=0.0)
@@ -144,19 +156,26 @@ def relative_error(expected: NDArray[np.floating], found: NDArray[np.floating] |
     return error / max(scale, 1e-12) if np.isfinite(error) else float("inf")
 
 
-def _carried_through_moves(model: onnx.ModelProto, errors: Mapping[str, float]) -> dict[str, float]:
-    """Give what a move puts out the error of what it was given."""
+def _carried_on(model: onnx.ModelProto, errors: Mapping[str, float], lost: Collection[str] = ()) -> dict[str, float]:
+    """Give what a move puts out, and what a runtime has `lost`, the error of what it was given."""
     known = dict(errors)
     for node in model.graph.node:
         if node.op_type in _MOVES:
             known |= dict.fromkeys(node.output, known.get(node.input[0], 0.0))
+        elif any(name in lost for name in node.output):
+            known |= dict.fromkeys(node.output, max((known.get(name, 0.0) for name in node.input), default=0.0))
     return known
 
 
-def blame(reference: onnx.ModelProto | Path, candidate: onnx.ModelProto | Path, feeds: Feeds) -> str | None:
+def blame(
+    reference: onnx.ModelProto | Path,
+    candidate: onnx.ModelProto | Path,
+    feeds: Feeds,
+    probe: Callable[[Sequence[str]], Values] | None = None,
+) -> str | None:
     """`find_divergence` in words; None if no node is to blame, and why if the graphs cannot be compared."""
     try:
-        found = find_divergence(reference, candidate, feeds)
+        found = find_divergence(reference, candidate, feeds, probe=probe)
     except Exception as error:  # the answer explains another failure and must not take its place
         return f"no layer could be named ({first_line(error)})"
     return None if found is None else str(found)

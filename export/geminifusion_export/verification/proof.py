@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from geminifusion_export.artifact import (
@@ -20,6 +21,7 @@ from geminifusion_export.artifact import (
     write_metadata,
 )
 from geminifusion_export.measuring.available import Unavailable, open_runtimes
+from geminifusion_export.openvino_ir import values_in_openvino
 from geminifusion_export.runtimes import Answers
 from geminifusion_export.verification.bisection import blame
 from geminifusion_export.verification.certificate import Section, certify
@@ -103,10 +105,15 @@ def layer_locator(float32_model: Path, directory: Path, metadata: ArtifactMetada
     """
 
     def locate(report: BackendReport) -> str | None:
-        if not report.backend.startswith("onnxruntime"):
-            return None
         feeds = sample_feeds(metadata.modalities, (1, *_small(metadata)))
-        return blame(float32_model, directory / MODEL_NAME, feeds)
+        if report.backend.startswith("onnxruntime"):
+            return blame(float32_model, directory / MODEL_NAME, feeds)
+        wanted = "int8" if report.precision == "int8" else "float32"
+        for entry in metadata.runtimes:
+            if (entry.runtime, entry.precision) == ("openvino", wanted) and report.backend.startswith("openvino"):
+                probe = partial(values_in_openvino, directory / entry.file, feeds, report.precision)
+                return blame(float32_model, directory / MODEL_NAME, feeds, probe)
+        return None
 
     return locate
 
