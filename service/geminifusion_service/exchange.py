@@ -12,6 +12,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from geminifusion_service.engine.timeline import Timeline
 from geminifusion_service.errors import InvalidOptionError
 from geminifusion_service.inputs.depth import check_depth_scale
 from geminifusion_service.outputs.class_shares import ClassShare
@@ -118,3 +119,5 @@ class SegmentResponse:
     timings: Timings
     batch_size: int
     warnings: tuple[str, ...]
+    timeline: Timeline = Timeline()
+    disagreement: NDArray[np.float16] | None = None  # h w, 0…1, see outputs.disagreement

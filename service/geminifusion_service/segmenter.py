@@ -1,6 +1,6 @@
 """The only door: every transport hands a request in here and translates what comes out.
 
-accept -> decode (thread pool) -> prepare -> batch (engine thread) -> encode (thread pool)
+admit -> decode and prepare (thread pool) -> batch (a thread for each engine instance) -> encode (thread pool)
 """
 
 from __future__ import annotations
@@ -9,31 +9,23 @@ import asyncio
 import enum
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
 
-import numpy as np
-
-from geminifusion_export.artifact import ModalitySpec
+from geminifusion_service.admission import Admission, Ticket
 from geminifusion_service.engine.batching import Batcher
+from geminifusion_service.engine.calibration import LARGEST_BATCH, BatchPlan
 from geminifusion_service.engine.cpu_budget import usable_cores
-from geminifusion_service.errors import DeadlineExceededError, NotReadyError, QueueFullError
-from geminifusion_service.exchange import (
-    SegmentRequest,
-    SegmentResponse,
-    Timings,
-    new_request_id,
-)
-from geminifusion_service.inputs.reading import Decoded, Reading, read_modality
-from geminifusion_service.models.model import Model, Prediction, PreparedItem
+from geminifusion_service.engine.delivery import LoopMailbox
+from geminifusion_service.engine.devices import keep_to, parse_devices
+from geminifusion_service.engine.timeline import STAGES
+from geminifusion_service.errors import DeadlineExceededError, NotReadyError, ServiceError
+from geminifusion_service.exchange import Priority, SegmentRequest, SegmentResponse
+from geminifusion_service.journey import BatchKey, Item, Mark, Road, batch_of
+from geminifusion_service.models.model import Model, Prediction
 from geminifusion_service.models.registry import ModelRegistry
-from geminifusion_service.operations.metrics import Metrics
-from geminifusion_service.outputs.encoding import encode
+from geminifusion_service.operations.metrics import DROP_REASONS, Metrics
+from geminifusion_service.operations.records import Records
 from geminifusion_service.settings import Settings
-
-T = TypeVar("T")
-BatchKey = tuple[str, tuple[int, int]]  # model reference, height and width the graph sees
 
 
 class State(enum.Enum):
@@ -48,26 +40,29 @@ class State(enum.Enum):
 class Segmenter:
     """Owns the pools, the batcher and the models. Use from one event loop."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, records: Records | None = None) -> None:
         self._settings = settings
+        self._records = records or Records(log_requests=False)
         self._metrics = metrics
+        self._stage_seconds = {stage: metrics.stage_seconds.labels(stage) for stage in STAGES}
+        self._dropped = {reason: metrics.dropped.labels(reason) for reason in DROP_REASONS}
         self._models = ModelRegistry()
         self._state = State.STARTING
-        self._in_flight = 0
-        self._decoding = 0
-        workers = settings.decode_workers or usable_cores()
-        # Two pools: behind a burst of new images to decode, finished masks would wait to be encoded.
-        self._decoders = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-        self._encoders = ThreadPoolExecutor(workers, thread_name_prefix="encode")
-        self._batcher: Batcher[BatchKey, tuple[Model, PreparedItem], Prediction] = Batcher(
-            _run_together,
-            max_batch=self._batch_limit,
-            max_wait_s=settings.max_wait_ms / 1000,
-            capacity=settings.queue_size,
-            more_expected=lambda: self._decoding > 0,
-            on_batch=lambda size, _seconds: metrics.batch_size.observe(size),
+        self._devices = parse_devices(settings.devices)
+        self._uncalibrated = BatchPlan(most=settings.max_batch or LARGEST_BATCH, most_pixels=settings.max_batch_pixels)
+        self._admission = Admission(
+            most_requests=settings.queue_size,
+            most_bytes=settings.max_inflight_bytes,
+            expected_wait_s=lambda count: self._batcher.expected_wait_s(count),
         )
-        metrics.watch(queue_depth=lambda: self._batcher.depth, in_flight=lambda: self._in_flight)
+        self._road = Road(
+            num_workers=settings.decode_workers or usable_cores(),
+            max_pixels=settings.max_pixels,
+            batcher_for=self._batcher_for,
+        )
+        self._batcher = self._road.batcher
+        self._mailbox = LoopMailbox()
+        metrics.watch(queue_depth=lambda: self._batcher.depth, in_flight=lambda: self._admission.num_working)
 
     @property
     def state(self) -> State:
@@ -76,12 +71,17 @@ class Segmenter:
 
     @property
     def ready(self) -> bool:
-        """Whether new requests should be sent here: models verified and warm, engine alive, not stopping."""
-        return self._state is State.READY and self._batcher.alive
+        """Whether new requests should be sent here: models verified, warm and sane, engines alive, not stopping."""
+        return (
+            self._state is State.READY
+            and self._batcher.alive
+            and not self._models.problems
+            and not any(model.problem for model in self._models)
+        )
 
     @property
     def broken(self) -> bool:
-        """Whether only a restart can help: the engine thread has died."""
+        """Whether only a restart can help: the engine's threads have died."""
         return self._state in (State.READY, State.DRAINING) and not self._batcher.alive
 
     @property
@@ -90,13 +90,27 @@ class Segmenter:
         return self._models
 
     def open_for(self, models: ModelRegistry) -> None:
-        """Become ready with models that were verified and warmed up."""
+        """Become ready with models that were verified and warmed up.
+
+        Raises:
+            ValueError: a model is loaded on fewer devices than the settings name.
+        """
         self._models = models
         for model in models:
+            if model.num_instances < len(self._devices):
+                raise ValueError(
+                    f"{model.reference} is loaded on {model.num_instances} devices, but the settings name "
+                    f"{len(self._devices)}; open it with the same devices"
+                )
             self._metrics.model_info.labels(model.metadata.name, model.metadata.version, model.backend.name).set(1)
-        self._batcher.start()
+        self.start_engine()
         self._state = State.READY
         self._metrics.ready.set(1)
+
+    def start_engine(self) -> None:
+        """Let `probe` work before the service is ready; `open_for` does it too."""
+        if not self._batcher.started:
+            self._batcher.start()
 
     def stop_being_ready(self) -> None:
         """Tell load balancers to go elsewhere; requests that come all the same are still served."""
@@ -107,155 +121,148 @@ class Segmenter:
         """Finish what is queued and stop; whether everything was finished in time."""
         self._state = State.STOPPED
         finished = await asyncio.to_thread(self._batcher.close, timeout_s)
-        self._decoders.shutdown(wait=False, cancel_futures=True)
-        self._encoders.shutdown(wait=False, cancel_futures=True)
+        self._road.close()
         return finished
 
-    def refuse_if_unavailable(self) -> None:
+    def refuse_if_unavailable(
+        self, *, body_bytes: int = 0, deadline_ms: float | None = None, priority: Priority = "normal"
+    ) -> None:
         """Refuse before a body is even read.
+
+        Args:
+            body_bytes, deadline_ms, priority: what the head of the request says; see `Admission.check`.
 
         Raises:
             NotReadyError: starting, stopped, or the engine has died.
-            QueueFullError: as many requests are being worked on as may be.
+            DeadlineExceededError: the deadline has passed.
+            QueueFullError: as many requests or bytes are being worked on as may be, or the deadline would pass while
+                the request is queued.
         """
         if self._state is State.STARTING:
             raise NotReadyError("the model is still being loaded; try again in a moment")
         if self._state is State.STOPPED or not self._batcher.alive:
             raise NotReadyError("this server has stopped serving; send the request to another one")
-        if self._in_flight >= self._settings.queue_size:
-            retry_after_s = self._batcher.retry_after_s()
-            raise QueueFullError(
-                f"{self._in_flight} requests are being worked on, which is all this server takes; "
-                f"try again in {retry_after_s} s",
-                retry_after_s=retry_after_s,
-            )
+        self._admission.check(body_bytes=body_bytes, deadline_ms=deadline_ms, priority=priority)
 
-    async def segment(self, request: SegmentRequest) -> SegmentResponse:
+    @contextmanager
+    def admit(
+        self, *, body_bytes: int = 0, deadline_ms: float | None = None, priority: Priority = "normal"
+    ) -> Iterator[Ticket]:
+        """Let a request in on its head and keep its place, from before its body is read until it is answered.
+
+        The ticket is for `segment`, whose deadline and timeline then begin with the head.
+
+        Raises:
+            NotReadyError, DeadlineExceededError, QueueFullError: see `refuse_if_unavailable`.
+        """
+        started, ticket = time.monotonic(), None
+        try:
+            self.refuse_if_unavailable(body_bytes=body_bytes, deadline_ms=deadline_ms, priority=priority)
+            with self._admission.hold(body_bytes=body_bytes) as ticket:
+                yield ticket
+        except (ServiceError, asyncio.CancelledError) as error:
+            if ticket is None or not ticket.recorded:
+                self._records.failed(error, started)
+            raise
+
+    async def segment(self, request: SegmentRequest, ticket: Ticket | None = None) -> SegmentResponse:
         """Answer one request; cancel the call when nobody waits for the answer any more.
+
+        Args:
+            ticket: of `admit`; without one the request is let in, or refused, here.
 
         Raises:
             ServiceError: see `errors`; anything else is a bug.
         """
-        self.refuse_if_unavailable()
-        self._in_flight += 1
-        try:
-            with self._models.lease(request.options.model) as model:
-                model.check_names(list(request.images))
-                return await self._in_time(model, request)
-        except asyncio.CancelledError:
-            self._metrics.dropped.inc()
-            raise
-        finally:
-            self._in_flight -= 1
+        if ticket is not None:
+            return await self._recorded(request, ticket, received=True)
+        options = request.options
+        with self.admit(deadline_ms=options.deadline_ms, priority=options.priority) as place:
+            return await self._recorded(request, place, received=False)
 
-    async def _in_time(self, model: Model, request: SegmentRequest) -> SegmentResponse:
-        deadline_ms = request.options.deadline_ms
-        if deadline_ms is None:
-            return await self._answer(model, request, None)
-        deadline = time.monotonic() + deadline_ms / 1000
+    async def _recorded(self, request: SegmentRequest, ticket: Ticket, *, received: bool) -> SegmentResponse:
+        ticket.recorded = True
         try:
-            async with asyncio.timeout(deadline_ms / 1000):
-                return await self._answer(model, request, deadline)
+            response = await self._work_on(request, ticket, received=received)
+        except BaseException as error:
+            self._records.failed(error, ticket.arrival, request.options)
+            raise
+        self._metrics.request_seconds.observe(time.monotonic() - ticket.arrival)
+        self._records.answered(request.options, response, ticket.arrival)
+        return response
+
+    async def _work_on(self, request: SegmentRequest, ticket: Ticket, *, received: bool) -> SegmentResponse:
+        options = request.options
+        self._admission.begin(ticket, body_bytes=_num_bytes(request), priority=options.priority)
+        try:
+            with self._models.lease(options.model) as model:
+                model.check_names(list(request.images))
+                return await self._in_time(model, request, ticket.arrival, received=received)
+        except asyncio.CancelledError:
+            self._dropped["client_gone"].inc()
+            raise
+        except DeadlineExceededError:
+            self._dropped["deadline"].inc()
+            raise
+
+    async def probe(self, model: Model, request: SegmentRequest) -> SegmentResponse:
+        """Answer one request of the service itself, by a model that clients may not reach yet.
+
+        The road of any other request, but for admission: it counts among nobody's and is never refused as one too many.
+
+        Raises:
+            ServiceError: see `errors`; anything else is a bug.
+        """
+        return await self._in_time(model, request, time.monotonic(), received=False)
+
+    async def _in_time(
+        self, model: Model, request: SegmentRequest, arrival: float, *, received: bool
+    ) -> SegmentResponse:
+        deadline_ms = request.options.deadline_ms
+        marks: list[Mark] = [("receive", arrival, time.monotonic())] if received else []
+        if deadline_ms is None:
+            return await self._answer(model, request, None, marks)
+        deadline = arrival + deadline_ms / 1000
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                return await self._answer(model, request, deadline, marks)
         except TimeoutError:
             raise DeadlineExceededError(
                 f"no answer within deadline_ms={deadline_ms:g}; allow more time or send fewer requests at once"
             ) from None
 
-    async def _answer(self, model: Model, request: SegmentRequest, deadline: float | None) -> SegmentResponse:
-        options = request.options
-        started = time.perf_counter()
-        with self._expected():
-            decoded = await self._decode(model, request)
-            item = await _in(self._decoders, lambda: _prepare(model, decoded))
-            decode_s = time.perf_counter() - started
-            future = self._batcher.submit((model.reference, item.shape), (model, item), deadline=deadline)
-        finished = await asyncio.wrap_future(future)
-        prediction = finished.result
-        encode_started = time.perf_counter()
-        encoded = await _in(
-            self._encoders,
-            lambda: encode(options, model.metadata, decoded, prediction),
-        )
-        encode_s = time.perf_counter() - encode_started
-        stages = {
-            "decode": decode_s,
-            "queue": finished.queue_s,
-            "compute": finished.compute_s,
-            "encode": encode_s,
-        }
-        for stage, seconds in stages.items():
-            self._metrics.stage_seconds.labels(stage).observe(seconds)
-        height, width = prediction.labels.shape
-        return SegmentResponse(
-            model=model.reference,
-            request_id=options.request_id or new_request_id(),
-            height=height,
-            width=width,
-            format=options.format,
-            labels=prediction.labels,
-            mask=encoded.mask,
-            classes=encoded.classes,
-            rle=encoded.rle,
-            confidence=prediction.confidence.astype(np.float16) if options.confidence else None,
-            gate=prediction.gate.astype(np.float16) if options.gate else None,
-            timings=Timings(**{stage: 1000 * seconds for stage, seconds in stages.items()}),
-            batch_size=finished.batch_size,
-            warnings=_warnings(model, decoded),
+    async def _answer(
+        self, model: Model, request: SegmentRequest, deadline: float | None, marks: Sequence[Mark]
+    ) -> SegmentResponse:
+        response = await self._mailbox.result(self._road.take(model, request, deadline=deadline, marks=marks))
+        for span in response.timeline.spans:
+            self._stage_seconds[span.stage].observe(span.seconds)
+        return response
+
+    def _batcher_for(self, more_expected: Callable[[], bool]) -> Batcher[BatchKey, Item, Prediction]:
+        return Batcher(
+            batch_of,
+            max_batch=self._batch_limit,
+            max_wait_s=self._settings.max_wait_ms / 1000,
+            capacity=2 * self._admission.limit("high"),  # a request is at most two items
+            num_instances=len(self._devices),
+            on_start=self._keep_to_cores,
+            more_expected=more_expected,
+            on_batch=self._note_batch,
         )
 
-    @contextmanager
-    def _expected(self) -> Iterator[None]:
-        """While decoding, others may wait for this request's company; tell them when it will not come."""
-        self._decoding += 1
-        try:
-            yield
-        finally:
-            self._decoding -= 1
-            self._batcher.expectation_changed()
-
-    async def _decode(self, model: Model, request: SegmentRequest) -> Decoded:
-        """Decode the modalities side by side; of several bad ones, complain about the model's first."""
-        specs = [spec for spec in model.metadata.modalities if spec.name in request.images]
-
-        def read(spec: ModalitySpec) -> Reading:
-            return read_modality(
-                request.images[spec.name],
-                spec,
-                max_pixels=self._settings.max_pixels,
-                depth_scale=request.options.depth_scale,
-            )
-
-        results = await asyncio.gather(
-            *(_in(self._decoders, lambda spec=spec: read(spec)) for spec in specs),  # type: ignore[misc]
-            return_exceptions=True,
-        )
-        readings = {}
-        for spec, result in zip(specs, results, strict=True):
-            if isinstance(result, BaseException):
-                raise result
-            readings[spec.name] = result
-        return Decoded(readings=readings)
+    def _note_batch(self, size: int, seconds: float) -> None:
+        self._metrics.batch_size.observe(size)
+        self._metrics.engine_busy_seconds.inc(seconds)
 
     def _batch_limit(self, key: BatchKey) -> int:
-        _, (height, width) = key
-        fitting = self._settings.max_batch_pixels // (height * width)
-        return max(1, min(self._settings.max_batch, fitting))
+        model, (height, width) = key
+        return (model.batch_plan or self._uncalibrated).limit(height, width)
+
+    def _keep_to_cores(self, instance: int) -> None:
+        if self._settings.engine_isolation == "thread":  # a process keeps itself
+            keep_to(self._devices[instance].cores)
 
 
-async def _in(pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(pool, work)
-
-
-def _run_together(items: Sequence[tuple[Model, PreparedItem]]) -> list[Prediction]:
-    # The key holds the model's reference, so a batch has one model.
-    return items[0][0].run([item for _, item in items])
-
-
-def _prepare(model: Model, decoded: Decoded) -> PreparedItem:
-    others = {name: reading.array for name, reading in decoded.readings.items() if name != "rgb"}
-    return model.prepare(decoded.rgb, others)
-
-
-def _warnings(model: Model, decoded: Decoded) -> tuple[str, ...]:
-    absent = model.absence_warnings(decoded.readings)
-    return absent + tuple(text for reading in decoded.readings.values() for text in reading.warnings)
+def _num_bytes(request: SegmentRequest) -> int:
+    return sum(len(image) if isinstance(image, bytes) else image.nbytes for image in request.images.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,3 +34,20 @@ class Backend(Protocol):
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> GraphOutputs:
         """Run one batch of same-sized inputs, by graph input name, each with a leading batch axis."""
+
+
+@runtime_checkable
+class ClosableBackend(Protocol):
+    """A backend that holds more than Python frees with the last reference: a device's memory, a process."""
+
+    def close(self) -> None:
+        """Give it back; `run` is not called again."""
+
+
+@runtime_checkable
+class SupervisedBackend(Protocol):
+    """A backend that may fail as a whole and recover, because it runs in a process of its own."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why no run can be expected to succeed now, for the operator; None while there is no such reason."""

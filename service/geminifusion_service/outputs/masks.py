@@ -9,13 +9,15 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 import cv2
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
+
+from geminifusion_service.inputs.png import SIGNATURE, chunk
 
 MaskFormat = Literal["png", "palette", "json", "npz", "overlay"]
 MASK_FORMATS: tuple[MaskFormat, ...] = get_args(MaskFormat)
@@ -28,6 +30,7 @@ MEDIA_TYPES: dict[MaskFormat, str] = {
 }
 
 _GREY, _PALETTE = 0, 3
+_COMPRESSION = 1  # of ISA-L, 0 to 3: twelve times as fast as zlib at its fastest, and smaller
 _OVERLAY_OPACITY = 0.5
 
 Palette = Sequence[tuple[int, int, int]]
@@ -39,15 +42,11 @@ def index_png(labels: NDArray[np.uint8], palette: Palette | None = None) -> byte
     rows = np.zeros((height, 1 + width), np.uint8)  # the leading 0 of a row says: not filtered
     rows[:, 1:] = labels
     color_type = _GREY if palette is None else _PALETTE
-    chunks = [_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, color_type, 0, 0, 0))]
+    chunks = [chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, color_type, 0, 0, 0))]
     if palette is not None:
-        chunks.append(_chunk(b"PLTE", _color_table(palette, int(labels.max())).tobytes()))
-    chunks += [_chunk(b"IDAT", zlib.compress(rows.data, 1)), _chunk(b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
-
-
-def _chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        chunks.append(chunk(b"PLTE", _color_table(palette, int(labels.max())).tobytes()))
+    chunks += [chunk(b"IDAT", isal_zlib.compress(rows, _COMPRESSION)), chunk(b"IEND")]
+    return SIGNATURE + b"".join(chunks)
 
 
 def _color_table(palette: Palette, highest: int) -> NDArray[np.uint8]:

@@ -15,15 +15,44 @@ class MaskFormat(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MASK_FORMAT_RLE: _ClassVar[MaskFormat]
     MASK_FORMAT_NPZ: _ClassVar[MaskFormat]
     MASK_FORMAT_OVERLAY: _ClassVar[MaskFormat]
+
+class Align(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ALIGN_UNSPECIFIED: _ClassVar[Align]
+    ALIGN_NONE: _ClassVar[Align]
+    ALIGN_RESIZE: _ClassVar[Align]
+
+class SensorPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SENSOR_POLICY_UNSPECIFIED: _ClassVar[SensorPolicy]
+    SENSOR_POLICY_REJECT: _ClassVar[SensorPolicy]
+    SENSOR_POLICY_WARN: _ClassVar[SensorPolicy]
+    SENSOR_POLICY_DROP_MODALITY: _ClassVar[SensorPolicy]
+
+class Priority(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PRIORITY_UNSPECIFIED: _ClassVar[Priority]
+    PRIORITY_NORMAL: _ClassVar[Priority]
+    PRIORITY_HIGH: _ClassVar[Priority]
 MASK_FORMAT_UNSPECIFIED: MaskFormat
 MASK_FORMAT_PNG: MaskFormat
 MASK_FORMAT_PALETTE: MaskFormat
 MASK_FORMAT_RLE: MaskFormat
 MASK_FORMAT_NPZ: MaskFormat
 MASK_FORMAT_OVERLAY: MaskFormat
+ALIGN_UNSPECIFIED: Align
+ALIGN_NONE: Align
+ALIGN_RESIZE: Align
+SENSOR_POLICY_UNSPECIFIED: SensorPolicy
+SENSOR_POLICY_REJECT: SensorPolicy
+SENSOR_POLICY_WARN: SensorPolicy
+SENSOR_POLICY_DROP_MODALITY: SensorPolicy
+PRIORITY_UNSPECIFIED: Priority
+PRIORITY_NORMAL: Priority
+PRIORITY_HIGH: Priority
 
 class SegmentRequest(_message.Message):
-    __slots__ = ("images", "model", "depth_scale", "format", "confidence", "gate", "classes", "deadline_ms", "request_id")
+    __slots__ = ("images", "model", "depth_scale", "format", "confidence", "gate", "classes", "deadline_ms", "request_id", "align", "sensor_policy", "disagreement", "priority", "supersedable")
     class ImagesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -40,6 +69,11 @@ class SegmentRequest(_message.Message):
     CLASSES_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ALIGN_FIELD_NUMBER: _ClassVar[int]
+    SENSOR_POLICY_FIELD_NUMBER: _ClassVar[int]
+    DISAGREEMENT_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    SUPERSEDABLE_FIELD_NUMBER: _ClassVar[int]
     images: _containers.ScalarMap[str, bytes]
     model: str
     depth_scale: float
@@ -49,10 +83,15 @@ class SegmentRequest(_message.Message):
     classes: bool
     deadline_ms: float
     request_id: str
-    def __init__(self, images: _Optional[_Mapping[str, bytes]] = ..., model: _Optional[str] = ..., depth_scale: _Optional[float] = ..., format: _Optional[_Union[MaskFormat, str]] = ..., confidence: _Optional[bool] = ..., gate: _Optional[bool] = ..., classes: _Optional[bool] = ..., deadline_ms: _Optional[float] = ..., request_id: _Optional[str] = ...) -> None: ...
+    align: Align
+    sensor_policy: SensorPolicy
+    disagreement: bool
+    priority: Priority
+    supersedable: bool
+    def __init__(self, images: _Optional[_Mapping[str, bytes]] = ..., model: _Optional[str] = ..., depth_scale: _Optional[float] = ..., format: _Optional[_Union[MaskFormat, str]] = ..., confidence: _Optional[bool] = ..., gate: _Optional[bool] = ..., classes: _Optional[bool] = ..., deadline_ms: _Optional[float] = ..., request_id: _Optional[str] = ..., align: _Optional[_Union[Align, str]] = ..., sensor_policy: _Optional[_Union[SensorPolicy, str]] = ..., disagreement: _Optional[bool] = ..., priority: _Optional[_Union[Priority, str]] = ..., supersedable: _Optional[bool] = ...) -> None: ...
 
 class SegmentResponse(_message.Message):
-    __slots__ = ("model", "request_id", "height", "width", "format", "mask", "classes", "rle", "confidence", "gate", "timings_ms", "batch_size", "warnings")
+    __slots__ = ("model", "request_id", "height", "width", "format", "mask", "classes", "rle", "confidence", "gate", "timings_ms", "batch_size", "warnings", "disagreement")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
@@ -66,6 +105,7 @@ class SegmentResponse(_message.Message):
     TIMINGS_MS_FIELD_NUMBER: _ClassVar[int]
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    DISAGREEMENT_FIELD_NUMBER: _ClassVar[int]
     model: str
     request_id: str
     height: int
@@ -79,7 +119,8 @@ class SegmentResponse(_message.Message):
     timings_ms: Timings
     batch_size: int
     warnings: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, model: _Optional[str] = ..., request_id: _Optional[str] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., format: _Optional[_Union[MaskFormat, str]] = ..., mask: _Optional[bytes] = ..., classes: _Optional[_Iterable[_Union[ClassShare, _Mapping]]] = ..., rle: _Optional[_Iterable[_Union[RunLengths, _Mapping]]] = ..., confidence: _Optional[_Union[Plane, _Mapping]] = ..., gate: _Optional[_Union[Plane, _Mapping]] = ..., timings_ms: _Optional[_Union[Timings, _Mapping]] = ..., batch_size: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+    disagreement: Plane
+    def __init__(self, model: _Optional[str] = ..., request_id: _Optional[str] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., format: _Optional[_Union[MaskFormat, str]] = ..., mask: _Optional[bytes] = ..., classes: _Optional[_Iterable[_Union[ClassShare, _Mapping]]] = ..., rle: _Optional[_Iterable[_Union[RunLengths, _Mapping]]] = ..., confidence: _Optional[_Union[Plane, _Mapping]] = ..., gate: _Optional[_Union[Plane, _Mapping]] = ..., timings_ms: _Optional[_Union[Timings, _Mapping]] = ..., batch_size: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ..., disagreement: _Optional[_Union[Plane, _Mapping]] = ...) -> None: ...
 
 class ClassShare(_message.Message):
     __slots__ = ("id", "name", "color", "pixels", "fraction", "median_depth_m")
@@ -150,14 +191,16 @@ class Error(_message.Message):
     def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., http_status: _Optional[int] = ..., retry_after_s: _Optional[int] = ...) -> None: ...
 
 class SegmentStreamResponse(_message.Message):
-    __slots__ = ("request_id", "response", "error")
+    __slots__ = ("request_id", "response", "error", "frame")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     RESPONSE_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    FRAME_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     response: SegmentResponse
     error: Error
-    def __init__(self, request_id: _Optional[str] = ..., response: _Optional[_Union[SegmentResponse, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
+    frame: int
+    def __init__(self, request_id: _Optional[str] = ..., response: _Optional[_Union[SegmentResponse, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., frame: _Optional[int] = ...) -> None: ...
 
 class ListModelsRequest(_message.Message):
     __slots__ = ()

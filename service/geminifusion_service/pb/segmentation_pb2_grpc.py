@@ -62,7 +62,10 @@ class SegmentationServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SegmentStream(self, request_iterator, context):
-        """Frames of a video: answers come in the order of the requests, and a bad frame does not end the stream.
+        """Frames of a video. Answers come in the order of the frames, but for those that gave way to a newer one (see
+        SegmentRequest.supersedable); a bad frame is answered with an Error and does not end the stream. A client that does
+        not read its answers is not read from. A stream ends with UNAVAILABLE when the server stops, after every frame it
+        had accepted is answered, and with DEADLINE_EXCEEDED when no frame has come for long.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -2,10 +2,13 @@
 
 import dataclasses
 
+import onnxruntime
 import pytest
 
 from geminifusion_export.artifact import EngineRequirements, RuntimeFile, ShapeRange, read_metadata
+from geminifusion_service.backends.plugins import open_plugin
 from geminifusion_service.backends.selection import open_backend
+from geminifusion_service.engine.devices import AUTO, parse_devices
 
 
 def chosen(directory, metadata, wanted="auto"):
@@ -74,3 +77,24 @@ class TestOpenVino:
     def test_int8_is_never_taken_unasked(self, tiny_artifact, metadata):
         held = with_file(metadata, "openvino", "openvino-int8.xml", "int8")
         assert chosen(tiny_artifact, held).backend.name == "onnxruntime-cpu"
+
+
+def test_a_backend_that_cannot_use_the_device_is_refused(tiny_artifact, metadata):
+    (gpu,) = parse_devices("cuda:1")
+    with pytest.raises(RuntimeError, match="backend onnxruntime runs on cpu, not on cuda:1"):
+        open_backend(tiny_artifact, metadata, wanted="onnxruntime", threads=1, device=gpu)
+    (cpu,) = parse_devices("cpu")
+    with pytest.raises(RuntimeError, match="backend tensorrt runs on cuda, not on cpu"):
+        open_backend(tiny_artifact, metadata, wanted="tensorrt", threads=1, device=cpu)
+
+
+def test_a_gpu_that_was_named_is_never_replaced_by_the_cpu(tiny_artifact, metadata):
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime has a CUDA provider")
+    with pytest.raises(RuntimeError, match=r"no CUDAExecutionProvider .*geminifusion\[gpu\]"):
+        open_backend(tiny_artifact, metadata, threads=1, device=parse_devices("cuda")[0])
+
+
+def test_a_backend_no_installed_package_brings_is_refused_with_the_way_to_get_it(tiny_artifact, metadata):
+    with pytest.raises(RuntimeError, match=r"no installed package brings the backend caffe"):
+        open_plugin("caffe", tiny_artifact, metadata, threads=1, device=AUTO)

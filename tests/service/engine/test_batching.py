@@ -1,115 +1,39 @@
-"""The batcher: policy with a clock that stands still, the thread with real threads and no sleeping."""
+"""The threads around the queue: real ones, and no sleeping but to wait for them."""
 
 import threading
+import time
 from concurrent.futures import CancelledError
 from concurrent.futures import wait as wait_for
 
 import pytest
 
-from geminifusion_service.engine.batching import Batch, Batcher, BatchQueue, Entry
-from geminifusion_service.errors import DeadlineExceededError, EngineError, NotReadyError, QueueFullError
-
-
-def queue(*, max_batch=4, max_wait_s=0.0, capacity=8):
-    return BatchQueue(max_batch=lambda _key: max_batch, max_wait_s=max_wait_s, capacity=capacity)
-
-
-def put(into, item, *, key="k", arrival=0.0, deadline=None):
-    entry = Entry(key=key, item=item, arrival=arrival, deadline=deadline)
-    into.put(entry)
-    return entry
-
-
-def items(taken):
-    assert isinstance(taken, Batch)
-    return [entry.item for entry in taken.entries]
-
-
-def test_an_empty_queue_has_no_batch():
-    assert queue().take(0.0, more_expected=True) is None
-
-
-def test_a_batch_keeps_the_order_of_arrival_and_the_limit():
-    waiting = queue(max_batch=3)
-    for item in range(5):
-        put(waiting, item)
-    assert items(waiting.take(0.0, more_expected=False)) == [0, 1, 2]
-    assert items(waiting.take(0.0, more_expected=False)) == [3, 4]
-
-
-def test_items_of_different_keys_never_share_a_batch():
-    waiting = queue()
-    for item, key in enumerate("abab"):
-        put(waiting, item, key=key)
-    assert items(waiting.take(0.0, more_expected=False)) == [0, 2]
-    assert items(waiting.take(0.0, more_expected=False)) == [1, 3]
-
-
-def test_the_wait_counts_from_the_first_item_of_the_batch():
-    waiting = queue(max_wait_s=0.010)
-    put(waiting, 0, arrival=1.000)
-    put(waiting, 1, arrival=1.009)
-    assert waiting.take(1.009, more_expected=True) == pytest.approx(0.001)
-    assert items(waiting.take(1.010, more_expected=True)) == [0, 1]
-
-
-def test_nobody_waits_when_nothing_more_is_expected():
-    waiting = queue(max_wait_s=10.0)
-    put(waiting, 0)
-    assert items(waiting.take(0.0, more_expected=False)) == [0]
-
-
-def test_without_a_maximum_wait_the_engine_takes_what_there_is():
-    waiting = queue(max_wait_s=0.0)
-    put(waiting, 0)
-    assert items(waiting.take(0.0, more_expected=True)) == [0]
-
-
-def test_a_full_batch_goes_at_once_even_past_an_older_item_that_waits():
-    waiting = queue(max_batch=2, max_wait_s=1.0)
-    put(waiting, 0, key="lonely")
-    put(waiting, 1, key="pair")
-    put(waiting, 2, key="pair")
-    assert items(waiting.take(0.0, more_expected=True)) == [1, 2]
-
-
-def test_a_full_queue_refuses_at_once_and_says_when_to_retry():
-    waiting = queue(capacity=1)
-    put(waiting, 0)
-    with pytest.raises(QueueFullError) as refused:
-        waiting.put(Entry(key="k", item=1, arrival=0.0), retry_after_s=7)
-    assert refused.value.retry_after_s == 7
-
-
-def test_an_item_nobody_waits_for_makes_room_and_is_never_run():
-    waiting = queue(capacity=1)
-    put(waiting, 0).future.cancel()
-    put(waiting, 1)
-    assert items(waiting.take(0.0, more_expected=False)) == [1]
-
-
-def test_an_item_past_its_deadline_fails_and_is_never_run():
-    waiting = queue()
-    late = put(waiting, 0, deadline=5.0)
-    put(waiting, 1, deadline=6.0)
-    assert items(waiting.take(5.0, more_expected=False)) == [1]
-    assert isinstance(late.future.exception(0), DeadlineExceededError)
+from geminifusion_service.engine.batching import Batcher
+from geminifusion_service.errors import EngineError, EngineLostError, NotReadyError
 
 
 class Engine:
     """Doubles its items; blocks while `gate` is closed; fails on what it is told to fail on."""
 
-    def __init__(self, *, poison=(), broken=()):
+    def __init__(self, *, poison=(), broken=(), lost=()):
         self.gate = threading.Event()
         self.gate.set()
         self.entered = threading.Event()
         self.runs: list[list[int]] = []
-        self._poison, self._broken = poison, broken
+        self.prepared: list[list[int]] = []
+        self.instances: set[int] = set()
+        self._poison, self._broken, self._lost = poison, broken, lost
 
     def __call__(self, batch):
+        self.prepared.append(batch)
+        return lambda instance: self.run(batch, instance)
+
+    def run(self, batch, instance):
         self.runs.append(batch)
+        self.instances.add(instance)
         self.entered.set()
         assert self.gate.wait(10)
+        if set(batch) & set(self._lost):
+            raise EngineLostError("gone")
         if set(batch) & set(self._broken):
             raise SystemExit
         if set(batch) & set(self._poison):
@@ -166,7 +90,7 @@ def test_a_failed_batch_is_run_again_item_by_item(batcher_for):
 
 
 def test_an_engine_that_answers_the_wrong_number_fails_its_items(batcher_for):
-    batcher = batcher_for(lambda _batch: [])
+    batcher = batcher_for(lambda _batch: lambda _instance: [])
     with pytest.raises(EngineError):
         batcher.submit("k", 1).result(10)
 
@@ -233,8 +157,11 @@ def test_queue_and_compute_times_are_told_apart(batcher_for):
     now = [10.0]
 
     def slow(batch):
-        now[0] += 2.0
-        return batch
+        def run(_instance):
+            now[0] += 2.0
+            return batch
+
+        return run
 
     batcher = Batcher(slow, max_batch=lambda _key: 1, capacity=4, clock=lambda: now[0])
     futures = [batcher.submit("k", item) for item in (1, 2)]  # before the thread runs
@@ -244,3 +171,85 @@ def test_queue_and_compute_times_are_told_apart(batcher_for):
     assert (first.queue_s, first.compute_s) == (0.0, 2.0)
     assert (second.queue_s, second.compute_s) == (2.0, 2.0)
     assert batcher.retry_after_s() == 1
+
+
+def until(condition):
+    for _ in range(2000):
+        if condition():
+            return
+        time.sleep(0.005)
+    raise AssertionError("it did not come about in 10 s")
+
+
+def test_a_lost_engine_fails_its_batch_with_a_retryable_error_and_runs_the_next(batcher_for):
+    engine = Engine(lost=[2])
+    batcher = batcher_for(engine, max_batch=3)
+    _, futures = fill_behind_a_running_batch(batcher, engine, [1, 2, 3, 4])
+    engine.gate.set()
+    assert all(isinstance(future.exception(10), EngineLostError) for future in futures[:3])
+    assert futures[3].result(10).result == 8
+    assert engine.runs == [[100], [1, 2, 3], [4]]
+
+
+def test_a_full_batch_is_prepared_while_the_engine_is_busy(batcher_for):
+    engine = Engine()
+    batcher = batcher_for(engine, max_batch=2)
+    _, futures = fill_behind_a_running_batch(batcher, engine, [1, 2, 3])
+    until(lambda: [1, 2] in engine.prepared)
+    assert engine.runs == [[100]]
+    assert batcher.depth == 3
+    engine.gate.set()
+    assert [future.result(10).result for future in futures] == [2, 4, 6]
+    assert engine.prepared == [[100], [1, 2], [3]]
+
+
+def test_a_batch_that_cannot_be_prepared_ahead_is_tried_item_by_item(batcher_for):
+    engine = Engine()
+
+    def prepare(batch):
+        if len(batch) > 1:
+            raise MemoryError("too many")
+        return engine(batch)
+
+    batcher = batcher_for(prepare, max_batch=2)
+    _, futures = fill_behind_a_running_batch(batcher, engine, [1, 2])
+    engine.gate.set()
+    assert [future.result(10).result for future in futures] == [2, 4]
+
+
+def test_instances_that_are_free_share_one_queue(batcher_for):
+    engine = Engine()
+    engine.gate.clear()
+    batcher = batcher_for(engine, max_batch=1, num_instances=2)
+    futures = [batcher.submit("k", item) for item in range(6)]
+    until(lambda: len(engine.runs) == 2)
+    assert engine.instances == {0, 1}
+    engine.gate.set()
+    assert [future.result(10).result for future in futures] == [0, 2, 4, 6, 8, 10]
+
+
+def test_one_dead_instance_of_two_leaves_the_other_serving(batcher_for):
+    engine = Engine(broken=[13])
+    batcher = batcher_for(engine, max_batch=1, num_instances=2)
+    with pytest.raises(EngineError):
+        batcher.submit("k", 13).result(10)
+    assert batcher.submit("k", 1).result(10).result == 2
+    assert batcher.alive
+    with pytest.raises(EngineError):
+        batcher.submit("k", 13).result(10)
+    until(lambda: not batcher.alive)
+
+
+def test_items_submitted_together_run_together(batcher_for):
+    engine = Engine()
+    batcher = batcher_for(engine)
+    for _ in range(20):  # an idle engine must not start with the first of them alone
+        futures = batcher.submit_together("k", [1, 2])
+        assert [future.result(10).batch_size for future in futures] == [2, 2]
+
+
+def test_each_instance_is_told_its_number_on_its_own_thread(batcher_for):
+    told = {}
+    batcher_for(Engine(), num_instances=3, on_start=lambda number: told.setdefault(number, threading.get_ident()))
+    until(lambda: len(told) == 3)
+    assert len(set(told.values())) == 3
