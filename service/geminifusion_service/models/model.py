@@ -5,8 +5,12 @@ Axes: B batch, H W image, h w a quarter of what the graph saw, rounded up.
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import math
-from collections.abc import Collection, Mapping, Sequence
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +21,10 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from geminifusion_export.artifact import ArtifactMetadata, ModalitySpec, open_artifact
-from geminifusion_service.backends.protocol import Backend
-from geminifusion_service.backends.selection import open_backend
-from geminifusion_service.engine.cpu_budget import usable_cores
+from geminifusion_service.backends.instances import open_instances
+from geminifusion_service.backends.protocol import Backend, ClosableBackend, GraphOutputs, SupervisedBackend
+from geminifusion_service.engine.calibration import BatchPlan, Calibration, calibrate
+from geminifusion_service.engine.devices import AUTO, Device, Isolation
 from geminifusion_service.errors import (
     ImageTooSmallError,
     MissingPartError,
@@ -30,6 +35,7 @@ from geminifusion_service.errors import (
 )
 
 _METADATA = TypeAdapter(ArtifactMetadata)
+_SERIALS = itertools.count()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +60,26 @@ class Prediction:
 
 
 class Model:
-    """An artifact that was verified and loaded; `reason` says why on this runtime."""
+    """An artifact that was verified and loaded; `reason` says why on this runtime.
 
-    def __init__(self, metadata: ArtifactMetadata, backend: Backend, reason: str = "") -> None:
+    `serial` is of this object alone: while a version is being replaced, two models have the same reference.
+
+    Args:
+        others: the same artifact on further devices; `run` takes the number of the instance, `backend` being 0.
+    """
+
+    def __init__(
+        self, metadata: ArtifactMetadata, backend: Backend, reason: str = "", *, others: Sequence[Backend] = ()
+    ) -> None:
         self.metadata = metadata
         self.backend = backend
         self.reason = reason
+        self.batch_plan: BatchPlan | None = None  # None: not calibrated, the server's limits hold
+        self._others = tuple(others)
+        self.serial = next(_SERIALS)
+        self._running = 0
+        self._closed = False
+        self._changed = threading.Condition()
 
     @classmethod
     def open(
@@ -69,23 +89,35 @@ class Model:
         threads: int | None = None,
         backend: str = "auto",
         custom_ops: Path | None = None,
+        version: str | None = None,
+        devices: Sequence[Device] = (AUTO,),
+        isolation: Isolation = "thread",
     ) -> Model:
         """Verify an artifact and load it.
 
         Args:
             directory: what `geminifusion export` wrote.
-            threads: of the engine; None takes the cores this process may use.
-            backend, custom_ops: see `open_backend`.
+            threads: of each instance of the engine; None takes the cores this process may use.
+            backend, custom_ops, devices, isolation: see `open_instances`.
+            version: what clients shall know it by; None takes the artifact's own.
 
         Raises:
             ArtifactError: missing, damaged or of another schema.
             RuntimeError: the runtime cannot load its file, or is not there.
         """
         metadata = open_artifact(directory)
-        chosen = open_backend(
-            Path(directory), metadata, wanted=backend, threads=threads or usable_cores(), custom_ops=custom_ops
+        first, *others = open_instances(
+            Path(directory),
+            metadata,
+            wanted=backend,
+            threads=threads,
+            custom_ops=custom_ops,
+            devices=devices,
+            isolation=isolation,
         )
-        return cls(metadata, chosen.backend, chosen.reason)
+        if version is not None:
+            metadata = dataclasses.replace(metadata, version=version)
+        return cls(metadata, first.backend, first.reason, others=[other.backend for other in others])
 
     @property
     def reference(self) -> str:
@@ -157,6 +189,14 @@ class Model:
             posted=(height, width),
         )
 
+    def rgb_alone(self, item: PreparedItem) -> PreparedItem:
+        """The same frame as if nothing but rgb had come, whether the model was trained for that or not."""
+        inputs = {
+            spec.name: item.inputs["rgb"] if spec.name == "rgb" else np.ascontiguousarray(_absent(spec, item.shape))
+            for spec in self.metadata.modalities
+        }
+        return PreparedItem(inputs=inputs, shape=item.shape, posted=item.posted)
+
     def _graph_size(self, height: int, width: int) -> tuple[int, int]:
         policy = self.metadata.size
         shape = (height, width)
@@ -174,21 +214,61 @@ class Model:
             raise SizeNotServedError(f"the images are {width}x{height}: {problem}")
         return shape
 
-    def run(self, items: Sequence[PreparedItem]) -> list[Prediction]:
+    @property
+    def backends(self) -> tuple[Backend, ...]:
+        """The runtimes, one for each device; `backend` is the first."""
+        return (self.backend, *self._others)
+
+    @property
+    def num_instances(self) -> int:
+        """On how many devices it is loaded."""
+        return len(self.backends)
+
+    @property
+    def problem(self) -> str | None:
+        """Why the engine cannot be relied on now, for the operator; None while it can."""
+        for backend in self.backends:
+            if isinstance(backend, SupervisedBackend) and (text := backend.problem) is not None:
+                return text
+        return None
+
+    def run(self, items: Sequence[PreparedItem], instance: int = 0) -> list[Prediction]:
         """Run items of one shape as a batch; as many predictions, in the same order.
+
+        Args:
+            instance: on which device, below `num_instances`.
 
         Raises:
             ValueError: no items, or items of different shape.
-            RuntimeError: the runtime failed.
+            EngineLostError: the engine's process died.
+            RuntimeError: the runtime failed, or the model was closed.
+        """
+        return self.run_stacked(items, self.stack(items), instance)
+
+    def stack(self, items: Sequence[PreparedItem]) -> dict[str, NDArray[np.generic]]:
+        """The inputs of a batch by graph input name, with a leading batch axis.
+
+        Raises:
+            ValueError: no items, or items of different shape.
         """
         if len({item.shape for item in items}) != 1:
             raise ValueError(f"a batch needs items of one shape, got {[item.shape for item in items]}")
         names = [spec.name for spec in self.metadata.modalities]
         if len(items) == 1:  # a view, where stacking would copy
-            inputs = {name: items[0].inputs[name][None] for name in names}
-        else:
-            inputs = {name: np.stack([item.inputs[name] for item in items]) for name in names}
-        outputs = self.backend.run(inputs)
+            return {name: items[0].inputs[name][None] for name in names}
+        return {name: np.stack([item.inputs[name] for item in items]) for name in names}
+
+    def run_stacked(
+        self, items: Sequence[PreparedItem], inputs: Mapping[str, NDArray[np.generic]], instance: int = 0
+    ) -> list[Prediction]:
+        """Run `inputs`, which `stack` made of `items`; see `run`."""
+        with self._in_use():
+            return self._run(items, inputs, instance)
+
+    def _run(
+        self, items: Sequence[PreparedItem], inputs: Mapping[str, NDArray[np.generic]], instance: int
+    ) -> list[Prediction]:
+        outputs = self.backends[instance].run(inputs)
         expected = (len(items), *items[0].shape)
         if outputs.labels.shape != expected:
             raise RuntimeError(f"the graph answered labels of shape {outputs.labels.shape}, not {expected}")
@@ -201,14 +281,87 @@ class Model:
             for index, item in enumerate(items)
         ]
 
-    def warm_up(self) -> None:
-        """Run the reference size once, so that the first request pays for nothing but itself."""
+    @contextmanager
+    def _in_use(self) -> Iterator[None]:
+        with self._changed:
+            if self._closed:
+                raise RuntimeError(f"{self.reference} was unloaded")
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
+
+    def close(self, timeout_s: float | None = None) -> bool:
+        """Wait for the run of this moment, then give the runtime's memory back. `run` fails from now on.
+
+        Returns whether that was done; False when the run did not end within `timeout_s`, and all is left as it is.
+        """
+        with self._changed:
+            self._closed = True
+            if not self._changed.wait_for(lambda: self._running == 0, timeout_s):
+                return False
+            backend, self.backend = self.backend, _Closed(self.backend.name)
+            others, self._others = self._others, ()
+        for instance in (backend, *others):
+            if isinstance(instance, ClosableBackend):
+                instance.close()
+        return True
+
+    def warm_up(self, sizes: Sequence[tuple[int, int]] = ()) -> None:
+        """Run the reference size and others once, so that the first request of a size pays for nothing but itself.
+
+        Args:
+            sizes: height and width of images as they will be posted.
+
+        Raises:
+            UnprocessableError: a size the model does not take.
+            RuntimeError: the runtime failed.
+        """
+        for height, width in dict.fromkeys([self.metadata.size.reference, *sizes]):
+            item = self._blank(height, width)
+            for instance in range(self.num_instances):
+                self.run([item], instance)
+
+    def calibrate(self, *, most: int, most_pixels: int, budget_s: float) -> None:
+        """Measure how many images of the reference size, and of a quarter of its area, best run together.
+
+        Two sizes, because a small image leaves a device idle that a large one fills. See `BatchPlan`; on the first
+        device, and the result holds for the others.
+
+        Args:
+            most, most_pixels: together, whatever is measured.
+            budget_s: seconds for all of it.
+
+        Raises:
+            RuntimeError: the runtime failed.
+        """
         height, width = self.metadata.size.reference
-        inputs = {}
-        for spec in self.metadata.modalities:
-            shape = (height, width, 3) if spec.channels == 3 else (height, width)
-            inputs[spec.name] = np.ones(shape, spec.dtype)
-        self.run([PreparedItem(inputs=inputs, shape=(height, width), posted=(height, width))])
+        found: dict[tuple[int, int], Calibration] = {}
+        for size in ((height, width), (height // 2, width // 2)):
+            try:
+                item = self._blank(*size)
+            except UnprocessableError:
+                continue  # a quarter of the reference may be less than the model takes
+            if item.shape not in found:
+                found[item.shape] = calibrate(
+                    lambda count, item=item: self.run([item] * count),  # type: ignore[misc]
+                    height=item.shape[0],
+                    width=item.shape[1],
+                    most=max(1, min(most, most_pixels // (item.shape[0] * item.shape[1]))),
+                    budget_s=budget_s / 2,
+                )
+        self.batch_plan = BatchPlan(most=most, most_pixels=most_pixels, calibrations=tuple(found.values()))
+
+    def _blank(self, height: int, width: int) -> PreparedItem:
+        """A frame of this size on which nothing is to be seen, as posted and then prepared."""
+        others: dict[str, NDArray[np.generic]] = {
+            spec.name: np.ones((height, width, 3) if spec.channels == 3 else (height, width), spec.dtype)
+            for spec in self.metadata.modalities[1:]
+        }
+        return self.prepare(np.ones((height, width, 3), np.uint8), others)
 
     def description(self) -> dict[str, Any]:
         """What clients may know: classes, palette, modalities, limits, scores, licences; JSON-ready."""
@@ -218,6 +371,8 @@ class Model:
             "version": facts["version"],
             "reference": self.reference,
             "backend": self.backend.name,
+            "instances": self.num_instances,
+            "batching": None if self.batch_plan is None else self.batch_plan.description(),
             **{
                 key: facts[key]
                 for key in (
@@ -237,6 +392,19 @@ class Model:
                 )
             },
         }
+
+
+class _Closed:
+    """In place of a runtime that gave its memory back."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def size_problem(self, height: int, width: int) -> str | None:
+        return None
+
+    def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> GraphOutputs:
+        raise RuntimeError("the model was unloaded")
 
 
 def _absent(spec: ModalitySpec, size: tuple[int, ...]) -> NDArray[np.generic]:

@@ -1,5 +1,8 @@
 """The synchronous core, on the real runtime."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -105,6 +108,49 @@ def test_missing_and_unknown_modalities_are_named(model):
 
 def test_warming_up_runs_the_reference_size(model):
     model.warm_up()
+
+
+def test_other_sizes_are_warmed_up_beside_the_reference(tiny_artifact, monkeypatch):
+    model = Model.open(tiny_artifact, threads=1)
+    run, shapes = model.backend.run, []
+    monkeypatch.setattr(model.backend, "run", lambda inputs: shapes.append(inputs["rgb"].shape) or run(inputs))
+    model.warm_up([(32, 40), (480, 640)])
+    assert shapes == [(1, 48, 64, 3), (1, 32, 40, 3), (1, 120, 160, 3)], "the last is reduced, as a posted one is"
+
+
+def test_a_model_is_called_by_another_version_if_told_so(tiny_artifact):
+    assert Model.open(tiny_artifact, threads=1, version="7").reference == "tiny@7"
+
+
+def test_closing_waits_for_the_run_of_the_moment_and_nothing_runs_after_it(tiny_artifact, pair):
+    model = Model.open(tiny_artifact, threads=1)
+    item = prepare(model, pair)
+    run, running, go_on = model.backend.run, threading.Event(), threading.Event()
+
+    def slow(inputs):
+        running.set()
+        go_on.wait(10)
+        return run(inputs)
+
+    model.backend.run = slow
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(model.run, [item])
+        running.wait(10)
+        assert not model.close(timeout_s=0.01), "it is still running"
+        go_on.set()
+        assert model.close(timeout_s=10)
+        np.testing.assert_array_equal(answer.result()[0].labels, pair.labels)
+    with pytest.raises(RuntimeError, match="unloaded"):
+        model.run([item])
+
+
+def test_closing_closes_the_runtime_that_asks_for_it(tiny_artifact):
+    model = Model.open(tiny_artifact, threads=1)
+    closed = []
+    model.backend.close = lambda: closed.append(1)
+    assert model.close()
+    assert model.close(), "twice does no harm"
+    assert closed == [1]
 
 
 def test_a_damaged_artifact_is_refused(tmp_path, make_artifact):

@@ -1,0 +1,87 @@
+"""From an artifact's directory to a model that is warm and can be checked; slow, so never on the event loop."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from geminifusion_service.engine.calibration import LARGEST_BATCH
+from geminifusion_service.engine.devices import parse_devices
+from geminifusion_service.errors import ServiceError
+from geminifusion_service.models.canary import CanaryFrames, canary_frames
+from geminifusion_service.models.memory import model_file_bytes, resident_bytes, return_freed_memory
+from geminifusion_service.models.model import Model
+from geminifusion_service.settings import Settings, parse_sizes
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """A verified, warm model. Nothing of its artifact is read any more."""
+
+    model: Model
+    canary: CanaryFrames | None  # None where canaries are off
+    file_bytes: int
+    grown_bytes: int | None  # resident memory of the process afterwards less before; None: not measured
+
+
+def load_model(directory: Path, settings: Settings, *, version: str | None = None) -> LoadedModel:
+    """Verify an artifact, load it, warm it up at every size the settings name, and take its canary's frames along.
+
+    Args:
+        directory: the artifact.
+        version: what clients shall know it by; None takes the artifact's own.
+
+    Raises:
+        ArtifactError: missing, damaged or of another schema.
+        RuntimeError, ValueError: the runtime cannot load it or is not there.
+    """
+    started = time.perf_counter()
+    return_freed_memory()
+    before = resident_bytes()
+    model = Model.open(
+        directory,
+        threads=settings.threads or None,
+        backend=settings.backend,
+        custom_ops=Path(settings.custom_ops) if settings.custom_ops else None,
+        version=version,
+        devices=parse_devices(settings.devices),
+        isolation=settings.engine_isolation,
+    )
+    model.warm_up()
+    for size in parse_sizes(settings.warm_up_sizes):
+        try:
+            model.warm_up([size])
+        except ServiceError as error:
+            _log.warning("%s is not warmed up at %dx%d: %s", model.reference, size[1], size[0], error)
+    if not settings.max_batch:
+        model.calibrate(most=LARGEST_BATCH, most_pixels=settings.max_batch_pixels, budget_s=settings.calibration_s)
+        for one in model.batch_plan.calibrations if model.batch_plan else ():
+            _log.info("%s, images together: %s", model.reference, one.table())
+    frames = canary_frames(directory, model) if settings.canary_interval_s else None
+    file_bytes = model_file_bytes(directory, model.metadata)
+    after = resident_bytes()
+    _log.info(
+        "loaded %s on %s in %.1f s: %s",
+        model.reference,
+        model.backend.name,
+        time.perf_counter() - started,
+        model.reason,
+    )
+    return LoadedModel(
+        model=model,
+        canary=frames,
+        file_bytes=file_bytes,
+        grown_bytes=None if before is None or after is None else after - before,
+    )
+
+
+def unload_model(model: Model, timeout_s: float | None = None) -> None:
+    """Close a model that no request uses any more, and give its memory back to the system."""
+    if model.close(timeout_s):
+        return_freed_memory()
+    else:
+        _log.error("%s is still running after %s s; its memory stays in use", model.reference, timeout_s)

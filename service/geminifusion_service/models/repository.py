@@ -1,0 +1,110 @@
+"""The repository: a folder of artifacts as `name/version/metadata.json`, which other programs fill and empty.
+
+What is found here may be half copied, damaged, or gone a moment later: reading it never trusts what was seen before.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from geminifusion_export.artifact import METADATA_NAME, ArtifactError, ArtifactMetadata, read_metadata
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")  # as the artifact's schema has it
+Fingerprint = tuple[tuple[str, int, int, int], ...]  # of each file: name, bytes, modified ns, inode
+
+
+class RepositoryUnreachableError(RuntimeError):
+    """The folder cannot be read just now; that says nothing about the models in it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredVersion:
+    """One version directory as it was seen. Of equal `fingerprint`, nothing in it was touched in between."""
+
+    name: str
+    version: str
+    directory: Path
+    fingerprint: Fingerprint
+
+    @property
+    def reference(self) -> str:
+        """`name@version`."""
+        return f"{self.name}@{self.version}"
+
+
+def scan(root: Path) -> dict[str, StoredVersion]:
+    """Every version directory, by reference. Hidden entries and such as no artifact can be called are passed over.
+
+    Raises:
+        RepositoryUnreachableError: the folder or a model's folder in it is missing, unreadable or no directory.
+    """
+    found = {}
+    try:
+        for folder in sorted(path for path in root.iterdir() if _may_be_artifact(path)):
+            for directory in sorted(path for path in _entries(folder) if _may_be_artifact(path)):
+                stored = StoredVersion(
+                    name=folder.name,
+                    version=directory.name,
+                    directory=directory,
+                    fingerprint=_fingerprint(directory),
+                )
+                found[stored.reference] = stored
+    except OSError as error:
+        raise RepositoryUnreachableError(f"the model repository {root} cannot be read ({error.strerror})") from None
+    return found
+
+
+def read_stored(stored: StoredVersion) -> ArtifactMetadata:
+    """The metadata of a version, after checking that it is what its place says. Its files are not looked at.
+
+    A directory named by a number is that version, whatever version the artifact calls itself: the number is the
+    repository's. Any other directory has to agree with its artifact.
+
+    Raises:
+        ArtifactError: it is missing, does not validate, or belongs elsewhere.
+    """
+    metadata = read_metadata(stored.directory)
+    if metadata.name != stored.name:
+        raise ArtifactError(
+            f"{stored.directory} holds the model {metadata.name!r}; move it to "
+            f"{stored.directory.parent.parent / metadata.name / stored.version}"
+        )
+    if metadata.version != stored.version and not stored.version.isdigit():
+        raise ArtifactError(
+            f"{stored.directory} holds version {metadata.version!r}; name the directory so, or by a number of your own"
+        )
+    return metadata
+
+
+def misplaced(root: Path) -> list[str]:
+    """What looks like an artifact in the wrong place, as one line each; best effort, for the log."""
+    places = [root, *(path for path in root.iterdir() if _may_be_artifact(path))] if root.is_dir() else []
+    return [
+        f"{place} is an artifact itself; a repository has {root}/NAME/VERSION/{METADATA_NAME}"
+        for place in places
+        if (place / METADATA_NAME).is_file()
+    ]
+
+
+def _may_be_artifact(path: Path) -> bool:
+    return _NAME.fullmatch(path.name) is not None and path.is_dir()
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except FileNotFoundError:
+        return []  # removed since the folder above was listed
+
+
+def _fingerprint(directory: Path) -> Fingerprint:
+    seen = []
+    for path in sorted(_entries(directory)):
+        try:
+            facts = path.stat()
+        except FileNotFoundError:
+            continue
+        seen.append((path.name, facts.st_size, facts.st_mtime_ns, facts.st_ino))
+    return tuple(seen)

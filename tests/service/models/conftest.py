@@ -1,0 +1,79 @@
+"""Artifacts with golden frames, and a manager in the test's own event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from geminifusion_export.artifact import GoldenSet, read_metadata, sha256_of, write_metadata
+from geminifusion_service.models.manager import ModelManager
+from geminifusion_service.operations.metrics import Metrics
+from geminifusion_service.segmenter import Segmenter
+from geminifusion_service.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def add_golden(make_pair: Callable[..., Any]) -> Callable[..., Path]:
+    """`add_golden(directory, wrong=0.1)`: golden frames of which that share of labels is wrong."""
+
+    def add(directory: Path, *, wrong: float = 0.0) -> Path:
+        pairs = [make_pair(seed) for seed in range(2)]
+        labels = np.stack([pair.labels for pair in pairs])
+        labels.reshape(-1)[: round(wrong * labels.size)] ^= 1
+        np.savez_compressed(
+            directory / "golden.npz",
+            rgb=np.stack([pair.rgb for pair in pairs]),
+            depth=np.stack([pair.depth_mm * np.float32(0.001) for pair in pairs]),
+            labels=labels,
+        )
+        metadata = read_metadata(directory)
+        write_metadata(
+            directory,
+            dataclasses.replace(
+                metadata,
+                files=metadata.files | {"golden.npz": sha256_of(directory / "golden.npz")},
+                golden=GoldenSet(file="golden.npz", frames=2, source="blobs", license="none"),
+            ),
+        )
+        return directory
+
+    return add
+
+
+@pytest.fixture
+def managing():
+    """`async with managing(model_repository=...) as (manager, segmenter, metrics)`: started, closed at the end."""
+
+    @asynccontextmanager
+    async def manage(**values: Any):
+        settings = Settings(**{"artifacts": (), "threads": 1, "decode_workers": 1, "max_batch": 1, **values})
+        metrics = Metrics()
+        segmenter = Segmenter(settings, metrics)
+        manager = ModelManager(settings, metrics, segmenter)
+        try:
+            await manager.start()
+            yield manager, segmenter, metrics
+        finally:
+            await segmenter.close(5)
+            await manager.close()
+
+    return manage
+
+
+@pytest.fixture
+def until():
+    """`await until(condition)`: waits for what another task is to bring about."""
+
+    async def wait(condition: Callable[[], object], seconds: float = 10) -> None:
+        async with asyncio.timeout(seconds):
+            while not condition():  # noqa: ASYNC110 - the condition is the service's, which knows of no event of ours
+                await asyncio.sleep(0.01)
+
+    return wait
