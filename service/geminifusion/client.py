@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 from urllib.parse import urlsplit
 
 import numpy as np
 
+from .access import Access
 from .errors import BadInput, ClientError, ServerBusy
 from .pictures import Picture, depth_bytes, rgb_bytes
 from .results import Result
+from .streaming import FrameAnswer, StreamMode, is_newest
 from .wire import RetryPolicy, SegmentCall
 
 _Answer = TypeVar("_Answer")
+Frame = Picture | tuple[Picture, Picture]
+"""The rgb alone, or rgb and depth."""
 
 
 class Client:
@@ -38,15 +43,22 @@ class Client:
         *,
         timeout: float = 30.0,
         retries: int = 2,
+        api_key: str | None = None,
+        ca: str | Path | None = None,
+        certificate: str | Path | None = None,
+        key: str | Path | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Prepare a connection; nothing is sent yet.
 
         Args:
-            url: `http://host:port`, `https://…` or `grpc://host:port`.
+            url: `http://host:port`, `https://…`, `grpc://host:port` or `grpcs://…`.
             timeout: seconds to wait for one answer.
             retries: how often a request refused by a busy server is sent again, after the time it advises; a
                 wait longer than `timeout` is not taken.
+            api_key: for a server that asks for one.
+            ca: PEM file of whom to trust for `https` and `grpcs`, instead of the authorities this machine trusts.
+            certificate, key: PEM files of the client's own, for a server that asks for them.
             sleep: how to wait.
 
         Raises:
@@ -54,7 +66,7 @@ class Client:
         """
         self._policy = _policy(timeout, retries)
         self._sleep = sleep
-        self._transport = _transport(url, timeout)
+        self._transport = _transport(url, timeout, _access(api_key, ca, certificate, key))
 
     def segment(
         self,
@@ -86,6 +98,41 @@ class Client:
         """
         call = _call(rgb, depth, depth_scale, model, confidence, gate, deadline_ms, request_id)
         return self._patiently(lambda: self._transport.segment(call))
+
+    def stream(
+        self,
+        frames: Iterable[Frame],
+        *,
+        mode: StreamMode = "ordered",
+        depth_scale: float | None = None,
+        model: str | None = None,
+        confidence: bool = False,
+        gate: bool = False,
+    ) -> Iterator[FrameAnswer]:
+        """Segment frame after frame over one gRPC stream.
+
+        ```python
+        for answer in client.stream(camera, mode="newest"):
+            if answer.result is not None:
+                show(answer.result)
+        ```
+
+        Frames are taken, in another thread, as fast as the server takes them, and it stops taking them while nobody
+        asks for answers. Nothing is sent twice: where a stream breaks, the frames without an answer are the caller's.
+
+        Args:
+            frames: pictures, or tuples of rgb and depth; each as `segment` takes it.
+            mode: `ordered` answers every frame, in their order. `newest` is for cameras: a frame the engine has not
+                begun gives way to the next one and is answered at once as `superseded`, so that the delay stays that of
+                a frame or two; the others are answered in their order.
+            depth_scale, model, confidence, gate: as for `segment`, of all frames.
+
+        Raises:
+            ClientError: the stream cannot be opened or breaks. An error of a single frame is in its answer.
+        """
+        newest = is_newest(mode)
+        calls = (_frame_call(frame, depth_scale, model, confidence, gate) for frame in frames)
+        return self._transport.stream(calls, newest=newest)
 
     def models(self) -> list[dict[str, Any]]:
         """The models served, each as the server describes it (`name`, `version`, `classes`, …)."""
@@ -129,12 +176,16 @@ class AsyncClient:
         *,
         timeout: float = 30.0,
         retries: int = 2,
+        api_key: str | None = None,
+        ca: str | Path | None = None,
+        certificate: str | Path | None = None,
+        key: str | Path | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """See `Client`."""
         self._policy = _policy(timeout, retries)
         self._sleep = sleep
-        self._transport = _async_transport(url, timeout)
+        self._transport = _async_transport(url, timeout, _access(api_key, ca, certificate, key))
 
     async def segment(
         self,
@@ -151,6 +202,25 @@ class AsyncClient:
         """See `Client.segment`; pictures and answers are read in a thread."""
         call = await asyncio.to_thread(_call, rgb, depth, depth_scale, model, confidence, gate, deadline_ms, request_id)
         return await self._patiently(lambda: self._transport.segment(call))
+
+    def stream(
+        self,
+        frames: AsyncIterable[Frame],
+        *,
+        mode: StreamMode = "ordered",
+        depth_scale: float | None = None,
+        model: str | None = None,
+        confidence: bool = False,
+        gate: bool = False,
+    ) -> AsyncIterator[FrameAnswer]:
+        """See `Client.stream`; pictures and answers are read in a thread."""
+        newest = is_newest(mode)
+
+        async def calls() -> AsyncIterator[SegmentCall]:
+            async for frame in frames:
+                yield await asyncio.to_thread(_frame_call, frame, depth_scale, model, confidence, gate)
+
+        return self._transport.stream(calls(), newest=newest)
 
     async def models(self) -> list[dict[str, Any]]:
         """See `Client.models`."""
@@ -187,6 +257,7 @@ class AsyncClient:
 
 class _Transport(Protocol):
     def segment(self, call: SegmentCall) -> Result: ...
+    def stream(self, calls: Iterator[SegmentCall], *, newest: bool) -> Iterator[FrameAnswer]: ...
     def models(self) -> list[dict[str, Any]]: ...
     def ready(self) -> bool: ...
     def close(self) -> None: ...
@@ -194,36 +265,44 @@ class _Transport(Protocol):
 
 class _AsyncTransport(Protocol):
     async def segment(self, call: SegmentCall) -> Result: ...
+    def stream(self, calls: AsyncIterator[SegmentCall], *, newest: bool) -> AsyncIterator[FrameAnswer]: ...
     async def models(self) -> list[dict[str, Any]]: ...
     async def ready(self) -> bool: ...
     async def close(self) -> None: ...
 
 
-def _transport(url: str, timeout_s: float) -> _Transport:
+def _access(
+    api_key: str | None, ca: str | Path | None, certificate: str | Path | None, key: str | Path | None
+) -> Access:
+    paths = {"ca": ca, "certificate": certificate, "key": key}
+    return Access(api_key=api_key, **{name: None if path is None else Path(path) for name, path in paths.items()})
+
+
+def _transport(url: str, timeout_s: float, access: Access) -> _Transport:
     if _speaks_grpc(url):
         with _grpc_installed():
             from .grpc_transport import GrpcTransport
-        return GrpcTransport(url, timeout_s)
+        return GrpcTransport(url, timeout_s, access)
     from .http_transport import HttpTransport
 
-    return HttpTransport(url, timeout_s)
+    return HttpTransport(url, timeout_s, access)
 
 
-def _async_transport(url: str, timeout_s: float) -> _AsyncTransport:
+def _async_transport(url: str, timeout_s: float, access: Access) -> _AsyncTransport:
     if _speaks_grpc(url):
         with _grpc_installed():
             from .grpc_transport import AsyncGrpcTransport
-        return AsyncGrpcTransport(url, timeout_s)
+        return AsyncGrpcTransport(url, timeout_s, access)
     from .http_transport import AsyncHttpTransport
 
-    return AsyncHttpTransport(url, timeout_s)
+    return AsyncHttpTransport(url, timeout_s, access)
 
 
 def _speaks_grpc(url: str) -> bool:
     scheme = urlsplit(url).scheme
-    if scheme not in ("http", "https", "grpc") or not urlsplit(url).hostname:
+    if scheme not in ("http", "https", "grpc", "grpcs") or not urlsplit(url).hostname:
         raise BadInput(f"{url!r} is no usable address; give http://host:port or grpc://host:port")
-    return scheme == "grpc"
+    return scheme in ("grpc", "grpcs")
 
 
 @contextmanager
@@ -268,3 +347,10 @@ def _call(
         request_id=request_id or secrets.token_hex(8),
         source=rgb if isinstance(rgb, np.ndarray) else encoded,
     )
+
+
+def _frame_call(
+    frame: Frame, depth_scale: float | None, model: str | None, confidence: bool, gate: bool
+) -> SegmentCall:
+    rgb, depth = frame if isinstance(frame, tuple) else (frame, None)
+    return _call(rgb, depth, depth_scale, model, confidence, gate, None, None)

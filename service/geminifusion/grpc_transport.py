@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,9 +20,11 @@ from geminifusion_service.errors import HTTP_STATUS
 from geminifusion_service.pb import segmentation_pb2 as pb
 from geminifusion_service.pb import segmentation_pb2_grpc as stubs
 
-from .errors import AnswerTimeout, BadAnswer, ServerError, ServerUnreachable, answered_error
+from .access import Access
+from .errors import AnswerTimeout, BadAnswer, BadInput, ServerError, ServerUnreachable, answered_error
 from .results import ClassShare, Result
 from .rle import labels_from_runs
+from .streaming import FrameAnswer
 from .wire import SegmentCall, may_use_proxy, seconds
 
 # Run lengths and half-precision maps of the largest picture a server takes stay well below; they do not stay
@@ -34,22 +37,37 @@ _STATUS_OF_CODE = {kind.code: int(status) for kind, status in HTTP_STATUS.items(
 class GrpcTransport:
     """One channel to one server."""
 
-    def __init__(self, url: str, timeout_s: float) -> None:
-        self._url, self._timeout_s = url, timeout_s
-        self._channel = grpc.insecure_channel(_target(url), _options(url))
+    def __init__(self, url: str, timeout_s: float, access: Access) -> None:
+        self._url, self._timeout_s, self._metadata = url, timeout_s, _metadata(access)
+        if _is_secure(url):
+            self._channel = grpc.secure_channel(_target(url), _credentials(access), _options(url))
+        else:
+            self._channel = grpc.insecure_channel(_target(url), _options(url))
         self._stub = stubs.SegmentationStub(self._channel)  # type: ignore[no-untyped-call]
         self._health = health_pb2_grpc.HealthStub(self._channel)
 
     def segment(self, call: SegmentCall) -> Result:
         """Send a pair and read the answer."""
         with _client_errors(self._url, self._timeout_s, call.request_id):
-            answer = self._stub.Segment(_request(call), timeout=self._timeout_s)
+            answer = self._stub.Segment(_request(call), timeout=self._timeout_s, metadata=self._metadata)
         return _result(answer, call.source)
+
+    def stream(self, calls: Iterator[SegmentCall], *, newest: bool) -> Iterator[FrameAnswer]:
+        """Send frames as fast as they are taken and read their answers."""
+        sent = _SentFrames(newest=newest)
+        with _client_errors(self._url, self._timeout_s):
+            call = self._stub.SegmentStream(sent.requests(calls), metadata=self._metadata)
+            try:
+                for answer in call:
+                    yield sent.answer(answer)
+            finally:
+                call.cancel()
+                sent.raise_failure()
 
     def models(self) -> list[dict[str, Any]]:
         """The models as the server describes them."""
         with _client_errors(self._url, self._timeout_s):
-            answer = self._stub.ListModels(pb.ListModelsRequest(), timeout=self._timeout_s)
+            answer = self._stub.ListModels(pb.ListModelsRequest(), timeout=self._timeout_s, metadata=self._metadata)
         return [json.loads(model.json) for model in answer.models]
 
     def ready(self) -> bool:
@@ -68,22 +86,36 @@ class GrpcTransport:
 class AsyncGrpcTransport:
     """`GrpcTransport` for an event loop."""
 
-    def __init__(self, url: str, timeout_s: float) -> None:
-        self._url, self._timeout_s = url, timeout_s
+    def __init__(self, url: str, timeout_s: float, access: Access) -> None:
+        self._url, self._timeout_s, self._access = url, timeout_s, access
+        self._metadata = _metadata(access)
         self._opened: grpc.aio.Channel | None = None
 
     async def segment(self, call: SegmentCall) -> Result:
         """Send a pair and read the answer."""
         with _client_errors(self._url, self._timeout_s, call.request_id):
             stub = stubs.SegmentationStub(self._channel())  # type: ignore[no-untyped-call]
-            answer = await stub.Segment(_request(call), timeout=self._timeout_s)
+            answer = await stub.Segment(_request(call), timeout=self._timeout_s, metadata=self._metadata)
         return await asyncio.to_thread(_result, answer, call.source)
+
+    async def stream(self, calls: AsyncIterator[SegmentCall], *, newest: bool) -> AsyncIterator[FrameAnswer]:
+        """Send frames as fast as they are taken and read their answers."""
+        sent = _SentFrames(newest=newest)
+        with _client_errors(self._url, self._timeout_s):
+            stub = stubs.SegmentationStub(self._channel())  # type: ignore[no-untyped-call]
+            call = stub.SegmentStream(sent.requests_async(calls), metadata=self._metadata)
+            try:
+                async for answer in call:
+                    yield await asyncio.to_thread(sent.answer, answer)
+            finally:
+                call.cancel()
+                sent.raise_failure()
 
     async def models(self) -> list[dict[str, Any]]:
         """The models as the server describes them."""
         with _client_errors(self._url, self._timeout_s):
             stub = stubs.SegmentationStub(self._channel())  # type: ignore[no-untyped-call]
-            answer = await stub.ListModels(pb.ListModelsRequest(), timeout=self._timeout_s)
+            answer = await stub.ListModels(pb.ListModelsRequest(), timeout=self._timeout_s, metadata=self._metadata)
         return [json.loads(model.json) for model in answer.models]
 
     async def ready(self) -> bool:
@@ -103,8 +135,91 @@ class AsyncGrpcTransport:
     def _channel(self) -> grpc.aio.Channel:
         # A channel belongs to the loop that runs when it is made, so the first call makes it, not the client.
         if self._opened is None:
-            self._opened = grpc.aio.insecure_channel(_target(self._url), _options(self._url))
+            target, options = _target(self._url), _options(self._url)
+            if _is_secure(self._url):
+                self._opened = grpc.aio.secure_channel(target, _credentials(self._access), options)
+            else:
+                self._opened = grpc.aio.insecure_channel(target, options)
         return self._opened
+
+
+class _SentFrames:
+    """The frames of one stream that have no answer yet."""
+
+    def __init__(self, *, newest: bool) -> None:
+        self._newest = newest
+        self._calls: dict[int, SegmentCall] = {}
+        self._failure: BaseException | None = None
+
+    def requests(self, calls: Iterator[SegmentCall]) -> Iterator[pb.SegmentRequest]:
+        """The messages to send. grpc iterates them in a thread of its own, where nobody would see an error."""
+        try:
+            for number, call in enumerate(calls):
+                self._calls[number] = call
+                yield _request(call, supersedable=self._newest)
+        except Exception as error:
+            self._failure = error
+
+    async def requests_async(self, calls: AsyncIterator[SegmentCall]) -> AsyncIterator[pb.SegmentRequest]:
+        """`requests` for an event loop."""
+        number = 0
+        try:
+            async for call in calls:
+                self._calls[number] = call
+                yield _request(call, supersedable=self._newest)
+                number += 1
+        except Exception as error:
+            self._failure = error
+
+    def answer(self, message: pb.SegmentStreamResponse) -> FrameAnswer:
+        """What the server says of one of the frames."""
+        call = self._calls.pop(message.frame, None)
+        if call is None:
+            raise BadAnswer(
+                f"the server answered frame {message.frame}, which was not sent or is answered; "
+                "install client and server of one release"
+            )
+        if message.WhichOneof("result") == "response":
+            return FrameAnswer(number=message.frame, result=_result(message.response, call.source))
+        error = message.error
+        return FrameAnswer(
+            number=message.frame,
+            error=answered_error(
+                error.message,
+                code=error.code,
+                status=error.http_status,
+                request_id=call.request_id,
+                retry_after=error.retry_after_s if error.HasField("retry_after_s") else None,
+            ),
+        )
+
+    def raise_failure(self) -> None:
+        """Raise what the source of the frames raised."""
+        if self._failure is not None:
+            raise self._failure
+
+
+def _is_secure(url: str) -> bool:
+    return urlsplit(url).scheme == "grpcs"
+
+
+def _credentials(access: Access) -> grpc.ChannelCredentials:
+    return grpc.ssl_channel_credentials(
+        root_certificates=_bytes(access.ca),
+        private_key=_bytes(access.key),
+        certificate_chain=_bytes(access.certificate),
+    )
+
+
+def _bytes(path: Path | None) -> bytes | None:
+    try:
+        return None if path is None else path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"cannot read {path} ({error.strerror}); give a PEM file") from None
+
+
+def _metadata(access: Access) -> tuple[tuple[str, str], ...]:
+    return () if access.api_key is None else (("authorization", f"Bearer {access.api_key}"),)
 
 
 def _target(url: str) -> str:
@@ -116,10 +231,13 @@ def _options(url: str) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", _MAX_ANSWER_BYTES),
         ("grpc.max_send_message_length", _MAX_ANSWER_BYTES),
         ("grpc.enable_http_proxy", int(may_use_proxy(url))),
+        # Finds a server that vanished without a word while a call is open; the server allows a ping every 20 s.
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
     ]
 
 
-def _request(call: SegmentCall) -> pb.SegmentRequest:
+def _request(call: SegmentCall, *, supersedable: bool = False) -> pb.SegmentRequest:
     return pb.SegmentRequest(
         images=call.images(),
         model=call.model or "",
@@ -129,6 +247,7 @@ def _request(call: SegmentCall) -> pb.SegmentRequest:
         gate=call.gate,
         deadline_ms=call.deadline_ms,
         request_id=call.request_id,
+        supersedable=supersedable,
     )
 
 
@@ -186,6 +305,14 @@ def _client_error(
             status=_STATUS_OF_CODE.get(code, 500),
             request_id=request_id,
             retry_after=seconds(metadata.get("retry-after")),
+        )
+    if status is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
+        return answered_error(
+            f"the pictures are more bytes than may be sent at once ({details}); send smaller ones, or start the server "
+            "with a larger --max-body-bytes",
+            code="body_too_large",
+            status=413,
+            request_id=request_id,
         )
     if status is grpc.StatusCode.UNAVAILABLE:
         return ServerUnreachable(

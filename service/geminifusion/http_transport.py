@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+import ssl
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import httpx
 
 from . import __version__
+from .access import Access
 from .errors import AnswerTimeout, BadAnswer, BadInput, ServerUnreachable
 from .results import Result
+from .streaming import FrameAnswer
 from .wire import SegmentCall, error_from_answer, may_use_proxy, result_from_json, segment_query
 
 _HEADERS = {"User-Agent": f"geminifusion/{__version__}"}
@@ -21,16 +24,20 @@ _HEADERS = {"User-Agent": f"geminifusion/{__version__}"}
 class HttpTransport:
     """One connection pool to one server."""
 
-    def __init__(self, url: str, timeout_s: float) -> None:
+    def __init__(self, url: str, timeout_s: float, access: Access) -> None:
         self._url, self._timeout_s = url, timeout_s
         with _client_errors(url, timeout_s):
-            self._http = httpx.Client(base_url=url, timeout=timeout_s, headers=_HEADERS, trust_env=may_use_proxy(url))
+            self._http = httpx.Client(**_options(url, timeout_s, access))
 
     def segment(self, call: SegmentCall) -> Result:
         """Post a pair and read the JSON answer."""
         with _client_errors(self._url, self._timeout_s, call.request_id):
             response = self._http.post("v1/segment", params=segment_query(call), files=_parts(call))
         return result_from_json(_checked(response), call.source)
+
+    def stream(self, calls: Iterator[SegmentCall], *, newest: bool) -> Iterator[FrameAnswer]:
+        """Raises BadInput: frames are streamed over gRPC."""
+        raise _no_stream(self._url)
 
     def models(self) -> list[dict[str, Any]]:
         """The models as the server describes them."""
@@ -53,18 +60,20 @@ class HttpTransport:
 class AsyncHttpTransport:
     """`HttpTransport` for an event loop."""
 
-    def __init__(self, url: str, timeout_s: float) -> None:
+    def __init__(self, url: str, timeout_s: float, access: Access) -> None:
         self._url, self._timeout_s = url, timeout_s
         with _client_errors(url, timeout_s):
-            self._http = httpx.AsyncClient(
-                base_url=url, timeout=timeout_s, headers=_HEADERS, trust_env=may_use_proxy(url)
-            )
+            self._http = httpx.AsyncClient(**_options(url, timeout_s, access))
 
     async def segment(self, call: SegmentCall) -> Result:
         """Post a pair and read the JSON answer."""
         with _client_errors(self._url, self._timeout_s, call.request_id):
             response = await self._http.post("v1/segment", params=segment_query(call), files=_parts(call))
         return await asyncio.to_thread(result_from_json, _checked(response), call.source)
+
+    def stream(self, calls: AsyncIterator[SegmentCall], *, newest: bool) -> AsyncIterator[FrameAnswer]:
+        """Raises BadInput: frames are streamed over gRPC."""
+        raise _no_stream(self._url)
 
     async def models(self) -> list[dict[str, Any]]:
         """The models as the server describes them."""
@@ -82,6 +91,33 @@ class AsyncHttpTransport:
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
+
+
+def _options(url: str, timeout_s: float, access: Access) -> dict[str, Any]:
+    key = {} if access.api_key is None else {"Authorization": f"Bearer {access.api_key}"}
+    return {
+        "base_url": url,
+        "timeout": timeout_s,
+        "headers": _HEADERS | key,
+        "trust_env": may_use_proxy(url),
+        "verify": _trust(access),
+    }
+
+
+def _trust(access: Access) -> ssl.SSLContext | bool:
+    if access.ca is None and access.certificate is None:
+        return True
+    try:
+        context = ssl.create_default_context(cafile=access.ca)
+        if access.certificate is not None:
+            context.load_cert_chain(access.certificate, access.key)
+    except OSError as error:  # ssl.SSLError is one
+        raise BadInput(f"cannot use ca, certificate or key ({error}); give PEM files") from None
+    return context
+
+
+def _no_stream(url: str) -> BadInput:
+    return BadInput(f"frames are streamed over gRPC, not {url}; give the server's grpc://host:port")
 
 
 def _parts(call: SegmentCall) -> dict[str, tuple[str, bytes, str]]:

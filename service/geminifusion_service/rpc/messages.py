@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_service.errors import HTTP_STATUS, InvalidOptionError, ServiceError
-from geminifusion_service.exchange import SegmentOptions, SegmentRequest, SegmentResponse
+from geminifusion_service.exchange import (
+    Align,
+    Priority,
+    SegmentOptions,
+    SegmentRequest,
+    SegmentResponse,
+    SensorPolicy,
+)
 from geminifusion_service.models.model import Model
 from geminifusion_service.outputs.masks import MaskFormat
 from geminifusion_service.pb import segmentation_pb2 as pb
+
+_Number = TypeVar("_Number", bound=int)
+_Choice = TypeVar("_Choice")
 
 _FORMATS: dict[pb.MaskFormat, MaskFormat] = {
     pb.MASK_FORMAT_UNSPECIFIED: "png",
@@ -21,34 +33,63 @@ _FORMATS: dict[pb.MaskFormat, MaskFormat] = {
     pb.MASK_FORMAT_NPZ: "npz",
     pb.MASK_FORMAT_OVERLAY: "overlay",
 }
+_ALIGNS: dict[pb.Align, Align] = {
+    pb.ALIGN_UNSPECIFIED: "none",
+    pb.ALIGN_NONE: "none",
+    pb.ALIGN_RESIZE: "resize",
+}
+_SENSOR_POLICIES: dict[pb.SensorPolicy, SensorPolicy | None] = {
+    pb.SENSOR_POLICY_UNSPECIFIED: None,
+    pb.SENSOR_POLICY_REJECT: "reject",
+    pb.SENSOR_POLICY_WARN: "warn",
+    pb.SENSOR_POLICY_DROP_MODALITY: "drop-modality",
+}
+_PRIORITIES: dict[pb.Priority, Priority] = {
+    pb.PRIORITY_UNSPECIFIED: "normal",
+    pb.PRIORITY_NORMAL: "normal",
+    pb.PRIORITY_HIGH: "high",
+}
+_WORTH_GZIP = 8192  # bytes of run lengths and maps
 _NUMBERS = {mask_format: number for number, mask_format in _FORMATS.items()}
 
 
-def request_from(message: pb.SegmentRequest, *, time_left_s: float | None) -> SegmentRequest:
+def request_from(message: pb.SegmentRequest, *, milliseconds_left: float | None) -> SegmentRequest:
     """Our request; its deadline is the earlier of the message's and the call's own.
 
     Raises:
         InvalidOptionError: a value out of range.
     """
-    if message.format not in _FORMATS:
-        raise InvalidOptionError(f"format is {message.format}, expected one of {pb.MaskFormat.keys()}")
     deadlines = [message.deadline_ms] if message.HasField("deadline_ms") else []
-    # A call without deadline may report one of centuries; one that has just passed reports 0 or less.
-    if time_left_s is not None and time_left_s < 3600:
-        deadlines.append(max(1000 * time_left_s, 0.001))
+    if milliseconds_left is not None:
+        deadlines.append(max(milliseconds_left, 0.001))  # one that has just passed leaves 0 or less
     return SegmentRequest(
         images=dict(message.images),
         options=SegmentOptions(
             model=message.model or None,
             depth_scale=message.depth_scale if message.HasField("depth_scale") else None,
-            format=_FORMATS[message.format],
+            align=_chosen("align", message.align, _ALIGNS),
+            sensor_policy=_chosen("sensor_policy", message.sensor_policy, _SENSOR_POLICIES),
+            format=_chosen("format", message.format, _FORMATS),
             confidence=message.confidence,
             gate=message.gate,
+            disagreement=message.disagreement,
             classes=message.classes,
+            priority=_chosen("priority", message.priority, _PRIORITIES),
             deadline_ms=min(deadlines, default=None),
             request_id=message.request_id or None,
         ),
     )
+
+
+def _chosen(name: str, number: _Number, choices: Mapping[_Number, _Choice]) -> _Choice:
+    if number not in choices:
+        raise InvalidOptionError(f"{name} is {number}, expected one of {', '.join(map(str, choices))}")
+    return choices[number]
+
+
+def gains_from_gzip(message: pb.SegmentResponse) -> bool:
+    """Whether packing this answer is worth the time: run lengths and maps shrink, files are packed already."""
+    return not message.mask and message.ByteSize() >= _WORTH_GZIP
 
 
 def response_message(response: SegmentResponse) -> pb.SegmentResponse:
@@ -84,6 +125,8 @@ def response_message(response: SegmentResponse) -> pb.SegmentResponse:
         message.confidence.CopyFrom(_plane(response.confidence))
     if response.gate is not None:
         message.gate.CopyFrom(_plane(response.gate))
+    if response.disagreement is not None:
+        message.disagreement.CopyFrom(_plane(response.disagreement))
     return message
 
 

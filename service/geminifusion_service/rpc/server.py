@@ -1,140 +1,97 @@
-"""gRPC: translates between messages and the segmenter, and decides nothing else."""
+"""The gRPC server: its services, its limits, its life."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import AsyncIterator
+from collections.abc import Sequence
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+import grpc.aio
+from grpc_health.v1 import health, health_pb2_grpc
 
-from geminifusion_service.errors import GRPC_STATUS, ServiceError, public_error
-from geminifusion_service.exchange import new_request_id
+from geminifusion_service.frames import Streams
+from geminifusion_service.open_inference.inference import OpenInference
+from geminifusion_service.open_inference.servicer import SERVICE_NAME as OPEN_INFERENCE_NAME
+from geminifusion_service.open_inference.servicer import TRANSPORT as OPEN_INFERENCE_TRANSPORT
+from geminifusion_service.open_inference.servicer import OpenInferenceServicer
 from geminifusion_service.operations.metrics import Metrics
-from geminifusion_service.pb import segmentation_pb2 as pb
-from geminifusion_service.pb import segmentation_pb2_grpc
-from geminifusion_service.rpc.messages import error_message, model_message, request_from, response_message
+from geminifusion_service.pb import open_inference_pb2_grpc, segmentation_pb2_grpc
+from geminifusion_service.rpc.admission import Admission
+from geminifusion_service.rpc.health import Health
+from geminifusion_service.rpc.reflection import add_reflection
+from geminifusion_service.rpc.servicer import SERVICE_NAME, STREAM_TRANSPORT, TRANSPORT, SegmentationServicer
 from geminifusion_service.segmenter import Segmenter
 from geminifusion_service.settings import Settings
 
-SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Segmentation"].full_name
-_FRAMES_AHEAD = 4  # of one stream: enough to keep decoder, engine and encoder busy at once
-_log = logging.getLogger(__name__)
+__all__ = ["SERVICE_NAME", "GrpcTransport"]
 
-
-class SegmentationServicer(segmentation_pb2_grpc.SegmentationServicer):
-    """The RPCs of `geminifusion.v1.Segmentation`."""
-
-    def __init__(self, segmenter: Segmenter, metrics: Metrics) -> None:
-        self._segmenter = segmenter
-        self._metrics = metrics
-
-    async def Segment(self, request: pb.SegmentRequest, context: grpc.aio.ServicerContext) -> pb.SegmentResponse:
-        """One pair in, one answer out."""
-        try:
-            return await self._segment(request, context.time_remaining())
-        except ServiceError as error:
-            trailer = [("code", error.code)]
-            if error.retry_after_s is not None:
-                trailer.append(("retry-after", str(error.retry_after_s)))
-            status = grpc.StatusCode[GRPC_STATUS[type(error)]]
-            await context.abort(status, f"{error.code}: {error}", tuple(trailer))
-            raise AssertionError("abort raises") from error
-
-    async def SegmentStream(
-        self, request_iterator: AsyncIterator[pb.SegmentRequest], context: grpc.aio.ServicerContext
-    ) -> AsyncIterator[pb.SegmentStreamResponse]:
-        """Answers in the order of the frames.
-
-        A few frames are worked on at once, more wait in the transport.
-        """
-        frames: asyncio.Queue[asyncio.Task[pb.SegmentStreamResponse] | None] = asyncio.Queue(_FRAMES_AHEAD)
-
-        async def read() -> None:
-            async for request in request_iterator:
-                task = asyncio.create_task(self._frame(request))
-                try:
-                    await frames.put(task)
-                except asyncio.CancelledError:
-                    task.cancel()
-                    raise
-            await frames.put(None)
-
-        reader = asyncio.create_task(read())
-        try:
-            while (frame := await frames.get()) is not None:
-                yield await frame
-        finally:
-            reader.cancel()
-            while not frames.empty():
-                left = frames.get_nowait()
-                if left is not None:
-                    left.cancel()
-
-    async def ListModels(
-        self, request: pb.ListModelsRequest, context: grpc.aio.ServicerContext
-    ) -> pb.ListModelsResponse:
-        """Every loaded model; the default first."""
-        return pb.ListModelsResponse(models=[model_message(model) for model in self._segmenter.models])
-
-    async def _frame(self, request: pb.SegmentRequest) -> pb.SegmentStreamResponse:
-        try:
-            response = await self._segment(request, None)
-        except ServiceError as error:
-            return pb.SegmentStreamResponse(request_id=request.request_id, error=error_message(error))
-        return pb.SegmentStreamResponse(request_id=response.request_id, response=response)
-
-    async def _segment(self, request: pb.SegmentRequest, time_left_s: float | None) -> pb.SegmentResponse:
-        """Raises ServiceError and nothing else."""
-        try:
-            response = await self._segmenter.segment(request_from(request, time_left_s=time_left_s))
-        except Exception as error:
-            public = public_error(error)
-            if public is not error:
-                _log.exception("request %s failed", request.request_id or new_request_id())
-            self._metrics.requests.labels("grpc", public.code).inc()
-            raise public from error
-        self._metrics.requests.labels("grpc", "ok").inc()
-        return response_message(response)
+_LARGEST = 2**31 - 1  # bytes of a protobuf message
+_FIELDS = 64 * 1024  # room for what stands around the images
+_MAP_BYTES = 2**20
+_OTHER_CALLS = 64  # health, listings, reflection, beside those that are admitted
+_UNARY = {f"/{SERVICE_NAME}/Segment": TRANSPORT, f"/{OPEN_INFERENCE_NAME}/ModelInfer": OPEN_INFERENCE_TRANSPORT}
+_STREAMS = {
+    f"/{SERVICE_NAME}/SegmentStream": STREAM_TRANSPORT,
+    f"/{OPEN_INFERENCE_NAME}/ModelStreamInfer": OPEN_INFERENCE_TRANSPORT,
+}
 
 
 class GrpcTransport:
-    """The gRPC server with health and reflection.
+    """Segmentation, Open Inference, health and reflection on one port, bound at once; health tells when it is ready."""
 
-    The port is bound at once, health is NOT_SERVING until told.
-    """
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        settings: Settings,
+        metrics: Metrics,
+        open_inference: OpenInference,
+        streams: Streams,
+        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+    ) -> None:
+        """Prepare the server; nothing is opened yet.
 
-    def __init__(self, segmenter: Segmenter, settings: Settings, metrics: Metrics) -> None:
-        # Room for the fields around the images; never unlimited.
-        limit = min(settings.max_body_bytes + 64 * 1024, 2**31 - 1)
+        Args:
+            segmenter: answers.
+            settings: limits.
+            metrics: count refusals.
+            open_inference: answers `inference.GRPCInferenceService`.
+            streams: those open over every transport.
+            interceptors: asked before admission, in this order.
+        """
+        admission = Admission(
+            segmenter, streams, metrics, unary=_UNARY, streams=_STREAMS, body_timeout_s=settings.body_timeout_s
+        )
+        most_calls = 2 * settings.queue_size + settings.max_streams + _OTHER_CALLS
         self._server = grpc.aio.server(
-            options=[
-                ("grpc.max_receive_message_length", limit),
-                ("grpc.max_send_message_length", limit),
-                # With it a second server would silently share the port.
-                ("grpc.so_reuseport", 0),
-            ]
+            interceptors=[*interceptors, admission],
+            options=channel_options(settings, most_calls),
+            # For all, as grpc.aio does not obey what a single call asks for; calls switch it off where it does not pay.
+            compression=grpc.Compression.Gzip,
+            # Beyond what admission would ever let in; it guards the memory that waiting calls themselves take.
+            maximum_concurrent_rpcs=most_calls,
         )
-        self._health = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(
+            Health(segmenter, (SERVICE_NAME, OPEN_INFERENCE_NAME)), self._server
+        )
         segmentation_pb2_grpc.add_SegmentationServicer_to_server(  # type: ignore[no-untyped-call]
-            SegmentationServicer(segmenter, metrics), self._server
+            SegmentationServicer(segmenter, streams, metrics), self._server
         )
-        names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
+        open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(  # type: ignore[no-untyped-call]
+            OpenInferenceServicer(open_inference, streams), self._server
+        )
+        add_reflection(self._server, (SERVICE_NAME, OPEN_INFERENCE_NAME, health.SERVICE_NAME))
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen; returns the actual port.
+    async def start(self, host: str, port: int, credentials: grpc.ServerCredentials | None = None) -> int:
+        """Listen, with TLS where credentials are given; returns the actual port.
 
         Raises:
             OSError: the address cannot be had.
         """
-        await self.set_serving(False)
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
-            bound = self._server.add_insecure_port(address)
+            if credentials is None:
+                bound = self._server.add_insecure_port(address)
+            else:
+                bound = self._server.add_secure_port(address, credentials)
         except RuntimeError as error:
             raise OSError(str(error)) from None
         if not bound:
@@ -142,12 +99,28 @@ class GrpcTransport:
         await self._server.start()
         return int(bound)
 
-    async def set_serving(self, serving: bool) -> None:
-        """Set what health checks see."""
-        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in ("", SERVICE_NAME):
-            await self._health.set(name, status)
-
     async def stop(self, grace_s: float) -> None:
         """Take no new calls and wait for the running ones."""
         await self._server.stop(grace_s)
+
+
+def channel_options(settings: Settings, most_calls: int) -> list[tuple[str, int]]:
+    """How the server's connections behave.
+
+    A message may be as long as a body over HTTP. An answer may be an overlay, which at worst is as large as its pixels,
+    or run lengths and maps.
+    """
+    return [
+        ("grpc.max_receive_message_length", min(settings.max_body_bytes + _FIELDS, _LARGEST)),
+        ("grpc.max_send_message_length", min(4 * settings.max_pixels + _MAP_BYTES, _LARGEST)),
+        # With it a second server would silently share the port.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_concurrent_streams", most_calls),
+        # A ping a minute keeps NATs and load balancers from forgetting a quiet connection, and finds dead ones.
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # Clients may do the same, not more than three times as often; those that do are disconnected.
+        ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
+        ("grpc.max_connection_idle_ms", 15 * 60_000),
+    ]

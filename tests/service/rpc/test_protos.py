@@ -1,4 +1,4 @@
-"""The generated stubs are those of the proto in the repository."""
+"""The generated stubs are those of the protos in the repository."""
 
 import subprocess
 import sys
@@ -17,13 +17,15 @@ def test_generated_stubs_are_current(tmp_path):
         [
             sys.executable, "-m", "grpc_tools.protoc",
             f"--proto_path=geminifusion_service/pb={ROOT / 'protos' / 'geminifusion' / 'v1'}",
+            f"--proto_path=geminifusion_service/pb={ROOT / 'protos' / 'inference'}",
             f"--python_out={tmp_path}", f"--pyi_out={tmp_path}", f"--grpc_python_out={tmp_path}",
             "geminifusion_service/pb/segmentation.proto",
+            "geminifusion_service/pb/open_inference.proto",
         ],
         check=True,
     )  # fmt: skip
     made = sorted(package.iterdir())
-    assert len(made) == 3
+    assert len(made) == 6
     for path in made:
         committed = ROOT / "service" / "geminifusion_service" / "pb" / path.name
         assert committed.read_text() == path.read_text(), f"{path.name} is stale; run `make protos`"

@@ -1,0 +1,67 @@
+"""grpc.health.v1: what `/healthz/ready` says, for the server, its services and each of its models."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from geminifusion_service.errors import ModelNotFoundError
+from geminifusion_service.segmenter import Segmenter, State
+
+MODEL_PREFIX = "model/"  # model/NAME or model/NAME@VERSION
+_LOOK_EVERY_S = 0.25  # while somebody watches
+_Status = health_pb2.HealthCheckResponse
+
+
+class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # grpc_health is untyped
+    """Asks the segmenter each time, so that it can tell nothing that is not so.
+
+    Args:
+        services: names that are as ready as the server; the empty one is always known.
+    """
+
+    def __init__(self, segmenter: Segmenter, services: Collection[str]) -> None:
+        self._segmenter = segmenter
+        self._services = frozenset(services) | {""}
+
+    async def Check(
+        self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext
+    ) -> health_pb2.HealthCheckResponse:
+        """The status now; NOT_FOUND for a name nobody knows, as the protocol has it."""
+        status = self._status(request.service)
+        if status == _Status.SERVICE_UNKNOWN:
+            await context.abort(
+                grpc.StatusCode.NOT_FOUND,
+                f"there is no service {request.service[:100]!r}; ask for one that reflection lists, "
+                f"or {MODEL_PREFIX}NAME",
+            )
+        return health_pb2.HealthCheckResponse(status=status)
+
+    async def Watch(
+        self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        """The status now and whenever it changes."""
+        told = None
+        while True:
+            status = self._status(request.service)
+            if status != told:
+                told = status
+                yield health_pb2.HealthCheckResponse(status=status)
+            if self._segmenter.state is State.STOPPED:
+                return
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    def _status(self, service: str) -> int:
+        known = service in self._services
+        if service.startswith(MODEL_PREFIX):
+            try:
+                self._segmenter.models.find(service.removeprefix(MODEL_PREFIX))
+                known = True
+            except ModelNotFoundError:
+                known = False
+        if not known:
+            return _Status.SERVICE_UNKNOWN
+        return _Status.SERVING if self._segmenter.ready else _Status.NOT_SERVING
