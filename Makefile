@@ -1,6 +1,7 @@
 # `make demo` needs Python 3.11 and nothing else; `make PYTHON=/path/to/python3.12 demo` takes another.
 PYTHON ?= python3.11
 VENV := .venv
+CLIENTS := .venv-clients
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -12,7 +13,7 @@ demo: $(VENV)/with-service
 test: $(VENV)/with-dev
 	$(BIN)/pytest $(ARGS)
 
-test-slow: $(VENV)/with-nvidia
+test-slow: $(VENV)/with-nvidia $(VENV)/with-ray $(CLIENTS)/created
 	$(BIN)/pytest -m slow $(ARGS)
 
 lint: $(VENV)/with-dev
@@ -24,11 +25,12 @@ lint: $(VENV)/with-dev
 # The mapped path makes the stubs import each other as members of their package.
 protos: $(VENV)/with-dev
 	$(BIN)/python -m grpc_tools.protoc --proto_path=geminifusion_service/pb=protos/geminifusion/v1 \
+		--proto_path=geminifusion_service/pb=protos/inference \
 		--python_out=service --pyi_out=service --grpc_python_out=service \
-		geminifusion_service/pb/segmentation.proto
+		geminifusion_service/pb/segmentation.proto geminifusion_service/pb/open_inference.proto
 
 clean:
-	rm -rf $(VENV) demo-output dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(CLIENTS) demo-output dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find model export service tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # The stamps below make a second call install nothing; a change of pyproject.toml installs again.
@@ -52,4 +54,16 @@ $(VENV)/with-dev: $(VENV)/created pyproject.toml
 $(VENV)/with-nvidia: $(VENV)/with-dev
 	$(BIN)/pip install --quiet --editable ".[nvidia]"
 	$(BIN)/pip install --quiet --no-deps kernel-lens==2.0.1 tensorrt-cu13-bindings==11.4.0.106
+	@touch $@
+
+# About 105 MB: Ray Serve, whose tests are skipped without it.
+$(VENV)/with-ray: $(VENV)/with-dev
+	$(BIN)/pip install --quiet --editable ".[ray]"
+	@touch $@
+
+# Clients of the Open Inference Protocol that others wrote, for the slow tests: one process cannot hold both their protobuf
+# messages and the server's, which have the standard's names.
+$(CLIENTS)/created: Makefile
+	$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/pip install --quiet "tritonclient[grpc,http]==2.73.0" "kserve==0.21.0"
 	@touch $@

@@ -7,20 +7,35 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import difflib
 import importlib.util
-import logging
+import os
+import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from geminifusion_service.settings import Settings, SettingsError, environment_variable, option
+from geminifusion_service.settings import ENVIRONMENT_PREFIX, Settings, SettingsError, environment_variable, option
 
 _NEEDED = ("fastapi", "uvicorn", "grpc", "onnxruntime", "cv2", "prometheus_client")
+# Variables of the same prefix that other parts of the project read.
+_OTHERS_VARIABLES = ("GEMINIFUSION_DEBUG", "GEMINIFUSION_TENSORRT_INCLUDE", "GEMINIFUSION_TEST_")
 
 
 def _options() -> list[click.Parameter]:
     options: list[click.Parameter] = [
+        click.Option(
+            ["--config"],
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            envvar=ENVIRONMENT_PREFIX + "CONFIG",
+            show_envvar=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_read_config,
+            help="TOML file of settings, by their names with underscores; options and the environment win over it.",
+        ),
         click.Option(
             ["artifacts", "--artifact"],
             type=click.Path(path_type=Path),
@@ -28,7 +43,7 @@ def _options() -> list[click.Parameter]:
             envvar=environment_variable("artifacts"),
             show_envvar=True,
             help="Artifact directory; may be repeated, the first is the default model.  [default: the bundled one]",
-        )
+        ),
     ]
     for spec in dataclasses.fields(Settings):
         if spec.name != "artifacts":
@@ -46,18 +61,53 @@ def _options() -> list[click.Parameter]:
     return options
 
 
+def _read_config(context: click.Context, _: click.Parameter, path: Path | None) -> None:
+    """Let click take what is not given otherwise from the file; refuse names that nobody knows, wherever they stand."""
+    known = {spec.name for spec in dataclasses.fields(Settings)}
+    variables = {environment_variable(name) for name in known} | {ENVIRONMENT_PREFIX + "CONFIG"}
+    for variable in os.environ:
+        if variable.startswith(ENVIRONMENT_PREFIX) and not variable.startswith(_OTHERS_VARIABLES):
+            _require_known(variable, variables, "environment variable")
+    if path is None:
+        return
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise click.UsageError(f"{path} cannot be read as TOML ({error}); correct the file") from None
+    for name in found:
+        _require_known(name, known, f"setting in {path}")
+    context.default_map = found
+
+
+def _require_known(name: str, known: Iterable[str], kind: str) -> None:
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
+        advice = f"did you mean {near[0]}?" if near else "`geminifusion serve --help` lists all there are"
+        raise click.UsageError(f"there is no {kind} {name!r}; {advice}")
+
+
 def _serve(**values: Any) -> None:  # noqa: ANN401 - click hands over what the table above declares
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise click.ClickException(f'serving needs {", ".join(missing)}; run: pip install "geminifusion[service]"')
     try:
-        values["artifacts"] = values["artifacts"] or (_bundled_artifact(),)
+        if not values["artifacts"] and not values["model_repository"]:
+            values["artifacts"] = (_bundled_artifact(),)
         settings = Settings(**values)
     except SettingsError as error:
         raise click.UsageError(str(error)) from None
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    from geminifusion_service.operations.logs import set_up_logging
+
+    set_up_logging(settings.log_format, settings.log_level)
 
     from geminifusion_export.artifact import ArtifactError
+    from geminifusion_service.ray_serve.cluster import RayError, prepare
+
+    if settings.engine == "ray":
+        try:
+            prepare()
+        except RayError as error:
+            raise click.ClickException(str(error)) from None
     from geminifusion_service.server import StartupError
     from geminifusion_service.server import serve as run_server
 

@@ -21,11 +21,18 @@ ServiceError
 │   └── DepthScaleRequiredError
 ├── NotFoundError
 │   └── ModelNotFoundError
+├── UnauthenticatedError        no key, or one that is not known
+├── ForbiddenError              the operator has not allowed this
+├── RateLimitedError            this key asks more often than it may; retry later
 ├── MethodNotAllowedError
 ├── BodyTimeoutError            the body did not arrive in time
 ├── DeadlineExceededError       the client's own deadline passed
+├── ModelLoadError              an operator's load that came to nothing; what served before still does
+│   └── ModelMemoryError
+├── FrameSupersededError        a stream's own newer frame took the place of this one
 ├── QueueFullError              refused at once; retry later
 ├── NotReadyError               starting or stopping; retry elsewhere or later
+├── EngineLostError             the engine's process died with this request; retry
 └── InternalError               our fault; the log has the traceback
     └── EngineError             the runtime failed on this very item
 
@@ -171,6 +178,28 @@ class ModelNotFoundError(NotFoundError):
     code = "model_not_found"
 
 
+class UnauthenticatedError(ServiceError):
+    """No API key came, or one that is not known."""
+
+    code = "unauthenticated"
+
+
+class RateLimitedError(ServiceError):
+    """One key asks more often than it may."""
+
+    code = "rate_limited"
+
+    def __init__(self, message: str, *, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class ForbiddenError(ServiceError):
+    """The operator has not allowed this."""
+
+    code = "forbidden"
+
+
 class MethodNotAllowedError(ServiceError):
     """The path exists, the method does not."""
 
@@ -189,6 +218,24 @@ class DeadlineExceededError(ServiceError):
     code = "deadline_exceeded"
 
 
+class ModelLoadError(ServiceError):
+    """A model could not be loaded; what served before still does."""
+
+    code = "model_load_failed"
+
+
+class ModelMemoryError(ModelLoadError):
+    """A model does not fit into what models may take together."""
+
+    code = "model_memory"
+
+
+class FrameSupersededError(ServiceError):
+    """A newer frame of the stream came before work on this one had begun, as the client had asked for."""
+
+    code = "frame_superseded"
+
+
 class QueueFullError(ServiceError):
     """As many requests as the server will hold are being worked on."""
 
@@ -204,6 +251,16 @@ class NotReadyError(ServiceError):
 
     code = "not_ready"
     retry_after_s = 1
+
+
+class EngineLostError(ServiceError):
+    """The process of the engine died while it ran this request, or keeps dying; the next one is being started."""
+
+    code = "engine_lost"
+
+    def __init__(self, message: str, *, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class InternalError(ServiceError):
@@ -240,11 +297,18 @@ HTTP_STATUS: Final[dict[type[ServiceError], HTTPStatus]] = {
     DepthScaleRequiredError: HTTPStatus.UNPROCESSABLE_ENTITY,
     NotFoundError: HTTPStatus.NOT_FOUND,
     ModelNotFoundError: HTTPStatus.NOT_FOUND,
+    UnauthenticatedError: HTTPStatus.UNAUTHORIZED,
+    ForbiddenError: HTTPStatus.FORBIDDEN,
+    RateLimitedError: HTTPStatus.TOO_MANY_REQUESTS,
     MethodNotAllowedError: HTTPStatus.METHOD_NOT_ALLOWED,
     BodyTimeoutError: HTTPStatus.REQUEST_TIMEOUT,
     DeadlineExceededError: HTTPStatus.GATEWAY_TIMEOUT,
+    ModelLoadError: HTTPStatus.CONFLICT,
+    ModelMemoryError: HTTPStatus.CONFLICT,
+    FrameSupersededError: HTTPStatus.CONFLICT,
     QueueFullError: HTTPStatus.TOO_MANY_REQUESTS,
     NotReadyError: HTTPStatus.SERVICE_UNAVAILABLE,
+    EngineLostError: HTTPStatus.SERVICE_UNAVAILABLE,
     InternalError: HTTPStatus.INTERNAL_SERVER_ERROR,
     EngineError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
@@ -273,11 +337,18 @@ GRPC_STATUS: Final[dict[type[ServiceError], str]] = {
     DepthScaleRequiredError: "INVALID_ARGUMENT",
     NotFoundError: "NOT_FOUND",
     ModelNotFoundError: "NOT_FOUND",
+    UnauthenticatedError: "UNAUTHENTICATED",
+    ForbiddenError: "PERMISSION_DENIED",
+    RateLimitedError: "RESOURCE_EXHAUSTED",
     MethodNotAllowedError: "UNIMPLEMENTED",
     BodyTimeoutError: "DEADLINE_EXCEEDED",
     DeadlineExceededError: "DEADLINE_EXCEEDED",
+    ModelLoadError: "FAILED_PRECONDITION",
+    ModelMemoryError: "FAILED_PRECONDITION",
+    FrameSupersededError: "ABORTED",
     QueueFullError: "RESOURCE_EXHAUSTED",
     NotReadyError: "UNAVAILABLE",
+    EngineLostError: "UNAVAILABLE",
     InternalError: "INTERNAL",
     EngineError: "INTERNAL",
 }

@@ -5,25 +5,37 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import resource
 import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import cv2
 import uvicorn
 
-from geminifusion_service.models.model import Model
-from geminifusion_service.models.registry import ModelRegistry
+from geminifusion_service.frames import Streams
+from geminifusion_service.models.manager import ModelManager
+from geminifusion_service.open_inference.inference import OpenInference
+from geminifusion_service.operations.access import AccessControl
+from geminifusion_service.operations.access_grpc import RequireKey
+from geminifusion_service.operations.loop_lag import watch_loop_lag
 from geminifusion_service.operations.metrics import Metrics
+from geminifusion_service.operations.records import Records
+from geminifusion_service.operations.tls import grpc_credentials, http_context, tls_files
+from geminifusion_service.operations.tracing import Tracing
 from geminifusion_service.rest.app import build_http_app
+from geminifusion_service.rest.connections import guarded
+from geminifusion_service.rest.websocket import add_stream_route
 from geminifusion_service.rpc.server import GrpcTransport
 from geminifusion_service.segmenter import Segmenter
 from geminifusion_service.settings import Settings
 
 _log = logging.getLogger(__name__)
+
+_OTHER_FILES = 512  # libraries, models, pipes, gRPC
 
 
 class StartupError(RuntimeError):
@@ -39,25 +51,75 @@ class _Uvicorn(uvicorn.Server):
 
 
 class Server:
-    """One serving process. `start`, `load`, `stop`, in this order, in one event loop."""
+    """One serving process. `start`, `load`, `stop`, in this order, in one event loop.
+
+    Raises:
+        AccessFileError, TlsError: ValueErrors; a file the settings name cannot be used.
+        RuntimeError: a setting needs a package that is not installed.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._metrics = Metrics()
-        self.segmenter = Segmenter(settings, self._metrics)
-        self._grpc = GrpcTransport(self.segmenter, settings, self._metrics)
+        tracing = Tracing(settings.otlp_endpoint, share=settings.trace_share) if settings.otlp_endpoint else None
+        self._records = Records(tracing, log_requests=settings.access_log)
+        access = AccessControl(Path(settings.api_keys_file) if settings.api_keys_file else None)
+        tls = tls_files(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
+        self._credentials = grpc_credentials(tls) if tls else None
+        self.scheme = "https" if tls else "http"
+        self.segmenter: Segmenter
+        self._models: ModelManager | None = None  # None: the replicas have their own
+        self._open: Callable[[], Awaitable[None]]
+        if settings.engine == "ray":
+            from geminifusion_service.ray_serve.front import RaySegmenter
+
+            self.segmenter = on_ray = RaySegmenter(settings, self._metrics, self._records)
+            self._open = on_ray.open_replicas
+        else:
+            self.segmenter = Segmenter(settings, self._metrics, self._records)
+            self._models = ModelManager(settings, self._metrics, self.segmenter)
+            self._models.on_change(self._tell_readiness)
+            self._open = self._models.start
+        open_inference = OpenInference(self.segmenter, settings, self._metrics, self._models)
+        self._streams = Streams(most=settings.max_streams, idle_s=settings.stream_idle_s)
+        self._grpc = GrpcTransport(
+            self.segmenter,
+            settings,
+            self._metrics,
+            open_inference,
+            self._streams,
+            interceptors=[RequireKey(access, self._metrics, self._records)],
+        )
+        http_app = build_http_app(
+            self.segmenter, settings, self._metrics, open_inference, self._models, access, self._records
+        )
+        add_stream_route(http_app, self.segmenter, self._metrics, self._streams, origins=settings.cors_allowed)
         self._http = _Uvicorn(
             uvicorn.Config(
-                build_http_app(self.segmenter, settings, self._metrics),
+                http_app,
                 log_config=None,
                 access_log=False,
                 server_header=False,
                 lifespan="off",
-                ws="none",
+                http=guarded(
+                    head_timeout_s=settings.head_timeout_s,
+                    most_connections=settings.max_connections,
+                    most_head_bytes=settings.max_head_bytes,
+                ),
+                timeout_keep_alive=settings.keep_alive_s,
+                ssl_context_factory=(lambda *_: http_context(tls)) if tls else None,
+                # Its C code unmasks; the images inside are packed already, so deflating them would only cost.
+                ws="websockets-sansio",
+                ws_max_size=min(settings.max_body_bytes + 64 * 1024, 2**31 - 1),
+                ws_per_message_deflate=False,
+                ws_ping_interval=20,
+                # A pong waits its turn behind the frames that are not yet read.
+                ws_ping_timeout=60,
                 timeout_graceful_shutdown=max(1, round(settings.drain_s)),
             )
         )
         self._http_task: asyncio.Task[None] | None = None
+        self._lag_task: asyncio.Task[None] | None = None
         self.http_port = settings.http_port
         self.grpc_port = settings.grpc_port
 
@@ -71,7 +133,7 @@ class Server:
         listener = _listen(host, self._settings.http_port)
         self.http_port = listener.getsockname()[1]
         try:
-            self.grpc_port = await self._grpc.start(host, self._settings.grpc_port)
+            self.grpc_port = await self._grpc.start(host, self._settings.grpc_port, self._credentials)
         except OSError as error:
             listener.close()
             raise StartupError(
@@ -79,57 +141,52 @@ class Server:
                 "stop what uses the port or give another --grpc-port"
             ) from None
         self._http_task = asyncio.create_task(self._http.serve(sockets=[listener]))
+        self._lag_task = asyncio.create_task(watch_loop_lag(self._metrics))
 
     async def load(self) -> None:
-        """Verify, load and warm up every artifact, then be ready.
+        """Verify, load, warm up and check every model, then be ready unless one of them answers wrongly.
 
         Raises:
             ArtifactError, RuntimeError, ValueError: an artifact that cannot be served.
         """
-        self.segmenter.open_for(await asyncio.to_thread(self._open_models))
-        await self._grpc.set_serving(True)
+        await self._open()
 
-    def _open_models(self) -> ModelRegistry:
-        models = []
-        for directory in self._settings.artifacts:
-            started = time.perf_counter()
-            model = Model.open(
-                directory,
-                threads=self._settings.threads or None,
-                backend=self._settings.backend,
-                custom_ops=Path(self._settings.custom_ops) if self._settings.custom_ops else None,
-            )
-            model.warm_up()
-            models.append(model)
-            _log.info(
-                "loaded %s on %s in %.1f s: %s",
-                model.reference,
-                model.backend.name,
-                time.perf_counter() - started,
-                model.reason,
-            )
-        return ModelRegistry(models)
+    async def _tell_readiness(self) -> None:
+        self._metrics.ready.set(self.segmenter.ready)
 
     async def stop(self) -> bool:
         """Say not ready, finish what was accepted, stop; whether all was finished within the drain time.
 
         Requests still unanswered after it are failed, not left waiting.
         """
-        deadline = time.monotonic() + self._settings.drain_s
         self.segmenter.stop_being_ready()
-        await self._grpc.set_serving(False)
-        self._http.should_exit = True
+        await asyncio.sleep(self._settings.drain_delay_s)
+        deadline = time.monotonic() + self._settings.drain_s
         # The transports refuse new connections now; the segmenter still takes what they had already accepted.
         async with asyncio.TaskGroup() as both:
             both.create_task(self._grpc.stop(self._settings.drain_s))
+            # uvicorn would close a WebSocket at once, with frames unanswered; a client that does not read gets half
+            # of the time.
+            await self._streams.drain(self._settings.drain_s / 2)
+            self._http.should_exit = True
             both.create_task(self._http_stopped())
-        return await self.segmenter.close(max(0.0, deadline - time.monotonic()))
+        finished = await self.segmenter.close(max(0.0, deadline - time.monotonic()))
+        await self._close_rest()
+        return finished
 
     async def stop_now(self) -> None:
         """Stop without finishing anything."""
         self._http.should_exit = self._http.force_exit = True
         await self._grpc.stop(0)
         await self.segmenter.close(0)
+        await self._close_rest()
+
+    async def _close_rest(self) -> None:
+        if self._lag_task is not None:
+            self._lag_task.cancel()
+        if self._models is not None:
+            await self._models.close()
+        await asyncio.to_thread(self._records.close)
 
     async def _http_stopped(self) -> None:
         if self._http_task is not None:
@@ -162,6 +219,7 @@ async def serve(settings: Settings) -> int:
     """
     # Each request has its own thread in the pools; OpenCV's own would only compete with them.
     cv2.setNumThreads(1)
+    _allow_connections(settings.max_connections)
     server = Server(settings)
     signals: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
@@ -170,7 +228,8 @@ async def serve(settings: Settings) -> int:
         loop.add_signal_handler(number, signals.put_nowait, number)
     await server.start()
     _say(
-        f"listening: http://{_shown(settings.host)}:{server.http_port} grpc://{_shown(settings.host)}:{server.grpc_port}"
+        f"listening: {server.scheme}://{_shown(settings.host)}:{server.http_port} "
+        f"{'grpcs' if server.scheme == 'https' else 'grpc'}://{_shown(settings.host)}:{server.grpc_port}"
     )
     signalled = asyncio.create_task(signals.get())
     loading = asyncio.create_task(server.load())
@@ -178,7 +237,9 @@ async def serve(settings: Settings) -> int:
         await asyncio.wait({loading, signalled}, return_when=asyncio.FIRST_COMPLETED)
         if loading.done():
             loading.result()
-            _say(f"ready: {', '.join(model.reference for model in server.segmenter.models)}")
+            problems = "; ".join(server.segmenter.models.problems)
+            references = ", ".join(model.reference for model in server.segmenter.models)
+            _say(f"not ready: {problems}" if problems else f"ready: {references}")
             await signalled
     except BaseException:
         signalled.cancel()
@@ -201,6 +262,21 @@ async def serve(settings: Settings) -> int:
     finished = stopping.result()
     _say("stopped" if finished else "stopped; some requests were not finished in time")
     return 0 if finished else 1
+
+
+def _allow_connections(most: int) -> None:
+    """Raise the limit of open files, of which each connection is one, as far as the system lets us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = most + _OTHER_FILES
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < needed:
+        _log.warning(
+            "%d open files are allowed, so fewer than %d connections; raise `ulimit -n` or lower --max-connections",
+            allowed,
+            most,
+        )
 
 
 def _shown(host: str) -> str:

@@ -90,7 +90,8 @@ class LiveServer:
         assert self._up.wait(20), "the server did not come up"
 
     def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
+        if self._thread.is_alive():  # unless the test has stopped it
+            self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(20)
         assert not self._thread.is_alive(), "the server did not stop"
 
@@ -113,8 +114,8 @@ class LiveServer:
 
 @contextmanager
 def running_server(artifact: Path, **settings: Any) -> Iterator[LiveServer]:
-    values = {"http_port": 0, "grpc_port": 0, "threads": 1, "decode_workers": 2, **settings}
-    live = LiveServer(Settings(artifacts=(artifact,), **values))
+    values = {"artifacts": (artifact,), "http_port": 0, "grpc_port": 0, "threads": 1, "decode_workers": 2, **settings}
+    live = LiveServer(Settings(**values))
     live.start()
     try:
         yield live
@@ -129,7 +130,7 @@ def live_server(tiny_artifact: Path) -> Iterator[LiveServer]:
         yield live
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def serving(tiny_artifact: Path) -> Callable[..., AbstractContextManager[LiveServer]]:
     """`with serving(queue_size=1) as live`: a server with settings of its own."""
     return lambda **settings: running_server(tiny_artifact, **settings)

@@ -120,7 +120,7 @@ SLOW = textwrap.dedent("""
 
 
 def test_a_second_signal_stops_at_once(tiny_artifact, pair):
-    with process(*free_ports(tiny_artifact), "--drain-s", 600, script=SLOW + SERVE) as started:
+    with process(*free_ports(tiny_artifact), *UNMEASURED, "--drain-s", 600, script=SLOW + SERVE) as started:
         url, _ = wait_until_ready(started)
         client = threading.Thread(target=_post_and_ignore, args=(url, pair.files()))
         client.start()
@@ -134,7 +134,7 @@ def test_a_second_signal_stops_at_once(tiny_artifact, pair):
 
 
 def test_the_drain_ends_when_its_time_is_over(tiny_artifact, pair):
-    with process(*free_ports(tiny_artifact), "--drain-s", 1, script=SLOW + SERVE) as started:
+    with process(*free_ports(tiny_artifact), *UNMEASURED, "--drain-s", 1, script=SLOW + SERVE) as started:
         url, _ = wait_until_ready(started)
         client = threading.Thread(target=_post_and_ignore, args=(url, pair.files()))
         client.start()
@@ -145,11 +145,13 @@ def test_the_drain_ends_when_its_time_is_over(tiny_artifact, pair):
         client.join(15)
 
 
+# Nothing but the one warm-up run before the first request.
+UNMEASURED = ("--max-batch", 1, "--canary-interval-s", 0)
 DYING = SLOW.replace("threading.Event().wait()", "raise SystemExit")
 
 
 def test_a_dead_engine_fails_its_requests_and_asks_for_a_restart(tiny_artifact, pair):
-    with process(*free_ports(tiny_artifact), script=DYING + SERVE) as started:
+    with process(*free_ports(tiny_artifact), *UNMEASURED, script=DYING + SERVE) as started:
         url, _ = wait_until_ready(started)
         first = httpx.post(f"{url}/v1/segment", files=pair.files(), trust_env=False)
         later = httpx.post(f"{url}/v1/segment", files=pair.files(), trust_env=False)

@@ -20,7 +20,7 @@ def test_defaults_are_valid():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("max_batch", 0), ("http_port", 65536), ("queue_size", 0), ("max_wait_ms", -1), ("drain_s", math.nan)],
+    [("max_batch", -1), ("http_port", 65536), ("queue_size", 0), ("max_wait_ms", -1), ("drain_s", math.nan)],
 )
 def test_a_value_out_of_range_names_the_option_to_change(name, value):
     with pytest.raises(SettingsError, match=option(name)):
@@ -45,9 +45,9 @@ def test_help_names_every_option_and_its_environment_variable():
 
 
 def test_a_bad_environment_variable_is_a_usage_error_in_one_line():
-    result = CliRunner().invoke(serve, ["--artifact", "x"], env={"GEMINIFUSION_MAX_BATCH": "0"})
+    result = CliRunner().invoke(serve, ["--artifact", "x"], env={"GEMINIFUSION_MAX_BATCH": "-1"})
     assert result.exit_code == 2
-    assert "max_batch is 0" in result.output
+    assert "max_batch is -1" in result.output
     assert "Traceback" not in result.output
 
 

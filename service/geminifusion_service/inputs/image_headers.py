@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import io
 import struct
-import zlib
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from isal import isal_zlib
 
 from geminifusion_service.errors import UndecodableImageError, UnsupportedImageError
 
@@ -93,7 +93,7 @@ def _read_png(data: bytes, field: str) -> ImageHeader:
         length, kind = struct.unpack_from(">I4s", data, position)
         end = position + 8 + length
         (crc,) = struct.unpack_from(">I", data, end)
-        if zlib.crc32(view[position + 4 : end]) != crc:
+        if isal_zlib.crc32(view[position + 4 : end]) != crc:
             raise UndecodableImageError(_cut_short(field, "png"))
         if kind == b"acTL":
             raise UnsupportedImageError(f"{field} is an animated PNG; send one still image")

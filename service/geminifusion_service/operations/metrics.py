@@ -6,7 +6,11 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
+from geminifusion_service.operations.model_metrics import ModelMetrics
+
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+DROP_REASONS = ("client_gone", "deadline")
+_LAG_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 
 
 class Metrics:
@@ -23,8 +27,14 @@ class Metrics:
         )
         self.stage_seconds = Histogram(
             "geminifusion_stage_seconds",
-            "Time of one request in a stage: decode, queue, compute, encode.",
+            "Time of one answered request in a stage: receive, decode, queue, compute, encode.",
             ["stage"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.request_seconds = Histogram(
+            "geminifusion_request_seconds",
+            "Time of one answered request, from its head to its answer.",
             buckets=_SECONDS,
             registry=self.registry,
         )
@@ -36,7 +46,19 @@ class Metrics:
         )
         self.dropped = Counter(
             "geminifusion_dropped",
-            "Requests whose client went away before the answer.",
+            "Accepted requests that nobody waited for any more, by reason: client_gone, deadline.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.engine_busy_seconds = Counter(
+            "geminifusion_engine_busy_seconds",
+            "Time that engine instances spent running batches, all together.",
+            registry=self.registry,
+        )
+        self.event_loop_lag_seconds = Histogram(
+            "geminifusion_event_loop_lag_seconds",
+            "How late a timer of the event loop fires; all transports wait as long.",
+            buckets=_LAG_SECONDS,
             registry=self.registry,
         )
         self.ready = Gauge("geminifusion_ready", "1 while ready.", registry=self.registry)
@@ -52,6 +74,8 @@ class Metrics:
         self._in_flight = Gauge(
             "geminifusion_in_flight", "Requests accepted and not yet answered.", registry=self.registry
         )
+
+        self.models = ModelMetrics(self.registry)
 
     def watch(self, *, queue_depth: Callable[[], int], in_flight: Callable[[], int]) -> None:
         """Ask these whenever the metrics are read."""

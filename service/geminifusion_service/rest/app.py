@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, TypeVar
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from geminifusion_service.errors import (
@@ -22,20 +24,40 @@ from geminifusion_service.errors import (
     public_error,
 )
 from geminifusion_service.exchange import SegmentOptions, SegmentRequest, is_request_id, new_request_id
+from geminifusion_service.models.manager import ModelManager
+from geminifusion_service.open_inference.inference import OpenInference
+from geminifusion_service.open_inference.routes import error_response as open_inference_error
+from geminifusion_service.open_inference.routes import is_open_inference, open_inference_router
+from geminifusion_service.operations.access import AccessControl
+from geminifusion_service.operations.access_http import RequireKey
 from geminifusion_service.operations.metrics import Metrics
+from geminifusion_service.operations.origin import Origin, set_origin
+from geminifusion_service.operations.records import Records
 from geminifusion_service.outputs.masks import MASK_FORMATS
 from geminifusion_service.rest.answers import answer, problem
 from geminifusion_service.rest.body import multipart_boundary, read_body, split_json, split_multipart
+from geminifusion_service.rest.disconnect import unless_gone
 from geminifusion_service.rest.openapi import PROBLEM_RESPONSES, SEGMENT_OPERATION
+from geminifusion_service.rest.repository import add_repository_routes
 from geminifusion_service.segmenter import Segmenter
 from geminifusion_service.settings import Settings
 
 _log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 
-def build_http_app(segmenter: Segmenter, settings: Settings, metrics: Metrics) -> FastAPI:
-    """The ASGI application around one segmenter."""
+def build_http_app(
+    segmenter: Segmenter,
+    settings: Settings,
+    metrics: Metrics,
+    open_inference: OpenInference,
+    model_manager: ModelManager | None = None,
+    access: AccessControl | None = None,
+    records: Records | None = None,
+) -> FastAPI:
+    """The ASGI application around one segmenter; without a manager its models cannot be changed.
+
+    Without `access` no API keys are asked for.
+    """
     app = FastAPI(
         title="geminifusion",
         summary="RGB + depth in, segmentation mask out.",
@@ -43,6 +65,23 @@ def build_http_app(segmenter: Segmenter, settings: Settings, metrics: Metrics) -
         redoc_url=None,
         openapi_tags=[{"name": "segment"}, {"name": "models"}, {"name": "operations"}],
     )
+    records = records or Records(log_requests=False)
+    # The last one added is the first to see a request: a browser asks without a key whether it may send one.
+    app.add_middleware(
+        RequireKey,
+        access=access or AccessControl(),
+        refuse=_refusal,
+        records=records,
+        open_metrics=settings.open_metrics,
+    )
+    if origins := settings.cors_allowed:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "X-Api-Key", "X-Request-Id"],
+            expose_headers=["*"],
+        )
     app.add_middleware(RequestIds)
 
     @app.post("/v1/segment", tags=["segment"], response_class=Response, openapi_extra=SEGMENT_OPERATION)
@@ -57,27 +96,36 @@ def build_http_app(segmenter: Segmenter, settings: Settings, metrics: Metrics) -
         return response
 
     async def _segment(request: Request) -> Response:
-        segmenter.refuse_if_unavailable()  # before a body of megabytes is read
-        options = parse_query(request)
-        boundary = multipart_boundary(request.headers.get("content-type"))
-        body = await read_body(request, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
-        if boundary is not None:
-            images = split_multipart(body, boundary)
-        else:
-            images = await asyncio.to_thread(split_json, body)
-        del body  # the parts are copies; this would double the memory while the request waits
-        work = segmenter.segment(SegmentRequest(images=images, options=options))
-        return answer(await _unless_gone(request, work))
+        try:
+            options = parse_query(request)
+            boundary = multipart_boundary(request.headers.get("content-type"))
+        except ServiceError as error:
+            records.failed(error, time.monotonic())
+            raise
+        length = request.headers.get("content-length", "")
+        with segmenter.admit(  # before a body of megabytes is read
+            body_bytes=int(length) if length.isdecimal() else 0,
+            deadline_ms=options.deadline_ms,
+            priority=options.priority,
+        ) as ticket:
+            body = await read_body(request, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
+            if boundary is not None:
+                images = split_multipart(body, boundary)
+            else:
+                images = await asyncio.to_thread(split_json, body)
+            del body  # the parts are copies; this would double the memory while the request waits
+            work = segmenter.segment(SegmentRequest(images=images, options=options), ticket)
+            return answer(await unless_gone(request, work))
 
     @app.get("/v1/models", tags=["models"])
     async def models() -> dict[str, list[dict[str, Any]]]:
-        """Every loaded model with its classes, palette, modalities, limits and scores; the default first."""
-        return {"models": [model.description() for model in segmenter.models]}
+        """Every loaded model with its classes, palette, modalities, limits, scores and state; the default first."""
+        return {"models": [segmenter.models.describe(model.reference) for model in segmenter.models]}
 
     @app.get("/v1/models/{name}", tags=["models"], responses=PROBLEM_RESPONSES)
     async def model(name: str) -> dict[str, Any]:
-        """One model, by `name` or `name@version`."""
-        return segmenter.models.find(name).description()
+        """One model, by `name` or `name@version`; of one that is not loaded, its state and why."""
+        return segmenter.models.describe(name)
 
     @app.get("/healthz/live", tags=["operations"], responses={503: {"description": "only a restart can help"}})
     async def live() -> Response:
@@ -101,6 +149,9 @@ def build_http_app(segmenter: Segmenter, settings: Settings, metrics: Metrics) -
     async def root() -> dict[str, str]:
         return {"service": "geminifusion", "docs": "/docs", "models": "/v1/models"}
 
+    app.include_router(open_inference_router(open_inference, settings))
+    if model_manager is not None:
+        add_repository_routes(app, model_manager)
     _answer_errors(app)
     return app
 
@@ -108,7 +159,7 @@ def build_http_app(segmenter: Segmenter, settings: Settings, metrics: Metrics) -
 def _answer_errors(app: FastAPI) -> None:
     @app.exception_handler(ServiceError)
     async def ours(request: Request, error: Exception) -> Response:
-        return problem(public_error(error), request.state.request_id)
+        return _refusal(request.url.path, public_error(error), request.state.request_id)
 
     @app.exception_handler(HTTPException)
     async def routing(request: Request, error: Exception) -> Response:
@@ -118,7 +169,12 @@ def _answer_errors(app: FastAPI) -> None:
             404: NotFoundError(f"there is nothing at {path}; /docs lists what there is"),
             405: MethodNotAllowedError(f"{path} does not take {method}; /docs lists what it takes"),
         }
-        return problem(kinds.get(error.status_code, BadRequestError(str(error.detail))), request.state.request_id)
+        kind = kinds.get(error.status_code, BadRequestError(str(error.detail)))
+        return _refusal(path, kind, request.state.request_id)
+
+
+def _refusal(path: str, error: ServiceError, request_id: str) -> Response:
+    return open_inference_error(error, request_id) if is_open_inference(path) else problem(error, request_id)
 
 
 def parse_query(request: Request) -> SegmentOptions:
@@ -180,25 +236,6 @@ _OPTIONS: dict[str, Callable[[str, str], object]] = {
 }
 
 
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Do the work, but give it up when the client hangs up: its place in a batch is worth more to others."""
-    task = asyncio.create_task(work)
-    gone = asyncio.create_task(_disconnected(request))
-    try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise BadRequestError("the client closed the connection before the answer was ready")
-        return task.result()
-    finally:
-        task.cancel()
-        gone.cancel()
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
 class RequestIds:
     """Gives every request an id, from X-Request-Id where that is usable, and turns bugs into clean 500s."""
 
@@ -207,12 +244,22 @@ class RequestIds:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run one ASGI call."""
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        came = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        came = headers.get("x-request-id", "")
         state = scope.setdefault("state", {})
         state["request_id"] = came if is_request_id(came) else new_request_id()
+        client = scope.get("client")
+        set_origin(
+            Origin(
+                transport=scope["type"],
+                client=client[0] if client else None,
+                request_id=state["request_id"],
+                headers=headers,
+            )
+        )
         started = False
 
         async def send_with_id(message: Message) -> None:
@@ -227,4 +274,5 @@ class RequestIds:
         except Exception as error:
             _log.exception("request %s failed", state["request_id"])
             if not started:
-                await problem(public_error(error), state["request_id"])(scope, receive, send_with_id)
+                refusal = _refusal(scope["path"], public_error(error), state["request_id"])
+                await refusal(scope, receive, send_with_id)

@@ -278,7 +278,7 @@ def test_an_unknown_model_is_404_and_says_what_there_is(live_server, pair):
 
 
 def test_unknown_paths_and_methods_are_problems_too(live_server):
-    assert_problem(live_server.get("/v2"), 404, "not_found")
+    assert_problem(live_server.get("/v3"), 404, "not_found")
     assert_problem(live_server.get("/v1/segment"), 405, "method_not_allowed")
 
 
@@ -316,7 +316,7 @@ def test_a_client_that_hangs_up_is_dropped(serving, make_pair):
         with socket.create_connection(("127.0.0.1", live.server.http_port)) as connection:
             connection.sendall(f"POST /v1/segment HTTP/1.1\r\n{head}\r\n".encode() + body)
         for _ in range(500):
-            if "geminifusion_dropped_total 1.0" in live.get("/metrics").text:
+            if 'geminifusion_dropped_total{reason="client_gone"} 1.0' in live.get("/metrics").text:
                 break
         else:
             pytest.fail("the request was worked on to its end")

@@ -1,0 +1,137 @@
+"""A stand-in for a fast accelerator, so that the server is what is measured and not the model.
+
+A batch of N takes 6 + 2 N milliseconds during which the CPU is free and the GIL released. The labels are those of the
+pixels in the middle of a grid's cells, so that every answer can be checked bit by bit:
+2 · (green / 64) + (farther than 2 m).
+
+Run as a script, it is `geminifusion serve` with the stand-in in the model's place:
+
+    python benchmarks/service/stand_in.py --artifact DIRECTORY [options of geminifusion serve]
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geminifusion_export.artifact import (
+    MODEL_NAME,
+    ArtifactMetadata,
+    ClassSpec,
+    ModalitySpec,
+    SizePolicy,
+    Training,
+    read_metadata,
+    sha256_of,
+    write_metadata,
+)
+from geminifusion_service.backends.protocol import Backend, GraphOutputs
+from geminifusion_service.models.model import Model
+
+NAME = "stand-in"
+SECONDS_PER_BATCH, SECONDS_PER_IMAGE = 0.006, 0.002
+_CELL = 32  # pixels; label maps of real scenes have flat areas too, and so compress
+_NUM_CLASSES = 8
+
+
+def labels_of(rgb: NDArray[np.uint8], depth: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """What the stand-in answers to `… H W 3` and `… H W`, in metres: `… H W`."""
+    height, width = depth.shape[-2:]
+    middle = np.s_[..., _CELL // 2 :: _CELL, _CELL // 2 :: _CELL]
+    coarse = (2 * (rgb[..., 1][middle] >> 6) + (depth[middle] > 2)).astype(np.uint8)
+    rows = np.minimum(np.arange(height) // _CELL, coarse.shape[-2] - 1)
+    columns = np.minimum(np.arange(width) // _CELL, coarse.shape[-1] - 1)
+    return coarse[..., rows[:, None], columns]
+
+
+class StandIn:
+    """The backend."""
+
+    name = NAME
+
+    def size_problem(self, height: int, width: int) -> str | None:
+        """It takes what has a cell."""
+        return None if min(height, width) >= _CELL else f"no side may be below {_CELL}"
+
+    def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> GraphOutputs:
+        """Answer, and take the time of an accelerator, at least."""
+        until = time.perf_counter() + SECONDS_PER_BATCH + SECONDS_PER_IMAGE * len(inputs["rgb"])
+        labels = labels_of(inputs["rgb"].astype(np.uint8, copy=False), inputs["depth"].astype(np.float32, copy=False))
+        count, height, width = labels.shape
+        quarter = np.zeros((count, -(-height // 4), -(-width // 4)), np.float32)
+        time.sleep(max(0.0, until - time.perf_counter()))
+        return GraphOutputs(labels=labels, confidence=quarter, gate=quarter)
+
+
+def write_stand_in(directory: Path) -> Path:
+    """Write what the service needs to know of it; the file of the graph is there to be verified and is never run."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / MODEL_NAME).write_bytes(b"The stand-in needs no graph.\n")
+    common = {"mean": (0.0,), "std": (1.0,)}
+    rgb = ModalitySpec(
+        name="rgb", dtype="uint8", channels=3, unit="intensity", encoding="imagenet", range=(0, 255), **_triple(common)
+    )
+    depth = ModalitySpec(
+        name="depth",
+        dtype="float32",
+        channels=1,
+        unit="metre",
+        encoding="metric",
+        range=(0, 10),
+        invalid=(0.0, None),
+        **common,
+    )
+    write_metadata(
+        directory,
+        ArtifactMetadata(
+            schema_version=1,
+            name=NAME,
+            version="1",
+            encoder=NAME,
+            fusion="none",
+            modalities=(rgb, depth),
+            size=SizePolicy(min_side=_CELL, max_pixels=4096 * 4096, reference=(480, 640)),
+            classes=tuple(
+                ClassSpec(id=index, name=f"class {index}", color=(30 * index, 255 - 30 * index, 128))
+                for index in range(_NUM_CLASSES)
+            ),
+            ignore_index=255,
+            precision="float32",
+            opset=20,
+            files={MODEL_NAME: sha256_of(directory / MODEL_NAME)},
+            checkpoint_sha256="0" * 64,
+            training=Training(data="none", summary="a stand-in for a fast accelerator"),
+            weights_license="Apache-2.0",
+            data_license="none",
+        ),
+    )
+    return directory
+
+
+def _triple(common: Mapping[str, tuple[float, ...]]) -> dict[str, Any]:
+    return {name: values * 3 for name, values in common.items()}
+
+
+def open_stand_in(directory: Path | str, *, version: str | None = None, **_: object) -> Model:
+    """In the place of `Model.open`: the metadata is the artifact's, the backend ours."""
+    backend: Backend = StandIn()
+    return Model(read_metadata(directory), backend, "a benchmark asked for it")
+
+
+def serve_stand_in(arguments: Sequence[str]) -> None:
+    """`geminifusion serve`, but for what runs the model."""
+    from geminifusion_service.commands import serve
+
+    Model.open = open_stand_in  # type: ignore[assignment, method-assign]
+    serve.main(args=list(arguments), prog_name="geminifusion serve")
+
+
+if __name__ == "__main__":
+    import sys
+
+    serve_stand_in(sys.argv[1:])

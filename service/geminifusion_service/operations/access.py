@@ -1,0 +1,214 @@
+"""Who may ask for what, and how often: API keys with roles and rate limits.
+
+The file of keys is TOML, one table a key; it holds SHA-256 digests, so reading it gives nobody access:
+
+    [camera-7]
+    sha256 = "…"            # printf %s "$KEY" | sha256sum
+    roles = ["segment"]     # segment (the default), admin
+    rate = 10.0             # requests a second on average; unlimited without it
+    burst = 20              # requests at once; twice the rate without it
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import math
+import threading
+import time
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from geminifusion_service.errors import ForbiddenError, RateLimitedError, UnauthenticatedError
+
+_log = logging.getLogger(__name__)
+
+Role = Literal["segment", "admin"]
+_LONGEST_KEY = 512
+_LOOK_AGAIN_S = 1.0  # how old a check of the file's time stamp may be
+
+
+class AccessFileError(ValueError):
+    """The file of keys cannot be used; the message says why and what to do."""
+
+
+class KeyEntry(BaseModel):
+    """One key, as the file has it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    roles: tuple[Role, ...] = ("segment",)
+    rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    burst: Annotated[int, Field(ge=1)] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Principal:
+    """Who asks: the name of the key, for logs and metrics, and what it may."""
+
+    name: str
+    roles: frozenset[Role]
+
+
+ANYBODY = Principal(name="anonymous", roles=frozenset({"segment"}))
+
+
+class TokenBucket:
+    """So many requests a second on average, and so many at once."""
+
+    def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate, self._burst, self._clock = rate, burst, clock
+        self._tokens, self._filled = burst, clock()
+
+    def take(self) -> float:
+        """Take a token: 0, or the seconds until there will be one."""
+        now = self._clock()
+        self._tokens = min(self._burst, self._tokens + (now - self._filled) * self._rate)
+        self._filled = now
+        if self._tokens >= 1:
+            self._tokens -= 1
+            return 0.0
+        return (1 - self._tokens) / self._rate
+
+
+class AccessControl:
+    """Checks the key of a request on its head. Without a file everybody may segment, and nobody is an admin.
+
+    Args:
+        path: the file of keys. A changed file is read within a second; one that cannot be read then is reported and
+            the keys of before stay in force.
+        clock: seconds, monotonic.
+
+    Raises:
+        AccessFileError: the file is missing or does not fit.
+    """
+
+    def __init__(self, path: Path | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path = path
+        self._clock = clock
+        self._lock = threading.Lock()  # gRPC and HTTP share a loop, replicas on Ray do not
+        self._entries: dict[str, KeyEntry] = {}
+        self._buckets: dict[str, TokenBucket] = {}
+        self._stamp: tuple[int, int] | None = None
+        self._looked = -math.inf
+        if path is not None:
+            self._stamp = _stamp(path)
+            self._take(read_keys(path))
+            self._looked = clock()
+
+    @property
+    def asks_for_keys(self) -> bool:
+        """Whether a request needs a key."""
+        return self._path is not None
+
+    def check(self, headers: Mapping[str, str], *, role: Role = "segment") -> Principal:
+        """Let a request through, or not.
+
+        Args:
+            headers: of HTTP or gRPC metadata, names in lower case: `authorization: Bearer KEY` or `x-api-key: KEY`.
+            role: what it asks for.
+
+        Raises:
+            UnauthenticatedError: no key, or an unknown one.
+            ForbiddenError: the key lacks the role.
+            RateLimitedError: too often.
+        """
+        if self._path is None:
+            return ANYBODY
+        with self._lock:
+            self._look_again()
+            name = self._name_of(_key_in(headers))
+            entry = self._entries[name]
+            if role not in entry.roles:
+                raise ForbiddenError(f"the key {name!r} has no role {role!r}; ask the operator for one that has it")
+            wait_s = self._buckets[name].take() if name in self._buckets else 0.0
+        if wait_s:
+            retry_after_s = max(1, math.ceil(wait_s))
+            raise RateLimitedError(
+                f"the key {name!r} may ask {entry.rate:g} times a second; try again in {retry_after_s} s",
+                retry_after_s=retry_after_s,
+            )
+        return Principal(name=name, roles=frozenset(entry.roles))
+
+    def _name_of(self, key: str) -> str:
+        digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+        found = None
+        # All of them, and none faster than the others: the time taken must not tell how much of a guess was right.
+        for name, entry in self._entries.items():
+            if hmac.compare_digest(digest, entry.sha256):
+                found = name
+        if found is None:
+            raise UnauthenticatedError("the API key is not known here; ask the operator for one")
+        return found
+
+    def _look_again(self) -> None:
+        assert self._path is not None
+        if self._clock() - self._looked < _LOOK_AGAIN_S:
+            return
+        self._looked = self._clock()
+        try:
+            stamp = _stamp(self._path)
+            if stamp != self._stamp:
+                self._stamp = stamp
+                self._take(read_keys(self._path))
+                _log.info("read %d API keys again", len(self._entries))
+        except AccessFileError as error:
+            _log.error("the API keys stay as they were: %s", error)
+
+    def _take(self, entries: dict[str, KeyEntry]) -> None:
+        kept = {name for name, entry in entries.items() if self._entries.get(name) == entry}
+        self._buckets = {
+            name: self._buckets[name]
+            if name in kept and name in self._buckets
+            else TokenBucket(entry.rate, entry.burst or max(1.0, 2 * entry.rate), self._clock)
+            for name, entry in entries.items()
+            if entry.rate is not None
+        }
+        self._entries = entries
+
+
+def read_keys(path: Path) -> dict[str, KeyEntry]:
+    """The keys of a file by name.
+
+    Raises:
+        AccessFileError: it cannot be read, holds no key, or an entry does not fit.
+    """
+    try:
+        entries = TypeAdapter(dict[str, KeyEntry]).validate_python(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise AccessFileError(f"the API keys in {path} cannot be read ({error.strerror}); check the path") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise AccessFileError(f"{path} is not TOML ({error}); see the section on access in the README") from None
+    except ValidationError as error:
+        # not the input: a key pasted in place of its digest must not reach a log
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
+        raise AccessFileError(f"{path} does not fit ({problems}); see the section on access in the README") from None
+    if not entries:
+        raise AccessFileError(f"{path} holds no key, so nobody could ask for anything; add one")
+    digests = [entry.sha256 for entry in entries.values()]
+    if len(set(digests)) != len(digests):
+        raise AccessFileError(f"{path} holds the same key under two names; give each its own")
+    return entries
+
+
+def _key_in(headers: Mapping[str, str]) -> str:
+    kind, _, bearer = headers.get("authorization", "").partition(" ")
+    key = bearer.strip() if kind.lower() == "bearer" else headers.get("x-api-key", "")
+    if not key:
+        raise UnauthenticatedError("no API key came; send it as Authorization: Bearer KEY or as X-Api-Key")
+    return key[:_LONGEST_KEY]
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise AccessFileError(f"the API keys in {path} cannot be read ({error.strerror}); check the path") from None
+    return found.st_mtime_ns, found.st_ino

@@ -1,0 +1,68 @@
+"""What runs in a replica's process: a whole segmenter, with its own decoders, batcher and engine."""
+
+from __future__ import annotations
+
+import logging
+
+import cv2
+
+from geminifusion_service.errors import ServiceError, public_error
+from geminifusion_service.exchange import SegmentRequest, SegmentResponse
+from geminifusion_service.models.manager import ModelManager
+from geminifusion_service.operations.logs import set_up_logging
+from geminifusion_service.operations.metrics import Metrics
+from geminifusion_service.ray_serve.transit import ModelFacts, Refusal
+from geminifusion_service.segmenter import Segmenter
+from geminifusion_service.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+class SegmenterReplica:
+    """One replica. Ray makes it, calls `segment` from its event loop, and replaces it when `check_health` raises."""
+
+    async def __init__(self, settings: Settings, fingerprint: str) -> None:  # type: ignore[misc]  # Ray awaits it
+        """Verify, load, warm up and check every artifact; the replica takes requests afterwards.
+
+        Args:
+            settings: of this replica.
+            fingerprint: of what it was started with, for fronts that come later.
+
+        Raises:
+            ArtifactError, RuntimeError, ValueError: an artifact that cannot be served here.
+        """
+        set_up_logging(settings.log_format, settings.log_level)
+        cv2.setNumThreads(1)  # each request has its own thread in the pools
+        self._fingerprint = fingerprint
+        metrics = Metrics()
+        self._segmenter = Segmenter(settings, metrics)
+        self._models = ModelManager(settings, metrics, self._segmenter)
+        await self._models.start()
+
+    async def segment(self, request: SegmentRequest) -> SegmentResponse | Refusal:
+        """Answer one request."""
+        try:
+            return await self._segmenter.segment(request)
+        except ServiceError as error:
+            return Refusal.of(error)
+        except Exception as error:
+            _log.exception("request %s failed", request.options.request_id)
+            return Refusal.of(public_error(error))
+
+    def fingerprint(self) -> str:
+        """What it was started with."""
+        return self._fingerprint
+
+    def describe(self) -> dict[str, ModelFacts]:
+        """Of every model, by reference."""
+        return {
+            model.reference: ModelFacts(backend=model.backend.name, reason=model.reason)
+            for model in self._segmenter.models
+        }
+
+    def check_health(self) -> None:
+        """Raises RuntimeError when only a new process can help: the engine has died, or its labels drift."""
+        if self._segmenter.broken:
+            raise RuntimeError("the engine of this replica has died")
+        if problems := self._segmenter.models.problems:
+            raise RuntimeError("; ".join(problems))

@@ -1,0 +1,118 @@
+"""What a request leaves behind: a log line a machine can read, and spans in the trace of its caller."""
+
+import http.server
+import json
+import logging
+import threading
+
+import grpc
+import httpx
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from geminifusion_service.operations.logs import JsonFormatter, TextFormatter
+from geminifusion_service.pb import segmentation_pb2 as pb
+from geminifusion_service.pb import segmentation_pb2_grpc
+
+TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+TRACEPARENT = f"00-{TRACE}-{CALLER}-01"
+
+
+@pytest.fixture
+def lines():
+    """The access lines written meanwhile, as JSON."""
+    found = []
+    handler = logging.Handler()
+    handler.setFormatter(JsonFormatter())
+    handler.emit = lambda record: found.append(json.loads(handler.format(record)))
+    logger = logging.getLogger("geminifusion.access")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield found
+    logger.removeHandler(handler)
+    logger.setLevel(level)
+
+
+@pytest.fixture
+def collector():
+    """A real receiver of OTLP over HTTP, and what it was sent."""
+    spans = []
+
+    class Receiver(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):  # noqa: N802 - the library's name
+            message = ExportTraceServiceRequest()
+            message.ParseFromString(self.rfile.read(int(self.headers["content-length"])))
+            spans.extend(span for part in message.resource_spans for scope in part.scope_spans for span in scope.spans)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/v1/traces", spans
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_request_is_one_line_with_its_id_code_and_stages(live_server, pair, lines):
+    with httpx.Client(trust_env=False) as client:
+        client.post(
+            f"{live_server.url}/v1/segment",
+            files=pair.files(),
+            headers={"X-Request-Id": "cam-1", "X-Api-Key": "not-for-logs"},
+        )
+    assert len(lines) == 1
+    line = lines[0]
+    assert (line["request_id"], line["code"], line["transport"], line["model"]) == ("cam-1", "ok", "http", "tiny@1")
+    assert line["client"] == "127.0.0.1"
+    assert {"receive_ms", "decode_ms", "queue_ms", "compute_ms", "encode_ms", "ms", "batch_size"} <= set(line)
+    assert line["ms"] >= line["compute_ms"] > 0
+    assert "not-for-logs" not in json.dumps(line)
+
+
+def test_a_refused_request_is_a_line_with_its_error(live_server, pair, lines):
+    live_server.post(pair.files(depth=b"no image"), request_id="broken")
+    assert [(line["request_id"], line["code"], line["status"]) for line in lines] == [
+        ("broken", "undecodable_image", 400)
+    ]
+
+
+def test_text_lines_show_the_same_fields():
+    record = logging.makeLogRecord({"name": "x", "levelno": 20, "levelname": "INFO", "msg": "request", "code": "ok"})
+    assert TextFormatter().format(record).endswith("INFO x: request code=ok")
+
+
+def test_an_exception_is_one_json_line():
+    try:
+        raise KeyError("boom")
+    except KeyError as error:
+        record = logging.makeLogRecord({"msg": "failed", "exc_info": (KeyError, error, error.__traceback__)})
+    line = JsonFormatter().format(record)
+    assert "\n" not in line
+    assert "KeyError" in json.loads(line)["exception"]
+
+
+async def test_stages_are_spans_in_the_callers_trace_over_both_transports(serving, pair, collector):
+    endpoint, spans = collector
+    with serving(otlp_endpoint=endpoint) as live:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            url = f"{live.url}/v1/segment"
+            assert (await client.post(url, files=pair.files(), headers={"traceparent": TRACEPARENT})).is_success
+        async with grpc.aio.insecure_channel(live.grpc_target) as channel:
+            stub = segmentation_pb2_grpc.SegmentationStub(channel)
+            await stub.Segment(pb.SegmentRequest(images=pair.files()), metadata=[("traceparent", TRACEPARENT)])
+    roots = [span for span in spans if span.name == "segment"]
+    assert len(roots) == 2
+    for root in roots:
+        assert (root.trace_id.hex(), root.parent_span_id.hex()) == (TRACE, CALLER)
+        stages = [span for span in spans if span.parent_span_id == root.span_id]
+        assert [span.name for span in stages] == ["receive", "decode", "queue", "compute", "encode"]
+        assert all(
+            root.start_time_unix_nano <= span.start_time_unix_nano <= span.end_time_unix_nano <= root.end_time_unix_nano
+            for span in stages
+        )
