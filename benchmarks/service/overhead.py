@@ -3,8 +3,8 @@
     python benchmarks/service/overhead.py [--rounds 3 --seconds 6] [--part stand-in|model] [--profile]
 
 Two regimes. With a stand-in for a fast accelerator the server is what is measured: against a loop that decodes, runs
-and encodes in one process on the same cores, with the same codecs; the load generator shares those cores. With the bundled
-model the model is, and the question is whether the server takes anything from it.
+and encodes in one process on the same cores, with the same codecs; the load generator shares those cores. With the
+bundled model the model is, and the question is whether the server takes anything from it.
 
 In a round every contender runs once, and ratios are taken round by round. CPU time is that of the server's process per
 answer, less that of the loop. Prints Markdown; `--profile` prints instead where the server's own CPU time goes.
@@ -71,9 +71,9 @@ def measure(
 def table(outcomes: Rounds, bare: Baselines) -> str:
     """Markdown: the loops, then every contender."""
     lines = ["| in one process | pairs/s | CPU ms per pair | ms of one pair |", "|---|---|---|---|"]
-    for name, runs in bare.items():
-        throughput, cpu = median([run.throughput for run in runs]), median([run.cpu_ms for run in runs])
-        lines.append(f"| {name} | {throughput:.1f} | {cpu:.1f} | {median([run.p50_ms for run in runs]):.1f} |")
+    for name, loops in bare.items():
+        throughput, cpu = median([loop.throughput for loop in loops]), median([loop.cpu_ms for loop in loops])
+        lines.append(f"| {name} | {throughput:.1f} | {cpu:.1f} | {median([loop.p50_ms for loop in loops]):.1f} |")
     lines += [
         "",
         "| served | clients | pairs/s | x loop (quartiles) | p50 ms | p99 ms | server CPU ms over loop "
