@@ -1,8 +1,8 @@
 """The load generator: a process of its own that keeps a server busy and times every answer.
 
-It is asked on standard input for one `Load` in JSON and prints one `Outcome` in JSON; `run_load` does both.
-Requests are built beforehand, HTTP is spoken on bare sockets and answers are only counted, so that a request costs the generator a
-fraction of a millisecond of the cores it shares with the server.
+It is asked on standard input for one `Load` in JSON and prints one `Outcome` in JSON; `run_load` does both. Requests
+are built beforehand, HTTP is spoken on bare sockets and answers are only counted, so that a request costs the
+generator a fraction of a millisecond of the cores it shares with the server.
 
 Closed loop: so many clients, each sending when it has its answer. Open loop: Poisson arrivals at a rate, whatever the
 server does, timed from when a request was due, so that a server that stalls cannot hide its stall.

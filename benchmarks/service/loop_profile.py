@@ -16,7 +16,6 @@ import signal
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,10 +50,14 @@ def profile(ways: Sequence[Transport], artifact: Path, options: Sequence[object]
     return "\n".join(sections)
 
 
-def _by_thread(seconds: Counter[str]) -> str:
+def _by_thread(seconds: dict[str, float]) -> str:
     total = sum(seconds.values())
     lines = ["| threads | CPU s | share |", "|---|---|---|"]
-    lines += [f"| {kind} | {spent:.2f} | {spent / total:.1%} |" for kind, spent in seconds.most_common() if spent]
+    lines += [
+        f"| {kind} | {spent:.2f} | {spent / total:.1%} |"
+        for kind, spent in sorted(seconds.items(), key=lambda item: -item[1])
+        if spent
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -65,27 +68,28 @@ class Threads:
     """
 
     def __init__(self) -> None:
-        self._read: Counter[str] = Counter()
-        self._before: Counter[str] = Counter()
+        self._read: dict[str, float] = {}
+        self._before: dict[str, float] = {}
         threading.Thread(target=self._watch, daemon=True, name="profiler").start()
 
     def restart(self) -> None:
         """Forget what was spent until now."""
-        self._before = Counter(self._read)
+        self._before = dict(self._read)
 
     @property
-    def spent(self) -> Counter[str]:
+    def spent(self) -> dict[str, float]:
         """By kind."""
-        return self._read - self._before
+        return {kind: seconds - self._before.get(kind, 0.0) for kind, seconds in self._read.items()}
 
     def _watch(self) -> None:
         while True:
             names = {thread.native_id: thread.name for thread in threading.enumerate()}
-            read: Counter[str] = Counter()
+            read: dict[str, float] = {}
             for thread_id, seconds in thread_cpu_seconds().items():
                 name = names.get(thread_id, "native (gRPC and others)")
-                read["event loop" if name == "MainThread" else name.rstrip("0123456789_-")] += seconds
-            self._read = read | self._read
+                kind = "event loop" if name == "MainThread" else name.rstrip("0123456789_-")
+                read[kind] = read.get(kind, 0.0) + seconds
+            self._read |= read
             time.sleep(0.1)
 
 

@@ -187,7 +187,8 @@ def main() -> None:
         throughput = median([outcome.throughput for outcome in outcomes])
         cpu, resident = median([outcome.server_cpu_ms for outcome in good]), median(memory[name]) / 1e6
         print(
-            f"| {name} | {clients} | {throughput:.1f} | {p50:.0f} | {p99:.0f} | {cpu:.1f} | {resident:.0f} | {failures} |"
+            f"| {name} | {clients} | {throughput:.1f} | {p50:.0f} | {p99:.0f} "
+            f"| {cpu:.1f} | {resident:.0f} | {failures} |"
         )
     for name, reason in skipped.items():
         print(f"\n{name} was skipped: {reason}")

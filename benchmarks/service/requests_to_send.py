@@ -10,10 +10,12 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from load import Load
+from numpy.typing import NDArray
 
 import geminifusion
 from geminifusion_service.pb import open_inference_pb2, segmentation_pb2
@@ -55,7 +57,7 @@ def pair_of(height: int = 480, width: int = 640, scene: str = SCENE) -> Pair:
     return Pair(rgb=_png(rgb), depth=_png(depth), height=height, width=width)
 
 
-def _png(image: np.ndarray) -> bytes:  # type: ignore[type-arg]
+def _png(image: NDArray[np.integer[Any] | np.floating[Any]]) -> bytes:
     done, data = cv2.imencode(".png", image)
     assert done
     return data.tobytes()

@@ -14,7 +14,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,9 +71,15 @@ def write_stand_in(directory: Path) -> Path:
     """Write what the service needs to know of it; the file of the graph is there to be verified and is never run."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / MODEL_NAME).write_bytes(b"The stand-in needs no graph.\n")
-    common = {"mean": (0.0,), "std": (1.0,)}
     rgb = ModalitySpec(
-        name="rgb", dtype="uint8", channels=3, unit="intensity", encoding="imagenet", range=(0, 255), **_triple(common)
+        name="rgb",
+        dtype="uint8",
+        channels=3,
+        unit="intensity",
+        encoding="imagenet",
+        range=(0, 255),
+        mean=(0.0,) * 3,
+        std=(1.0,) * 3,
     )
     depth = ModalitySpec(
         name="depth",
@@ -84,7 +89,8 @@ def write_stand_in(directory: Path) -> Path:
         encoding="metric",
         range=(0, 10),
         invalid=(0.0, None),
-        **common,
+        mean=(0.0,),
+        std=(1.0,),
     )
     write_metadata(
         directory,
@@ -113,10 +119,6 @@ def write_stand_in(directory: Path) -> Path:
     return directory
 
 
-def _triple(common: Mapping[str, tuple[float, ...]]) -> dict[str, Any]:
-    return {name: values * 3 for name, values in common.items()}
-
-
 def open_stand_in(directory: Path | str, *, version: str | None = None, **_: object) -> Model:
     """In the place of `Model.open`: the metadata is the artifact's, the backend ours."""
     backend: Backend = StandIn()
@@ -127,7 +129,7 @@ def serve_stand_in(arguments: Sequence[str]) -> None:
     """`geminifusion serve`, but for what runs the model."""
     from geminifusion_service.commands import serve
 
-    Model.open = open_stand_in  # type: ignore[assignment, method-assign]
+    Model.open = open_stand_in  # type: ignore[method-assign]
     serve.main(args=list(arguments), prog_name="geminifusion serve")
 
 

@@ -11,7 +11,7 @@ import difflib
 import importlib.util
 import os
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -112,10 +112,20 @@ def _serve(**values: Any) -> None:  # noqa: ANN401 - click hands over what the t
     from geminifusion_service.server import serve as run_server
 
     try:
-        code = asyncio.run(run_server(settings))
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            code = runner.run(run_server(settings))
     except (StartupError, ArtifactError, ValueError, RuntimeError) as error:
         raise click.ClickException(str(error)) from error
     raise SystemExit(code)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's where it is installed: it costs a request a fifth less time of the event loop."""
+    if importlib.util.find_spec("uvloop") is None:
+        return None
+    from uvloop import new_event_loop
+
+    return new_event_loop
 
 
 def _bundled_artifact() -> Path:

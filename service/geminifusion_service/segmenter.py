@@ -188,6 +188,8 @@ class Segmenter:
             self._records.failed(error, ticket.arrival, request.options)
             raise
         self._metrics.request_seconds.observe(time.monotonic() - ticket.arrival)
+        for span in response.timeline.spans:
+            self._stage_seconds[span.stage].observe(span.seconds)
         self._records.answered(request.options, response, ticket.arrival)
         return response
 
@@ -234,10 +236,7 @@ class Segmenter:
     async def _answer(
         self, model: Model, request: SegmentRequest, deadline: float | None, marks: Sequence[Mark]
     ) -> SegmentResponse:
-        response = await self._mailbox.result(self._road.take(model, request, deadline=deadline, marks=marks))
-        for span in response.timeline.spans:
-            self._stage_seconds[span.stage].observe(span.seconds)
-        return response
+        return await self._mailbox.result(self._road.take(model, request, deadline=deadline, marks=marks))
 
     def _batcher_for(self, more_expected: Callable[[], bool]) -> Batcher[BatchKey, Item, Prediction]:
         return Batcher(

@@ -65,3 +65,47 @@ def test_the_operators_reference_lists_every_setting_with_its_default():
         assert f"`{option(field.name)}`" in rows[0]
         if field.name != "artifacts":
             assert f"| {field.default} |" in rows[0]
+
+
+def context_of(arguments, **environment):
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        return serve.make_context("serve", [str(argument) for argument in arguments]).params
+
+
+def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_path):
+    path = tmp_path / "service.toml"
+    path.write_text('artifacts = ["a", "b"]\nmax_batch = 2\nqueue_size = 3\ndrain_s = 4\naccess_log = false\n')
+    found = context_of(["--config", path, "--max-batch", 5], GEMINIFUSION_MAX_BATCH="6", GEMINIFUSION_QUEUE_SIZE="7")
+    assert (found["max_batch"], found["queue_size"], found["drain_s"], found["access_log"]) == (5, 7, 4.0, False)
+    assert found["artifacts"] == (Path("a"), Path("b"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("max_bach = 2", "did you mean max_batch"),
+        ("max_batch = 'many'", "not a valid integer"),
+        ("max_batch", "cannot be read as TOML"),
+        ("[engine]\nmax_batch = 2", "--engine"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_a_usage_error_that_says_why(tmp_path, text, said):
+    path = tmp_path / "service.toml"
+    path.write_text(text)
+    result = CliRunner().invoke(serve, ["--config", str(path), "--artifact", "x"])
+    assert result.exit_code == 2
+    assert said in result.output
+
+
+def test_a_variable_that_nobody_knows_is_a_usage_error():
+    result = CliRunner().invoke(serve, ["--artifact", "x"], env={"GEMINIFUSION_MAX_BACH": "2"})
+    assert result.exit_code == 2
+    assert "GEMINIFUSION_MAX_BATCH" in result.output
+
+
+def test_an_option_that_nobody_knows_is_a_usage_error():
+    result = CliRunner().invoke(serve, ["--max-bach", "2"])
+    assert result.exit_code == 2
+    assert "--max-batch" in result.output

@@ -35,7 +35,7 @@ class _Layout(NamedTuple):
     interlaced: bool
 
 
-def decode_png(data: bytes) -> NDArray[np.uint8] | NDArray[np.uint16] | None:
+def decode_png(data: bytes) -> NDArray[np.generic] | None:
     """Decode a grey PNG, or an RGB one of 8 bits, without interlacing; None for any other, which OpenCV does alone.
 
     Args:
@@ -93,7 +93,7 @@ def _inflate(packed: bytes | memoryview, expected: int) -> bytes:
         rows: bytes = inflater.decompress(packed, max_length=expected)
         # the end of the stream may lie behind its last byte of data
         surplus = b"" if inflater.eof else inflater.decompress(inflater.unconsumed_tail, max_length=1)
-    except isal_zlib.error as error:
+    except isal_zlib.error as error:  # type: ignore[misc]  # its stub does not say that it is an exception
         raise PngError(str(error)) from None
     if len(rows) != expected or surplus or not inflater.eof:
         raise PngError(f"{len(rows)} bytes of rows instead of {expected}")
@@ -101,7 +101,8 @@ def _inflate(packed: bytes | memoryview, expected: int) -> bytes:
 
 
 def _stored(header: bytes, rows: bytes) -> bytes:
-    view, blocks = memoryview(rows), [_STORED_HEADER]
+    view = memoryview(rows)
+    blocks: list[bytes | memoryview] = [_STORED_HEADER]
     for start in range(0, len(rows), _LARGEST_STORED):
         block = view[start : start + _LARGEST_STORED]
         last = start + _LARGEST_STORED >= len(rows)

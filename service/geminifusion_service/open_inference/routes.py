@@ -61,7 +61,49 @@ def is_open_inference(path: str) -> bool:
     return path == PREFIX or path.startswith(f"{PREFIX}/")
 
 
-def open_inference_router(open_inference: OpenInference, settings: Settings) -> APIRouter:
+def infer_path(path: str) -> dict[str, str] | None:
+    """The model, and the version if there is one, of a path that asks for inference; None for any other path."""
+    parts = path.split("/")
+    if len(parts) == 5 and parts[:3] == ["", "v2", "models"] and parts[4] == "infer":
+        return {"name": parts[3]}
+    if len(parts) == 7 and parts[:3] == ["", "v2", "models"] and parts[4] == "versions" and parts[6] == "infer":
+        return {"name": parts[3], "version": parts[5]}
+    return None
+
+
+def infer_handler(open_inference: OpenInference, settings: Settings) -> _Handler:
+    """What answers POST to a path of `infer_path`."""
+
+    async def infer(request: Request) -> Response:
+        """Segment a batch of images."""
+        with open_inference.counted(_TRANSPORT, request.state.request_id):
+            return await _infer(request)
+
+    async def _infer(request: Request) -> Response:
+        name, version = _model(request)
+        # Before a body of megabytes is read.
+        with open_inference.admit(name, version, body_bytes=_announced_length(request)) as ticket:
+            return await _infer_admitted(request, name, version, ticket)
+
+    async def _infer_admitted(request: Request, name: str, version: str | None, ticket: Ticket) -> Response:
+        _check_content(request)
+        body = await _body(request, settings, settings.max_body_bytes)
+        header_length = parse_header_length(request.headers.get(HEADER_LENGTH), len(body))
+        input_names = open_inference.input_names(name, version)
+
+        def parse() -> Parsed:
+            return parse_request(body, header_length, model_name=name, model_version=version, input_names=input_names)
+
+        json_length = len(body) if header_length is None else header_length
+        parsed = await asyncio.to_thread(parse) if json_length > _LARGE_JSON else parse()
+        work = open_inference.infer(parsed.request, request_id=request.state.request_id, ticket=ticket)
+        response = await unless_gone(request, work)
+        return await _written(response, parsed)
+
+    return infer
+
+
+def open_inference_router(open_inference: OpenInference, settings: Settings, infer: _Handler) -> APIRouter:
     """Every path under /v2. Errors are raised for the application to answer."""
     router = APIRouter(prefix=PREFIX, tags=["open inference"])
 
@@ -112,32 +154,6 @@ def open_inference_router(open_inference: OpenInference, settings: Settings) -> 
     async def all_statistics(_: Request) -> Response:
         """Totals of every loaded model since the server started."""
         return _json(open_inference.model_statistics(None, None))
-
-    async def infer(request: Request) -> Response:
-        """Segment a batch of images."""
-        with open_inference.counted(_TRANSPORT, request.state.request_id):
-            return await _infer(request)
-
-    async def _infer(request: Request) -> Response:
-        name, version = _model(request)
-        # Before a body of megabytes is read.
-        with open_inference.admit(name, version, body_bytes=_announced_length(request)) as ticket:
-            return await _infer_admitted(request, name, version, ticket)
-
-    async def _infer_admitted(request: Request, name: str, version: str | None, ticket: Ticket) -> Response:
-        _check_content(request)
-        body = await _body(request, settings, settings.max_body_bytes)
-        header_length = parse_header_length(request.headers.get(HEADER_LENGTH), len(body))
-        input_names = open_inference.input_names(name, version)
-
-        def parse() -> Parsed:
-            return parse_request(body, header_length, model_name=name, model_version=version, input_names=input_names)
-
-        json_length = len(body) if header_length is None else header_length
-        parsed = await asyncio.to_thread(parse) if json_length > _LARGE_JSON else parse()
-        work = open_inference.infer(parsed.request, request_id=request.state.request_id, ticket=ticket)
-        response = await unless_gone(request, work)
-        return await _written(response, parsed)
 
     async def index(request: Request) -> Response:
         """Every version of every model this server knows of."""

@@ -181,8 +181,6 @@ class RaySegmenter(Segmenter):
         )
         response = await self._replicas.answer(dataclasses.replace(request, options=options))
         timeline = _seen_from_here(response.timeline, marks, asked)
-        for span in timeline.spans:
-            self._stage_seconds[span.stage].observe(span.seconds)
         request_s = timeline.seconds("compute") / max(1, timeline.batch_size)
         self._request_s = request_s if self._request_s == 0 else 0.8 * self._request_s + 0.2 * request_s
         return dataclasses.replace(response, timeline=timeline)

@@ -27,7 +27,12 @@ from geminifusion_service.exchange import SegmentOptions, SegmentRequest, is_req
 from geminifusion_service.models.manager import ModelManager
 from geminifusion_service.open_inference.inference import OpenInference
 from geminifusion_service.open_inference.routes import error_response as open_inference_error
-from geminifusion_service.open_inference.routes import is_open_inference, open_inference_router
+from geminifusion_service.open_inference.routes import (
+    infer_handler,
+    infer_path,
+    is_open_inference,
+    open_inference_router,
+)
 from geminifusion_service.operations.access import AccessControl
 from geminifusion_service.operations.access_http import RequireKey
 from geminifusion_service.operations.metrics import Metrics
@@ -37,12 +42,21 @@ from geminifusion_service.outputs.masks import MASK_FORMATS
 from geminifusion_service.rest.answers import answer, problem
 from geminifusion_service.rest.body import multipart_boundary, read_body, split_json, split_multipart
 from geminifusion_service.rest.disconnect import unless_gone
+from geminifusion_service.rest.hot_routes import HotRoutes, exactly
 from geminifusion_service.rest.openapi import PROBLEM_RESPONSES, SEGMENT_OPERATION
 from geminifusion_service.rest.repository import add_repository_routes
 from geminifusion_service.segmenter import Segmenter
 from geminifusion_service.settings import Settings
 
 _log = logging.getLogger(__name__)
+
+# Of pages for people: nobody frames them or takes them for something else, and no address of ours leaks.
+_PAGE_HEADERS = {
+    "Content-Security-Policy": "frame-ancestors 'none'; base-uri 'none'; object-src 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
 
 
 def build_http_app(
@@ -66,6 +80,9 @@ def build_http_app(
         openapi_tags=[{"name": "segment"}, {"name": "models"}, {"name": "operations"}],
     )
     records = records or Records(log_requests=False)
+    infer = infer_handler(open_inference, settings)
+    hot_routes = [(exactly("/v1/segment"), lambda request: segment(request)), (infer_path, infer)]
+    app.add_middleware(HotRoutes, routes=hot_routes, refuse=_refusal)
     # The last one added is the first to see a request: a browser asks without a key whether it may send one.
     app.add_middleware(
         RequireKey,
@@ -149,7 +166,7 @@ def build_http_app(
     async def root() -> dict[str, str]:
         return {"service": "geminifusion", "docs": "/docs", "models": "/v1/models"}
 
-    app.include_router(open_inference_router(open_inference, settings))
+    app.include_router(open_inference_router(open_inference, settings, infer))
     if model_manager is not None:
         add_repository_routes(app, model_manager)
     _answer_errors(app)
@@ -266,7 +283,10 @@ class RequestIds:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                MutableHeaders(scope=message)["X-Request-Id"] = state["request_id"]
+                answered = MutableHeaders(scope=message)
+                answered["X-Request-Id"] = state["request_id"]
+                if answered.get("content-type", "").startswith("text/html"):
+                    answered.update(_PAGE_HEADERS)
             await send(message)
 
         try:

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import binascii
 import json
+import re
 from email.message import Message
 
 from starlette.requests import ClientDisconnect, Request
@@ -23,6 +24,9 @@ from geminifusion_service.errors import (
 )
 
 MULTIPART, JSON = "multipart/form-data", "application/json"
+# As HTTP libraries write them; a general parser of headers takes a tenth of a millisecond for each.
+_USUAL_TYPE = re.compile(r"multipart/form-data; boundary=([0-9A-Za-z'()+_./:=?-]{1,70})")
+_USUAL_NAME = re.compile(rb'[Cc]ontent-[Dd]isposition: form-data; name="([0-9A-Za-z_.-]{1,100})"(?=[;\r]|$)')
 _MAX_PARTS = 16
 _MAX_PART_HEADERS = 8192
 
@@ -71,6 +75,8 @@ def multipart_boundary(content_type: str | None) -> str | None:
         UnsupportedBodyError: neither multipart nor JSON.
         MalformedBodyError: multipart without a boundary.
     """
+    if usual := _USUAL_TYPE.fullmatch(content_type or ""):
+        return usual[1]
     message = Message()
     message["content-type"] = content_type or "none/none"
     kind = message.get_content_type()
@@ -117,6 +123,8 @@ def split_multipart(body: bytes, boundary: str) -> dict[str, bytes]:
 
 
 def _part_name(head: bytes) -> str:
+    if usual := _USUAL_NAME.match(head):
+        return usual[1].decode("ascii")
     for line in head.decode("utf-8", "replace").split("\r\n"):
         header, _, value = line.partition(":")
         if header.strip().lower() != "content-disposition":

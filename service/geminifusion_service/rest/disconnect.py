@@ -19,15 +19,27 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
     Raises:
         BadRequestError: the client went away, so nobody will read this.
     """
-    task = asyncio.create_task(work)
+    this = asyncio.current_task()
+    assert this is not None, "called from a task"
+    is_over = hung_up = False
+
+    def give_up(gone: asyncio.Task[None]) -> None:
+        nonlocal hung_up
+        if not is_over and not gone.cancelled():
+            hung_up = True
+            this.cancel()
+
     gone = asyncio.create_task(_disconnected(request))
+    gone.add_done_callback(give_up)
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise BadRequestError("the client closed the connection before the answer was ready")
-        return task.result()
+        return await work
+    except asyncio.CancelledError:
+        if not hung_up:
+            raise
+        this.uncancel()
+        raise BadRequestError("the client closed the connection before the answer was ready") from None
     finally:
-        task.cancel()
+        is_over = True
         gone.cancel()
 
 

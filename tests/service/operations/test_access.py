@@ -10,6 +10,7 @@ import pytest
 
 from geminifusion_service.errors import ForbiddenError, RateLimitedError, UnauthenticatedError
 from geminifusion_service.operations.access import AccessControl, AccessFileError
+from geminifusion_service.operations.access_http import role_for
 from geminifusion_service.pb import segmentation_pb2 as pb
 from geminifusion_service.pb import segmentation_pb2_grpc
 
@@ -22,7 +23,8 @@ def digest(key):
 
 def keys_file(path, extra=""):
     path.write_text(
-        f'[camera]\nsha256 = "{digest(KEY)}"\n{extra}\n[operator]\nsha256 = "{digest(ADMIN)}"\nroles = ["admin", "segment"]\n'
+        f'[camera]\nsha256 = "{digest(KEY)}"\n{extra}\n'
+        f'[operator]\nsha256 = "{digest(ADMIN)}"\nroles = ["admin", "segment"]\n'
     )
     return path
 
@@ -131,6 +133,33 @@ def test_changing_models_needs_the_role_of_an_admin(guarded):
     with httpx.Client(trust_env=False) as client:
         assert client.post(url, headers={"X-Api-Key": KEY}).status_code == 403
         assert client.post(url, headers={"X-Api-Key": ADMIN}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "role"),
+    [
+        ("/v1/repository/models/tiny/load", "admin"),
+        ("/v2/repository/models/index-b0/unload", "admin"),
+        ("/v2/repository/index", "segment"),
+        ("/v1/segment", "segment"),
+    ],
+)
+def test_only_changing_models_asks_for_the_admin_whatever_a_model_is_called(path, role):
+    assert role_for(path, "POST") == role
+
+
+def test_a_web_page_may_ask_without_a_key_whether_it_may_send_one(serving, tmp_path):
+    path = keys_file(tmp_path / "keys.toml")
+    asked = {"Origin": "https://a.org", "Access-Control-Request-Method": "POST"}
+    asked["Access-Control-Request-Headers"] = "x-api-key"
+    with (
+        serving(api_keys_file=str(path), cors_origins="https://a.org") as live,
+        httpx.Client(trust_env=False) as client,
+    ):
+        assert client.options(f"{live.url}/v1/segment", headers=asked).status_code == 200
+        refused = client.get(f"{live.url}/v1/models", headers={"Origin": "https://a.org"})
+    assert refused.status_code == 401
+    assert refused.headers["access-control-allow-origin"] == "https://a.org"
 
 
 async def test_grpc_asks_for_the_same_keys_and_keeps_the_same_rates(guarded, pair):

@@ -73,3 +73,9 @@ def test_web_pages_of_other_origins_may_not_read_answers_unless_they_are_named(l
 
 def test_answers_carry_no_server_banner(live_server):
     assert "server" not in live_server.get("/v1/models").headers
+
+
+def test_pages_for_people_may_not_be_framed(live_server):
+    headers = live_server.get("/docs").headers
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"

@@ -40,7 +40,7 @@ def collector():
     spans = []
 
     class Receiver(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):  # noqa: N802 - the library's name
+        def do_POST(self):
             message = ExportTraceServiceRequest()
             message.ParseFromString(self.rfile.read(int(self.headers["content-length"])))
             spans.extend(span for part in message.resource_spans for scope in part.scope_spans for span in scope.spans)
@@ -80,6 +80,32 @@ def test_a_refused_request_is_a_line_with_its_error(live_server, pair, lines):
     assert [(line["request_id"], line["code"], line["status"]) for line in lines] == [
         ("broken", "undecodable_image", 400)
     ]
+
+
+@pytest.mark.parametrize(
+    ("query", "content_type", "code"),
+    [("?nothing=1", "image/png", "invalid_option"), ("", "text/plain", "unsupported_media_type")],
+)
+def test_a_request_refused_on_its_head_is_one_line_too(live_server, lines, query, content_type, code):
+    with httpx.Client(trust_env=False) as client:
+        url = f"{live_server.url}/v1/segment{query}"
+        client.post(url, content=b"x", headers={"Content-Type": content_type, "X-Request-Id": "head-1"})
+    assert [(line["request_id"], line["code"]) for line in lines] == [("head-1", code)]
+
+
+def test_a_body_that_cannot_be_read_is_one_line_too(live_server, lines):
+    with httpx.Client(trust_env=False) as client:
+        client.post(f"{live_server.url}/v1/segment", content=b"{", headers={"Content-Type": "application/json"})
+    assert [line["code"] for line in lines] == ["malformed_body"]
+
+
+def test_a_wrong_key_is_a_line_without_the_key(serving, tmp_path, lines):
+    path = tmp_path / "keys.toml"
+    path.write_text(f'[a]\nsha256 = "{"0" * 64}"\n')
+    with serving(api_keys_file=str(path)) as live, httpx.Client(trust_env=False) as client:
+        client.get(f"{live.url}/v1/models", headers={"X-Api-Key": "guess-77"})
+    assert [(line["code"], line["status"]) for line in lines] == [("unauthenticated", 401)]
+    assert "guess-77" not in json.dumps(lines)
 
 
 def test_text_lines_show_the_same_fields():

@@ -1,6 +1,7 @@
 """TLS and mTLS on both transports, with certificates of an authority made for the test."""
 
 import shutil
+import socket
 import ssl
 from pathlib import Path
 
@@ -51,9 +52,12 @@ def get(live, context):
 
 
 def serial(live, authority):
-    with ssl.create_connection(("127.0.0.1", live.server.http_port)) as plain:
-        with client_context(authority).wrap_socket(plain, server_hostname="127.0.0.1") as wrapped:
-            return wrapped.getpeercert()["serialNumber"]
+    context = client_context(authority)
+    with (
+        socket.create_connection(("127.0.0.1", live.server.http_port)) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as wrapped,
+    ):
+        return wrapped.getpeercert()["serialNumber"]
 
 
 async def list_models(live, authority, *, client=None):
