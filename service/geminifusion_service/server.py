@@ -178,6 +178,9 @@ class Server:
         """Stop without finishing anything."""
         self._http.should_exit = self._http.force_exit = True
         await self._grpc.stop(0)
+        for connection in tuple(self._http.server_state.connections):
+            connection.transport.abort()  # uvicorn would wait for the answers
+        await self._http_stopped()
         await self.segmenter.close(0)
         await self._close_rest()
 
@@ -190,7 +193,7 @@ class Server:
 
     async def _http_stopped(self) -> None:
         if self._http_task is not None:
-            await self._http_task
+            await asyncio.shield(self._http_task)  # a stop that is cut short must not leave sockets open
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -16,7 +16,7 @@ from geminifusion_service.settings import LogFormat, LogLevel
 access_log = logging.getLogger("geminifusion.access")
 
 # What every LogRecord has; the rest came by `extra`.
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
 
 class JsonFormatter(logging.Formatter):

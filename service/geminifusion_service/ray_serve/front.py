@@ -10,7 +10,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +28,12 @@ from geminifusion_service.operations.metrics import Metrics
 from geminifusion_service.operations.records import Records
 from geminifusion_service.ray_serve.cluster import Ray, RayError
 from geminifusion_service.ray_serve.deployment import deploy, progress
+from geminifusion_service.ray_serve.lasting_thread import LastingThread
 from geminifusion_service.ray_serve.plan import plan_replicas
 from geminifusion_service.ray_serve.replicas import Replicas
 from geminifusion_service.segmenter import Segmenter, State
 from geminifusion_service.settings import Settings
 
-T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _REACH_S = 60.0  # longest to wait for Ray
 _LOOK_EVERY_S = 0.02  # while the last requests are finished
@@ -51,6 +50,7 @@ class RaySegmenter(Segmenter):
         """Raises SettingsError: the settings contradict each other."""
         self._plan = plan_replicas(settings, usable_cores())
         super().__init__(settings, metrics, records)
+        self._thread = LastingThread("ray")
         self._ray: asyncio.Future[Ray] | None = None
         self._replicas: Replicas | None = None
         self._request_s = 0.0  # smoothed time of one request in the engine of a replica
@@ -79,15 +79,13 @@ class RaySegmenter(Segmenter):
         """
         metadata = [await asyncio.to_thread(open_artifact, folder) for folder in self._settings.artifacts]
         # It cannot be broken off: who stops meanwhile has to wait for it, to be able to end what it started.
-        self._ray = _on_a_thread_of_its_own(self._reach_ray)
+        self._ray = self._thread.call(self._reach_ray)
         try:
             await asyncio.wait_for(asyncio.shield(self._ray), _REACH_S)
         except TimeoutError:
             raise RayError(f"Ray did not answer within {_REACH_S:.0f} s; check --ray-address, and its logs") from None
         _take_signals_back()
-        handle = await _on_a_thread_of_its_own(
-            lambda: deploy(self._plan.settings_of_replica(self._settings), self._plan)
-        )
+        handle = await self._thread.call(lambda: deploy(self._plan.settings_of_replica(self._settings), self._plan))
         self._replicas = Replicas(handle, progress)
         await self._replicas.started()
         facts = await handle.describe.remote()
@@ -210,27 +208,6 @@ def _seen_from_here(timeline: Timeline, marks: Sequence[tuple[Stage, float, floa
         for span in timeline.spans
     )
     return Timeline(spans=own + moved, batch_size=timeline.batch_size)
-
-
-def _on_a_thread_of_its_own(work: Callable[[], T]) -> asyncio.Future[T]:
-    """Its result. The loop's own threads would be waited for when the process ends, and `work` may never return."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(set_it: Callable[[Any], None], value: object) -> None:
-        if not future.done():
-            set_it(value)
-
-    def run() -> None:
-        try:
-            outcome = (future.set_result, work())
-        except BaseException as error:
-            outcome = (future.set_exception, error)  # type: ignore[assignment]
-        with contextlib.suppress(RuntimeError):  # the loop has ended, so nobody waits
-            loop.call_soon_threadsafe(settle, *outcome)
-
-    threading.Thread(target=run, name="ray", daemon=True).start()
-    return future
 
 
 def _take_signals_back() -> None:
