@@ -92,8 +92,8 @@ def load_of(requests: Sequence[Transport], host: str, port: int, folder: Path, *
 def multipart(pair: Pair, query: str = "") -> Transport:
     """POST /v1/segment with two files, as curl -F does."""
     parts = b"".join(
-        b"--%s\r\nContent-Disposition: form-data; name=%b; filename=%b.png\r\nContent-Type: image/png\r\n\r\n%b\r\n"
-        % (_BOUNDARY, name.encode(), name.encode(), data)
+        b'--%s\r\nContent-Disposition: form-data; name="%b"; filename="%b.png"\r\n'
+        b"Content-Type: image/png\r\n\r\n%b\r\n" % (_BOUNDARY, name.encode(), name.encode(), data)
         for name, data in pair.files.items()
     )
     body = parts + b"--%s--\r\n" % _BOUNDARY

@@ -6,7 +6,7 @@ import math
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import numpy as np
@@ -119,5 +119,5 @@ class SegmentResponse:
     timings: Timings
     batch_size: int
     warnings: tuple[str, ...]
-    timeline: Timeline = Timeline()
+    timeline: Timeline = field(default_factory=Timeline)
     disagreement: NDArray[np.float16] | None = None  # h w, 0…1, see outputs.disagreement

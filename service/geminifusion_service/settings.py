@@ -60,7 +60,7 @@ class Settings:
     )
     devices: str = _setting(
         "auto",
-        "An engine instance on each of these: cpu, cpu:0-3,cpu:4-7 (cores), cuda:0,cuda:1; auto leaves it to the backend.",
+        "An engine instance on each: cpu, cpu:0-3,cpu:4-7 (cores), cuda:0,cuda:1; auto leaves it to the backend.",
     )
     engine_isolation: Isolation = _setting(
         "thread",
@@ -163,7 +163,7 @@ class Settings:
     model_memory_mb: int = _setting(0, "Most resident memory of all models together; 0 for no limit.", low=0)
     model_eviction: str = _setting(
         "none",
-        f"For a model that does not fit, one of {', '.join(MODEL_EVICTIONS)}: refuse it, or unload the least recently used.",
+        f"For a model that does not fit, one of {', '.join(MODEL_EVICTIONS)}: refuse it, or unload the least used.",
     )
     warm_up_sizes: str = _setting("", "Sizes to warm up beside the artifact's own: HEIGHTxWIDTH, separated by commas.")
     canary_interval_s: float = _setting(
