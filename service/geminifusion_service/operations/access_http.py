@@ -17,7 +17,7 @@ from geminifusion_service.operations.records import Records
 Refuse = Callable[[str, ServiceError, str], Response]
 
 # A load balancer has no key, and what tells that a server lives tells nothing else.
-_OPEN = ("/healthz/", "/v2/health/")
+_OPEN = ("/healthz", "/v2/health/")
 _CHANGES_MODELS = ("/v1/repository/models/", "/v2/repository/models/")
 
 

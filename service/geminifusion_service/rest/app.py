@@ -144,6 +144,7 @@ def build_http_app(
         """One model, by `name` or `name@version`; of one that is not loaded, its state and why."""
         return segmenter.models.describe(name)
 
+    @app.get("/healthz", tags=["operations"], responses={503: {"description": "only a restart can help"}})
     @app.get("/healthz/live", tags=["operations"], responses={503: {"description": "only a restart can help"}})
     async def live() -> Response:
         """200 while the process is worth keeping; 503 once the engine has died."""

@@ -343,7 +343,7 @@ def test_models_are_described(live_server):
 
 
 def test_health_and_pointer(live_server):
-    assert live_server.get("/healthz/live").json() == {"status": "live"}
+    assert live_server.get("/healthz").json() == live_server.get("/healthz/live").json() == {"status": "live"}
     assert live_server.get("/healthz/ready").json() == {"status": "ready"}
     assert live_server.get("/").json()["docs"] == "/docs"
 
