@@ -266,6 +266,7 @@ def _result(answer: pb.SegmentResponse, source: bytes | NDArray[np.uint8]) -> Re
                 pixels=share.pixels,
                 fraction=share.fraction,
                 median_depth_m=share.median_depth_m if share.HasField("median_depth_m") else None,
+                nearest_depth_m=share.nearest_depth_m if share.HasField("nearest_depth_m") else None,
             )
             for share in answer.classes
         ),

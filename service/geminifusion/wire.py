@@ -91,6 +91,7 @@ def result_from_json(body: bytes, source: bytes | NDArray[np.uint8]) -> Result:
                     pixels=int(entry["pixels"]),
                     fraction=float(entry["fraction"]),
                     median_depth_m=_optional_float(entry["median_depth_m"]),
+                    nearest_depth_m=_optional_float(entry.get("nearest_depth_m")),
                 )
                 for entry in answer["classes"]
             ),

@@ -18,6 +18,7 @@ ServiceError
 │   ├── SizeMismatchError
 │   ├── ImageTooSmallError
 │   ├── SizeNotServedError
+│   ├── SensorBrokenError
 │   └── DepthScaleRequiredError
 ├── NotFoundError
 │   └── ModelNotFoundError
@@ -160,6 +161,12 @@ class SizeNotServedError(UnprocessableError):
     code = "size_not_served"
 
 
+class SensorBrokenError(UnprocessableError):
+    """A frame no working sensor delivers, where the policy is not to answer it."""
+
+    code = "sensor_broken"
+
+
 class DepthScaleRequiredError(UnprocessableError):
     """8-bit depth, whose unit cannot be known."""
 
@@ -294,6 +301,7 @@ HTTP_STATUS: Final[dict[type[ServiceError], HTTPStatus]] = {
     SizeMismatchError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ImageTooSmallError: HTTPStatus.UNPROCESSABLE_ENTITY,
     SizeNotServedError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    SensorBrokenError: HTTPStatus.UNPROCESSABLE_ENTITY,
     DepthScaleRequiredError: HTTPStatus.UNPROCESSABLE_ENTITY,
     NotFoundError: HTTPStatus.NOT_FOUND,
     ModelNotFoundError: HTTPStatus.NOT_FOUND,
@@ -334,6 +342,7 @@ GRPC_STATUS: Final[dict[type[ServiceError], str]] = {
     SizeMismatchError: "INVALID_ARGUMENT",
     ImageTooSmallError: "INVALID_ARGUMENT",
     SizeNotServedError: "INVALID_ARGUMENT",
+    SensorBrokenError: "INVALID_ARGUMENT",
     DepthScaleRequiredError: "INVALID_ARGUMENT",
     NotFoundError: "NOT_FOUND",
     ModelNotFoundError: "NOT_FOUND",

@@ -15,16 +15,17 @@ from numpy.typing import NDArray
 from geminifusion_service.engine.timeline import Timeline
 from geminifusion_service.errors import InvalidOptionError
 from geminifusion_service.inputs.depth import check_depth_scale
+from geminifusion_service.inputs.sensor_health import SensorHealth
 from geminifusion_service.outputs.class_shares import ClassShare
 from geminifusion_service.outputs.masks import MASK_FORMATS, MaskFormat
 from geminifusion_service.outputs.rle import RunLengths
+from geminifusion_service.settings import SENSOR_POLICIES, SensorPolicy
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _LONGEST_DEADLINE_MS = 3_600_000.0
 
 Align = Literal["none", "resize"]
 Priority = Literal["high", "normal"]
-SensorPolicy = Literal["reject", "warn", "drop-modality"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ class SegmentOptions:
         _check_choice("align", self.align, get_args(Align))
         _check_choice("priority", self.priority, get_args(Priority))
         if self.sensor_policy is not None:
-            _check_choice("sensor_policy", self.sensor_policy, get_args(SensorPolicy))
+            _check_choice("sensor_policy", self.sensor_policy, SENSOR_POLICIES)
         check_depth_scale(self.depth_scale)
         deadline = self.deadline_ms
         if deadline is not None and not (math.isfinite(deadline) and 0 < deadline <= _LONGEST_DEADLINE_MS):
@@ -120,4 +121,5 @@ class SegmentResponse:
     batch_size: int
     warnings: tuple[str, ...]
     timeline: Timeline = field(default_factory=Timeline)
+    sensors: Mapping[str, SensorHealth] = field(default_factory=dict)  # of all that came, by modality name
     disagreement: NDArray[np.float16] | None = None  # h w, 0…1, see outputs.disagreement

@@ -24,10 +24,14 @@ from geminifusion_service.engine.batching import Batcher
 from geminifusion_service.engine.timeline import Span, Stage, Timeline, nanoseconds
 from geminifusion_service.errors import InvalidOptionError, NotReadyError
 from geminifusion_service.exchange import SegmentRequest, SegmentResponse, Timings, new_request_id
+from geminifusion_service.inputs.alignment import resize_to_rgb
 from geminifusion_service.inputs.reading import Decoded, Reading, read_modality
+from geminifusion_service.inputs.sensor_health import SensorHealth
+from geminifusion_service.inputs.sensor_policy import apply_policy
 from geminifusion_service.models.model import Model, Prediction, PreparedItem
 from geminifusion_service.outputs.disagreement import disagreement
 from geminifusion_service.outputs.encoding import encode
+from geminifusion_service.settings import SensorPolicy
 
 BatchKey = tuple[Model, tuple[int, int]]  # by identity; height and width the graph sees
 Item = tuple[Model, PreparedItem]
@@ -40,6 +44,8 @@ class _Prepared:
 
     decoded: Decoded
     items: tuple[PreparedItem, ...]
+    sensors: Mapping[str, SensorHealth]
+    notes: tuple[str, ...]  # for the client, beside those of the readings
 
 
 class Road:
@@ -48,6 +54,7 @@ class Road:
     Args:
         num_workers: threads that decode, and as many that encode.
         max_pixels: of a posted image.
+        sensor_policy: of requests that do not name one.
         batcher_for: makes the batcher, given what tells it whether other requests are on their way to it.
     """
 
@@ -56,9 +63,11 @@ class Road:
         *,
         num_workers: int,
         max_pixels: int,
+        sensor_policy: SensorPolicy = "warn",
         batcher_for: Callable[[Callable[[], bool]], Batcher[BatchKey, Item, Prediction]],
     ) -> None:
         self.max_pixels = max_pixels
+        self.sensor_policy = sensor_policy
         self.num_workers = num_workers
         # Two pools: behind a burst of new images to decode, finished masks would wait to be encoded.
         self.decoders = ThreadPoolExecutor(num_workers, thread_name_prefix="decode")
@@ -140,7 +149,7 @@ class _Journey:
                 raise result
             if result is not None:
                 readings[spec.name] = result
-        prepared = _prepare(self._model, self._request, readings)
+        prepared = _prepare(self._model, self._request, readings, self._road.sensor_policy)
         self._marks.append(("decode", self._started, time.monotonic()))
         self._futures = self._road.batcher.submit_together(
             (self._model, prepared.items[0].shape),
@@ -168,7 +177,8 @@ class _Journey:
 
     def _encode(self, prepared: _Prepared, finished: Sequence[Finished[Prediction]]) -> None:
         first = finished[0]
-        encoded = encode(self._request.options, self._model.metadata, prepared.decoded, first.result)
+        changes = disagreement(first.result, finished[1].result) if len(finished) > 1 else None
+        encoded = encode(self._request.options, self._model.metadata, prepared.decoded, first.result, changes)
         marks: list[Mark] = [
             *self._marks,
             ("queue", first.arrival, first.started),
@@ -190,7 +200,7 @@ class _Journey:
             rle=encoded.rle,
             confidence=prediction.confidence.astype(np.float16) if options.confidence else None,
             gate=prediction.gate.astype(np.float16) if options.gate else None,
-            disagreement=disagreement(prediction, finished[1].result) if len(finished) > 1 else None,
+            disagreement=changes,
             timings=Timings(
                 decode=timeline.milliseconds("decode"),
                 queue=timeline.milliseconds("queue"),
@@ -199,7 +209,8 @@ class _Journey:
             ),
             timeline=timeline,
             batch_size=first.batch_size,
-            warnings=_warnings(self._model, self._request, prepared.decoded),
+            warnings=prepared.notes + _warnings(self._model, self._request, prepared.decoded),
+            sensors=prepared.sensors,
         )
         with suppress(InvalidStateError):  # cancelled in this moment
             self.answer.set_result(response)
@@ -250,18 +261,24 @@ def _stopped() -> NotReadyError:
     return NotReadyError("the server stopped before this request was answered; send it again")
 
 
-def _prepare(model: Model, request: SegmentRequest, readings: Mapping[str, Reading]) -> _Prepared:
-    decoded = Decoded(readings=readings)
+def _prepare(model: Model, request: SegmentRequest, readings: Mapping[str, Reading], policy: SensorPolicy) -> _Prepared:
+    specs = {spec.name: spec for spec in model.metadata.modalities}
+    sensors = {name: reading.health for name, reading in readings.items()}
+    kept, notes = apply_policy(readings, specs, request.options.sensor_policy or policy)
+    if request.options.align == "resize":
+        kept = resize_to_rgb(kept, specs)
+    decoded = Decoded(readings=kept)
     others = {name: reading.array for name, reading in decoded.readings.items() if name != "rgb"}
     item = model.prepare(decoded.rgb, others)
     if not request.options.disagreement:
-        return _Prepared(decoded=decoded, items=(item,))
+        return _Prepared(decoded=decoded, items=(item,), sensors=sensors, notes=notes)
     if not others:
         raise InvalidOptionError(
             "disagreement compares answers with and without the other modalities, and only rgb came; send one more "
             "or leave the option out"
         )
-    return _Prepared(decoded=decoded, items=(item, model.rgb_alone(item)))
+    items = (item, model.rgb_alone(item))
+    return _Prepared(decoded=decoded, items=items, sensors=sensors, notes=notes)
 
 
 def _timeline(marks: Sequence[Mark], batch_size: int) -> Timeline:

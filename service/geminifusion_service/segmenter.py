@@ -58,6 +58,7 @@ class Segmenter:
         self._road = Road(
             num_workers=settings.decode_workers or usable_cores(),
             max_pixels=settings.max_pixels,
+            sensor_policy=settings.sensor_policy,
             batcher_for=self._batcher_for,
         )
         self._batcher = self._road.batcher

@@ -19,6 +19,8 @@ ENVIRONMENT_PREFIX = "GEMINIFUSION_"
 
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+SensorPolicy = Literal["reject", "warn", "drop-modality"]
+SENSOR_POLICIES = get_args(SensorPolicy)
 LOG_FORMATS, LOG_LEVELS = get_args(LogFormat), get_args(LogLevel)
 ENGINES = ("local", "ray")
 MODEL_CONTROLS = ("automatic", "explicit")
@@ -86,6 +88,9 @@ class Settings:
         512 * 1024 * 1024, "Most bytes of all requests being worked on; the next is refused with 429.", low=1024
     )
     max_body_bytes: int = _setting(64 * 1024 * 1024, "Most bytes of a request.", low=1024, high=2**31 - 1)
+    sensor_policy: SensorPolicy = _setting(
+        "warn", f"What to do about a broken sensor, one of {', '.join(SENSOR_POLICIES)}; a request may say otherwise."
+    )
     body_timeout_s: float = _setting(30.0, "Longest a request body may take to arrive.", low=0.01)
     decode_workers: int = _setting(
         0,
@@ -212,7 +217,11 @@ class Settings:
             raise SettingsError(f"engine is {self.engine!r}, expected one of {', '.join(ENGINES)}; change --engine")
         if self.engine == "ray" and self.model_repository:
             raise SettingsError("replicas on Ray serve fixed artifacts; give --artifact instead of --model-repository")
-        for name, choices in (("log_format", LOG_FORMATS), ("log_level", LOG_LEVELS)):
+        for name, choices in (
+            ("log_format", LOG_FORMATS),
+            ("log_level", LOG_LEVELS),
+            ("sensor_policy", SENSOR_POLICIES),
+        ):
             if getattr(self, name) not in choices:
                 raise SettingsError(
                     f"{name} is {getattr(self, name)!r}, expected one of {', '.join(choices)}; change {option(name)}"

@@ -47,6 +47,7 @@ def of_two(tmp_path_factory):
     return torch.load(path, weights_only=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", scenarios.SCENARIOS)
 def test_two_processes_train_as_one_with_the_same_batch(name, of_two):
     """Gradients after one step, weights (statistics and average included) after three."""

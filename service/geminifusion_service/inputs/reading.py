@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from geminifusion_export.artifact import ModalitySpec
 from geminifusion_service.inputs.depth import to_metres
 from geminifusion_service.inputs.images import decode_depth, decode_rgb
+from geminifusion_service.inputs.sensor_health import UNJUDGED, SensorHealth, color_health, depth_health
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +19,7 @@ class Reading:
     """One modality, decoded: colour `H W 3` uint8 or depth `H W` float32 metres; and what to tell the client."""
 
     array: NDArray[np.generic]
+    health: SensorHealth = UNJUDGED
     warnings: tuple[str, ...] = ()
 
 
@@ -42,11 +44,18 @@ def read_modality(
         ServiceError: as `decode_rgb`, `decode_depth` and `to_metres` say.
     """
     if spec.unit == "intensity":
-        if isinstance(data, np.ndarray):
-            return Reading(array=data)
-        return Reading(array=decode_rgb(data, max_pixels=max_pixels, field=spec.name))
+        image = data if isinstance(data, np.ndarray) else decode_rgb(data, max_pixels=max_pixels, field=spec.name)
+        usual = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size > 0
+        # another kind of array is refused later, with everything that is known of the model
+        return (
+            Reading(array=image, health=color_health(image.astype(np.uint8, copy=False)))
+            if usual
+            else Reading(array=image)
+        )
     if isinstance(data, np.ndarray):
         depth = to_metres(data, depth_scale=depth_scale, field=spec.name)
     else:
         depth = decode_depth(data, max_pixels=max_pixels, depth_scale=depth_scale, field=spec.name)
-    return Reading(array=depth.metres, warnings=depth.warnings)
+    if depth.metres.ndim != 2 or not depth.metres.size:
+        return Reading(array=depth.metres, warnings=depth.warnings)
+    return Reading(array=depth.metres, warnings=depth.warnings, health=depth_health(depth.metres))

@@ -178,7 +178,7 @@ class Model:
             if array.shape[:2] != (height, width):
                 raise SizeMismatchError(
                     f"{name} is {array.shape[1]}x{array.shape[0]} but rgb is {width}x{height}; "
-                    "send both at the same size, aligned to the colour camera"
+                    "send both at the same size, aligned to the colour camera, or say align=resize"
                 )
         shape = self._graph_size(height, width)
         if shape != (height, width):

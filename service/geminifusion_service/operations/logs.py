@@ -53,7 +53,9 @@ def set_up_logging(log_format: LogFormat, level: LogLevel) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    for ours in [old for old in root.handlers if isinstance(old.formatter, JsonFormatter | TextFormatter)]:
+        root.removeHandler(ours)
+    root.addHandler(handler)
     root.setLevel(level.upper())
 
 

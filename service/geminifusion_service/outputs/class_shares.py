@@ -10,10 +10,15 @@ from numpy.typing import NDArray
 
 from geminifusion_export.artifact import ClassSpec
 
+_NEAREST = 2  # percent
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClassShare:
-    """One class of a mask. `fraction` is of all pixels, 0…1; `median_depth_m` of those that were measured."""
+    """One class of a mask. `fraction` is of all pixels, 0…1; `median_depth_m` of those that were measured.
+
+    `nearest_depth_m` is the second percentile of their distances: the nearest pixel itself is often a stray reading.
+    """
 
     id: int
     name: str
@@ -21,6 +26,7 @@ class ClassShare:
     pixels: int
     fraction: float
     median_depth_m: float | None
+    nearest_depth_m: float | None = None
 
 
 def class_shares(
@@ -39,11 +45,12 @@ def class_shares(
         count = int(pixels[spec.id])
         if not count:
             continue
-        median = None
+        median = nearest = None
         if depth_m is not None:
             distances = depth_m[labels == spec.id]
             distances = distances[distances > 0]
-            median = float(np.median(distances)) if distances.size else None
+            if distances.size:
+                nearest, median = (float(value) for value in np.percentile(distances, (_NEAREST, 50)))
         shares.append(
             ClassShare(
                 id=spec.id,
@@ -52,6 +59,7 @@ def class_shares(
                 pixels=count,
                 fraction=count / labels.size,
                 median_depth_m=median,
+                nearest_depth_m=nearest,
             )
         )
     return tuple(sorted(shares, key=lambda share: (-share.pixels, share.id)))

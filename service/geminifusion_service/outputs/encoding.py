@@ -25,7 +25,13 @@ class Encoded:
     rle: tuple[RunLengths, ...] = ()
 
 
-def encode(options: SegmentOptions, metadata: ArtifactMetadata, decoded: Decoded, prediction: Prediction) -> Encoded:
+def encode(
+    options: SegmentOptions,
+    metadata: ArtifactMetadata,
+    decoded: Decoded,
+    prediction: Prediction,
+    disagreement: NDArray[np.float16] | None = None,
+) -> Encoded:
     """Make the answer in the format of `options`."""
     labels, wanted = prediction.labels, options.format
     classes: tuple[ClassShare, ...] = ()
@@ -42,7 +48,14 @@ def encode(options: SegmentOptions, metadata: ArtifactMetadata, decoded: Decoded
     elif wanted == "overlay":
         mask = overlay_png(decoded.rgb, labels, metadata.palette())
     else:
-        mask = npz({"labels": labels, "confidence": prediction.confidence, "gate": prediction.gate})
+        maps: dict[str, NDArray[np.generic]] = {
+            "labels": labels,
+            "confidence": prediction.confidence,
+            "gate": prediction.gate,
+        }
+        if disagreement is not None:
+            maps["disagreement"] = disagreement
+        mask = npz(maps)
     return Encoded(mask=mask, classes=classes)
 
 

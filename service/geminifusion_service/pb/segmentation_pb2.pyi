@@ -91,7 +91,14 @@ class SegmentRequest(_message.Message):
     def __init__(self, images: _Optional[_Mapping[str, bytes]] = ..., model: _Optional[str] = ..., depth_scale: _Optional[float] = ..., format: _Optional[_Union[MaskFormat, str]] = ..., confidence: _Optional[bool] = ..., gate: _Optional[bool] = ..., classes: _Optional[bool] = ..., deadline_ms: _Optional[float] = ..., request_id: _Optional[str] = ..., align: _Optional[_Union[Align, str]] = ..., sensor_policy: _Optional[_Union[SensorPolicy, str]] = ..., disagreement: _Optional[bool] = ..., priority: _Optional[_Union[Priority, str]] = ..., supersedable: _Optional[bool] = ...) -> None: ...
 
 class SegmentResponse(_message.Message):
-    __slots__ = ("model", "request_id", "height", "width", "format", "mask", "classes", "rle", "confidence", "gate", "timings_ms", "batch_size", "warnings", "disagreement")
+    __slots__ = ("model", "request_id", "height", "width", "format", "mask", "classes", "rle", "confidence", "gate", "timings_ms", "batch_size", "warnings", "sensors", "disagreement")
+    class SensorsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: SensorHealth
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[SensorHealth, _Mapping]] = ...) -> None: ...
     MODEL_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
@@ -105,6 +112,7 @@ class SegmentResponse(_message.Message):
     TIMINGS_MS_FIELD_NUMBER: _ClassVar[int]
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    SENSORS_FIELD_NUMBER: _ClassVar[int]
     DISAGREEMENT_FIELD_NUMBER: _ClassVar[int]
     model: str
     request_id: str
@@ -119,24 +127,39 @@ class SegmentResponse(_message.Message):
     timings_ms: Timings
     batch_size: int
     warnings: _containers.RepeatedScalarFieldContainer[str]
+    sensors: _containers.MessageMap[str, SensorHealth]
     disagreement: Plane
-    def __init__(self, model: _Optional[str] = ..., request_id: _Optional[str] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., format: _Optional[_Union[MaskFormat, str]] = ..., mask: _Optional[bytes] = ..., classes: _Optional[_Iterable[_Union[ClassShare, _Mapping]]] = ..., rle: _Optional[_Iterable[_Union[RunLengths, _Mapping]]] = ..., confidence: _Optional[_Union[Plane, _Mapping]] = ..., gate: _Optional[_Union[Plane, _Mapping]] = ..., timings_ms: _Optional[_Union[Timings, _Mapping]] = ..., batch_size: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ..., disagreement: _Optional[_Union[Plane, _Mapping]] = ...) -> None: ...
+    def __init__(self, model: _Optional[str] = ..., request_id: _Optional[str] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., format: _Optional[_Union[MaskFormat, str]] = ..., mask: _Optional[bytes] = ..., classes: _Optional[_Iterable[_Union[ClassShare, _Mapping]]] = ..., rle: _Optional[_Iterable[_Union[RunLengths, _Mapping]]] = ..., confidence: _Optional[_Union[Plane, _Mapping]] = ..., gate: _Optional[_Union[Plane, _Mapping]] = ..., timings_ms: _Optional[_Union[Timings, _Mapping]] = ..., batch_size: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ..., sensors: _Optional[_Mapping[str, SensorHealth]] = ..., disagreement: _Optional[_Union[Plane, _Mapping]] = ...) -> None: ...
+
+class SensorHealth(_message.Message):
+    __slots__ = ("holes", "saturated", "noise", "problem")
+    HOLES_FIELD_NUMBER: _ClassVar[int]
+    SATURATED_FIELD_NUMBER: _ClassVar[int]
+    NOISE_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    holes: float
+    saturated: float
+    noise: float
+    problem: str
+    def __init__(self, holes: _Optional[float] = ..., saturated: _Optional[float] = ..., noise: _Optional[float] = ..., problem: _Optional[str] = ...) -> None: ...
 
 class ClassShare(_message.Message):
-    __slots__ = ("id", "name", "color", "pixels", "fraction", "median_depth_m")
+    __slots__ = ("id", "name", "color", "pixels", "fraction", "median_depth_m", "nearest_depth_m")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     COLOR_FIELD_NUMBER: _ClassVar[int]
     PIXELS_FIELD_NUMBER: _ClassVar[int]
     FRACTION_FIELD_NUMBER: _ClassVar[int]
     MEDIAN_DEPTH_M_FIELD_NUMBER: _ClassVar[int]
+    NEAREST_DEPTH_M_FIELD_NUMBER: _ClassVar[int]
     id: int
     name: str
     color: Color
     pixels: int
     fraction: float
     median_depth_m: float
-    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., color: _Optional[_Union[Color, _Mapping]] = ..., pixels: _Optional[int] = ..., fraction: _Optional[float] = ..., median_depth_m: _Optional[float] = ...) -> None: ...
+    nearest_depth_m: float
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., color: _Optional[_Union[Color, _Mapping]] = ..., pixels: _Optional[int] = ..., fraction: _Optional[float] = ..., median_depth_m: _Optional[float] = ..., nearest_depth_m: _Optional[float] = ...) -> None: ...
 
 class Color(_message.Message):
     __slots__ = ("red", "green", "blue")

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import hashlib
 import json
 from typing import Any
 
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 from starlette.responses import Response
 
 from geminifusion_service.errors import HTTP_STATUS, ServiceError
 from geminifusion_service.exchange import SegmentResponse
 from geminifusion_service.outputs.masks import MEDIA_TYPES
+
+# Run lengths and maps shrink to a half or less; pictures are packed already, and small answers not worth the time.
+_WORTH_GZIP, _GZIP_LEVEL, _GZIP_WINDOW = 1024, 1, 31
 
 
 def problem(error: ServiceError, request_id: str) -> Response:
@@ -31,8 +36,8 @@ def problem(error: ServiceError, request_id: str) -> Response:
     return Response(json.dumps(document), int(status), headers, "application/problem+json")
 
 
-def answer(response: SegmentResponse) -> Response:
-    """The mask as a file with the facts in X-Geminifusion-* headers, or everything as JSON."""
+def answer(response: SegmentResponse, *, accepts_gzip: bool = False) -> Response:
+    """The mask as a file with the facts in X-Geminifusion-* headers, or everything as JSON, packed where that pays."""
     assert response.format is not None, "HTTP always asks for a file"
     headers = {
         "X-Request-Id": response.request_id,
@@ -40,11 +45,27 @@ def answer(response: SegmentResponse) -> Response:
         "X-Geminifusion-Size": f"{response.width}x{response.height}",
         "X-Geminifusion-Batch-Size": str(response.batch_size),
     }
-    for stage, milliseconds in dataclasses.asdict(response.timings).items():
+    for stage, milliseconds in vars(response.timings).items():
         headers[f"X-Geminifusion-{stage.capitalize()}-Ms"] = f"{milliseconds:.3f}"
+    headers["Server-Timing"] = ", ".join(
+        f"{span.stage};dur={1000 * span.seconds:.3f}" for span in response.timeline.spans
+    )
+    headers["X-Geminifusion-Sensors"] = "; ".join(
+        f"{name} holes={one.holes:.4g} saturated={one.saturated:.4g} noise={one.noise:.4g}"
+        for name, one in response.sensors.items()
+    )
     if response.warnings:
         headers["X-Geminifusion-Warnings"] = "; ".join(response.warnings)
-    content = json.dumps(document(response)).encode() if response.format == "json" else response.mask
+    if response.format == "json":
+        content = json.dumps(document(response)).encode()
+        if accepts_gzip and len(content) >= _WORTH_GZIP:
+            content = isal_zlib.compress(content, _GZIP_LEVEL, wbits=_GZIP_WINDOW)
+            headers["Content-Encoding"] = "gzip"
+        headers["Vary"] = "Accept-Encoding"
+    else:
+        content = response.mask
+        # Of the mask alone: the times of a JSON answer differ from one to the next.
+        headers["ETag"] = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
     return Response(content, 200, headers, MEDIA_TYPES[response.format])
 
 
@@ -59,12 +80,15 @@ def document(response: SegmentResponse) -> dict[str, Any]:
         "mask": {"rle": [{"class_id": runs.class_id, "size": size, "counts": runs.counts} for runs in response.rle]},
         "timings_ms": {k: round(v, 3) for k, v in dataclasses.asdict(response.timings).items()},
         "batch_size": response.batch_size,
+        "sensors": {name: vars(health) for name, health in response.sensors.items()},
         "warnings": list(response.warnings),
     }
     if response.confidence is not None:
         facts["confidence"] = plane(response.confidence)
     if response.gate is not None:
         facts["gate"] = plane(response.gate)
+    if response.disagreement is not None:
+        facts["disagreement"] = plane(response.disagreement)
     return facts
 
 

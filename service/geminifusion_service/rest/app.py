@@ -132,7 +132,8 @@ def build_http_app(
                 images = await asyncio.to_thread(split_json, body)
             del body  # the parts are copies; this would double the memory while the request waits
             work = segmenter.segment(SegmentRequest(images=images, options=options), ticket)
-            return answer(await unless_gone(request, work))
+            packed = "gzip" in request.headers.get("accept-encoding", "")
+            return answer(await unless_gone(request, work), accepts_gzip=packed)
 
     @app.get("/v1/models", tags=["models"])
     async def models() -> dict[str, list[dict[str, Any]]]:
@@ -212,9 +213,9 @@ def parse_query(request: Request) -> SegmentOptions:
     values.setdefault("request_id", request.state.request_id)
     options = SegmentOptions(**values)
     request.state.request_id = options.request_id
-    if options.format != "json" and options.format != "npz" and (options.confidence or options.gate):
+    if options.format not in ("json", "npz") and (options.confidence or options.gate or options.disagreement):
         raise InvalidOptionError(
-            f"format={options.format} cannot carry confidence or gate; ask for format=json or format=npz"
+            f"format={options.format} cannot carry confidence, gate or disagreement; ask for format=json or format=npz"
         )
     return options
 
@@ -246,9 +247,13 @@ def _format(name: str, text: str) -> str:
 _OPTIONS: dict[str, Callable[[str, str], object]] = {
     "model": _text,
     "depth_scale": _number,
+    "align": _text,
+    "sensor_policy": _text,
     "format": _format,
     "confidence": _flag,
     "gate": _flag,
+    "disagreement": _flag,
+    "priority": _text,
     "deadline_ms": _number,
     "request_id": _text,
 }

@@ -6,6 +6,7 @@ from typing import Any
 
 from geminifusion_service.errors import HTTP_STATUS
 from geminifusion_service.outputs.masks import MASK_FORMATS, MEDIA_TYPES
+from geminifusion_service.settings import SENSOR_POLICIES
 
 _PROBLEM: dict[str, Any] = {
     "type": "object",
@@ -67,7 +68,9 @@ _ANSWER: dict[str, Any] = {
             "description": "with confidence=1: shape, dtype float16, data base64",
         },
         "gate": {"type": "object", "description": "with gate=1: shape, dtype float16, data base64"},
+        "disagreement": {"type": "object", "description": "with disagreement=1: shape, dtype float16, data base64"},
         "timings_ms": {"type": "object"},
+        "sensors": {"type": "object", "description": "by modality: holes, saturated, noise, problem"},
         "batch_size": {"type": "integer"},
         "warnings": {"type": "array", "items": {"type": "string"}},
     },
@@ -77,6 +80,12 @@ SEGMENT_OPERATION: dict[str, Any] = {
     "parameters": [
         _option("model", {"type": "string"}, "name or name@version; the server's default otherwise"),
         _option("depth_scale", {"type": "number", "exclusiveMinimum": 0}, "metres per stored unit"),
+        _option("align", {"type": "string", "enum": ["none", "resize"]}, "resize: bring depth to the size of rgb"),
+        _option(
+            "sensor_policy",
+            {"type": "string", "enum": list(SENSOR_POLICIES)},
+            "what to do about a broken sensor; the server's setting otherwise",
+        ),
         _option(
             "format",
             {"type": "string", "enum": list(MASK_FORMATS), "default": "png"},
@@ -84,6 +93,8 @@ SEGMENT_OPERATION: dict[str, Any] = {
         ),
         _option("confidence", {"type": "integer", "enum": [0, 1]}, "json: add the winner's probability"),
         _option("gate", {"type": "integer", "enum": [0, 1]}, "json: add how much rgb attends to depth"),
+        _option("disagreement", {"type": "integer", "enum": [0, 1]}, "json, npz: add where the answer leans on depth"),
+        _option("priority", {"type": "string", "enum": ["high", "normal"]}, "high goes first"),
         _option("deadline_ms", {"type": "number", "exclusiveMinimum": 0}, "answer 504 after this long"),
         _option("request_id", {"type": "string", "maxLength": 128}, "comes back in X-Request-Id"),
     ],

@@ -16,11 +16,11 @@ from geminifusion_service.exchange import (
     SegmentOptions,
     SegmentRequest,
     SegmentResponse,
-    SensorPolicy,
 )
 from geminifusion_service.models.model import Model
 from geminifusion_service.outputs.masks import MaskFormat
 from geminifusion_service.pb import segmentation_pb2 as pb
+from geminifusion_service.settings import SensorPolicy
 
 _Number = TypeVar("_Number", bound=int)
 _Choice = TypeVar("_Choice")
@@ -111,6 +111,7 @@ def response_message(response: SegmentResponse) -> pb.SegmentResponse:
                 pixels=share.pixels,
                 fraction=share.fraction,
                 median_depth_m=share.median_depth_m,
+                nearest_depth_m=share.nearest_depth_m,
             )
             for share in response.classes
         ],
@@ -120,6 +121,10 @@ def response_message(response: SegmentResponse) -> pb.SegmentResponse:
         ),
         batch_size=response.batch_size,
         warnings=response.warnings,
+        sensors={
+            name: pb.SensorHealth(holes=one.holes, saturated=one.saturated, noise=one.noise, problem=one.problem)
+            for name, one in response.sensors.items()
+        },
     )
     if response.confidence is not None:
         message.confidence.CopyFrom(_plane(response.confidence))

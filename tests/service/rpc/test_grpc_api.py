@@ -57,9 +57,21 @@ def test_runs_classes_and_maps_are_those_of_http(stub, live_server, pair):
         (runs["class_id"], runs["counts"]) for runs in http["mask"]["rle"]
     ]
     assert [
-        (c.id, c.name, [c.color.red, c.color.green, c.color.blue], c.pixels, c.fraction, c.median_depth_m)
+        {
+            "id": c.id,
+            "name": c.name,
+            "color": [c.color.red, c.color.green, c.color.blue],
+            "pixels": c.pixels,
+            "fraction": c.fraction,
+            "median_depth_m": c.median_depth_m,
+            "nearest_depth_m": c.nearest_depth_m,
+        }
         for c in answer.classes
-    ] == [tuple(share.values()) for share in http["classes"]]
+    ] == http["classes"]
+    for name, health in answer.sensors.items():
+        assert http["sensors"][name]["holes"] == health.holes
+        assert http["sensors"][name]["noise"] == health.noise
+    assert set(answer.sensors) == {"rgb", "depth"}
     assert [answer.gate.height, answer.gate.width] == http["gate"]["shape"]
     assert np.frombuffer(answer.confidence.float16, "<f2").size == 12 * 16
 
