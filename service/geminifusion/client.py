@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from geminifusion_service.choices import Align, Priority, SensorPolicy
+
 from .access import Access
 from .errors import BadInput, ClientError, ServerBusy
 from .pictures import Picture, depth_bytes, rgb_bytes
@@ -77,6 +79,10 @@ class Client:
         model: str | None = None,
         confidence: bool = True,
         gate: bool = True,
+        disagreement: bool = False,
+        align: Align = "none",
+        sensor_policy: SensorPolicy | None = None,
+        priority: Priority = "normal",
         deadline_ms: float | None = None,
         request_id: str | None = None,
     ) -> Result:
@@ -90,13 +96,32 @@ class Client:
             depth_scale: metres per unit of integer depth; the service takes 0.001 for 16-bit pictures.
             model: `name` or `name@version`; the server's default when left out.
             confidence, gate: whether to fetch these maps.
+            disagreement: whether to fetch the map of where the answer leans on the other modalities; the pair runs
+                twice.
+            align: `resize` lets the server bring depth of another size to that of rgb; otherwise it refuses it.
+            sensor_policy: what to do about a broken sensor: `reject`, `warn` or `drop-modality`; the server's setting
+                when left out.
+            priority: `high` goes before `normal`.
             deadline_ms: give up when the mask is not ready by then.
             request_id: a name of your own for this request in the server's log; made up when left out.
 
         Raises:
             ClientError: see `geminifusion.errors`.
         """
-        call = _call(rgb, depth, depth_scale, model, confidence, gate, deadline_ms, request_id)
+        call = _call(
+            rgb,
+            depth,
+            depth_scale=depth_scale,
+            model=model,
+            confidence=confidence,
+            gate=gate,
+            disagreement=disagreement,
+            align=align,
+            sensor_policy=sensor_policy,
+            priority=priority,
+            deadline_ms=deadline_ms,
+            request_id=request_id,
+        )
         return self._patiently(lambda: self._transport.segment(call))
 
     def stream(
@@ -196,11 +221,29 @@ class AsyncClient:
         model: str | None = None,
         confidence: bool = True,
         gate: bool = True,
+        disagreement: bool = False,
+        align: Align = "none",
+        sensor_policy: SensorPolicy | None = None,
+        priority: Priority = "normal",
         deadline_ms: float | None = None,
         request_id: str | None = None,
     ) -> Result:
         """See `Client.segment`; pictures and answers are read in a thread."""
-        call = await asyncio.to_thread(_call, rgb, depth, depth_scale, model, confidence, gate, deadline_ms, request_id)
+        call = await asyncio.to_thread(
+            _call,
+            rgb,
+            depth,
+            depth_scale=depth_scale,
+            model=model,
+            confidence=confidence,
+            gate=gate,
+            disagreement=disagreement,
+            align=align,
+            sensor_policy=sensor_policy,
+            priority=priority,
+            deadline_ms=deadline_ms,
+            request_id=request_id,
+        )
         return await self._patiently(lambda: self._transport.segment(call))
 
     def stream(
@@ -325,12 +368,10 @@ def _policy(timeout_s: float, retries: int) -> RetryPolicy:
 def _call(
     rgb: Picture,
     depth: Picture | None,
-    depth_scale: float | None,
-    model: str | None,
-    confidence: bool,
-    gate: bool,
-    deadline_ms: float | None,
-    request_id: str | None,
+    *,
+    depth_scale: float | None = None,
+    request_id: str | None = None,
+    **options: Any,  # noqa: ANN401 - fields of SegmentCall that need no preparation
 ) -> SegmentCall:
     if depth_scale is not None and not depth_scale > 0:
         raise BadInput(f"depth_scale is {depth_scale}; give metres per unit, such as 0.001 for millimetres")
@@ -339,13 +380,10 @@ def _call(
         rgb=encoded,
         depth=None if depth is None else depth_bytes(depth),
         depth_scale=depth_scale,
-        model=model,
-        confidence=confidence,
-        gate=gate,
-        deadline_ms=deadline_ms,
         # Naming it here lets even an error that never reached the server be matched with its log.
         request_id=request_id or secrets.token_hex(8),
         source=rgb if isinstance(rgb, np.ndarray) else encoded,
+        **options,
     )
 
 
@@ -353,4 +391,4 @@ def _frame_call(
     frame: Frame, depth_scale: float | None, model: str | None, confidence: bool, gate: bool
 ) -> SegmentCall:
     rgb, depth = frame if isinstance(frame, tuple) else (frame, None)
-    return _call(rgb, depth, depth_scale, model, confidence, gate, None, None)
+    return _call(rgb, depth, depth_scale=depth_scale, model=model, confidence=confidence, gate=gate)

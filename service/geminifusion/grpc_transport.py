@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from geminifusion_service.errors import HTTP_STATUS
 from geminifusion_service.pb import segmentation_pb2 as pb
 from geminifusion_service.pb import segmentation_pb2_grpc as stubs
+from geminifusion_service.sensor import SensorHealth
 
 from .access import Access
 from .errors import AnswerTimeout, BadAnswer, BadInput, ServerError, ServerUnreachable, answered_error
@@ -237,6 +238,16 @@ def _options(url: str) -> list[tuple[str, int]]:
     ]
 
 
+_ALIGNS = {"none": pb.ALIGN_NONE, "resize": pb.ALIGN_RESIZE}
+_PRIORITIES = {"normal": pb.PRIORITY_NORMAL, "high": pb.PRIORITY_HIGH}
+_SENSOR_POLICIES = {
+    None: pb.SENSOR_POLICY_UNSPECIFIED,
+    "reject": pb.SENSOR_POLICY_REJECT,
+    "warn": pb.SENSOR_POLICY_WARN,
+    "drop-modality": pb.SENSOR_POLICY_DROP_MODALITY,
+}
+
+
 def _request(call: SegmentCall, *, supersedable: bool = False) -> pb.SegmentRequest:
     return pb.SegmentRequest(
         images=call.images(),
@@ -245,6 +256,10 @@ def _request(call: SegmentCall, *, supersedable: bool = False) -> pb.SegmentRequ
         format=pb.MASK_FORMAT_RLE,
         confidence=call.confidence,
         gate=call.gate,
+        disagreement=call.disagreement,
+        align=_ALIGNS[call.align],
+        sensor_policy=_SENSOR_POLICIES[call.sensor_policy],
+        priority=_PRIORITIES[call.priority],
         deadline_ms=call.deadline_ms,
         request_id=call.request_id,
         supersedable=supersedable,
@@ -273,6 +288,16 @@ def _result(answer: pb.SegmentResponse, source: bytes | NDArray[np.uint8]) -> Re
         model=answer.model,
         confidence=_plane(answer.confidence) if answer.HasField("confidence") else None,
         gate=_plane(answer.gate) if answer.HasField("gate") else None,
+        disagreement=_plane(answer.disagreement) if answer.HasField("disagreement") else None,
+        sensors={
+            name: SensorHealth(
+                holes=one.holes,
+                saturated=one.saturated,
+                noise=one.noise,
+                problem=one.problem if one.HasField("problem") else None,
+            )
+            for name, one in answer.sensors.items()
+        },
         timings_ms={field.name: value for field, value in answer.timings_ms.ListFields()},
         warnings=tuple(answer.warnings),
         request_id=answer.request_id,

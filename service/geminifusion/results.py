@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_service.outputs.class_shares import ClassShare
+from geminifusion_service.sensor import SensorHealth
 
 from .pictures import decode_rgb
 from .png import encode_png
@@ -31,6 +32,8 @@ class Result:
         model: `name@version`.
         timings_ms: stage to milliseconds.
         warnings: what the service found odd about the input, in sentences.
+        disagreement: how much the answer changes when the other modalities are taken away, 0…1, like `confidence`.
+        sensors: how well each sensor seems to work, by modality.
         request_id: what the server's log calls this request.
         batch_size: how many pairs shared the run of the network.
         source: the picture the labels belong to, encoded or `H W 3` uint8 RGB, for `overlay`.
@@ -43,6 +46,8 @@ class Result:
     gate: NDArray[np.float32] | None = None
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    disagreement: NDArray[np.float32] | None = None
+    sensors: Mapping[str, SensorHealth] = field(default_factory=dict)
     request_id: str = ""
     batch_size: int = 1
     source: bytes | NDArray[np.uint8] | None = None

@@ -13,6 +13,9 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
+from geminifusion_service.choices import Align, Priority, SensorPolicy
+from geminifusion_service.sensor import SensorHealth
+
 from .errors import BadAnswer, ServerError, answered_error
 from .results import ClassShare, Result
 from .rle import labels_from_runs
@@ -28,6 +31,10 @@ class SegmentCall:
     model: str | None = None
     confidence: bool = True
     gate: bool = True
+    disagreement: bool = False
+    align: Align = "none"
+    sensor_policy: SensorPolicy | None = None
+    priority: Priority = "normal"
     deadline_ms: float | None = None
     request_id: str
     source: bytes | NDArray[np.uint8]
@@ -61,11 +68,15 @@ def segment_query(call: SegmentCall) -> dict[str, str]:
         "format": "json",
         "confidence": str(int(call.confidence)),
         "gate": str(int(call.gate)),
+        "disagreement": str(int(call.disagreement)),
+        "align": call.align,
+        "priority": call.priority,
         "request_id": call.request_id,
     }
     optional = {
         "depth_scale": call.depth_scale,
         "model": call.model,
+        "sensor_policy": call.sensor_policy,
         "deadline_ms": call.deadline_ms,
     }
     return query | {name: str(value) for name, value in optional.items() if value is not None}
@@ -98,6 +109,8 @@ def result_from_json(body: bytes, source: bytes | NDArray[np.uint8]) -> Result:
             model=str(answer["model"]),
             confidence=_half_map(answer.get("confidence")),
             gate=_half_map(answer.get("gate")),
+            disagreement=_half_map(answer.get("disagreement")),
+            sensors={str(name): SensorHealth(**health) for name, health in answer.get("sensors", {}).items()},
             timings_ms={str(stage): float(ms) for stage, ms in answer["timings_ms"].items()},
             warnings=tuple(map(str, answer["warnings"])),
             request_id=str(answer["request_id"]),

@@ -7,25 +7,21 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geminifusion_service.choices import ALIGNS, PRIORITIES, SENSOR_POLICIES, Align, Priority, SensorPolicy
 from geminifusion_service.engine.timeline import Timeline
 from geminifusion_service.errors import InvalidOptionError
 from geminifusion_service.inputs.depth import check_depth_scale
-from geminifusion_service.inputs.sensor_health import SensorHealth
 from geminifusion_service.outputs.class_shares import ClassShare
 from geminifusion_service.outputs.masks import MASK_FORMATS, MaskFormat
 from geminifusion_service.outputs.rle import RunLengths
-from geminifusion_service.settings import SENSOR_POLICIES, SensorPolicy
+from geminifusion_service.sensor import SensorHealth
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _LONGEST_DEADLINE_MS = 3_600_000.0
-
-Align = Literal["none", "resize"]
-Priority = Literal["high", "normal"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +48,8 @@ class SegmentOptions:
         """Refuse values nobody could mean."""
         if self.format is not None:
             _check_choice("format", self.format, MASK_FORMATS)
-        _check_choice("align", self.align, get_args(Align))
-        _check_choice("priority", self.priority, get_args(Priority))
+        _check_choice("align", self.align, ALIGNS)
+        _check_choice("priority", self.priority, PRIORITIES)
         if self.sensor_policy is not None:
             _check_choice("sensor_policy", self.sensor_policy, SENSOR_POLICIES)
         check_depth_scale(self.depth_scale)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from geminifusion_service.admission import Admission, Ticket
+from geminifusion_service.choices import Priority
 from geminifusion_service.engine.batching import Batcher
 from geminifusion_service.engine.calibration import LARGEST_BATCH, BatchPlan
 from geminifusion_service.engine.cpu_budget import usable_cores
@@ -19,7 +20,7 @@ from geminifusion_service.engine.delivery import LoopMailbox
 from geminifusion_service.engine.devices import keep_to, parse_devices
 from geminifusion_service.engine.timeline import STAGES
 from geminifusion_service.errors import DeadlineExceededError, NotReadyError, ServiceError
-from geminifusion_service.exchange import Priority, SegmentRequest, SegmentResponse
+from geminifusion_service.exchange import SegmentRequest, SegmentResponse
 from geminifusion_service.journey import BatchKey, Item, Mark, Road, batch_of
 from geminifusion_service.models.model import Model, Prediction
 from geminifusion_service.models.registry import ModelRegistry

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from geminifusion_service.backends.names import BACKENDS, check_backend
+from geminifusion_service.choices import SENSOR_POLICIES, SensorPolicy
 from geminifusion_service.engine.devices import Isolation, parse_devices
 
 ENVIRONMENT_PREFIX = "GEMINIFUSION_"
 
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
-SensorPolicy = Literal["reject", "warn", "drop-modality"]
-SENSOR_POLICIES = get_args(SensorPolicy)
 LOG_FORMATS, LOG_LEVELS = get_args(LogFormat), get_args(LogLevel)
 ENGINES = ("local", "ray")
 MODEL_CONTROLS = ("automatic", "explicit")

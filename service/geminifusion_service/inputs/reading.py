@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from geminifusion_export.artifact import ModalitySpec
 from geminifusion_service.inputs.depth import to_metres
 from geminifusion_service.inputs.images import decode_depth, decode_rgb
-from geminifusion_service.inputs.sensor_health import UNJUDGED, SensorHealth, color_health, depth_health
+from geminifusion_service.inputs.sensor_health import color_health, depth_health
+from geminifusion_service.sensor import UNJUDGED, SensorHealth
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from geminifusion_service.sensor import SensorHealth
 
 T = TypeVar("T", bound=np.generic)
 
@@ -22,28 +23,6 @@ _STEP = 4  # shares are counted on every fourth row and column: a sixteenth tell
 _PATCH = 256  # the side, in pixels, of the middle of the frame that noise is estimated on
 # The difference of two Laplacians, which no even slope reaches.
 _KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SensorHealth:
-    """One frame of one sensor.
-
-    Args:
-        holes: share of pixels that were not measured, 0…1; 0 for colour.
-        saturated: share of pixels at the end of the range, 0…1: every channel 255 for colour, the farthest reading for
-            depth where that is shared by many.
-        noise: standard deviation of the noise: grey levels of 255 for colour, metres for depth. By Immerkær, Fast Noise
-            Variance Estimation, Computer Vision and Image Understanding 64 (1996), on the middle of the frame.
-        problem: what makes the frame worthless, or None.
-    """
-
-    holes: float
-    saturated: float
-    noise: float
-    problem: str | None = None
-
-
-UNJUDGED = SensorHealth(holes=0.0, saturated=0.0, noise=0.0)
 
 
 def color_health(image: NDArray[np.uint8]) -> SensorHealth:

@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 
 from geminifusion_export.artifact import ModalitySpec
+from geminifusion_service.choices import SensorPolicy
 from geminifusion_service.errors import SensorBrokenError
 from geminifusion_service.inputs.reading import Reading
-from geminifusion_service.settings import SensorPolicy
 
 
 def apply_policy(
