@@ -117,7 +117,7 @@ def quantise(
     """
     nncf = _import_nncf()
     openvino = import_openvino()
-    nncf.set_log_level(logging.ERROR)
+    logging.getLogger("nncf").setLevel(logging.ERROR)  # its own function would quieten others' handlers as well
     model = openvino.Core().read_model(network)
     names = [port.get_any_name() for port in model.inputs]
     feeds = [feeds_of(sample, names) for sample in frames]

@@ -180,7 +180,13 @@ async def test_a_closed_segmenter_refuses_on_the_head(tiny_artifact):
 async def test_many_requests_of_several_sizes_are_each_answered_with_their_own_labels(tiny_artifact, make_pair):
     pairs = [make_pair(seed, 48 + 16 * (seed % 3), 64) for seed in range(60)]
     async with open_segmenter(tiny_artifact, max_batch=8) as (segmenter, backend):
-        responses = await asyncio.gather(*(segmenter.segment(request_of(pair)) for pair in pairs))
+        backend.gate.clear()  # so that a queue forms, however fast the frames are decoded
+        tasks = [asyncio.create_task(segmenter.segment(request_of(pair))) for pair in pairs]
+        async with asyncio.timeout(20):
+            while segmenter._batcher.depth < len(pairs) // 2:  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(0.01)
+        backend.gate.set()
+        responses = await asyncio.gather(*tasks)
     for pair, response in zip(pairs, responses, strict=True):
         np.testing.assert_array_equal(response.labels, pair.labels)
     assert len(backend.batches) < len(pairs)
