@@ -31,6 +31,7 @@ def _problem_response(status: int) -> dict[str, Any]:
 
 
 PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {404: _problem_response(404)}
+CONTROL_RESPONSES: dict[int | str, dict[str, Any]] = {status: _problem_response(status) for status in (403, 404, 409)}
 
 
 def _option(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:

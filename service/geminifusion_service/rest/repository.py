@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from geminifusion_service.models.manager import ModelManager
 from geminifusion_service.models.registry import Status
-from geminifusion_service.rest.openapi import PROBLEM_RESPONSES
+from geminifusion_service.rest.openapi import CONTROL_RESPONSES, PROBLEM_RESPONSES
 
 Versions = dict[str, list[dict[str, str]]]
 
@@ -21,13 +21,13 @@ def add_repository_routes(app: FastAPI, models: ModelManager) -> None:
         """Every version that is loaded or could be, with its state and, if it is not served, the reason."""
         return _listed(await models.index())
 
-    @app.post("/v1/repository/models/{name}/load", tags=["models"], responses=PROBLEM_RESPONSES)
+    @app.post("/v1/repository/models/{name}/load", tags=["models"], responses=CONTROL_RESPONSES)
     async def load(name: str) -> Versions:
         """Load the newest versions of `name`, or just `name@version`; answers once requests reach it."""
         models.check_may_change()
         return _listed(await models.load(name))
 
-    @app.post("/v1/repository/models/{name}/unload", tags=["models"], responses=PROBLEM_RESPONSES)
+    @app.post("/v1/repository/models/{name}/unload", tags=["models"], responses=CONTROL_RESPONSES)
     async def unload(name: str) -> Versions:
         """Unload `name` or `name@version`; answers once its requests are finished and its memory is given back."""
         models.check_may_change()
