@@ -23,7 +23,7 @@ from geminifusion_service.choices import SensorPolicy
 from geminifusion_service.engine.batch_queue import Finished
 from geminifusion_service.engine.batching import Batcher
 from geminifusion_service.engine.timeline import Span, Stage, Timeline, nanoseconds
-from geminifusion_service.errors import InvalidOptionError, NotReadyError
+from geminifusion_service.errors import InvalidOptionError, NotReadyError, ServiceError
 from geminifusion_service.exchange import SegmentRequest, SegmentResponse, Timings, new_request_id
 from geminifusion_service.inputs.alignment import resize_to_rgb
 from geminifusion_service.inputs.reading import Decoded, Reading, read_modality
@@ -151,20 +151,16 @@ class _Journey:
                 readings[spec.name] = result
         prepared = _prepare(self._model, self._request, readings, self._road.sensor_policy)
         self._marks.append(("decode", self._started, time.monotonic()))
-        self._futures = self._road.batcher.submit_together(
+        self._futures += self._road.batcher.submit_together(
             (self._model, prepared.items[0].shape),
             [(self._model, item) for item in prepared.items],
             deadline=self._deadline,
             urgent=self._request.options.priority == "high",
         )
         self._stop_expecting()
-        self.answer.add_done_callback(self._give_up)
+        futures = self._futures
+        self.answer.add_done_callback(lambda answer: _give_up(answer, futures))
         self._futures[-1].add_done_callback(lambda _: self._step(lambda: self._await_others(prepared)))
-
-    def _give_up(self, answer: Future[SegmentResponse]) -> None:
-        if answer.cancelled():
-            for future in self._futures:
-                future.cancel()
 
     def _await_others(self, prepared: _Prepared) -> None:
         """Items that were queued together may have run one after the other."""
@@ -214,6 +210,7 @@ class _Journey:
         )
         with suppress(InvalidStateError):  # cancelled in this moment
             self.answer.set_result(response)
+        self._let_go()
 
     def _in(self, pool: ThreadPoolExecutor, work: Callable[[], None]) -> None:
         """Run a stage on a pool. A pool that was shut down must not leave anybody waiting."""
@@ -228,6 +225,7 @@ class _Journey:
         """Run a stage, unless nobody waits any more; what goes wrong in it is the answer."""
         if self.answer.done():
             self._stop_expecting()
+            self._let_go()
             return
         try:
             work()
@@ -236,8 +234,16 @@ class _Journey:
 
     def _fail(self, error: BaseException) -> None:
         self._stop_expecting()
+        if isinstance(error, ServiceError):
+            error = error.with_traceback(None)  # which holds this journey; its text is all that anybody will read
         with suppress(InvalidStateError):
             self.answer.set_exception(error)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Break the circle of futures and what they call: images in it would wait for the garbage collector."""
+        self._futures.clear()
+        self._readings.clear()
 
     def _stop_expecting(self) -> None:
         """Tell those that wait for this request's company that it has come, or will not."""
@@ -247,6 +253,12 @@ class _Journey:
                 self._road.num_decoding -= 1
         if expected:
             self._road.batcher.expectation_changed()
+
+
+def _give_up(answer: Future[SegmentResponse], futures: Sequence[Future[Finished[Prediction]]]) -> None:
+    if answer.cancelled():
+        for future in futures:
+            future.cancel()
 
 
 def batch_of(items: Sequence[Item]) -> Callable[[int], Sequence[Prediction]]:
