@@ -27,11 +27,12 @@ _KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 
 def color_health(image: NDArray[np.uint8]) -> SensorHealth:
     """Judge a colour frame, `H W 3`."""
-    sample = image[::_STEP, ::_STEP]
-    saturated = float((sample.min(axis=2) == 255).mean())
+    # channels first: reductions over an axis of three are slow
+    channels = np.ascontiguousarray(image[::_STEP, ::_STEP].reshape(-1, 3).T)
+    saturated = float((channels.min(axis=0) == 255).mean())
     noise = _noise(cv2.cvtColor(np.ascontiguousarray(_middle(image)), cv2.COLOR_RGB2GRAY).astype(np.float32))
     problem = None
-    if int(np.ptp(sample.reshape(-1, 3), axis=0).max()) <= 1:
+    if int(np.ptp(channels, axis=1).max()) <= 1:
         problem = "every pixel has the same colour"
     elif saturated > _MOST_SATURATED:
         problem = f"{saturated:.0%} of the pixels are overexposed"
