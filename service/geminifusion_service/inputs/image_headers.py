@@ -33,6 +33,7 @@ class ImageHeader:
     channels: int
     bits: int  # per channel as stored; a palette image has its index width
     is_float: bool = False
+    compression: int = 1  # of TIFF, its tag 259; 1 is none
 
 
 def sniff(data: bytes) -> ImageFormat | None:
@@ -188,6 +189,7 @@ def _read_tiff(data: bytes, field: str) -> ImageHeader:
         channels=tags.get(277, (1,))[0],
         bits=tags.get(258, (1,))[0],
         is_float=tags.get(339, (1,))[0] == 3,
+        compression=tags.get(259, (1,))[0],
     )
 
 

@@ -18,6 +18,7 @@ from geminifusion_service.inputs.png import PngError, decode_png
 
 _COLOR_FORMATS = ("png", "jpeg", "webp")
 _DEPTH_FORMATS = ("png", "tiff", "npy")
+_TIFF_COMPRESSIONS = {1: "no compression", 5: "LZW", 8: "deflate", 32946: "the older deflate", 32773: "PackBits"}
 
 
 def decode_rgb(data: bytes, *, max_pixels: int, field: str = "rgb") -> NDArray[np.uint8]:
@@ -80,6 +81,11 @@ def decode_depth(data: bytes, *, max_pixels: int, depth_scale: float | None = No
         raise UnsupportedImageError(
             f"{field} is a TIFF of {header.bits}-bit {'float' if header.is_float else 'integer'} values; "
             "send 16-bit unsigned integers or 32-bit floats"
+        )
+    if header.compression not in _TIFF_COMPRESSIONS:
+        raise UnsupportedImageError(
+            f"{field} is a TIFF compressed by method {header.compression}; save it with "
+            f"{', '.join(_TIFF_COMPRESSIONS.values())}"
         )
     _check_pixels(header, max_pixels, field)
     if header.format == "npy":

@@ -10,6 +10,8 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
+import cv2
+
 from geminifusion_service.engine.timeline import Timeline
 from geminifusion_service.settings import LogFormat, LogLevel
 
@@ -57,6 +59,8 @@ def set_up_logging(log_format: LogFormat, level: LogLevel) -> None:
         root.removeHandler(ours)
     root.addHandler(handler)
     root.setLevel(level.upper())
+    # It writes lines of its own, in no format, for every damaged image: the client is told, the log has the code.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def log_request(

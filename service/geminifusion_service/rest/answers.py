@@ -61,9 +61,10 @@ def answer(response: SegmentResponse, *, accepts_gzip: bool = False) -> Response
         if accepts_gzip and len(content) >= _WORTH_GZIP:
             content = isal_zlib.compress(content, _GZIP_LEVEL, wbits=_GZIP_WINDOW)
             headers["Content-Encoding"] = "gzip"
-        headers["Vary"] = "Accept-Encoding"
+        headers["Vary"] = "Accept, Accept-Encoding"
     else:
         content = response.mask
+        headers["Vary"] = "Accept"
         # Of the mask alone: the times of a JSON answer differ from one to the next.
         headers["ETag"] = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
     return Response(content, 200, headers, MEDIA_TYPES[response.format])

@@ -40,9 +40,11 @@ from geminifusion_service.operations.origin import Origin, set_origin
 from geminifusion_service.operations.records import Records
 from geminifusion_service.outputs.masks import MASK_FORMATS
 from geminifusion_service.rest.answers import answer, problem
-from geminifusion_service.rest.body import multipart_boundary, read_body, split_json, split_multipart
+from geminifusion_service.rest.body import check_encoding, multipart_boundary, read_body, split_json, split_multipart
 from geminifusion_service.rest.disconnect import unless_gone
+from geminifusion_service.rest.head_requests import HeadAsGet
 from geminifusion_service.rest.hot_routes import HotRoutes, exactly
+from geminifusion_service.rest.negotiation import accepts_gzip, preferred_format
 from geminifusion_service.rest.openapi import PROBLEM_RESPONSES, SEGMENT_OPERATION
 from geminifusion_service.rest.repository import add_repository_routes
 from geminifusion_service.segmenter import Segmenter
@@ -82,6 +84,7 @@ def build_http_app(
     records = records or Records(log_requests=False)
     infer = infer_handler(open_inference, settings)
     hot_routes = [(exactly("/v1/segment"), lambda request: segment(request)), (infer_path, infer)]
+    app.add_middleware(HeadAsGet)
     app.add_middleware(HotRoutes, routes=hot_routes, refuse=_refusal)
     # The last one added is the first to see a request: a browser asks without a key whether it may send one.
     app.add_middleware(
@@ -115,6 +118,7 @@ def build_http_app(
     async def _segment(request: Request) -> Response:
         try:
             options = parse_query(request)
+            check_encoding(request.headers.get("content-encoding"))
             boundary = multipart_boundary(request.headers.get("content-type"))
         except ServiceError as error:
             records.failed(error, time.monotonic())
@@ -132,7 +136,7 @@ def build_http_app(
                 images = await asyncio.to_thread(split_json, body)
             del body  # the parts are copies; this would double the memory while the request waits
             work = segmenter.segment(SegmentRequest(images=images, options=options), ticket)
-            packed = "gzip" in request.headers.get("accept-encoding", "")
+            packed = accepts_gzip(request.headers.get("accept-encoding"))
             return answer(await unless_gone(request, work), accepts_gzip=packed)
 
     @app.get("/v1/models", tags=["models"])
@@ -189,7 +193,9 @@ def _answer_errors(app: FastAPI) -> None:
             405: MethodNotAllowedError(f"{path} does not take {method}; /docs lists what it takes"),
         }
         kind = kinds.get(error.status_code, BadRequestError(str(error.detail)))
-        return _refusal(path, kind, request.state.request_id)
+        response = _refusal(path, kind, request.state.request_id)
+        response.headers.update(error.headers or {})  # Allow, of a method that is not taken
+        return response
 
 
 def _refusal(path: str, error: ServiceError, request_id: str) -> Response:
@@ -197,7 +203,7 @@ def _refusal(path: str, error: ServiceError, request_id: str) -> Response:
 
 
 def parse_query(request: Request) -> SegmentOptions:
-    """The options in the query string.
+    """The options in the query string; a format that is not named is that of `Accept`.
 
     Raises:
         InvalidOptionError: an unknown name, one that comes twice, or a value that does not parse.
@@ -211,6 +217,8 @@ def parse_query(request: Request) -> SegmentOptions:
         raise InvalidOptionError("an option comes twice; send each once")
     values: dict[str, Any] = {name: _OPTIONS[name](name, text) for name, text in query.items()}
     values.setdefault("request_id", request.state.request_id)
+    if "format" not in values:
+        values["format"] = preferred_format(request.headers.get("accept"))
     options = SegmentOptions(**values)
     request.state.request_id = options.request_id
     if options.format not in ("json", "npz") and (options.confidence or options.gate or options.disagreement):

@@ -31,6 +31,18 @@ _MAX_PARTS = 16
 _MAX_PART_HEADERS = 8192
 
 
+def check_encoding(content_encoding: str | None) -> None:
+    """Refuse a packed body: images are packed already, and what a bomb unpacks to is known too late.
+
+    Raises:
+        UnsupportedBodyError: it is packed.
+    """
+    if content_encoding is not None and content_encoding.strip().lower() not in ("", "identity"):
+        raise UnsupportedBodyError(
+            f"the content encoding is {content_encoding[:100]!r}; send the body as it is, images are compressed already"
+        )
+
+
 async def read_body(request: Request, *, max_bytes: int, timeout_s: float) -> bytes:
     """The whole body.
 

@@ -90,7 +90,8 @@ SEGMENT_OPERATION: dict[str, Any] = {
         _option(
             "format",
             {"type": "string", "enum": list(MASK_FORMATS), "default": "png"},
-            "png: class indices; palette: in the class colours; overlay: blended over rgb; json; npz",
+            "png: class indices; palette: in the class colours; overlay: blended over rgb; json; npz; "
+            "without it, the type that Accept ranks first",
         ),
         _option("confidence", {"type": "integer", "enum": [0, 1]}, "json: add the winner's probability"),
         _option("gate", {"type": "integer", "enum": [0, 1]}, "json: add how much rgb attends to depth"),

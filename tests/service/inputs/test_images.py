@@ -192,6 +192,11 @@ def test_colour_we_would_have_to_guess_at_is_refused(kind):
         decode_rgb(UNSUPPORTED_COLOR[kind], max_pixels=LIMIT)
 
 
+DEFLATE_TAG = struct.pack("<HHIHH", 259, 3, 1, 8, 0)
+ZSTD_TIFF = encode(".tiff", DEPTH_MM, cv2.IMWRITE_TIFF_COMPRESSION, 8).replace(
+    DEFLATE_TAG, struct.pack("<HHIHH", 259, 3, 1, 50000, 0)
+)
+
 UNSUPPORTED_DEPTH = {
     "colour png": COLOR["png"],
     "jpeg": COLOR["jpeg"],
@@ -204,6 +209,7 @@ UNSUPPORTED_DEPTH = {
     "npy of one axis": npy(METRES[0]),
     "npy of three channels": npy(np.dstack([METRES] * 3)),
     "big tiff": b"II+\0\x08\0\0\0" + bytes(40),
+    "zstd tiff": ZSTD_TIFF,
 }
 
 
@@ -211,6 +217,20 @@ UNSUPPORTED_DEPTH = {
 def test_depth_we_would_have_to_guess_at_is_refused(kind):
     with pytest.raises(UnsupportedImageError, match="depth"):
         decode_depth(UNSUPPORTED_DEPTH[kind], max_pixels=LIMIT)
+
+
+@pytest.mark.parametrize("depth", [DEPTH_MM, METRES], ids=["uint16", "float32"])
+@pytest.mark.parametrize("predictor", [1, 2], ids=["plain", "differences"])
+@pytest.mark.parametrize("compression", [1, 5, 8, 32946, 32773])
+def test_a_tiff_of_every_usual_compression_is_read_exactly(depth, predictor, compression):
+    predictor = 3 if predictor == 2 and depth.dtype == np.float32 else predictor
+    options = (cv2.IMWRITE_TIFF_COMPRESSION, compression, cv2.IMWRITE_TIFF_PREDICTOR, predictor)
+    np.testing.assert_array_equal(decode_depth(encode(".tiff", depth, *options), max_pixels=LIMIT).metres, METRES)
+
+
+def test_another_compression_is_named_and_not_called_damage():
+    with pytest.raises(UnsupportedImageError, match=r"method 50000.*deflate"):
+        decode_depth(ZSTD_TIFF, max_pixels=LIMIT)
 
 
 def test_8_bit_depth_needs_a_scale_and_is_read_with_one():

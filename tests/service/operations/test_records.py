@@ -5,17 +5,26 @@ import json
 import logging
 import threading
 
+import cv2
 import grpc
 import httpx
+import numpy as np
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from geminifusion_service.operations.logs import JsonFormatter, TextFormatter
+from geminifusion_service.errors import UndecodableImageError
+from geminifusion_service.inputs.images import decode_depth
+from geminifusion_service.operations.logs import JsonFormatter, TextFormatter, set_up_logging
 from geminifusion_service.pb import segmentation_pb2 as pb
 from geminifusion_service.pb import segmentation_pb2_grpc
 
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = f"00-{TRACE}-{CALLER}-01"
+DAMAGED_TIFF = cv2.imencode(
+    ".tiff", np.arange(4000, dtype=np.uint16).reshape(40, 100), [cv2.IMWRITE_TIFF_COMPRESSION, 8]
+)[1]
+DAMAGED_TIFF[8:60] = 255  # inside the packed pixels
+DAMAGED_TIFF = DAMAGED_TIFF.tobytes()
 
 
 @pytest.fixture
@@ -142,3 +151,17 @@ async def test_stages_are_spans_in_the_callers_trace_over_both_transports(servin
             root.start_time_unix_nano <= span.start_time_unix_nano <= span.end_time_unix_nano <= root.end_time_unix_nano
             for span in stages
         )
+
+
+def test_a_damaged_image_leaves_no_lines_of_a_library_in_the_log(capfd):
+    root, level = logging.getLogger(), cv2.utils.logging.getLogLevel()
+    before = list(root.handlers), root.level
+    try:
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_WARNING)
+        set_up_logging("json", "info")
+        with pytest.raises(UndecodableImageError):
+            decode_depth(DAMAGED_TIFF, max_pixels=10_000)
+    finally:
+        root.handlers[:], root.level = before
+        cv2.utils.logging.setLogLevel(level)
+    assert capfd.readouterr().err == ""

@@ -40,7 +40,7 @@ def test_a_large_json_answer_is_packed_for_who_takes_it_and_a_picture_never(live
     assert len(packed) < len(plain)
     assert b'"sensors"' in gzip.decompress(packed)
     assert "content-encoding" not in plain_headers
-    assert plain_headers["vary"] == "Accept-Encoding"
+    assert "Accept-Encoding" in plain_headers["vary"]
     assert "content-encoding" not in raw(live_server, pair, "gzip")[1]
 
 
