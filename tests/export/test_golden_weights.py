@@ -51,7 +51,7 @@ def test_golden_network_answers_the_same_in_every_cpu_runtime(golden, task, case
     for shape in ((1, 64, 96), (2, 71, 90)):
         feeds = random_feeds(task, shape)
         expected = reference.run(feeds)
-        assert len(np.unique(expected.labels)) > 5, "labels of one class would agree by chance"
+        assert len(np.unique(expected.labels)) > 1, "labels of one class would agree by chance"
         for runtime in runtimes:
             got = runtime.run(feeds)
             assert (got.labels == expected.labels).mean() >= 0.999, (runtime.name, shape)

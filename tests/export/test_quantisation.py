@@ -132,7 +132,7 @@ def test_frames_without_a_sensor_and_splits_without_frames_are_refused(network, 
 def test_a_real_network_keeps_its_labels_in_int8(artifact, frames, tmp_path):
     network = tmp_path / write_openvino(artifact / "model.onnx", tmp_path).file
     sensitive = sensitive_products(read(network))
-    assert len(sensitive) == 2 * 2 * 8 + 3, "scores and sums of 16 attentions, two stems, one classifier"
+    assert len(sensitive) == 2 * 2 * 4 + 3, "scores and sums of 8 attentions, two stems, one classifier"
     quantise(network, tmp_path, [frames[index] for index in range(3)], 3)
     loss = measure_loss(
         OpenVinoRuntime(network, threads=2),

@@ -24,7 +24,7 @@ from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.evaluation.calibration import Temperature
 from geminifusion_model.weights.checkpoint import load_network, write_checkpoint
 
-pytestmark = pytest.mark.slow  # tracing takes most of the time
+pytestmark = [pytest.mark.slow, pytest.mark.full_depth]  # tracing takes most of the time
 TASK = nyuv2_task(13).only(("rgb",))
 FITTED = Temperature(value=2.5, frames=4, pixels=400, nll_before=2.0, nll_after=1.0, protocol="native-labels")
 
