@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
 import math
-import os
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,8 +18,8 @@ from numpy.typing import NDArray
 from geminifusion_export.artifact import ArtifactMetadata
 from geminifusion_service.backends.protocol import GraphOutputs
 from geminifusion_service.engine.devices import AUTO, Device
-from geminifusion_service.engine.shared_arrays import SharedArrays, open_shared_memory
 from geminifusion_service.errors import EngineLostError
+from geminifusion_service.processes.child import ChildLostError, ChildProcess, ending
 
 _log = logging.getLogger(__name__)
 
@@ -46,17 +39,15 @@ class Order:
     custom_ops: Path | None = None
     device: Device = AUTO
 
-    def message(self) -> bytes:
-        """For the process."""
-        return json.dumps(
-            {
-                "directory": str(self.directory.absolute()),
-                "wanted": self.wanted,
-                "threads": self.threads,
-                "custom_ops": str(self.custom_ops.absolute()) if self.custom_ops else None,
-                "device": asdict(self.device),
-            }
-        ).encode()
+    def message(self) -> dict[str, Any]:
+        """For the process; JSON-ready."""
+        return {
+            "directory": str(self.directory.absolute()),
+            "wanted": self.wanted,
+            "threads": self.threads,
+            "custom_ops": str(self.custom_ops.absolute()) if self.custom_ops else None,
+            "device": asdict(self.device),
+        }
 
 
 class IsolatedBackend:
@@ -124,7 +115,7 @@ class IsolatedBackend:
                 )
         try:
             outputs = worker.run(inputs)
-        except (EOFError, OSError):
+        except ChildLostError:
             with self._changed:
                 if self._worker is worker:
                     self._worker = None
@@ -150,7 +141,7 @@ class IsolatedBackend:
             if worker is not None:
                 status = worker.process.wait()
                 worker.stop()
-                if self._note_loss(f"ended with {_ending(status)}"):
+                if self._note_loss(f"ended with {ending(status)}"):
                     return
             try:
                 worker = _Worker(self._order)
@@ -196,73 +187,40 @@ class _Worker:
     """One process, loaded and warm. Raises RuntimeError with its own words if it cannot be."""
 
     def __init__(self, order: Order) -> None:
-        ours, theirs = socket.socketpair()
-        memory = open_shared_memory()
-        self._memory = SharedArrays(memory)
-        self._running = threading.Lock()
-        with theirs:
-            self.process = subprocess.Popen(  # noqa: S603 - our own module, and two numbers
-                [
-                    *(sys.executable, "-m", "geminifusion_service.engine.worker_process"),
-                    *(str(theirs.fileno()), str(memory)),
-                ],
-                pass_fds=(theirs.fileno(), memory),
-                stdin=subprocess.DEVNULL,
-                stdout=sys.stderr.fileno() if _has_descriptor(sys.stderr) else subprocess.DEVNULL,
-                start_new_session=True,  # a Ctrl-C at the terminal is for the server, which drains first
-            )
-        self._connection = Connection(ours.detach())
+        self._child = ChildProcess("geminifusion_service.engine.worker_process", answer_s=_START_TIMEOUT_S)
+        self.process = self._child.process
         try:
-            self._connection.send_bytes(order.message())
-            if not self._connection.poll(_START_TIMEOUT_S):
-                raise RuntimeError(f"the engine's process was not ready within {_START_TIMEOUT_S:.0f} s")
-            answer = self._receive()
-        except (EOFError, OSError):
-            status = self.process.wait()
+            answer, _ = self._ask({"order": order.message()})
+        except ChildLostError:
+            status = self.process.poll()
             self.stop()
-            raise RuntimeError(f"the engine's process ended with {_ending(status)} while it was loading") from None
+            if status is None:
+                raise RuntimeError(f"the engine's process was not ready within {_START_TIMEOUT_S:.0f} s") from None
+            raise RuntimeError(f"the engine's process ended with {ending(status)} while it was loading") from None
         except RuntimeError:
             self.stop()
             raise
+        self._child.wait_for_answers(None)  # how long a batch may take is the model's affair
         self.name: str = answer["ready"]
         self.reason: str = answer["reason"]
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> GraphOutputs:
-        """Raises EOFError or OSError when the process has died, RuntimeError when the runtime failed."""
-        with self._running:
-            if self._connection.closed:
-                raise EOFError
-            self._connection.send_bytes(json.dumps({"inputs": self._memory.write(inputs)}).encode())
-            outputs = self._memory.read(self._receive()["outputs"])
-            # Copies: the next batch is written over them.
-            return GraphOutputs(
-                labels=cast("NDArray[np.uint8]", outputs["labels"].copy()),
-                confidence=cast("NDArray[np.float32]", outputs["confidence"].copy()),
-                gate=cast("NDArray[np.float32]", outputs["gate"].copy()),
-            )
+        """Raises ChildLostError when the process has died, RuntimeError when the runtime failed."""
+        _, outputs = self._ask({}, inputs)
+        return GraphOutputs(
+            labels=cast("NDArray[np.uint8]", outputs["labels"]),
+            confidence=cast("NDArray[np.float32]", outputs["confidence"]),
+            gate=cast("NDArray[np.float32]", outputs["gate"]),
+        )
 
     def stop(self) -> None:
         """End the process, if it has not ended, and give everything back; a run of this moment fails first."""
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        with self._running:
-            if not self._connection.closed:
-                self._connection.close()
-                self._memory.close()
+        self._child.stop()
 
-    def _receive(self) -> dict[str, Any]:
-        answer: dict[str, Any] = json.loads(self._connection.recv_bytes())
+    def _ask(
+        self, message: Mapping[str, Any], arrays: Mapping[str, NDArray[np.generic]] | None = None
+    ) -> tuple[dict[str, Any], dict[str, NDArray[np.generic]]]:
+        answer, outputs = self._child.ask(message, arrays)
         if "failed" in answer:
             raise RuntimeError(answer["failed"])
-        return answer
-
-
-def _has_descriptor(stream: object) -> bool:
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        return os.fstat(stream.fileno()) is not None  # type: ignore[attr-defined]
-    return False
-
-
-def _ending(status: int) -> str:
-    return f"signal {-status}" if status < 0 else f"status {status}"
+        return answer, outputs

@@ -2,20 +2,14 @@
 
     python -m geminifusion_service.engine.worker_process CONNECTION MEMORY
 
-Both arguments are inherited file descriptors: a socket for short JSON messages and memory for the images. It answers
-`ready` once the artifact is verified, loaded and warm, then one message for each batch, and ends with its parent.
+Both arguments are inherited file descriptors: a socket for short JSON messages and memory for the images. The first
+message says what to load and is answered once that is verified, loaded and warm; each further one is a batch.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import select
-import signal
 import sys
-import threading
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -26,31 +20,28 @@ from geminifusion_export.artifact import ArtifactMetadata, open_artifact
 from geminifusion_service.backends.protocol import Backend
 from geminifusion_service.backends.selection import open_backend
 from geminifusion_service.engine.devices import Device, keep_to
-from geminifusion_service.engine.shared_arrays import SharedArrays, end_of
+from geminifusion_service.processes.parent import answer_parent
+from geminifusion_service.processes.shared_arrays import SharedArrays, end_of
 
 _log = logging.getLogger(__name__)
 
 
-def main(connection_descriptor: int, memory_descriptor: int) -> None:
-    """Serve one parent until it closes the connection or is gone."""
-    # The parent decides when to stop, after it has finished what it accepted.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, args=(connection_descriptor,), daemon=True).start()
-    connection = Connection(connection_descriptor)
-    memory = SharedArrays(memory_descriptor)
-    try:
-        backend, reason = _open(json.loads(connection.recv_bytes()))
-    except (RuntimeError, ValueError, OSError) as error:
-        _send(connection, {"failed": str(error)})
-        return
-    _send(connection, {"ready": backend.name, "reason": reason})
-    while True:
+class Engine:
+    """What answers the parent: one order, then batches."""
+
+    def __init__(self, memory: SharedArrays) -> None:
+        self._memory = memory
+        self._backend: Backend | None = None
+
+    def answer(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Load what the message orders, or run the batch it places."""
+        if self._backend is not None:
+            return _run(self._backend, self._memory, message)
         try:
-            request = json.loads(connection.recv_bytes())
-        except (EOFError, OSError):
-            return
-        _send(connection, _run(backend, memory, request))
+            self._backend, reason = _open(message["order"])
+        except (RuntimeError, ValueError, OSError) as error:
+            return {"failed": str(error)}
+        return {"ready": self._backend.name, "reason": reason}
 
 
 def _open(order: dict[str, Any]) -> tuple[Backend, str]:
@@ -90,21 +81,6 @@ def _run(backend: Backend, memory: SharedArrays, request: dict[str, Any]) -> dic
     return {"outputs": memory.write(arrays, start=start)}
 
 
-def _send(connection: Connection, message: dict[str, Any]) -> None:
-    try:
-        connection.send_bytes(json.dumps(message).encode())
-    except OSError:
-        os._exit(1)  # the parent is gone
-
-
-def _end_with_parent(descriptor: int) -> None:
-    """Leave as soon as the other end of the connection closes, also in the middle of a run that takes for ever."""
-    hangup = select.poll()
-    hangup.register(descriptor, 0)  # POLLHUP and POLLERR are always reported
-    hangup.poll()
-    os._exit(0)
-
-
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s engine process: %(message)s")
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    answer_parent(int(sys.argv[1]), Engine(SharedArrays(int(sys.argv[2]))).answer)

@@ -98,7 +98,7 @@ def test_a_process_killed_in_the_middle_of_a_batch_fails_it_with_a_retryable_err
         os.kill(backend.process_id, signal.SIGSTOP)  # the batch cannot end before the kill
         with ThreadPoolExecutor(1) as thread:
             running = thread.submit(backend.run, batch_of(1))
-            until(lambda: is_waiting_in("recv_bytes"))
+            until(lambda: is_waiting_in("readinto"))
             kill(backend)
             with pytest.raises(EngineLostError) as lost:
                 running.result(20)

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from geminifusion_service.engine.shared_arrays import SharedArrays, end_of, open_shared_memory
+from geminifusion_service.processes.shared_arrays import SharedArrays, end_of, open_shared_memory
 
 
 def test_what_one_side_writes_the_other_reads_also_after_it_has_grown():

@@ -5,6 +5,7 @@ The memory is a file without a name, so nothing is left behind when a process is
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import tempfile
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _ALIGNMENT = 64  # of a cache line, and enough for vector loads
+_KEPT_BYTES = 64 * 1024 * 1024
 
 
 class Place(TypedDict):
@@ -29,7 +31,7 @@ class Place(TypedDict):
 def open_shared_memory() -> int:
     """A file descriptor of empty, nameless memory, for `SharedArrays` here and in another process."""
     if hasattr(os, "memfd_create"):
-        return os.memfd_create("geminifusion-engine")
+        return os.memfd_create("geminifusion")
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())
 
@@ -59,6 +61,14 @@ class SharedArrays:
         self._hold(max((end_of(place) for place in places), default=0))
         return {place["name"]: self._view(place) for place in places}
 
+    def keep_small(self) -> None:
+        """Give the system back what lies beyond the first 64 MiB: an unusually large image has left it behind.
+
+        For when nobody needs what is there; both sides' maps stay as they are.
+        """
+        if self._map is not None and len(self._map) > _KEPT_BYTES and hasattr(mmap, "MADV_REMOVE"):
+            self._map.madvise(mmap.MADV_REMOVE, _KEPT_BYTES)
+
     def close(self) -> None:
         """Give the memory back once the last view is gone."""
         self._map = None
@@ -75,11 +85,11 @@ class SharedArrays:
 
     def _view(self, place: Place) -> NDArray[np.generic]:
         assert self._map is not None
-        count = int(np.prod(place["shape"]))
+        count = math.prod(place["shape"])
         flat = np.frombuffer(self._map, dtype=np.dtype(place["dtype"]), count=count, offset=place["offset"])
         return flat.reshape(place["shape"])
 
 
 def end_of(place: Place) -> int:
     """The first byte after an array."""
-    return place["offset"] + int(np.prod(place["shape"])) * np.dtype(place["dtype"]).itemsize
+    return place["offset"] + math.prod(place["shape"]) * np.dtype(place["dtype"]).itemsize

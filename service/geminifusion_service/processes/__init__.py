@@ -1,0 +1,1 @@
+"""Work in other processes: what is the same for engines and decoders."""
