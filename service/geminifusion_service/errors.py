@@ -34,6 +34,7 @@ ServiceError
 ├── QueueFullError              refused at once; retry later
 ├── NotReadyError               starting or stopping; retry elsewhere or later
 ├── EngineLostError             the engine's process died with this request; retry
+├── DecoderLostError            the process that decoded this request's images died; retry once
 └── InternalError               our fault; the log has the traceback
     └── EngineError             the runtime failed on this very item
 
@@ -270,6 +271,13 @@ class EngineLostError(ServiceError):
         self.retry_after_s = retry_after_s
 
 
+class DecoderLostError(ServiceError):
+    """Two processes died while they decoded the images of this request."""
+
+    code = "decoder_lost"
+    retry_after_s = 1
+
+
 class InternalError(ServiceError):
     """Our fault; the text tells nothing of the inside."""
 
@@ -317,6 +325,7 @@ HTTP_STATUS: Final[dict[type[ServiceError], HTTPStatus]] = {
     QueueFullError: HTTPStatus.TOO_MANY_REQUESTS,
     NotReadyError: HTTPStatus.SERVICE_UNAVAILABLE,
     EngineLostError: HTTPStatus.SERVICE_UNAVAILABLE,
+    DecoderLostError: HTTPStatus.SERVICE_UNAVAILABLE,
     InternalError: HTTPStatus.INTERNAL_SERVER_ERROR,
     EngineError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
@@ -358,6 +367,7 @@ GRPC_STATUS: Final[dict[type[ServiceError], str]] = {
     QueueFullError: "RESOURCE_EXHAUSTED",
     NotReadyError: "UNAVAILABLE",
     EngineLostError: "UNAVAILABLE",
+    DecoderLostError: "UNAVAILABLE",
     InternalError: "INTERNAL",
     EngineError: "INTERNAL",
 }

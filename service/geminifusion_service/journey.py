@@ -26,7 +26,8 @@ from geminifusion_service.engine.timeline import Span, Stage, Timeline, nanoseco
 from geminifusion_service.errors import InvalidOptionError, NotReadyError, ServiceError
 from geminifusion_service.exchange import SegmentRequest, SegmentResponse, Timings, new_request_id
 from geminifusion_service.inputs.alignment import resize_to_rgb
-from geminifusion_service.inputs.reading import Decoded, Reading, read_modality
+from geminifusion_service.inputs.readers import Posted, Readers
+from geminifusion_service.inputs.reading import Decoded, Reading
 from geminifusion_service.inputs.sensor_policy import apply_policy
 from geminifusion_service.models.model import Model, Prediction, PreparedItem
 from geminifusion_service.outputs.disagreement import disagreement
@@ -53,6 +54,7 @@ class Road:
 
     Args:
         num_workers: threads that decode, and as many that encode.
+        readers: who decodes for those threads.
         max_pixels: of a posted image.
         sensor_policy: of requests that do not name one.
         batcher_for: makes the batcher, given what tells it whether other requests are on their way to it.
@@ -62,6 +64,7 @@ class Road:
         self,
         *,
         num_workers: int,
+        readers: Readers,
         max_pixels: int,
         sensor_policy: SensorPolicy = "warn",
         batcher_for: Callable[[Callable[[], bool]], Batcher[BatchKey, Item, Prediction]],
@@ -69,6 +72,7 @@ class Road:
         self.max_pixels = max_pixels
         self.sensor_policy = sensor_policy
         self.num_workers = num_workers
+        self.readers = readers
         # Two pools: behind a burst of new images to decode, finished masks would wait to be encoded.
         self.decoders = ThreadPoolExecutor(num_workers, thread_name_prefix="decode")
         self.encoders = ThreadPoolExecutor(num_workers, thread_name_prefix="encode")
@@ -93,6 +97,7 @@ class Road:
         """Stop the pools, once the batcher is closed; what they have not begun fails."""
         self.decoders.shutdown(wait=False, cancel_futures=True)
         self.encoders.shutdown(wait=False, cancel_futures=True)
+        self.readers.close()
 
 
 class _Journey:
@@ -124,20 +129,14 @@ class _Journey:
             self._in(road.decoders, lambda part=part: self._decode(part, len(specs)))  # type: ignore[misc]
 
     def _decode(self, part: Sequence[ModalitySpec], num_all: int) -> None:
-        for spec in part:
-            result: Reading | BaseException
-            try:
-                result = read_modality(
-                    self._request.images[spec.name],
-                    spec,
-                    max_pixels=self._road.max_pixels,
-                    depth_scale=self._request.options.depth_scale,
-                )
-            except Exception as error:
-                result = error
-            with self._lock:
-                self._readings[spec.name] = result
-                is_last = len(self._readings) == num_all
+        options = self._request.options
+        found = self._road.readers.read(
+            [Posted(spec, self._request.images[spec.name]) for spec in part],
+            {"max_pixels": self._road.max_pixels, "depth_scale": options.depth_scale},
+        )
+        with self._lock:
+            self._readings |= zip([spec.name for spec in part], found, strict=True)
+            is_last = len(self._readings) == num_all
         if is_last:
             self._queue()
 

@@ -21,6 +21,7 @@ from geminifusion_service.engine.devices import keep_to, parse_devices
 from geminifusion_service.engine.timeline import STAGES
 from geminifusion_service.errors import DeadlineExceededError, NotReadyError, ServiceError
 from geminifusion_service.exchange import SegmentRequest, SegmentResponse
+from geminifusion_service.inputs.readers import ProcessReaders, ThreadReaders
 from geminifusion_service.journey import BatchKey, Item, Mark, Road, batch_of
 from geminifusion_service.models.model import Model, Prediction
 from geminifusion_service.models.registry import ModelRegistry
@@ -56,8 +57,10 @@ class Segmenter:
             most_bytes=settings.max_inflight_bytes,
             expected_wait_s=lambda count: self._batcher.expected_wait_s(count),
         )
+        num_workers = settings.decode_workers or usable_cores()
         self._road = Road(
-            num_workers=settings.decode_workers or usable_cores(),
+            num_workers=num_workers,
+            readers=ProcessReaders(num_workers) if settings.decode_isolation == "process" else ThreadReaders(),
             max_pixels=settings.max_pixels,
             sensor_policy=settings.sensor_policy,
             batcher_for=self._batcher_for,
@@ -112,6 +115,7 @@ class Segmenter:
     def start_engine(self) -> None:
         """Let `probe` work before the service is ready; `open_for` does it too."""
         if not self._batcher.started:
+            self._road.readers.start()
             self._batcher.start()
 
     def stop_being_ready(self) -> None:

@@ -29,7 +29,7 @@ def test_every_error_is_drawn_at_the_top_of_the_file():
 
 def test_codes_are_the_public_interface():
     assert sorted(error.code for error in tree() if error is not ServiceError) == [
-        "bad_request", "body_timeout", "body_too_large", "deadline_exceeded", "depth_scale_required",
+        "bad_request", "body_timeout", "body_too_large", "deadline_exceeded", "decoder_lost", "depth_scale_required",
         "empty_body", "engine_failed", "engine_lost", "forbidden", "frame_superseded", "image_too_large",
         "image_too_small", "internal", "invalid_option", "malformed_body", "method_not_allowed",
         "missing_part", "model_load_failed", "model_memory", "model_not_found", "not_found", "not_ready",

@@ -9,6 +9,7 @@ import pytest
 from geminifusion_service.engine.batching import Batcher
 from geminifusion_service.errors import EngineError, NotReadyError, UndecodableImageError
 from geminifusion_service.exchange import SegmentOptions, SegmentRequest
+from geminifusion_service.inputs.readers import ThreadReaders
 from geminifusion_service.journey import Road, batch_of
 from geminifusion_service.models.model import Model
 
@@ -17,6 +18,7 @@ from geminifusion_service.models.model import Model
 def open_road(*, num_workers=2, prepare=batch_of, **batching):
     road = Road(
         num_workers=num_workers,
+        readers=ThreadReaders(),
         max_pixels=10**6,
         batcher_for=lambda more_expected: Batcher(
             prepare, max_batch=lambda _key: 4, capacity=8, more_expected=more_expected, **batching

@@ -37,15 +37,28 @@ class Decoded:
 
 
 def read_modality(
-    data: bytes | NDArray[np.generic], spec: ModalitySpec, *, max_pixels: int, depth_scale: float | None
+    data: bytes | NDArray[np.generic],
+    spec: ModalitySpec,
+    *,
+    max_pixels: int,
+    depth_scale: float | None,
+    may_hold_gil: bool = False,
 ) -> Reading:
     """Decode one posted image; an array is taken as decoded.
+
+    Args:
+        data, max_pixels, depth_scale, may_hold_gil: see `decode_rgb` and `decode_depth`.
+        spec: the model's input it is for.
 
     Raises:
         ServiceError: as `decode_rgb`, `decode_depth` and `to_metres` say.
     """
     if spec.unit == "intensity":
-        image = data if isinstance(data, np.ndarray) else decode_rgb(data, max_pixels=max_pixels, field=spec.name)
+        image = (
+            data
+            if isinstance(data, np.ndarray)
+            else decode_rgb(data, max_pixels=max_pixels, field=spec.name, may_hold_gil=may_hold_gil)
+        )
         usual = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size > 0
         # another kind of array is refused later, with everything that is known of the model
         return (
@@ -56,7 +69,9 @@ def read_modality(
     if isinstance(data, np.ndarray):
         depth = to_metres(data, depth_scale=depth_scale, field=spec.name)
     else:
-        depth = decode_depth(data, max_pixels=max_pixels, depth_scale=depth_scale, field=spec.name)
+        depth = decode_depth(
+            data, max_pixels=max_pixels, depth_scale=depth_scale, field=spec.name, may_hold_gil=may_hold_gil
+        )
     if depth.metres.ndim != 2 or not depth.metres.size:
         return Reading(array=depth.metres, warnings=depth.warnings)
     return Reading(array=depth.metres, warnings=depth.warnings, health=depth_health(depth.metres))

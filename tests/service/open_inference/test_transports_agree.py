@@ -115,6 +115,12 @@ def test_every_road_gives_the_same_bits(live_server, tiny_artifact, make_pair):
         assert_all_agree(live_server, segment, make_pair(seed, 40 + seed, 72).files(), 0.0013)
 
 
+def test_decoding_in_processes_changes_no_bit(serving, tiny_artifact, make_pair):
+    segment = geminifusion.load(tiny_artifact, threads=1)
+    with serving(decode_isolation="process") as live:
+        assert_all_agree(live, segment, make_pair(0, 40, 72).files(), 0.0013)
+
+
 @pytest.mark.slow
 def test_every_road_gives_the_same_bits_of_the_bundled_model_on_real_pairs(serving):
     segment = geminifusion.load(threads=1)
