@@ -3,8 +3,9 @@
     python benchmarks/service/bare.py [--artifact DIRECTORY] [--loop pipelined] [--codecs opencv] …
 
 The pipelined loop keeps decoding and encoding threads and one engine thread busy at once, which is the most that a
-server could do; the sequential one is what most scripts do. Prints one line of JSON; `run_bare` runs it in a process of
-its own.
+server could do; the sequential one is what most scripts do. Decoding is that of the service, in these threads
+(`service`) or in processes of its own (`processes`), or plain OpenCV's. Prints one line of
+JSON; `run_bare` runs it in a process of its own.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -24,16 +26,18 @@ from queue import Empty, SimpleQueue
 
 import cv2
 import numpy as np
+from process_figures import cpu_seconds
 from requests_to_send import pair_of
 from stand_in import open_stand_in
 
 from geminifusion_service.engine.cpu_budget import usable_cores
 from geminifusion_service.exchange import SegmentOptions
-from geminifusion_service.inputs.reading import Decoded, Reading, read_modality
+from geminifusion_service.inputs.readers import Posted, ProcessReaders, Readers, ReadingOptions, ThreadReaders
+from geminifusion_service.inputs.reading import Decoded, Reading
 from geminifusion_service.models.model import Model, Prediction, PreparedItem
 from geminifusion_service.outputs.encoding import encode
 
-_MAX_PIXELS = 32_000_000
+_READING: ReadingOptions = {"max_pixels": 32_000_000, "depth_scale": None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,16 +58,18 @@ class Steps:
     encode: Callable[[Decoded, Prediction], bytes]
 
 
-def steps(model: Model, *, codecs: str, height: int, width: int) -> Steps:
-    """The steps with the codecs of the service, or plain OpenCV."""
+def steps(model: Model, *, readers: Readers | None, height: int, width: int) -> Steps:
+    """The steps with the codecs of the service; without readers, with plain OpenCV."""
     files = pair_of(height, width).files
     options = SegmentOptions()
+    posted = [Posted(spec, files[spec.name]) for spec in model.metadata.modalities]
 
     def decode() -> tuple[Decoded, PreparedItem]:
-        readings = {
-            spec.name: read_modality(files[spec.name], spec, max_pixels=_MAX_PIXELS, depth_scale=None)
-            for spec in model.metadata.modalities
-        }
+        assert readers is not None
+        readings = {}
+        for image, found in zip(posted, readers.read(posted, _READING), strict=True):
+            assert isinstance(found, Reading), found
+            readings[image.spec.name] = found
         return _prepared(model, Decoded(readings=readings))
 
     def decode_opencv() -> tuple[Decoded, PreparedItem]:
@@ -82,7 +88,7 @@ def steps(model: Model, *, codecs: str, height: int, width: int) -> Steps:
     def encode_ours(decoded: Decoded, prediction: Prediction) -> bytes:
         return bytes(encode(options, model.metadata, decoded, prediction).mask)
 
-    if codecs == "opencv":
+    if readers is None:
         return Steps(decode=decode_opencv, run=model.run, encode=encode_opencv)
     return Steps(decode=decode, run=model.run, encode=encode_ours)
 
@@ -179,7 +185,7 @@ def main() -> None:
     parser.add_argument("--artifact", type=Path, help="run on ONNX Runtime or what suits it; the stand-in otherwise")
     parser.add_argument("--stand-in", type=Path, help="directory that `write_stand_in` wrote")
     parser.add_argument("--loop", choices=["pipelined", "sequential"], default="pipelined")
-    parser.add_argument("--codecs", choices=["service", "opencv"], default="service")
+    parser.add_argument("--codecs", choices=["service", "processes", "opencv"], default="service")
     parser.add_argument("--height", type=int, default=480)
     parser.add_argument("--width", type=int, default=640)
     parser.add_argument("--in-flight", type=int, default=32)
@@ -191,7 +197,9 @@ def main() -> None:
     cv2.setNumThreads(1)
     model = Model.open(options.artifact) if options.artifact else open_stand_in(options.stand_in)
     model.warm_up()
-    work = steps(model, codecs=options.codecs, height=options.height, width=options.width)
+    kinds = {"service": ThreadReaders, "processes": lambda: ProcessReaders(options.threads), "opencv": lambda: None}
+    readers: Readers | None = kinds[options.codecs]()
+    work = steps(model, readers=readers, height=options.height, width=options.width)
 
     def loop(seconds: float) -> list[float]:
         if options.loop == "sequential":
@@ -201,9 +209,11 @@ def main() -> None:
         )
 
     loop(options.warm_up_s)
-    wall, cpu = time.perf_counter(), time.process_time()
+    wall, cpu = time.perf_counter(), cpu_seconds(os.getpid())
     taken = loop(options.seconds)
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    wall, cpu = time.perf_counter() - wall, cpu_seconds(os.getpid()) - cpu
+    if readers is not None:
+        readers.close()
     found = Bare(throughput=len(taken) / wall, cpu_ms=1000 * cpu / len(taken), p50_ms=1000 * statistics.median(taken))
     print(json.dumps(dataclasses.asdict(found)))
 

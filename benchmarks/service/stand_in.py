@@ -43,9 +43,10 @@ def labels_of(rgb: NDArray[np.uint8], depth: NDArray[np.float32]) -> NDArray[np.
     height, width = depth.shape[-2:]
     middle = np.s_[..., _CELL // 2 :: _CELL, _CELL // 2 :: _CELL]
     coarse = (2 * (rgb[..., 1][middle] >> 6) + (depth[middle] > 2)).astype(np.uint8)
-    rows = np.minimum(np.arange(height) // _CELL, coarse.shape[-2] - 1)
-    columns = np.minimum(np.arange(width) // _CELL, coarse.shape[-1] - 1)
-    return coarse[..., rows[:, None], columns]
+    # What is left of a cell at the end of a side belongs to the cell before.
+    rows, columns = (np.full(count, _CELL) for count in coarse.shape[-2:])
+    rows[-1], columns[-1] = height - _CELL * (len(rows) - 1), width - _CELL * (len(columns) - 1)
+    return np.repeat(np.repeat(coarse, columns, axis=-1), rows, axis=-2)
 
 
 class StandIn:
