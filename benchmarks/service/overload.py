@@ -54,6 +54,7 @@ def main() -> None:
     print(describe_run(pair, *sys.argv[1:]))
     server_options = ["--max-batch", MAX_BATCH, "--max-batch-pixels", MAX_BATCH * pair.height * pair.width]
     server_options += ["--queue-size", options.queue_size, "--max-wait-ms", options.max_wait_ms]
+    server_options += ["--decode-isolation", "process"]  # as beside an accelerator
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         with served(write_stand_in(folder / "artifact"), *server_options, script=STAND_IN_SERVER) as server:

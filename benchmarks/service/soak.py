@@ -71,6 +71,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--portions", type=int, default=40, help="turns in which they are sent")
     parser.add_argument("--model", action="store_true", help="the bundled model instead of the stand-in")
+    parser.add_argument("--decode-isolation", default="thread", help="see geminifusion serve")
     options = parser.parse_args()
     sizes = MODEL_SIZES if options.model else SIZES
     print(describe_run("sizes " + " ".join(f"{width}x{height}" for height, width in sizes), *sys.argv[1:]))
@@ -80,9 +81,10 @@ def main() -> None:
         folder = Path(temporary)
         artifact = geminifusion.bundled.artifact_path() if options.model else write_stand_in(folder / "artifact")
         batch = [] if options.model else ["--max-batch-pixels", MAX_BATCH * 480 * 640]
+        serving = ["--queue-size", 64, "--decode-isolation", options.decode_isolation]
         script = None if options.model else STAND_IN_SERVER
         start = time.perf_counter()
-        with served(artifact, *batch, "--queue-size", 64, script=script) as server, Memory(server.pid) as memory:
+        with served(artifact, *batch, *serving, script=script) as server, Memory(server.pid) as memory:
             for portion in range(options.portions):
                 ways = [(grpc_segment if portion % 2 else multipart)(pair) for pair in pairs]
                 load = load_of(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import sys
 from dataclasses import asdict
 from typing import Any
@@ -25,6 +26,8 @@ from geminifusion_service.inputs.reading import read_modality
 from geminifusion_service.processes.allocator import keep_freed_memory
 from geminifusion_service.processes.parent import answer_parent
 from geminifusion_service.processes.shared_arrays import SharedArrays, end_of
+
+_NICENESS = 10  # the event loop goes first: whoever is refused, or already answered, does not wait for others' images
 
 _log = logging.getLogger(__name__)
 
@@ -55,5 +58,6 @@ def read(memory: SharedArrays, message: dict[str, Any]) -> dict[str, Any]:
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s decoding process: %(message)s")
     cv2.setNumThreads(1)
+    os.nice(_NICENESS)
     keep_freed_memory()
     answer_parent(int(sys.argv[1]), functools.partial(read, SharedArrays(int(sys.argv[2]))))

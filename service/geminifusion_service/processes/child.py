@@ -45,7 +45,7 @@ class ChildProcess:
                 pass_fds=(theirs.fileno(), memory),
                 stdin=subprocess.DEVNULL,
                 stdout=sys.stderr.fileno() if _has_descriptor(sys.stderr) else subprocess.DEVNULL,
-                start_new_session=True,  # a Ctrl-C at the terminal is for the server, which drains first
+                process_group=0,  # a Ctrl-C at the terminal is for the server, which drains first
             )
 
     def wait_for_answers(self, answer_s: float | None) -> None:
