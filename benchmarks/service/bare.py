@@ -37,7 +37,7 @@ from geminifusion_service.inputs.reading import Decoded, Reading
 from geminifusion_service.models.model import Model, Prediction, PreparedItem
 from geminifusion_service.outputs.encoding import encode
 
-_READING: ReadingOptions = {"max_pixels": 32_000_000, "depth_scale": None}
+_READING: ReadingOptions = {"max_pixels": 32_000_000, "depth_scale": None, "depth_invalid": ()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +18,7 @@ from geminifusion_service.choices import Align, Priority, SensorPolicy
 
 from .access import Access
 from .errors import BadInput, ClientError, ServerBusy
-from .pictures import Picture, depth_bytes, rgb_bytes
+from .pictures import Picture, depth_bytes, markers_of, rgb_bytes
 from .results import Result
 from .streaming import FrameAnswer, StreamMode, is_newest
 from .wire import RetryPolicy, SegmentCall
@@ -76,6 +76,7 @@ class Client:
         depth: Picture | None = None,
         *,
         depth_scale: float | None = None,
+        depth_invalid: float | Sequence[float] = (),
         model: str | None = None,
         confidence: bool = True,
         gate: bool = True,
@@ -94,6 +95,7 @@ class Client:
                 uint16 counts units of `depth_scale`. 0, NaN and negative mean "no measurement". To be left out if the
                 model sees the RGB alone, and may be if it says that its depth may be absent.
             depth_scale: metres per unit of integer depth; the service takes 0.001 for 16-bit pictures.
+            depth_invalid: stored values, before scaling, that mean "no measurement" too, such as 65535; at most eight.
             model: `name` or `name@version`; the server's default when left out.
             confidence, gate: whether to fetch these maps.
             disagreement: whether to fetch the map of where the answer leans on the other modalities; the pair runs
@@ -112,6 +114,7 @@ class Client:
             rgb,
             depth,
             depth_scale=depth_scale,
+            depth_invalid=depth_invalid,
             model=model,
             confidence=confidence,
             gate=gate,
@@ -130,6 +133,7 @@ class Client:
         *,
         mode: StreamMode = "ordered",
         depth_scale: float | None = None,
+        depth_invalid: float | Sequence[float] = (),
         model: str | None = None,
         confidence: bool = False,
         gate: bool = False,
@@ -150,13 +154,13 @@ class Client:
             mode: `ordered` answers every frame, in their order. `newest` is for cameras: a frame the engine has not
                 begun gives way to the next one and is answered at once as `superseded`, so that the delay stays that of
                 a frame or two; the others are answered in their order.
-            depth_scale, model, confidence, gate: as for `segment`, of all frames.
+            depth_scale, depth_invalid, model, confidence, gate: as for `segment`, of all frames.
 
         Raises:
             ClientError: the stream cannot be opened or breaks. An error of a single frame is in its answer.
         """
         newest = is_newest(mode)
-        calls = (_frame_call(frame, depth_scale, model, confidence, gate) for frame in frames)
+        calls = (_frame_call(frame, depth_scale, depth_invalid, model, confidence, gate) for frame in frames)
         return self._transport.stream(calls, newest=newest)
 
     def models(self) -> list[dict[str, Any]]:
@@ -218,6 +222,7 @@ class AsyncClient:
         depth: Picture | None = None,
         *,
         depth_scale: float | None = None,
+        depth_invalid: float | Sequence[float] = (),
         model: str | None = None,
         confidence: bool = True,
         gate: bool = True,
@@ -234,6 +239,7 @@ class AsyncClient:
             rgb,
             depth,
             depth_scale=depth_scale,
+            depth_invalid=depth_invalid,
             model=model,
             confidence=confidence,
             gate=gate,
@@ -252,6 +258,7 @@ class AsyncClient:
         *,
         mode: StreamMode = "ordered",
         depth_scale: float | None = None,
+        depth_invalid: float | Sequence[float] = (),
         model: str | None = None,
         confidence: bool = False,
         gate: bool = False,
@@ -261,7 +268,7 @@ class AsyncClient:
 
         async def calls() -> AsyncIterator[SegmentCall]:
             async for frame in frames:
-                yield await asyncio.to_thread(_frame_call, frame, depth_scale, model, confidence, gate)
+                yield await asyncio.to_thread(_frame_call, frame, depth_scale, depth_invalid, model, confidence, gate)
 
         return self._transport.stream(calls(), newest=newest)
 
@@ -370,6 +377,7 @@ def _call(
     depth: Picture | None,
     *,
     depth_scale: float | None = None,
+    depth_invalid: float | Sequence[float] = (),
     request_id: str | None = None,
     **options: Any,  # noqa: ANN401 - fields of SegmentCall that need no preparation
 ) -> SegmentCall:
@@ -380,6 +388,7 @@ def _call(
         rgb=encoded,
         depth=None if depth is None else depth_bytes(depth),
         depth_scale=depth_scale,
+        depth_invalid=markers_of(depth_invalid),
         # Naming it here lets even an error that never reached the server be matched with its log.
         request_id=request_id or secrets.token_hex(8),
         source=rgb if isinstance(rgb, np.ndarray) else encoded,
@@ -388,7 +397,20 @@ def _call(
 
 
 def _frame_call(
-    frame: Frame, depth_scale: float | None, model: str | None, confidence: bool, gate: bool
+    frame: Frame,
+    depth_scale: float | None,
+    depth_invalid: float | Sequence[float],
+    model: str | None,
+    confidence: bool,
+    gate: bool,
 ) -> SegmentCall:
     rgb, depth = frame if isinstance(frame, tuple) else (frame, None)
-    return _call(rgb, depth, depth_scale=depth_scale, model=model, confidence=confidence, gate=gate)
+    return _call(
+        rgb,
+        depth,
+        depth_scale=depth_scale,
+        depth_invalid=depth_invalid,
+        model=model,
+        confidence=confidence,
+        gate=gate,
+    )

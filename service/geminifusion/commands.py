@@ -25,6 +25,12 @@ _url_option = click.option("--url", help="Ask this server instead: http://host:p
     help="Metres per unit of integer depth [default: 0.001 for 16-bit pictures].",
 )
 @click.option(
+    "--depth-invalid",
+    type=float,
+    multiple=True,
+    help="Stored value of depth that means no measurement, such as 65535; may be given several times.",
+)
+@click.option(
     "--format",
     "formats",
     type=click.Choice(["palette", "overlay", "png", "npz", "json"]),
@@ -46,6 +52,7 @@ def predict(
     url: str | None,
     model: str | None,
     depth_scale: float | None,
+    depth_invalid: tuple[float, ...],
     formats: tuple[str, ...],
     output: Path,
 ) -> None:
@@ -60,7 +67,15 @@ def predict(
         raise click.UsageError("--model chooses among a server's models; give --url as well")
     from .prediction import segment_files, write_formats
 
-    result = segment_files(rgb, depth, artifact=artifact, url=url, model=model, depth_scale=depth_scale)
+    result = segment_files(
+        rgb,
+        depth,
+        artifact=artifact,
+        url=url,
+        model=model,
+        depth_scale=depth_scale,
+        depth_invalid=depth_invalid,
+    )
     click.echo(result.table())
     for warning in result.warnings:
         click.echo(f"warning: {warning}", err=True)

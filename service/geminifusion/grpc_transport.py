@@ -253,6 +253,7 @@ def _request(call: SegmentCall, *, supersedable: bool = False) -> pb.SegmentRequ
         images=call.images(),
         model=call.model or "",
         depth_scale=call.depth_scale,
+        depth_invalid=call.depth_invalid,
         format=pb.MASK_FORMAT_RLE,
         confidence=call.confidence,
         gate=call.gate,

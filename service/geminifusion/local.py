@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,7 +19,7 @@ from geminifusion_service.outputs.class_shares import class_shares
 
 from .bundled import artifact_path
 from .errors import BadInput
-from .pictures import Picture, file_bytes
+from .pictures import Picture, file_bytes, markers_of
 from .results import Result
 
 # A caller's own files need no guard against strangers; this is as much as OpenCV decodes.
@@ -39,7 +40,13 @@ class Segmenter:
         """What the artifact says of itself: classes, modalities, limits, scores, licences."""
         return self._model.metadata
 
-    def __call__(self, rgb: Picture, depth: Picture | None = None, depth_scale: float | None = None) -> Result:
+    def __call__(
+        self,
+        rgb: Picture,
+        depth: Picture | None = None,
+        depth_scale: float | None = None,
+        depth_invalid: float | Sequence[float] = (),
+    ) -> Result:
         """Segment one RGB-D pair.
 
         Args:
@@ -48,6 +55,7 @@ class Segmenter:
                 16-bit PNG, TIFF or npy. 0, NaN, infinite and negative mean "no measurement". To be left out if the
                 model sees the RGB alone, and may be if `metadata` says that depth is optional.
             depth_scale: metres per unit of stored depth; None takes 0.001 for integers and 1 for floats.
+            depth_invalid: stored values, before scaling, that mean "no measurement" too, such as 65535; at most eight.
 
         Raises:
             BadInput: a file cannot be read, or an argument is of no type this takes.
@@ -56,7 +64,7 @@ class Segmenter:
         """
         started = time.perf_counter()
         pixels = _colour(rgb)
-        distance = None if depth is None else _distance(depth, depth_scale)
+        distance = None if depth is None else _distance(depth, depth_scale, markers_of(depth_invalid))
         decoded = time.perf_counter()
         item = self._model.prepare(pixels, {} if distance is None else {"depth": distance.metres})
         prediction = self._model.run([item])[0]
@@ -97,10 +105,12 @@ def _colour(rgb: Picture) -> NDArray[np.uint8]:
     return rgb
 
 
-def _distance(depth: Picture, depth_scale: float | None) -> DepthImage:
+def _distance(depth: Picture, depth_scale: float | None, depth_invalid: tuple[float, ...]) -> DepthImage:
     if not isinstance(depth, np.ndarray):
-        return decode_depth(file_bytes(depth, "depth"), max_pixels=_MAX_PIXELS, depth_scale=depth_scale)
+        return decode_depth(
+            file_bytes(depth, "depth"), max_pixels=_MAX_PIXELS, depth_scale=depth_scale, depth_invalid=depth_invalid
+        )
     readings: NDArray[Any] = depth
     if readings.ndim != 2:
         raise BadInput(f"depth has shape {readings.shape}; give HxW")
-    return to_metres(readings, depth_scale=depth_scale)
+    return to_metres(readings, depth_scale=depth_scale, depth_invalid=depth_invalid)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
+from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,8 @@ from numpy.typing import NDArray
 
 from .errors import BadInput, ClientError
 from .png import encode_png
+
+_MOST_MARKERS = 8  # as the service has it
 
 Picture = str | Path | bytes | NDArray[Any]
 
@@ -46,6 +51,22 @@ def depth_bytes(depth: Picture) -> bytes:
             "or HxW uint16 with depth_scale (metres per unit, 0.001 for millimetres)"
         )
     return file_bytes(depth, "depth")
+
+
+def markers_of(depth_invalid: float | Sequence[float]) -> tuple[float, ...]:
+    """One stored value that means no measurement, or several, as a tuple.
+
+    Raises:
+        BadInput: more than eight, or one that is no finite number.
+    """
+    several = isinstance(depth_invalid, Sequence) and not isinstance(depth_invalid, str | bytes)
+    markers: tuple[Any, ...] = tuple(depth_invalid) if several else (depth_invalid,)  # type: ignore[arg-type]
+    if len(markers) > _MOST_MARKERS or not all(isinstance(one, Real) and math.isfinite(one) for one in markers):
+        raise BadInput(
+            f"depth_invalid is {depth_invalid!r}; give at most {_MOST_MARKERS} stored values that mean no measurement, "
+            "such as 65535"
+        )
+    return tuple(map(float, markers))
 
 
 def file_bytes(source: str | Path | bytes, name: str) -> bytes:

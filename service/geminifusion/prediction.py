@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .results import Result
@@ -18,16 +18,17 @@ def segment_files(
     url: str | None,
     model: str | None,
     depth_scale: float | None,
+    depth_invalid: Sequence[float],
 ) -> Result:
     """Segment a frame on the server at `url`, or in this process with the artifact (None: the bundled one)."""
     if url:
         from .client import Client
 
         with Client(url) as client:
-            return client.segment(rgb, depth, depth_scale=depth_scale, model=model)
+            return client.segment(rgb, depth, depth_scale=depth_scale, depth_invalid=depth_invalid, model=model)
     from .local import load
 
-    return load(artifact)(rgb, depth, depth_scale=depth_scale)
+    return load(artifact)(rgb, depth, depth_scale=depth_scale, depth_invalid=depth_invalid)
 
 
 def write_formats(result: Result, formats: Iterable[str], directory: Path, stem: str) -> list[Path]:

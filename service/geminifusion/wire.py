@@ -28,6 +28,7 @@ class SegmentCall:
     rgb: bytes
     depth: bytes | None
     depth_scale: float | None = None
+    depth_invalid: tuple[float, ...] = ()
     model: str | None = None
     confidence: bool = True
     gate: bool = True
@@ -79,6 +80,8 @@ def segment_query(call: SegmentCall) -> dict[str, str]:
         "sensor_policy": call.sensor_policy,
         "deadline_ms": call.deadline_ms,
     }
+    if call.depth_invalid:
+        query["depth_invalid"] = ",".join(map(repr, call.depth_invalid))
     return query | {name: str(value) for name, value in optional.items() if value is not None}
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from geminifusion_service.choices import ALIGNS, PRIORITIES, SENSOR_POLICIES, Align, Priority, SensorPolicy
 from geminifusion_service.engine.timeline import Timeline
 from geminifusion_service.errors import InvalidOptionError
-from geminifusion_service.inputs.depth import check_depth_scale
+from geminifusion_service.inputs.depth import check_depth_invalid, check_depth_scale
 from geminifusion_service.outputs.class_shares import ClassShare
 from geminifusion_service.outputs.masks import MASK_FORMATS, MaskFormat
 from geminifusion_service.outputs.rle import RunLengths
@@ -28,11 +28,13 @@ _LONGEST_DEADLINE_MS = 3_600_000.0
 class SegmentOptions:
     """What the client wants, checked. Raises `InvalidOptionError`.
 
-    `depth_scale` is metres per stored unit; `deadline_ms` counts from the arrival of the request.
+    `depth_scale` is metres per stored unit, `depth_invalid` stored values that mean no measurement; `deadline_ms`
+    counts from the arrival of the request.
     """
 
     model: str | None = None
     depth_scale: float | None = None
+    depth_invalid: tuple[float, ...] = ()
     align: Align = "none"  # resize: bring the other modalities to the size of rgb; none: refuse them
     sensor_policy: SensorPolicy | None = None  # what to do about a broken sensor; None takes the server's
     format: MaskFormat | None = "png"  # None: no file, `labels` alone, for transports that send tensors
@@ -53,6 +55,7 @@ class SegmentOptions:
         if self.sensor_policy is not None:
             _check_choice("sensor_policy", self.sensor_policy, SENSOR_POLICIES)
         check_depth_scale(self.depth_scale)
+        check_depth_invalid(self.depth_invalid)
         deadline = self.deadline_ms
         if deadline is not None and not (math.isfinite(deadline) and 0 < deadline <= _LONGEST_DEADLINE_MS):
             raise InvalidOptionError(

@@ -132,7 +132,11 @@ class _Journey:
         options = self._request.options
         found = self._road.readers.read(
             [Posted(spec, self._request.images[spec.name]) for spec in part],
-            {"max_pixels": self._road.max_pixels, "depth_scale": options.depth_scale},
+            {
+                "max_pixels": self._road.max_pixels,
+                "depth_scale": options.depth_scale,
+                "depth_invalid": options.depth_invalid,
+            },
         )
         with self._lock:
             self._readings |= zip([spec.name for spec in part], found, strict=True)

@@ -54,6 +54,18 @@ def test_paths_bytes_and_arrays_are_the_same_picture(client, segment, pair):
         assert_same(segment(rgb, depth, depth_scale=scale), here)
 
 
+@pytest.mark.parametrize("markers", [65535, (65535, 3.0), np.float32(65535)])
+def test_marks_of_no_measurement_reach_the_network(client, segment, pair, markers):
+    holes = pair.depth_mm.copy()
+    holes[5:20] = 0
+    marked = holes.copy()
+    marked[5:20] = 65535
+    here = segment(pair.rgb, marked, depth_invalid=markers)
+    assert_same(client.segment(pair.rgb, marked, depth_invalid=markers), here)
+    np.testing.assert_array_equal(here.labels, segment(pair.rgb, holes).labels)
+    assert (here.labels != segment(pair.rgb, marked).labels).any()
+
+
 def test_depth_scale_reaches_the_network(client, segment, pair):
     far = client.segment(pair.rgb, pair.depth_mm, depth_scale=0.002)
     assert_same(far, segment(pair.rgb, pair.depth_mm, depth_scale=0.002))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,8 @@ from geminifusion_service.errors import DepthScaleRequiredError, InvalidOptionEr
 MILLIMETRE = 0.001
 _FARTHEST_PLAUSIBLE_M = 100.0
 _NEAREST_PLAUSIBLE_M = 0.05
+_MOST_MARKERS = 8
+_SUSPICIOUS_SHARE = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,23 +35,39 @@ def check_depth_scale(depth_scale: float | None) -> None:
         )
 
 
-def to_metres(readings: NDArray[np.generic], *, depth_scale: float | None = None, field: str = "depth") -> DepthImage:
+def check_depth_invalid(markers: Sequence[float]) -> None:
+    """Raise InvalidOptionError unless these are at most eight finite numbers."""
+    if len(markers) > _MOST_MARKERS or not all(math.isfinite(marker) for marker in markers):
+        raise InvalidOptionError(
+            f"depth_invalid is {','.join(map(str, markers))[:100]}, expected at most {_MOST_MARKERS} stored values "
+            "that mean not measured, such as 65535; 0, negative, NaN and infinite always do"
+        )
+
+
+def to_metres(
+    readings: NDArray[np.generic],
+    *,
+    depth_scale: float | None = None,
+    depth_invalid: Sequence[float] = (),
+    field: str = "depth",
+) -> DepthImage:
     """Turn stored depth into metres.
 
     Args:
-        readings: `H W`; uint16 (millimetres unless `depth_scale` is given), uint8 (only with
-        `depth_scale`), or
-            floating point (metres unless `depth_scale` is given). 0, negative, NaN and infinite mean "no
-            measurement".
+        readings: `H W`; uint16 (millimetres unless `depth_scale` is given), uint8 (only with `depth_scale`), or
+            floating point (metres unless `depth_scale` is given). 0, negative, NaN and infinite mean "no measurement".
         depth_scale: metres per stored unit.
+        depth_invalid: stored values, before scaling, that mean "no measurement" too; compared exactly, in the type
+            of the readings.
         field: its name in the request, for messages.
 
     Raises:
         DepthScaleRequiredError: uint8 without a scale.
         UnsupportedImageError: another dtype.
-        InvalidOptionError: a scale that is no positive number.
+        InvalidOptionError: a scale that is no positive number, or too many markers.
     """
     check_depth_scale(depth_scale)
+    check_depth_invalid(depth_invalid)
     warnings = []
     if readings.dtype == np.uint16 or readings.dtype == np.uint8:
         if depth_scale is None and readings.dtype == np.uint8:
@@ -59,7 +78,11 @@ def to_metres(readings: NDArray[np.generic], *, depth_scale: float | None = None
         scale = MILLIMETRE if depth_scale is None else depth_scale
         # In single precision, as the readers do that models are trained and scored with.
         metres = np.multiply(readings, np.float32(scale), dtype=np.float32)
-        num_invalid = metres.size - int(np.count_nonzero(readings))
+        marked = _marked(readings, depth_invalid)
+        if marked is not None:
+            metres[marked] = 0
+        num_invalid = metres.size - int(np.count_nonzero(readings if marked is None else metres))
+        warnings.extend(_marker_warnings(readings, depth_invalid, field))
     elif readings.dtype.kind == "f":
         num_nan = int(np.count_nonzero(np.isnan(readings)))
         if num_nan:
@@ -69,6 +92,9 @@ def to_metres(readings: NDArray[np.generic], *, depth_scale: float | None = None
             if depth_scale is not None:
                 metres *= np.float32(depth_scale)
             measured = (metres > 0) & (metres < np.inf)
+        marked = _marked(readings, depth_invalid)
+        if marked is not None:
+            measured &= ~marked
         num_invalid = metres.size - int(np.count_nonzero(measured))
         if num_invalid:
             metres[~measured] = 0
@@ -80,6 +106,36 @@ def to_metres(readings: NDArray[np.generic], *, depth_scale: float | None = None
         warnings.append(f"{field} has no measurement at {num_invalid / metres.size:.0%} of its pixels")
     warnings.extend(_unit_warnings(metres, field))
     return DepthImage(metres=np.ascontiguousarray(metres), num_invalid=num_invalid, warnings=tuple(warnings))
+
+
+def _marked(readings: NDArray[np.generic], markers: Sequence[float]) -> NDArray[np.bool_] | None:
+    """Where a reading is one of the markers; None where none can be."""
+    kind = readings.dtype
+    if kind.kind == "u":  # one that the type cannot hold would be wrapped into it
+        markers = [marker for marker in markers if marker == int(marker) and 0 <= marker <= _largest(kind)]
+    if not markers:
+        return None
+    with np.errstate(over="ignore"):
+        found: NDArray[np.bool_] = np.logical_or.reduce([readings == kind.type(marker) for marker in markers])
+    return found
+
+
+def _largest(kind: np.dtype[np.generic]) -> int:
+    """What an unsigned type can hold."""
+    return int(2 ** (8 * kind.itemsize) - 1)
+
+
+def _marker_warnings(readings: NDArray[np.generic], markers: Sequence[float], field: str) -> list[str]:
+    """Many cameras and file formats mark a hole by the largest value, which read as a distance is a far wall."""
+    largest = _largest(readings.dtype)
+    sample = readings[::8, ::8]
+    share = np.count_nonzero(sample == largest) / max(1, sample.size)
+    if share < _SUSPICIOUS_SHARE or largest in markers:
+        return []
+    return [
+        f"{field} is {largest} at {share:.0%} of its pixels, which looks like a mark of no measurement; "
+        f"if it is, say depth_invalid={largest}"
+    ]
 
 
 def _unit_warnings(metres: NDArray[np.float32], field: str) -> list[str]:

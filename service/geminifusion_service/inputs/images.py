@@ -6,6 +6,8 @@ not the other. The usual kinds have fast decoders, OpenCV does the rest. All rel
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import simplejpeg
@@ -55,7 +57,13 @@ def decode_rgb(data: bytes, *, max_pixels: int, field: str = "rgb", may_hold_gil
 
 
 def decode_depth(
-    data: bytes, *, max_pixels: int, depth_scale: float | None = None, field: str = "depth", may_hold_gil: bool = False
+    data: bytes,
+    *,
+    max_pixels: int,
+    depth_scale: float | None = None,
+    depth_invalid: Sequence[float] = (),
+    field: str = "depth",
+    may_hold_gil: bool = False,
 ) -> DepthImage:
     """Decode a depth image: 16-bit PNG, 8-bit PNG with a scale, TIFF (uint16 or float32) or npy.
 
@@ -63,6 +71,7 @@ def decode_depth(
         data: the encoded image.
         max_pixels: refuse an image whose header promises more.
         depth_scale: metres per stored unit; None reads integers as millimetres and floats as metres.
+        depth_invalid: see `to_metres`.
         field: its name in the request, for messages.
         may_hold_gil: nothing else wants to run in this process meanwhile.
 
@@ -100,7 +109,7 @@ def decode_depth(
         if readings.ndim != 2:
             # A palette PNG announces one channel and decodes to colours.
             raise UnsupportedImageError(f"{field} is a palette image; send the raw depth, not a picture of it")
-    return to_metres(readings, depth_scale=depth_scale, field=field)
+    return to_metres(readings, depth_scale=depth_scale, depth_invalid=depth_invalid, field=field)
 
 
 def _check_pixels(header: ImageHeader, max_pixels: int, field: str) -> None:

@@ -38,6 +38,7 @@ class ReadingOptions(TypedDict):
 
     max_pixels: int
     depth_scale: float | None
+    depth_invalid: Sequence[float]
 
 
 class Readers(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,12 +42,13 @@ def read_modality(
     *,
     max_pixels: int,
     depth_scale: float | None,
+    depth_invalid: Sequence[float] = (),
     may_hold_gil: bool = False,
 ) -> Reading:
     """Decode one posted image; an array is taken as decoded.
 
     Args:
-        data, max_pixels, depth_scale, may_hold_gil: see `decode_rgb` and `decode_depth`.
+        data, max_pixels, depth_scale, depth_invalid, may_hold_gil: see `decode_rgb` and `decode_depth`.
         spec: the model's input it is for.
 
     Raises:
@@ -67,10 +68,15 @@ def read_modality(
             else Reading(array=image)
         )
     if isinstance(data, np.ndarray):
-        depth = to_metres(data, depth_scale=depth_scale, field=spec.name)
+        depth = to_metres(data, depth_scale=depth_scale, depth_invalid=depth_invalid, field=spec.name)
     else:
         depth = decode_depth(
-            data, max_pixels=max_pixels, depth_scale=depth_scale, field=spec.name, may_hold_gil=may_hold_gil
+            data,
+            max_pixels=max_pixels,
+            depth_scale=depth_scale,
+            depth_invalid=depth_invalid,
+            field=spec.name,
+            may_hold_gil=may_hold_gil,
         )
     if depth.metres.ndim != 2 or not depth.metres.size:
         return Reading(array=depth.metres, warnings=depth.warnings)

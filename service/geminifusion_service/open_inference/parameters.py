@@ -75,6 +75,12 @@ def _number(name: str, value: Parameter) -> float:
         raise InvalidOptionError(f"{name} is {str(value)[:100]!r}, expected a number") from None
 
 
+def _numbers(name: str, value: Parameter) -> tuple[float, ...]:
+    """A number, or several in a text, separated by commas."""
+    parts = value.split(",") if isinstance(value, str) else [value]
+    return tuple(_number(name, part) for part in parts)
+
+
 def _microseconds_as_ms(name: str, value: Parameter) -> float | None:
     """Triton's timeout; 0 is none."""
     return _number(name, value) / 1000 or None
@@ -89,6 +95,7 @@ def _priority(name: str, value: Parameter) -> str:
 
 _READERS: dict[str, Callable[[str, Parameter], object]] = {
     "depth_scale": _number,
+    "depth_invalid": _numbers,
     "align": _text,
     "sensor_policy": _text,
     "format": _text,

@@ -52,7 +52,7 @@ PRIORITY_NORMAL: Priority
 PRIORITY_HIGH: Priority
 
 class SegmentRequest(_message.Message):
-    __slots__ = ("images", "model", "depth_scale", "format", "confidence", "gate", "classes", "deadline_ms", "request_id", "align", "sensor_policy", "disagreement", "priority", "supersedable")
+    __slots__ = ("images", "model", "depth_scale", "format", "confidence", "gate", "classes", "deadline_ms", "request_id", "align", "sensor_policy", "disagreement", "priority", "supersedable", "depth_invalid")
     class ImagesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -74,6 +74,7 @@ class SegmentRequest(_message.Message):
     DISAGREEMENT_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     SUPERSEDABLE_FIELD_NUMBER: _ClassVar[int]
+    DEPTH_INVALID_FIELD_NUMBER: _ClassVar[int]
     images: _containers.ScalarMap[str, bytes]
     model: str
     depth_scale: float
@@ -88,7 +89,8 @@ class SegmentRequest(_message.Message):
     disagreement: bool
     priority: Priority
     supersedable: bool
-    def __init__(self, images: _Optional[_Mapping[str, bytes]] = ..., model: _Optional[str] = ..., depth_scale: _Optional[float] = ..., format: _Optional[_Union[MaskFormat, str]] = ..., confidence: _Optional[bool] = ..., gate: _Optional[bool] = ..., classes: _Optional[bool] = ..., deadline_ms: _Optional[float] = ..., request_id: _Optional[str] = ..., align: _Optional[_Union[Align, str]] = ..., sensor_policy: _Optional[_Union[SensorPolicy, str]] = ..., disagreement: _Optional[bool] = ..., priority: _Optional[_Union[Priority, str]] = ..., supersedable: _Optional[bool] = ...) -> None: ...
+    depth_invalid: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, images: _Optional[_Mapping[str, bytes]] = ..., model: _Optional[str] = ..., depth_scale: _Optional[float] = ..., format: _Optional[_Union[MaskFormat, str]] = ..., confidence: _Optional[bool] = ..., gate: _Optional[bool] = ..., classes: _Optional[bool] = ..., deadline_ms: _Optional[float] = ..., request_id: _Optional[str] = ..., align: _Optional[_Union[Align, str]] = ..., sensor_policy: _Optional[_Union[SensorPolicy, str]] = ..., disagreement: _Optional[bool] = ..., priority: _Optional[_Union[Priority, str]] = ..., supersedable: _Optional[bool] = ..., depth_invalid: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class SegmentResponse(_message.Message):
     __slots__ = ("model", "request_id", "height", "width", "format", "mask", "classes", "rle", "confidence", "gate", "timings_ms", "batch_size", "warnings", "sensors", "disagreement")

@@ -239,6 +239,10 @@ def _number(name: str, text: str) -> float:
         raise InvalidOptionError(f"{name} is {text[:100]!r}, expected a number") from None
 
 
+def _numbers(name: str, text: str) -> tuple[float, ...]:
+    return tuple(_number(name, part) for part in text.split(",")) if text else ()
+
+
 def _flag(name: str, text: str) -> bool:
     values: Mapping[str, bool] = {"1": True, "true": True, "0": False, "false": False}
     if text.lower() not in values:
@@ -255,6 +259,7 @@ def _format(name: str, text: str) -> str:
 _OPTIONS: dict[str, Callable[[str, str], object]] = {
     "model": _text,
     "depth_scale": _number,
+    "depth_invalid": _numbers,
     "align": _text,
     "sensor_policy": _text,
     "format": _format,

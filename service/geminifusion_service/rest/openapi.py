@@ -81,6 +81,12 @@ SEGMENT_OPERATION: dict[str, Any] = {
     "parameters": [
         _option("model", {"type": "string"}, "name or name@version; the server's default otherwise"),
         _option("depth_scale", {"type": "number", "exclusiveMinimum": 0}, "metres per stored unit"),
+        _option(
+            "depth_invalid",
+            {"type": "array", "items": {"type": "number"}, "maxItems": 8},
+            "stored values that mean not measured, beside 0: 65535, or 65535,1",
+        )
+        | {"style": "form", "explode": False},
         _option("align", {"type": "string", "enum": ["none", "resize"]}, "resize: bring depth to the size of rgb"),
         _option(
             "sensor_policy",

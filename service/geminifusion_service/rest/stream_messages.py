@@ -21,10 +21,12 @@ _MAX_IMAGES = 16
 _Kinds = tuple[type, ...]
 _TEXT: _Kinds = (str,)
 _NUMBER: _Kinds = (int, float)
+_NUMBERS: _Kinds = (list,)
 _FLAG: _Kinds = (bool,)
 _OPTIONS: dict[str, _Kinds] = {
     "model": _TEXT,
     "depth_scale": _NUMBER,
+    "depth_invalid": _NUMBERS,
     "align": _TEXT,
     "sensor_policy": _TEXT,
     "format": _TEXT,
@@ -36,7 +38,12 @@ _OPTIONS: dict[str, _Kinds] = {
     "deadline_ms": _NUMBER,
     "request_id": _TEXT,
 }
-_KINDS: dict[_Kinds, str] = {_TEXT: "a text", _NUMBER: "a number", _FLAG: "true or false"}
+_KINDS: dict[_Kinds, str] = {
+    _TEXT: "a text",
+    _NUMBER: "a number",
+    _NUMBERS: "a list of numbers",
+    _FLAG: "true or false",
+}
 
 
 def request_from(message: bytes) -> SegmentRequest:
@@ -136,4 +143,9 @@ def _options(head: Mapping[str, object]) -> SegmentOptions:
             raise InvalidOptionError(f"there is no option {name[:100]!r}; expected {', '.join(_OPTIONS)}")
         if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not _FLAG):
             raise InvalidOptionError(f"{name} is {str(value)[:100]!r}, expected {_KINDS[kinds]}")
-    return SegmentOptions(**head)  # type: ignore[arg-type]  # each value was checked just above
+    markers = head.get("depth_invalid", [])
+    assert isinstance(markers, list)
+    if not all(type(marker) in _NUMBER for marker in markers):
+        raise InvalidOptionError(f"depth_invalid is {str(markers)[:100]}, expected a list of numbers")
+    options = {**head, "depth_invalid": tuple(map(float, markers))}
+    return SegmentOptions(**options)  # type: ignore[arg-type]  # each value was checked just above

@@ -61,6 +61,7 @@ def request_from(message: pb.SegmentRequest, *, milliseconds_left: float | None)
         options=SegmentOptions(
             model=message.model or None,
             depth_scale=message.depth_scale if message.HasField("depth_scale") else None,
+            depth_invalid=tuple(message.depth_invalid),
             align=_chosen("align", message.align, _ALIGNS),
             sensor_policy=_chosen("sensor_policy", message.sensor_policy, _SENSOR_POLICIES),
             format=_chosen("format", message.format, _FORMATS),

@@ -62,3 +62,41 @@ def test_8_bits_without_a_scale_and_other_types_are_refused():
         to_metres(np.ones((2, 2), np.uint8))
     with pytest.raises(UnsupportedImageError, match="int64"):
         to_metres(np.ones((2, 2), np.int64))
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32, np.float64, np.uint8])
+def test_marked_readings_are_not_measured(dtype):
+    readings = np.array([[255, 17], [2, 0]], dtype)
+    scale = 0.5 if dtype == np.uint8 else 1.0
+    depth = to_metres(readings, depth_scale=scale, depth_invalid=(255.0, 17.0))
+    np.testing.assert_array_equal(depth.metres, np.array([[0, 0], [2 * scale, 0]], np.float32))
+    assert depth.num_invalid == 3
+
+
+def test_marks_are_compared_in_the_type_of_the_readings():
+    tenth = to_metres(np.full((2, 2), 0.1, np.float32), depth_invalid=(0.1,))
+    assert not tenth.metres.any()
+    for marker in (65536.0, -1.0, 1.5):  # would wrap to 0, 65535 or 1
+        readings = np.array([[0, 65535], [1, 2]], np.uint16)
+        depth = to_metres(readings, depth_scale=1.0, depth_invalid=(marker,))
+        np.testing.assert_array_equal(depth.metres, readings.astype(np.float32))
+
+
+def test_minus_one_marks_a_hole_in_floats_anyway():
+    assert to_metres(np.array([[-1.0, 2.0]], np.float32), depth_invalid=(-1.0,)).num_invalid == 1
+
+
+@pytest.mark.parametrize("markers", [(float("nan"),), (float("inf"),), tuple(map(float, range(9)))])
+def test_marks_that_nobody_could_mean_are_refused(markers):
+    with pytest.raises(InvalidOptionError, match="depth_invalid is"):
+        to_metres(np.ones((2, 2), np.uint16), depth_invalid=markers)
+
+
+@pytest.mark.parametrize(("dtype", "largest"), [(np.uint16, 65535), (np.uint8, 255)])
+def test_many_largest_values_look_like_marks_and_are_named(dtype, largest):
+    readings = np.full((64, 64), 3, dtype)
+    readings[:8] = largest
+    (warning,) = [text for text in to_metres(readings, depth_scale=0.5).warnings if "depth_invalid" in text]
+    assert f"depth_invalid={largest}" in warning
+    assert not any("mark" in text for text in to_metres(readings, depth_scale=0.5, depth_invalid=(largest,)).warnings)
+    assert not any("mark" in text for text in to_metres(np.minimum(readings, 9), depth_scale=0.5).warnings)

@@ -20,7 +20,7 @@ from geminifusion_service.errors import (
 )
 from geminifusion_service.inputs.readers import Posted, ProcessReaders, ThreadReaders
 
-OPTIONS = {"max_pixels": 10**6, "depth_scale": None}
+OPTIONS = {"max_pixels": 10**6, "depth_scale": None, "depth_invalid": ()}
 RANDOM = np.random.default_rng(0)
 RGB = cv2.resize(RANDOM.integers(0, 256, (6, 8, 3), dtype=np.uint8), (160, 120), interpolation=cv2.INTER_CUBIC)
 DEPTH = cv2.resize(RANDOM.integers(400, 9000, (6, 8)).astype(np.uint16), (160, 120))
@@ -88,6 +88,15 @@ def test_what_a_process_reads_is_what_a_thread_reads(processes, specs, images):
 def test_a_scale_travels(processes, specs):
     (reading,) = processes.read(posted(specs, depth=encoded(".png", DEPTH)), {**OPTIONS, "depth_scale": 0.5})
     np.testing.assert_array_equal(reading.array, DEPTH * np.float32(0.5))
+
+
+def test_marks_of_no_measurement_travel(processes, specs):
+    marked = DEPTH.copy()
+    marked[:50] = 65535
+    (reading,) = processes.read(posted(specs, depth=encoded(".png", marked)), {**OPTIONS, "depth_invalid": (65535.0,)})
+    assert not reading.array[:50].any()
+    assert reading.array[50:].all()
+    assert reading.health.holes == pytest.approx(50 / 120, abs=0.02)
 
 
 def test_bits_that_are_damaged_are_refused(processes, specs):

@@ -209,12 +209,29 @@ def test_a_bad_file_is_a_clear_error_and_the_server_goes_on(live_server, pair, c
     assert live_server.post(pair.files()).status_code == 200
 
 
+def test_marks_of_no_measurement_are_holes(live_server, make_pair):
+    pair = make_pair(1)
+    holes = pair.depth_mm.copy()
+    holes[10:30, 20:50] = 0
+    marked = holes.copy()
+    marked[10:30, 20:50] = 65535
+    expected = live_server.post(pair.files(depth=encode(".png", holes)))
+    answer = live_server.post(pair.files(depth=encode(".png", marked)), depth_invalid="65535,9")
+    assert answer.content == expected.content
+    assert answer.headers["X-Geminifusion-Sensors"] == expected.headers["X-Geminifusion-Sensors"]
+    unmarked = live_server.post(pair.files(depth=encode(".png", marked)))
+    assert "depth_invalid=65535" in unmarked.headers["X-Geminifusion-Warnings"]
+
+
 BAD_OPTIONS = [
     {"format": "gif"},
     {"colour": "1"},
     {"depth_scale": "mm"},
     {"depth_scale": "-1"},
     {"depth_scale": "nan"},
+    {"depth_invalid": "hole"},
+    {"depth_invalid": "nan"},
+    {"depth_invalid": "1,2,3,4,5,6,7,8,9"},
     {"confidence": "maybe", "format": "json"},
     {"confidence": "1"},
     {"gate": "1", "format": "overlay"},
@@ -372,8 +389,8 @@ def test_the_openapi_document_describes_both_files_every_option_and_every_error(
     form = operation["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
     assert set(form) == {"rgb", "depth"}
     assert {option["name"] for option in operation["parameters"]} == {
-        "model", "depth_scale", "align", "sensor_policy", "format", "confidence", "gate", "disagreement", "priority",
-        "deadline_ms", "request_id",
+        "model", "depth_scale", "depth_invalid", "align", "sensor_policy", "format", "confidence", "gate",
+        "disagreement", "priority", "deadline_ms", "request_id",
     }  # fmt: skip
     assert {"200", "400", "404", "408", "413", "415", "422", "429", "500", "503", "504"} <= set(operation["responses"])
     assert "swagger" in live_server.get("/docs").text

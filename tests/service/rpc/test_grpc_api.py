@@ -92,6 +92,7 @@ def test_classes_can_come_beside_a_picture(stub, pair):
         ({"images": {"rgb": b"text", "depth": b"text"}}, grpc.StatusCode.INVALID_ARGUMENT, "undecodable_image"),
         ({"model": "huge"}, grpc.StatusCode.NOT_FOUND, "model_not_found"),
         ({"depth_scale": -1.0}, grpc.StatusCode.INVALID_ARGUMENT, "invalid_option"),
+        ({"depth_invalid": [float("inf")]}, grpc.StatusCode.INVALID_ARGUMENT, "invalid_option"),
         ({"format": 77}, grpc.StatusCode.INVALID_ARGUMENT, "invalid_option"),
         ({"request_id": "a b"}, grpc.StatusCode.INVALID_ARGUMENT, "invalid_option"),
     ],
