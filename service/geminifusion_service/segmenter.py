@@ -67,6 +67,7 @@ class Segmenter:
         )
         self._batcher = self._road.batcher
         self._mailbox = LoopMailbox()
+        metrics.ready.set_function(lambda: self.ready)
         metrics.watch(queue_depth=lambda: self._batcher.depth, in_flight=lambda: self._admission.num_working)
 
     @property
@@ -110,7 +111,6 @@ class Segmenter:
             self._metrics.model_info.labels(model.metadata.name, model.metadata.version, model.backend.name).set(1)
         self.start_engine()
         self._state = State.READY
-        self._metrics.ready.set(1)
 
     def start_engine(self) -> None:
         """Let `probe` work before the service is ready; `open_for` does it too."""
@@ -121,7 +121,6 @@ class Segmenter:
     def stop_being_ready(self) -> None:
         """Tell load balancers to go elsewhere; requests that come all the same are still served."""
         self._state = State.DRAINING
-        self._metrics.ready.set(0)
 
     async def close(self, timeout_s: float) -> bool:
         """Finish what is queued and stop; whether everything was finished in time."""

@@ -78,7 +78,6 @@ class Server:
         else:
             self.segmenter = Segmenter(settings, self._metrics, self._records)
             self._models = ModelManager(settings, self._metrics, self.segmenter)
-            self._models.on_change(self._tell_readiness)
             self._open = self._models.start
         open_inference = OpenInference(self.segmenter, settings, self._metrics, self._models)
         self._streams = Streams(most=settings.max_streams, idle_s=settings.stream_idle_s)
@@ -150,9 +149,6 @@ class Server:
             ArtifactError, RuntimeError, ValueError: an artifact that cannot be served.
         """
         await self._open()
-
-    async def _tell_readiness(self) -> None:
-        self._metrics.ready.set(self.segmenter.ready)
 
     async def stop(self) -> bool:
         """Say not ready, finish what was accepted, stop; whether all was finished within the drain time.

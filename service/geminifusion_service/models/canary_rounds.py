@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +27,6 @@ class CanaryRounds:
     Args:
         probe: the serving path.
         interval_s: between two canaries of a model.
-        changed: awaited when a model's state changed.
     """
 
     def __init__(
@@ -38,13 +36,11 @@ class CanaryRounds:
         probe: Probe,
         *,
         interval_s: float,
-        changed: Callable[[], Awaitable[None]],
     ) -> None:
         self._registry = registry
         self._metrics = metrics
         self._probe = probe
         self._interval_s = interval_s
-        self._changed = changed
         self._frames: dict[int, CanaryFrames] = {}  # by Model.serial
         self._due: dict[int, float] = {}  # seconds, monotonic
 
@@ -104,8 +100,6 @@ class CanaryRounds:
             _log.error("%s fails its canary and is not ready any more: %s", slot.model.reference, result.problem)
         if before is ModelState.FAILING and result.passed:
             _log.warning("%s passes its canary again", slot.model.reference)
-        if slot.state is not before:
-            await self._changed()
 
     def _wait(self, slot: Slot) -> float:
         failing = slot.state is ModelState.FAILING

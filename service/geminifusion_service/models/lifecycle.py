@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -32,7 +32,6 @@ class Lifecycle:
     """Loads and unloads models of one registry. Use from one event loop.
 
     Args:
-        changed: awaited whenever a model came, went or is going.
     """
 
     def __init__(
@@ -41,13 +40,11 @@ class Lifecycle:
         metrics: Metrics,
         registry: ModelRegistry,
         canaries: CanaryRounds,
-        changed: Callable[[], Awaitable[None]],
     ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._registry = registry
         self._canaries = canaries
-        self._changed = changed
         self._budget = MemoryBudget(settings.model_memory_mb * 2**20)
         # One load at a time, on a thread of its own: in a shared pool requests would wait behind it.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="models")
@@ -89,7 +86,6 @@ class Lifecycle:
             self.not_loaded(name, version, result.problem, refused=True)
             raise ModelLoadError(f"{reference} fails its canary and replaces nothing: {result.problem}")
         self._install(loaded, result)
-        await self._changed()
 
     def not_loaded(self, name: str, version: str, reason: str, *, refused: bool = False) -> None:
         """Take note that a version could not be loaded; one of the same reference that serves is not touched by it."""
@@ -180,7 +176,6 @@ class Lifecycle:
             _log.error("unloading a model failed", exc_info=error)
 
     async def _finish(self, slot: Slot) -> None:
-        await self._changed()
         await slot.drained.wait()
         model = slot.model
         name, version, backend = model.metadata.name, model.metadata.version, model.backend.name
@@ -191,4 +186,3 @@ class Lifecycle:
             self._metrics.model_info.remove(name, version, backend)
             self._metrics.models.unloaded(name, version)
         _log.info("unloaded %s", model.reference)
-        await self._changed()

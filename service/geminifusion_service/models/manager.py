@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from pathlib import Path
 
 import numpy as np
@@ -35,11 +35,8 @@ class ModelManager:
         self._segmenter = segmenter
         self.registry = ModelRegistry(default=settings.default_model or None)
         self._artifacts: dict[str, Path] = {}  # those named one by one, by reference
-        self._listeners: list[Callable[[], Awaitable[None]]] = []
-        self._canaries = CanaryRounds(
-            self.registry, metrics, self._probe, interval_s=settings.canary_interval_s, changed=self._changed
-        )
-        self._lifecycle = Lifecycle(settings, metrics, self.registry, self._canaries, self._changed)
+        self._canaries = CanaryRounds(self.registry, metrics, self._probe, interval_s=settings.canary_interval_s)
+        self._lifecycle = Lifecycle(settings, metrics, self.registry, self._canaries)
         self._watch: RepositoryWatch | None = None
         if settings.model_repository:
             self._watch = RepositoryWatch(
@@ -52,10 +49,6 @@ class ModelManager:
             )
         self._changing = asyncio.Lock()  # one change at a time, so that none sees another half done
         self._tasks: list[asyncio.Task[None]] = []
-
-    def on_change(self, listener: Callable[[], Awaitable[None]]) -> None:
-        """Call this whenever a model came, went, or changed its state."""
-        self._listeners.append(listener)
 
     async def start(self) -> None:
         """Bring up what the settings name, let the segmenter take requests, and keep watch from then on.
@@ -76,7 +69,6 @@ class ModelManager:
             self._keep(self._watch.run(settings.model_poll_s, self._changing))
         if settings.canary_interval_s:
             self._keep(self._canaries.run())
-        await self._changed()
 
     async def close(self, timeout_s: float = 1.0) -> None:
         """Stop watching and close every model; a run that does not end within `timeout_s` is left behind."""
@@ -202,7 +194,3 @@ class ModelManager:
 
     def _keep(self, work: Coroutine[None, None, None]) -> None:
         self._tasks.append(asyncio.create_task(work))
-
-    async def _changed(self) -> None:
-        for listener in self._listeners:
-            await listener()

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from geminifusion_service.errors import ModelNotFoundError, NotReadyError, ServiceError
@@ -38,7 +39,7 @@ class CanaryResult:
     budget: float  # the least agreement that passes
     passed: bool
     problem: str = ""
-    at: float = field(default_factory=time.monotonic)  # seconds, monotonic
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
 @dataclass(kw_only=True, eq=False)
@@ -277,7 +278,7 @@ class ModelRegistry:
                 "budget": canary.budget,
                 "passed": canary.passed,
                 "problem": canary.problem,
-                "age_s": round(time.monotonic() - canary.at, 1),
+                "at": canary.at.isoformat(timespec="seconds"),  # not its age: until the next one, the text stays
             },
             "versions": self._versions(slot.model.metadata.name),
         }

@@ -14,6 +14,7 @@ from geminifusion_service.exchange import new_request_id
 from geminifusion_service.frames import Streams
 from geminifusion_service.open_inference.inference import OpenInference
 from geminifusion_service.open_inference.messages import request_from, response_message
+from geminifusion_service.operations.origin import set_client
 from geminifusion_service.pb import open_inference_pb2 as pb
 from geminifusion_service.pb import open_inference_pb2_grpc
 from geminifusion_service.rpc.admission import current_ticket, milliseconds_left
@@ -106,6 +107,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
         self, request_iterator: AsyncIterator[pb.ModelInferRequest], context: grpc.aio.ServicerContext
     ) -> None:
         """Answers in the order of the requests; see `frames.Stream.answers`."""
+        set_client(context.peer())
         try:
             with self._streams.open() as stream:
                 answers = stream.answers(

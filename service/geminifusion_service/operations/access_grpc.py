@@ -11,7 +11,7 @@ import grpc.aio
 from geminifusion_service.errors import ServiceError
 from geminifusion_service.operations.access import AccessControl, Role
 from geminifusion_service.operations.metrics import Metrics
-from geminifusion_service.operations.origin import Origin, set_origin
+from geminifusion_service.operations.origin import Origin, set_client, set_origin
 from geminifusion_service.operations.records import Records
 from geminifusion_service.rpc.refusals import abort
 
@@ -51,6 +51,7 @@ class RequireKey(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is u
 
     def _refusal(self, error: ServiceError) -> Callable[..., Awaitable[None]]:
         async def refuse(_messages: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> None:
+            set_client(context.peer())
             self._records.failed(error, time.monotonic())
             self._metrics.requests.labels("grpc", error.code).inc()
             await abort(context, error)

@@ -61,7 +61,7 @@ class Metrics:
             buckets=_LAG_SECONDS,
             registry=self.registry,
         )
-        self.ready = Gauge("geminifusion_ready", "1 while ready.", registry=self.registry)
+        self.ready = Gauge("geminifusion_ready", "1 while ready, as `/healthz/ready` says.", registry=self.registry)
         self.model_info = Gauge(
             "geminifusion_model_info",
             "1 for each loaded model.",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,13 @@ _origin: ContextVar[Origin] = ContextVar("origin", default=_NOWHERE)
 def set_origin(origin: Origin) -> None:
     """Say where the request of this task comes from."""
     _origin.set(origin)
+
+
+def set_client(peer: str) -> None:
+    """Say whose request it is, by its peer as gRPC names it: `ipv4:127.0.0.1:4711`, `ipv6:%5B::1%5D:4711`, `unix:`."""
+    kind, _, address = unquote(peer).partition(":")
+    host = address.rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else kind
+    _origin.set(dataclasses.replace(_origin.get(), client=host))
 
 
 def current_origin() -> Origin:

@@ -6,11 +6,13 @@ import base64
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
+from starlette.requests import Request
 from starlette.responses import Response
 
 from geminifusion_service.errors import HTTP_STATUS, ServiceError
@@ -34,6 +36,21 @@ def problem(error: ServiceError, request_id: str) -> Response:
     }
     headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
     return Response(json.dumps(document), int(status), headers, "application/problem+json")
+
+
+def tagged_json(request: Request, facts: Mapping[str, Any]) -> Response:
+    """JSON that whoever asks again and again gets only when it has changed (RFC 9110, sections 8.8.3 and 13.1.2)."""
+    content = json.dumps(facts).encode()
+    tag = _tag(content)
+    known = [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]
+    headers = {"ETag": tag, "Cache-Control": "no-cache"}  # ask each time whether it has changed
+    if tag in known or "*" in known:
+        return Response(status_code=304, headers=headers)
+    return Response(content, 200, headers, "application/json")
+
+
+def _tag(content: bytes | memoryview) -> str:
+    return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
 
 
 def answer(response: SegmentResponse, *, accepts_gzip: bool = False) -> Response:
@@ -66,7 +83,7 @@ def answer(response: SegmentResponse, *, accepts_gzip: bool = False) -> Response
         content = response.mask
         headers["Vary"] = "Accept"
         # Of the mask alone: the times of a JSON answer differ from one to the next.
-        headers["ETag"] = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+        headers["ETag"] = _tag(content)
     return Response(content, 200, headers, MEDIA_TYPES[response.format])
 
 

@@ -39,13 +39,13 @@ from geminifusion_service.operations.metrics import Metrics
 from geminifusion_service.operations.origin import Origin, set_origin
 from geminifusion_service.operations.records import Records
 from geminifusion_service.outputs.masks import MASK_FORMATS
-from geminifusion_service.rest.answers import answer, problem
+from geminifusion_service.rest.answers import answer, problem, tagged_json
 from geminifusion_service.rest.body import check_encoding, multipart_boundary, read_body, split_json, split_multipart
 from geminifusion_service.rest.disconnect import unless_gone
 from geminifusion_service.rest.head_requests import HeadAsGet
 from geminifusion_service.rest.hot_routes import HotRoutes, exactly
 from geminifusion_service.rest.negotiation import accepts_gzip, preferred_format
-from geminifusion_service.rest.openapi import PROBLEM_RESPONSES, SEGMENT_OPERATION
+from geminifusion_service.rest.openapi import PROBLEM_RESPONSES, SEGMENT_OPERATION, UNCHANGED_RESPONSES
 from geminifusion_service.rest.repository import add_repository_routes
 from geminifusion_service.segmenter import Segmenter
 from geminifusion_service.settings import Settings
@@ -139,15 +139,21 @@ def build_http_app(
             packed = accepts_gzip(request.headers.get("accept-encoding"))
             return answer(await unless_gone(request, work), accepts_gzip=packed)
 
-    @app.get("/v1/models", tags=["models"])
-    async def models() -> dict[str, list[dict[str, Any]]]:
+    @app.get("/v1/models", tags=["models"], response_class=Response, responses=UNCHANGED_RESPONSES)
+    async def models(request: Request) -> Response:
         """Every loaded model with its classes, palette, modalities, limits, scores and state; the default first."""
-        return {"models": [segmenter.models.describe(model.reference) for model in segmenter.models]}
+        described = [segmenter.models.describe(model.reference) for model in segmenter.models]
+        return tagged_json(request, {"models": described})
 
-    @app.get("/v1/models/{name}", tags=["models"], responses=PROBLEM_RESPONSES)
-    async def model(name: str) -> dict[str, Any]:
+    @app.get(
+        "/v1/models/{name}",
+        tags=["models"],
+        response_class=Response,
+        responses=PROBLEM_RESPONSES | UNCHANGED_RESPONSES,
+    )
+    async def model(name: str, request: Request) -> Response:
         """One model, by `name` or `name@version`; of one that is not loaded, its state and why."""
-        return segmenter.models.describe(name)
+        return tagged_json(request, segmenter.models.describe(name))
 
     @app.get("/healthz", tags=["operations"], responses={503: {"description": "only a restart can help"}})
     @app.get("/healthz/live", tags=["operations"], responses={503: {"description": "only a restart can help"}})

@@ -31,6 +31,10 @@ def _problem_response(status: int) -> dict[str, Any]:
 
 
 PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {404: _problem_response(404)}
+UNCHANGED_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "as JSON", "content": {"application/json": {"schema": {"type": "object"}}}},
+    304: {"description": "as when it had the ETag in If-None-Match"},
+}
 CONTROL_RESPONSES: dict[int | str, dict[str, Any]] = {status: _problem_response(status) for status in (403, 404, 409)}
 
 

@@ -15,6 +15,7 @@ from geminifusion_service.choices import Priority
 from geminifusion_service.errors import BodyTimeoutError, EmptyBodyError, ServiceError
 from geminifusion_service.frames import Streams
 from geminifusion_service.operations.metrics import Metrics
+from geminifusion_service.operations.origin import set_client
 from geminifusion_service.rpc.refusals import abort
 from geminifusion_service.segmenter import Segmenter
 
@@ -93,6 +94,7 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is un
 
     def _admitted(self, behaviour: _Behaviour, transport: str, priority: Priority) -> Callable[..., Awaitable[Any]]:
         async def answer(messages: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> Any:  # noqa: ANN401
+            set_client(context.peer())
             try:
                 with self._segmenter.admit(deadline_ms=milliseconds_left(context), priority=priority) as ticket:
                     message = await self._only(messages)

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Collection
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from geminifusion_service.errors import ModelNotFoundError
+from geminifusion_service.errors import ModelNotFoundError, NotReadyError
+from geminifusion_service.models.registry import ModelState
 from geminifusion_service.segmenter import Segmenter, State
 
 MODEL_PREFIX = "model/"  # model/NAME or model/NAME@VERSION
@@ -55,13 +56,19 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # grpc_heal
             await asyncio.sleep(_LOOK_EVERY_S)
 
     def _status(self, service: str) -> int:
-        known = service in self._services
         if service.startswith(MODEL_PREFIX):
-            try:
-                self._segmenter.models.find(service.removeprefix(MODEL_PREFIX))
-                known = True
-            except ModelNotFoundError:
-                known = False
-        if not known:
+            return self._status_of_model(service.removeprefix(MODEL_PREFIX))
+        if service not in self._services:
             return _Status.SERVICE_UNKNOWN
         return _Status.SERVING if self._segmenter.ready else _Status.NOT_SERVING
+
+    def _status_of_model(self, reference: str) -> int:
+        """Another model's trouble is not this one's."""
+        try:
+            slot = self._segmenter.models.slot(reference)
+        except ModelNotFoundError:
+            return _Status.SERVICE_UNKNOWN
+        except NotReadyError:
+            return _Status.NOT_SERVING
+        serving = self._segmenter.state is State.READY and not self._segmenter.broken and not slot.model.problem
+        return _Status.SERVING if serving and slot.state is ModelState.READY else _Status.NOT_SERVING

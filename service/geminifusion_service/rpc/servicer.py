@@ -13,6 +13,7 @@ from geminifusion_service.errors import FrameSupersededError, InvalidOptionError
 from geminifusion_service.exchange import new_request_id
 from geminifusion_service.frames import Streams
 from geminifusion_service.operations.metrics import Metrics
+from geminifusion_service.operations.origin import set_client
 from geminifusion_service.pb import segmentation_pb2 as pb
 from geminifusion_service.pb import segmentation_pb2_grpc
 from geminifusion_service.rpc.admission import current_ticket, milliseconds_left
@@ -55,6 +56,7 @@ class SegmentationServicer(segmentation_pb2_grpc.SegmentationServicer):
         self, request_iterator: AsyncIterator[pb.SegmentRequest], context: grpc.aio.ServicerContext
     ) -> None:
         """Frames in, answers out; see `frames.Stream.answers`."""
+        set_client(context.peer())
         try:
             with self._streams.open() as stream:
                 answers = stream.answers(

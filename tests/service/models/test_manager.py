@@ -5,12 +5,14 @@ import logging
 import shutil
 
 import pytest
+from grpc_health.v1 import health_pb2
 
 from geminifusion_export.artifact import ArtifactError
 from geminifusion_service.errors import ModelLoadError, ModelMemoryError, ModelNotFoundError, NotReadyError
 from geminifusion_service.exchange import SegmentOptions, SegmentRequest
 from geminifusion_service.models import canary_rounds, lifecycle
 from geminifusion_service.models.registry import ModelState
+from geminifusion_service.rpc.health import Health
 
 POLL = {"model_poll_s": 0.02, "model_settle_s": 0.1}
 
@@ -373,27 +375,40 @@ async def test_a_model_whose_canary_fails_is_loaded_but_the_service_is_not_ready
         assert manager.registry.describe("tiny")["canary"]["passed"] is False
 
 
+async def test_a_model_is_healthy_while_another_is_not(tmp_path, make_artifact, add_golden, managing):
+    good = make_artifact(tmp_path / "good", name="good")
+    drifted = add_golden(make_artifact(tmp_path / "drifted"), wrong=0.2)
+    async with managing(artifacts=(good, drifted)) as (_, segmenter, _):
+        health = Health(segmenter, ["geminifusion.v1.Segmentation"])
+
+        async def status(service):
+            answer = await health.Check(health_pb2.HealthCheckRequest(service=service), None)
+            return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+
+        assert await status("model/good") == "SERVING"
+        assert await status("model/tiny@1") == "NOT_SERVING"
+        assert await status("") == "NOT_SERVING"
+        segmenter.stop_being_ready()
+        assert await status("model/good") == "NOT_SERVING"
+
+
 async def test_readiness_goes_when_labels_drift_and_comes_back_with_them(
     tmp_path, make_artifact, add_golden, managing, until, caplog, monkeypatch
 ):
     monkeypatch.setattr(canary_rounds, "_RECHECK_S", 0.02)
     directory = add_golden(make_artifact(tmp_path / "golden"))
     async with managing(artifacts=(directory,), canary_interval_s=0.05) as (manager, segmenter, metrics):
-        changes = []
-
-        async def note():
-            changes.append(segmenter.ready)
-
-        manager.on_change(note)
+        assert "geminifusion_ready 1.0" in metrics.text().decode()
         backend = manager.registry.find("tiny").backend
         run = backend.run
         monkeypatch.setattr(backend, "run", lambda inputs: _drifted(run(inputs)))
         await until(lambda: not segmenter.ready)
         assert "is not ready any more" in caplog.text
+        assert "geminifusion_ready 0.0" in metrics.text().decode()
         monkeypatch.undo()
         await until(lambda: segmenter.ready)
         assert "passes its canary again" in caplog.text
-        assert changes == [False, True]
+        assert "geminifusion_ready 1.0" in metrics.text().decode()
         assert 'geminifusion_canary_agreement{name="tiny",version="1"} 1.0' in metrics.text().decode()
 
 

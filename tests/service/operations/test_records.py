@@ -15,6 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from geminifusion_service.errors import UndecodableImageError
 from geminifusion_service.inputs.images import decode_depth
 from geminifusion_service.operations.logs import JsonFormatter, TextFormatter, set_up_logging
+from geminifusion_service.operations.origin import current_origin, set_client
 from geminifusion_service.pb import segmentation_pb2 as pb
 from geminifusion_service.pb import segmentation_pb2_grpc
 
@@ -82,6 +83,33 @@ def test_a_request_is_one_line_with_its_id_code_and_stages(live_server, pair, li
     assert {"receive_ms", "decode_ms", "queue_ms", "compute_ms", "encode_ms", "ms", "batch_size"} <= set(line)
     assert line["ms"] >= line["compute_ms"] > 0
     assert "not-for-logs" not in json.dumps(line)
+
+
+@pytest.mark.parametrize("frames", [False, True], ids=["a call", "a stream"])
+def test_a_line_over_grpc_names_the_clients_address(live_server, pair, lines, frames):
+    message = pb.SegmentRequest(images=pair.files())
+    with grpc.insecure_channel(live_server.grpc_target) as channel:
+        stub = segmentation_pb2_grpc.SegmentationStub(channel)
+        if frames:
+            list(stub.SegmentStream(iter([message])))
+        else:
+            stub.Segment(message)
+    (line,) = lines
+    assert (line["transport"], line["client"]) == ("grpc", "127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("peer", "client"),
+    [
+        ("ipv4:10.0.0.7:4711", "10.0.0.7"),
+        ("ipv6:%5B2001:db8::1%5D:4711", "2001:db8::1"),
+        ("unix:", "unix"),
+        ("unix:%00name", "unix"),
+    ],
+)
+def test_every_kind_of_peer_has_a_name(peer, client):
+    set_client(peer)
+    assert current_origin().client == client
 
 
 def test_a_refused_request_is_a_line_with_its_error(live_server, pair, lines):

@@ -6,6 +6,7 @@ import io
 
 import httpx
 import numpy as np
+import pytest
 
 
 def raw(live, pair, accept, **query):
@@ -24,6 +25,21 @@ def test_the_same_mask_has_the_same_etag_and_another_has_another(live_server, pa
     assert first == again
     assert first != live_server.post(make_pair(5).files()).headers["etag"]
     assert "etag" not in live_server.post(pair.files(), format="json").headers
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/tiny"])
+def test_the_models_come_again_only_when_they_have_changed(live_server, path):
+    def get(known=None):
+        with httpx.Client(trust_env=False) as client:
+            return client.get(live_server.url + path, headers={"If-None-Match": known} if known else {})
+
+    first = get()
+    tag = first.headers["ETag"]
+    assert first.json()
+    for known in (tag, f'"other", W/{tag}', "*"):
+        again = get(known)
+        assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", tag)
+    assert get('"other"').content == first.content
 
 
 def test_stages_are_shown_to_browsers_as_server_timing(live_server, pair):
