@@ -61,12 +61,19 @@ def markers_of(depth_invalid: float | Sequence[float]) -> tuple[float, ...]:
     """
     several = isinstance(depth_invalid, Sequence) and not isinstance(depth_invalid, str | bytes)
     markers: tuple[Any, ...] = tuple(depth_invalid) if several else (depth_invalid,)  # type: ignore[arg-type]
-    if len(markers) > _MOST_MARKERS or not all(isinstance(one, Real) and math.isfinite(one) for one in markers):
+    if len(markers) > _MOST_MARKERS or not all(map(_is_finite, markers)):
         raise BadInput(
-            f"depth_invalid is {depth_invalid!r}; give at most {_MOST_MARKERS} stored values that mean no measurement, "
-            "such as 65535"
+            f"depth_invalid is {repr(depth_invalid)[:100]}; give at most {_MOST_MARKERS} stored values that mean no "
+            "measurement, such as 65535"
         )
     return tuple(map(float, markers))
+
+
+def _is_finite(value: object) -> bool:
+    try:
+        return isinstance(value, Real) and math.isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        return False
 
 
 def file_bytes(source: str | Path | bytes, name: str) -> bytes:

@@ -26,8 +26,9 @@ from geminifusion_service.operations.metrics import Metrics
 from geminifusion_service.operations.records import Records
 from geminifusion_service.operations.tls import grpc_credentials, http_context, tls_files
 from geminifusion_service.operations.tracing import Tracing
-from geminifusion_service.rest.app import build_http_app
+from geminifusion_service.rest.app import build_http_app, is_hot, refusal
 from geminifusion_service.rest.connections import guarded
+from geminifusion_service.rest.early_refusals import EarlyRefusals
 from geminifusion_service.rest.websocket import add_stream_route
 from geminifusion_service.rpc.server import GrpcTransport
 from geminifusion_service.segmenter import Segmenter
@@ -104,6 +105,9 @@ class Server:
                     head_timeout_s=settings.head_timeout_s,
                     most_connections=settings.max_connections,
                     most_head_bytes=settings.max_head_bytes,
+                    refuse_early=EarlyRefusals(
+                        self.segmenter, self._metrics, self._records, access, is_hot=is_hot, refusal=refusal
+                    ),
                 ),
                 timeout_keep_alive=settings.keep_alive_s,
                 ssl_context_factory=(lambda *_: http_context(tls)) if tls else None,

@@ -100,6 +100,20 @@ def test_predict_through_a_server_prints_the_same_table(live_server, tiny_artifa
         assert there.output == here.output
 
 
+def test_predict_takes_the_marks_of_no_measurement(live_server, tiny_artifact, pair, tmp_path):
+    tables = []
+    for mark in (0, 65535):
+        depth = pair.depth_mm.copy()
+        depth[:25] = mark
+        cv2.imwrite(str(tmp_path / "depth.png"), depth)
+        for where in (["--artifact", tiny_artifact], ["--url", live_server.http], ["--url", live_server.grpc]):
+            marks = ["--depth-invalid", "65535", "--depth-invalid", "-1"]
+            done = invoke(predict, pair.rgb_path, tmp_path / "depth.png", *where, *marks, "--output", tmp_path)
+            tables.append(done.output)
+    assert set(tables) == {tables[0]}
+    assert "looks like a mark" not in tables[0]
+
+
 @pytest.mark.parametrize("options", [["--artifact", ".", "--url", "http://x"], ["--model", "tiny"]])
 def test_options_that_contradict_each_other_are_wrong_usage(pair, options):
     done = invoke(predict, pair.rgb_path, pair.depth_path, *options)

@@ -66,6 +66,17 @@ def test_marks_of_no_measurement_reach_the_network(client, segment, pair, marker
     assert (here.labels != segment(pair.rgb, marked).labels).any()
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_marks_in_floats_are_those_of_this_process(client, segment, pair, dtype):
+    metres = to_metres(pair.depth_mm).metres.astype(dtype)
+    metres[5:20] = 9.9
+    here = segment(pair.rgb, metres, depth_invalid=9.9)
+    assert_same(client.segment(pair.rgb, metres, depth_invalid=9.9), here)
+    if dtype != np.float16:  # which stores 9.8984375
+        metres[5:20] = 0
+        np.testing.assert_array_equal(here.labels, segment(pair.rgb, metres).labels)
+
+
 def test_depth_scale_reaches_the_network(client, segment, pair):
     far = client.segment(pair.rgb, pair.depth_mm, depth_scale=0.002)
     assert_same(far, segment(pair.rgb, pair.depth_mm, depth_scale=0.002))

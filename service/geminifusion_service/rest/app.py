@@ -52,6 +52,8 @@ from geminifusion_service.settings import Settings
 
 _log = logging.getLogger(__name__)
 
+SEGMENT_PATH = "/v1/segment"
+
 # Of pages for people: nobody frames them or takes them for something else, and no address of ours leaks.
 _PAGE_HEADERS = {
     "Content-Security-Policy": "frame-ancestors 'none'; base-uri 'none'; object-src 'none'",
@@ -83,14 +85,14 @@ def build_http_app(
     )
     records = records or Records(log_requests=False)
     infer = infer_handler(open_inference, settings)
-    hot_routes = [(exactly("/v1/segment"), lambda request: segment(request)), (infer_path, infer)]
+    hot_routes = [(exactly(SEGMENT_PATH), lambda request: segment(request)), (infer_path, infer)]
     app.add_middleware(HeadAsGet)
-    app.add_middleware(HotRoutes, routes=hot_routes, refuse=_refusal)
+    app.add_middleware(HotRoutes, routes=hot_routes, refuse=refusal)
     # The last one added is the first to see a request: a browser asks without a key whether it may send one.
     app.add_middleware(
         RequireKey,
         access=access or AccessControl(),
-        refuse=_refusal,
+        refuse=refusal,
         records=records,
         open_metrics=settings.open_metrics,
     )
@@ -104,7 +106,7 @@ def build_http_app(
         )
     app.add_middleware(RequestIds)
 
-    @app.post("/v1/segment", tags=["segment"], response_class=Response, openapi_extra=SEGMENT_OPERATION)
+    @app.post(SEGMENT_PATH, tags=["segment"], response_class=Response, openapi_extra=SEGMENT_OPERATION)
     async def segment(request: Request) -> Response:
         """Segment one RGB image with the depth image of the same pixels."""
         try:
@@ -188,7 +190,7 @@ def build_http_app(
 def _answer_errors(app: FastAPI) -> None:
     @app.exception_handler(ServiceError)
     async def ours(request: Request, error: Exception) -> Response:
-        return _refusal(request.url.path, public_error(error), request.state.request_id)
+        return refusal(request.url.path, public_error(error), request.state.request_id)
 
     @app.exception_handler(HTTPException)
     async def routing(request: Request, error: Exception) -> Response:
@@ -199,12 +201,18 @@ def _answer_errors(app: FastAPI) -> None:
             405: MethodNotAllowedError(f"{path} does not take {method}; /docs lists what it takes"),
         }
         kind = kinds.get(error.status_code, BadRequestError(str(error.detail)))
-        response = _refusal(path, kind, request.state.request_id)
+        response = refusal(path, kind, request.state.request_id)
         response.headers.update(error.headers or {})  # Allow, of a method that is not taken
         return response
 
 
-def _refusal(path: str, error: ServiceError, request_id: str) -> Response:
+def is_hot(path: str) -> bool:
+    """Whether POST to a path takes a place among the requests that are worked on."""
+    return path == SEGMENT_PATH or infer_path(path) is not None
+
+
+def refusal(path: str, error: ServiceError, request_id: str) -> Response:
+    """The answer to a request that failed, as clients of its path read it."""
     return open_inference_error(error, request_id) if is_open_inference(path) else problem(error, request_id)
 
 
@@ -319,5 +327,5 @@ class RequestIds:
         except Exception as error:
             _log.exception("request %s failed", state["request_id"])
             if not started:
-                refusal = _refusal(scope["path"], public_error(error), state["request_id"])
-                await refusal(scope, receive, send_with_id)
+                answered = refusal(scope["path"], public_error(error), state["request_id"])
+                await answered(scope, receive, send_with_id)

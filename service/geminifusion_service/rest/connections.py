@@ -7,23 +7,29 @@ a thousand that send nothing, would hold their connections for nothing.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+# From target, headers and client the answer to a POST that is refused on its head, from the status on; None otherwise.
+RefuseEarly = Callable[[bytes, Sequence[tuple[bytes, bytes]], "tuple[str, int] | None"], "bytes | None"]
+
 
 class GuardedProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 with three limits; `guarded` makes a class of it with the limits of the settings."""
+    """uvicorn's HTTP/1.1 with three limits, and refusals ahead of the application; `guarded` makes a class of it."""
 
     head_timeout_s: ClassVar[float]  # for the whole head of a request, the first from the start of the connection
     most_connections: ClassVar[int]
     most_head_bytes: ClassVar[int]
+    refuse_early: ClassVar[RefuseEarly | None]
 
     def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 - uvicorn's own
         super().__init__(*arguments, **named)
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
+        self._is_refused = False  # the body of a refused request is read and thrown away
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See asyncio.Protocol."""
@@ -54,6 +60,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """See httptools."""
         super().on_message_begin()
+        self._is_refused = False
         self._expect_head()
 
     def on_headers_complete(self) -> None:
@@ -62,18 +69,33 @@ class GuardedProtocol(HttpToolsProtocol):
         length = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         if length > self.most_head_bytes:
             self._head_too_long()
+        elif (refusal := self._early_refusal()) is not None:
+            self._is_refused = True
+            date = b"".join(b"%b: %b\r\n" % header for header in self.server_state.default_headers)
+            status, _, rest = refusal.partition(b"\r\n")
+            self.transport.write(b"HTTP/1.1 %b\r\n%b%b" % (status, date, rest))
+            self.on_response_complete()
         else:
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """See httptools."""
-        if not self.transport.is_closing():  # of a request whose head was refused
+        if not self.transport.is_closing() and not self._is_refused:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         """See httptools."""
-        if not self.transport.is_closing():
+        if not self.transport.is_closing() and not self._is_refused:
             super().on_message_complete()
+
+    def _early_refusal(self) -> bytes | None:
+        refuse = type(self).refuse_early
+        if refuse is None or self.parser.get_method() != b"POST":
+            return None
+        in_turn = self.cycle is None or self.cycle.response_complete  # answers of pipelined requests keep their order
+        if not in_turn or not self.parser.should_keep_alive() or self.parser.should_upgrade():
+            return None
+        return refuse(self.url, self.headers, self.client)
 
     def _expect_head(self) -> None:
         if self._head_timer is None:
@@ -111,7 +133,9 @@ class GuardedProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def guarded(*, head_timeout_s: float, most_connections: int, most_head_bytes: int) -> type[GuardedProtocol]:
+def guarded(
+    *, head_timeout_s: float, most_connections: int, most_head_bytes: int, refuse_early: RefuseEarly | None = None
+) -> type[GuardedProtocol]:
     """The protocol class with these limits, for uvicorn's `http` setting."""
     return type(
         "GuardedProtocol",
@@ -120,5 +144,6 @@ def guarded(*, head_timeout_s: float, most_connections: int, most_head_bytes: in
             "head_timeout_s": head_timeout_s,
             "most_connections": most_connections,
             "most_head_bytes": most_head_bytes,
+            "refuse_early": refuse_early and staticmethod(refuse_early),
         },
     )

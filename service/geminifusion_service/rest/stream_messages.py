@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from geminifusion_service.errors import HTTP_STATUS, InvalidOptionError, MalformedBodyError, ServiceError
@@ -21,7 +22,7 @@ _MAX_IMAGES = 16
 _Kinds = tuple[type, ...]
 _TEXT: _Kinds = (str,)
 _NUMBER: _Kinds = (int, float)
-_NUMBERS: _Kinds = (list,)
+_NUMBERS: _Kinds = (int, float, list)
 _FLAG: _Kinds = (bool,)
 _OPTIONS: dict[str, _Kinds] = {
     "model": _TEXT,
@@ -41,7 +42,7 @@ _OPTIONS: dict[str, _Kinds] = {
 _KINDS: dict[_Kinds, str] = {
     _TEXT: "a text",
     _NUMBER: "a number",
-    _NUMBERS: "a list of numbers",
+    _NUMBERS: "a number or a list of numbers",
     _FLAG: "true or false",
 }
 
@@ -143,9 +144,19 @@ def _options(head: Mapping[str, object]) -> SegmentOptions:
             raise InvalidOptionError(f"there is no option {name[:100]!r}; expected {', '.join(_OPTIONS)}")
         if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not _FLAG):
             raise InvalidOptionError(f"{name} is {str(value)[:100]!r}, expected {_KINDS[kinds]}")
-    markers = head.get("depth_invalid", [])
-    assert isinstance(markers, list)
-    if not all(type(marker) in _NUMBER for marker in markers):
-        raise InvalidOptionError(f"depth_invalid is {str(markers)[:100]}, expected a list of numbers")
-    options = {**head, "depth_invalid": tuple(map(float, markers))}
+    options = {name: _value(name, value) for name, value in head.items()}
     return SegmentOptions(**options)  # type: ignore[arg-type]  # each value was checked just above
+
+
+def _value(name: str, value: object) -> object:
+    """The value of an option that is of a kind it takes; JSON has no limit to its numbers."""
+    if _OPTIONS[name] is _NUMBERS:
+        return tuple(_number(name, part) for part in (value if isinstance(value, list) else [value]))
+    return _number(name, value) if _OPTIONS[name] is _NUMBER else value
+
+
+def _number(name: str, value: object) -> float:
+    if type(value) is float or type(value) is int:
+        with suppress(OverflowError):
+            return float(value)
+    raise InvalidOptionError(f"{name} is {str(value)[:100]!r}, expected a number of at most 1.8e308")

@@ -17,12 +17,13 @@ def decoded(png):
     return cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
 
 
-def by_rest(live, files, _, scale):
-    return decoded(live.post(files, depth_scale=scale).content), None
+def by_rest(live, files, _, scale, markers):
+    named = {"depth_invalid": ",".join(map(str, markers))} if markers else {}
+    return decoded(live.post(files, depth_scale=scale, **named).content), None
 
 
-def by_grpc(live, files, _, scale):
-    request = segmentation_pb2.SegmentRequest(images=files, depth_scale=scale, confidence=True)
+def by_grpc(live, files, _, scale, markers):
+    request = segmentation_pb2.SegmentRequest(images=files, depth_scale=scale, depth_invalid=markers, confidence=True)
     with grpc.insecure_channel(live.grpc_target) as channel:
         answer = SegmentationStub(channel).Segment(request)
     return decoded(answer.mask), answer.confidence.float16
@@ -40,10 +41,12 @@ def model_of(live, *, raw):
     return f"{name}_raw" if raw else name
 
 
-def by_open_inference_http(live, files, arrays, scale, *, raw):
+def by_open_inference_http(live, files, arrays, scale, markers, *, raw):
     inputs = tensors(files, arrays, raw=raw)
+    several = ",".join(map(str, markers))
+    named = {"depth_invalid": markers[0] if len(markers) == 1 else several} if markers else {}
     document = {
-        "parameters": {"depth_scale": scale, "binary_data_output": True},
+        "parameters": {"depth_scale": scale, "binary_data_output": True, **named},
         "inputs": [
             {
                 "name": name,
@@ -67,7 +70,7 @@ def by_open_inference_http(live, files, arrays, scale, *, raw):
     return split(body, arrays)
 
 
-def by_open_inference_grpc(live, files, arrays, scale, *, raw):
+def by_open_inference_grpc(live, files, arrays, scale, markers, *, raw):
     request = open_inference_pb2.ModelInferRequest(model_name=model_of(live, raw=raw))
     for name, (datatype, value) in tensors(files, arrays, raw=raw).items():
         request.inputs.add(name=name, datatype=datatype, shape=value.shape if raw else [1])
@@ -75,6 +78,10 @@ def by_open_inference_grpc(live, files, arrays, scale, *, raw):
     for name in ("labels", "confidence"):
         request.outputs.add(name=name)
     request.parameters["depth_scale"].double_param = scale
+    if len(markers) == 1:
+        request.parameters["depth_invalid"].int64_param = markers[0]
+    elif markers:
+        request.parameters["depth_invalid"].string_param = ",".join(map(str, markers))
     with grpc.insecure_channel(live.grpc_target) as channel:
         answer = GRPCInferenceServiceStub(channel).ModelInfer(request)
     return split(b"".join(answer.raw_output_contents), arrays)
@@ -96,23 +103,36 @@ ROADS = {
 }
 
 
-def assert_all_agree(live, segment, files, scale):
+def assert_all_agree(live, segment, files, scale, markers=()):
     arrays = {
         "rgb": cv2.cvtColor(decoded(files["rgb"]), cv2.COLOR_BGR2RGB),
         "depth": decoded(files["depth"]),
     }
-    here = segment(files["rgb"], files["depth"], depth_scale=scale)
+    here = segment(files["rgb"], files["depth"], depth_scale=scale, depth_invalid=markers)
     for road, ask in ROADS.items():
-        labels, confidence = ask(live, files, arrays, scale)
+        labels, confidence = ask(live, files, arrays, scale, markers)
         np.testing.assert_array_equal(labels, here.labels, err_msg=road)
         if confidence is not None:
             assert confidence == here.confidence.astype("<f2").tobytes(), road
+    return here
 
 
 def test_every_road_gives_the_same_bits(live_server, tiny_artifact, make_pair):
     segment = geminifusion.load(tiny_artifact, threads=1)
     for seed in range(3):
         assert_all_agree(live_server, segment, make_pair(seed, 40 + seed, 72).files(), 0.0013)
+
+
+@pytest.mark.parametrize("markers", [(65535,), (65535, 9)])
+def test_marks_of_no_measurement_travel_every_road(live_server, tiny_artifact, make_pair, markers):
+    segment = geminifusion.load(tiny_artifact, threads=1)
+    pair = make_pair(3, 40, 72)
+    depth = pair.depth_mm.copy()
+    depth[5:30, ::2] = 65535
+    files = pair.files(depth=cv2.imencode(".png", depth)[1].tobytes())
+    here = assert_all_agree(live_server, segment, files, 0.0013, markers)
+    unmarked = segment(files["rgb"], files["depth"], depth_scale=0.0013)
+    assert (here.labels != unmarked.labels).any()
 
 
 def test_decoding_in_processes_changes_no_bit(serving, tiny_artifact, make_pair):

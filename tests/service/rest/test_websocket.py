@@ -6,6 +6,7 @@ import struct
 import threading
 import time
 
+import cv2
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
@@ -25,6 +26,13 @@ def parsed(answer):
         return json.loads(answer), b""
     (length,) = struct.unpack_from("<I", answer)
     return json.loads(answer[4 : 4 + length]), answer[4 + length :]
+
+
+def marked_files(pair):
+    """A pair whose upper half of depth was not measured, marked by the largest value."""
+    depth = pair.depth_mm.copy()
+    depth[: len(depth) // 2] = 65535
+    return pair.files(depth=cv2.imencode(".png", depth)[1].tobytes())
 
 
 def opened(live, query="", **options):
@@ -54,6 +62,14 @@ def test_json_answers_are_text_and_those_of_http(socket, live_server, pair):
     http = live_server.post(pair.files(), format="json", confidence=1).json()
     for name in ("mask", "classes", "confidence", "size"):
         assert json.loads(answer)[name] == http[name]
+
+
+@pytest.mark.parametrize("markers", [65535, [65535, 1.5]])
+def test_marks_of_no_measurement_are_a_number_or_a_list(socket, live_server, pair, markers):
+    socket.send(message(marked_files(pair), format="png", depth_invalid=markers))
+    head, mask = parsed(socket.recv())
+    assert mask == live_server.post(marked_files(pair), depth_invalid="65535,1.5").content
+    assert head["sensors"]["depth"]["holes"] >= 0.25
 
 
 def test_answers_come_in_order_and_a_bad_frame_does_not_end_the_stream(socket, make_pair):
@@ -86,8 +102,11 @@ def test_answers_come_in_order_and_a_bad_frame_does_not_end_the_stream(socket, m
         (message({"rgb": b"12345"}, images={"rgb": True}), "malformed_body"),
         (message({}, colour="red"), "invalid_option"),
         (message({}, depth_scale="1"), "invalid_option"),
-        (message({}, depth_invalid=65535), "invalid_option"),
+        (message({}, depth_scale=10**400), "invalid_option"),
+        (message({}, depth_invalid="65535"), "invalid_option"),
+        (message({}, depth_invalid=True), "invalid_option"),
         (message({}, depth_invalid=[True]), "invalid_option"),
+        (message({}, depth_invalid=[10**400]), "invalid_option"),
         (message({}, depth_invalid=[1] * 9), "invalid_option"),
         (message({}, confidence=1), "invalid_option"),
         (message({}, deadline_ms=True), "invalid_option"),
