@@ -6,7 +6,6 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
@@ -17,7 +16,7 @@ import numpy as np
 from geminifusion_service.choices import Align, Priority, SensorPolicy
 
 from .access import Access
-from .errors import BadInput, ClientError, ServerBusy
+from .errors import BadInput, ServerBusy, needing_client_extra
 from .pictures import Picture, depth_bytes, markers_of, rgb_bytes
 from .results import Result
 from .streaming import FrameAnswer, StreamMode, is_newest
@@ -138,7 +137,7 @@ class Client:
         confidence: bool = False,
         gate: bool = False,
     ) -> Iterator[FrameAnswer]:
-        """Segment frame after frame over one gRPC stream.
+        """Segment frame after frame over one stream: of gRPC, or over `http://` a WebSocket.
 
         ```python
         for answer in client.stream(camera, mode="newest"):
@@ -330,7 +329,7 @@ def _access(
 
 def _transport(url: str, timeout_s: float, access: Access) -> _Transport:
     if _speaks_grpc(url):
-        with _grpc_installed():
+        with needing_client_extra("a grpc:// address"):
             from .grpc_transport import GrpcTransport
         return GrpcTransport(url, timeout_s, access)
     from .http_transport import HttpTransport
@@ -340,7 +339,7 @@ def _transport(url: str, timeout_s: float, access: Access) -> _Transport:
 
 def _async_transport(url: str, timeout_s: float, access: Access) -> _AsyncTransport:
     if _speaks_grpc(url):
-        with _grpc_installed():
+        with needing_client_extra("a grpc:// address"):
             from .grpc_transport import AsyncGrpcTransport
         return AsyncGrpcTransport(url, timeout_s, access)
     from .http_transport import AsyncHttpTransport
@@ -353,17 +352,6 @@ def _speaks_grpc(url: str) -> bool:
     if scheme not in ("http", "https", "grpc", "grpcs") or not urlsplit(url).hostname:
         raise BadInput(f"{url!r} is no usable address; give http://host:port or grpc://host:port")
     return scheme in ("grpc", "grpcs")
-
-
-@contextmanager
-def _grpc_installed() -> Iterator[None]:
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise ClientError(
-            f'a grpc:// address needs {error.name}; run: pip install "geminifusion[client]"',
-            code="missing_extra",
-        ) from None
 
 
 def _policy(timeout_s: float, retries: int) -> RetryPolicy:

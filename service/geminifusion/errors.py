@@ -13,6 +13,9 @@ ClientError
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class ClientError(Exception):
     """An answer could not be had; the message says what came, what was expected and what to do.
@@ -98,6 +101,17 @@ class DeadlineMissed(ServerError):
     """The deadline sent with the request passed before its mask was ready."""
 
     code = "deadline"
+
+
+@contextmanager
+def needing_client_extra(what: str) -> Iterator[None]:
+    """Around imports of what the extra `client` brings, for `what`; says how to install a library that is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ClientError(
+            f'{what} needs {error.name}; run: pip install "geminifusion[client]"', code="missing_extra"
+        ) from None
 
 
 def answered_error(

@@ -25,7 +25,7 @@ from .access import Access
 from .errors import AnswerTimeout, BadAnswer, BadInput, ServerError, ServerUnreachable, answered_error
 from .results import ClassShare, Result
 from .rle import labels_from_runs
-from .streaming import FrameAnswer
+from .streaming import FrameAnswer, SentFrames
 from .wire import SegmentCall, may_use_proxy, seconds
 
 # Run lengths and half-precision maps of the largest picture a server takes stay well below; they do not stay
@@ -144,42 +144,34 @@ class AsyncGrpcTransport:
         return self._opened
 
 
-class _SentFrames:
-    """The frames of one stream that have no answer yet."""
+class _SentFrames(SentFrames):
+    """As messages."""
 
     def __init__(self, *, newest: bool) -> None:
+        super().__init__()
         self._newest = newest
-        self._calls: dict[int, SegmentCall] = {}
-        self._failure: BaseException | None = None
 
     def requests(self, calls: Iterator[SegmentCall]) -> Iterator[pb.SegmentRequest]:
         """The messages to send. grpc iterates them in a thread of its own, where nobody would see an error."""
         try:
-            for number, call in enumerate(calls):
-                self._calls[number] = call
+            for call in calls:
+                self.add(call)
                 yield _request(call, supersedable=self._newest)
         except Exception as error:
-            self._failure = error
+            self.failure = error
 
     async def requests_async(self, calls: AsyncIterator[SegmentCall]) -> AsyncIterator[pb.SegmentRequest]:
         """`requests` for an event loop."""
-        number = 0
         try:
             async for call in calls:
-                self._calls[number] = call
+                self.add(call)
                 yield _request(call, supersedable=self._newest)
-                number += 1
         except Exception as error:
-            self._failure = error
+            self.failure = error
 
     def answer(self, message: pb.SegmentStreamResponse) -> FrameAnswer:
         """What the server says of one of the frames."""
-        call = self._calls.pop(message.frame, None)
-        if call is None:
-            raise BadAnswer(
-                f"the server answered frame {message.frame}, which was not sent or is answered; "
-                "install client and server of one release"
-            )
+        call = self.pop(message.frame)
         if message.WhichOneof("result") == "response":
             return FrameAnswer(number=message.frame, result=_result(message.response, call.source))
         error = message.error
@@ -193,11 +185,6 @@ class _SentFrames:
                 retry_after=error.retry_after_s if error.HasField("retry_after_s") else None,
             ),
         )
-
-    def raise_failure(self) -> None:
-        """Raise what the source of the frames raised."""
-        if self._failure is not None:
-            raise self._failure
 
 
 def _is_secure(url: str) -> bool:

@@ -7,17 +7,21 @@ import json
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from . import __version__
 from .access import Access
-from .errors import AnswerTimeout, BadAnswer, BadInput, ServerUnreachable
+from .errors import AnswerTimeout, BadAnswer, BadInput, ServerUnreachable, needing_client_extra
 from .results import Result
 from .streaming import FrameAnswer
 from .wire import SegmentCall, error_from_answer, may_use_proxy, result_from_json, segment_query
 
+if TYPE_CHECKING:
+    from .websocket_stream import StreamAddress
+
+_STREAM = "a stream to an http:// address"
 _HEADERS = {"User-Agent": f"geminifusion/{__version__}"}
 
 
@@ -25,7 +29,7 @@ class HttpTransport:
     """One connection pool to one server."""
 
     def __init__(self, url: str, timeout_s: float, access: Access) -> None:
-        self._url, self._timeout_s = url, timeout_s
+        self._url, self._timeout_s, self._access = url, timeout_s, access
         with _client_errors(url, timeout_s):
             self._http = httpx.Client(**_options(url, timeout_s, access))
 
@@ -36,8 +40,10 @@ class HttpTransport:
         return result_from_json(_checked(response), call.source)
 
     def stream(self, calls: Iterator[SegmentCall], *, newest: bool) -> Iterator[FrameAnswer]:
-        """Raises BadInput: frames are streamed over gRPC."""
-        raise _no_stream(self._url)
+        """Send frames over a WebSocket as fast as they are taken and read their answers."""
+        with needing_client_extra(_STREAM):
+            from .websocket_stream import answered_in_thread
+        return answered_in_thread(_stream_address(self._url, self._timeout_s, self._access), calls, newest=newest)
 
     def models(self) -> list[dict[str, Any]]:
         """The models as the server describes them."""
@@ -61,7 +67,7 @@ class AsyncHttpTransport:
     """`HttpTransport` for an event loop."""
 
     def __init__(self, url: str, timeout_s: float, access: Access) -> None:
-        self._url, self._timeout_s = url, timeout_s
+        self._url, self._timeout_s, self._access = url, timeout_s, access
         with _client_errors(url, timeout_s):
             self._http = httpx.AsyncClient(**_options(url, timeout_s, access))
 
@@ -72,8 +78,10 @@ class AsyncHttpTransport:
         return await asyncio.to_thread(result_from_json, _checked(response), call.source)
 
     def stream(self, calls: AsyncIterator[SegmentCall], *, newest: bool) -> AsyncIterator[FrameAnswer]:
-        """Raises BadInput: frames are streamed over gRPC."""
-        raise _no_stream(self._url)
+        """Send frames over a WebSocket as fast as they are taken and read their answers."""
+        with needing_client_extra(_STREAM):
+            from .websocket_stream import answered
+        return answered(_stream_address(self._url, self._timeout_s, self._access), calls, newest=newest)
 
     async def models(self) -> list[dict[str, Any]]:
         """The models as the server describes them."""
@@ -94,14 +102,18 @@ class AsyncHttpTransport:
 
 
 def _options(url: str, timeout_s: float, access: Access) -> dict[str, Any]:
-    key = {} if access.api_key is None else {"Authorization": f"Bearer {access.api_key}"}
     return {
         "base_url": url,
         "timeout": timeout_s,
-        "headers": _HEADERS | key,
+        "headers": _headers(access),
         "trust_env": may_use_proxy(url),
         "verify": _trust(access),
     }
+
+
+def _headers(access: Access) -> dict[str, str]:
+    key = {} if access.api_key is None else {"Authorization": f"Bearer {access.api_key}"}
+    return _HEADERS | key
 
 
 def _trust(access: Access) -> ssl.SSLContext | bool:
@@ -116,8 +128,14 @@ def _trust(access: Access) -> ssl.SSLContext | bool:
     return context
 
 
-def _no_stream(url: str) -> BadInput:
-    return BadInput(f"frames are streamed over gRPC, not {url}; give the server's grpc://host:port")
+def _stream_address(url: str, timeout_s: float, access: Access) -> StreamAddress:
+    from .websocket_stream import StreamAddress
+
+    trust = None
+    if httpx.URL(url).scheme == "https":
+        own = _trust(access)
+        trust = own if isinstance(own, ssl.SSLContext) else httpx.create_ssl_context()
+    return StreamAddress(url=url, timeout_s=timeout_s, headers=_headers(access), trust=trust)
 
 
 def _parts(call: SegmentCall) -> dict[str, tuple[str, bytes, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -85,6 +86,28 @@ def segment_query(call: SegmentCall) -> dict[str, str]:
     return query | {name: str(value) for name, value in optional.items() if value is not None}
 
 
+def frame_message(call: SegmentCall) -> bytes:
+    """A frame of the WebSocket `/v1/stream`: the length of the head, the head, the pictures."""
+    images = call.images()
+    options = {
+        "format": "json",
+        "confidence": call.confidence,
+        "gate": call.gate,
+        "disagreement": call.disagreement,
+        "align": call.align,
+        "priority": call.priority,
+        "request_id": call.request_id,
+        "depth_invalid": list(call.depth_invalid) or None,
+        "depth_scale": call.depth_scale,
+        "model": call.model,
+        "sensor_policy": call.sensor_policy,
+        "deadline_ms": call.deadline_ms,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    head = json.dumps({"images": {name: len(data) for name, data in images.items()}, **given}).encode()
+    return b"".join((struct.pack("<I", len(head)), head, *images.values()))
+
+
 def result_from_json(body: bytes, source: bytes | NDArray[np.uint8]) -> Result:
     """The result in an answer with `format=json`.
 
@@ -93,6 +116,18 @@ def result_from_json(body: bytes, source: bytes | NDArray[np.uint8]) -> Result:
     """
     try:
         answer = json.loads(body)
+    except ValueError as error:
+        raise _not_ours(error) from error
+    return result_from_facts(answer, source)
+
+
+def result_from_facts(answer: dict[str, Any], source: bytes | NDArray[np.uint8]) -> Result:
+    """The result in the JSON object of an answer.
+
+    Raises:
+        BadAnswer: it is not that.
+    """
+    try:
         size = answer["size"]
         runs = {int(mask["class_id"]): str(mask["counts"]) for mask in answer["mask"]["rle"]}
         return Result(
@@ -121,10 +156,14 @@ def result_from_json(body: bytes, source: bytes | NDArray[np.uint8]) -> Result:
             source=source,
         )
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise BadAnswer(
-            f"the answer is not one of geminifusion's ({type(error).__name__}: {error}); "
-            "check the address, and that client and server are of the same release"
-        ) from error
+        raise _not_ours(error) from error
+
+
+def _not_ours(error: Exception) -> BadAnswer:
+    return BadAnswer(
+        f"the answer is not one of geminifusion's ({type(error).__name__}: {error}); "
+        "check the address, and that client and server are of the same release"
+    )
 
 
 def error_from_answer(status: int, headers: Mapping[str, str], body: bytes) -> ServerError:

@@ -40,7 +40,7 @@ class RequireKey:
         self._open_metrics = open_metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run one ASGI call."""
+        """Run one ASGI call; a WebSocket that is refused is not opened, and its client gets the same answer."""
         if scope["type"] not in ("http", "websocket") or not self._access.asks_for_keys or self._is_open(scope["path"]):
             await self._app(scope, receive, send)
             return
@@ -58,9 +58,6 @@ class RequireKey:
         return path.startswith(_OPEN) or path == "/v2" or (self._open_metrics and path == "/metrics")
 
     async def _answer(self, error: ServiceError, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008, "reason": error.code})
-            return
         response = self._refuse(scope["path"], error, scope.get("state", {}).get("request_id", ""))
         if isinstance(error, UnauthenticatedError):
             response.headers["WWW-Authenticate"] = "Bearer"

@@ -8,7 +8,7 @@ import time
 from geminifusion_service.errors import HTTP_STATUS, public_error
 from geminifusion_service.exchange import SegmentOptions, SegmentResponse
 from geminifusion_service.operations.logs import log_request
-from geminifusion_service.operations.origin import current_origin
+from geminifusion_service.operations.origin import current_origin, set_recorded_trace
 from geminifusion_service.operations.tracing import Tracing
 
 _CLIENT_GONE = 499  # as reverse proxies log it
@@ -53,7 +53,7 @@ class Records:
         origin, ended = current_origin(), time.monotonic()
         asked_model = options.model if options else None
         request_id = (options.request_id if options else None) or origin.request_id or ""
-        trace_id = None
+        trace_id = origin.trace_id
         if self._tracing is not None:
             trace_id = self._tracing.record(
                 origin,
@@ -63,6 +63,7 @@ class Records:
                 request_id=request_id,
                 response=response,
             )
+            set_recorded_trace(trace_id)
         if self._log_requests:
             log_request(
                 transport=origin.transport,

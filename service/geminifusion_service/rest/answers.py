@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from geminifusion_service.errors import HTTP_STATUS, ServiceError
 from geminifusion_service.exchange import SegmentResponse
+from geminifusion_service.operations.origin import current_origin
 from geminifusion_service.outputs.masks import MEDIA_TYPES
 
 # Run lengths and maps shrink to a half or less; pictures are packed already, and small answers not worth the time.
@@ -24,7 +25,7 @@ _WORTH_GZIP, _GZIP_LEVEL, _GZIP_WINDOW = 1024, 1, 31
 
 
 def problem(error: ServiceError, request_id: str) -> Response:
-    """The error as application/problem+json (RFC 9457)."""
+    """The error as application/problem+json (RFC 9457), with the trace of the request where it is part of one."""
     status = HTTP_STATUS[type(error)]
     document = {
         "type": f"urn:geminifusion:error:{error.code}",
@@ -34,6 +35,8 @@ def problem(error: ServiceError, request_id: str) -> Response:
         "code": error.code,
         "request_id": request_id,
     }
+    if trace_id := current_origin().trace_id:
+        document["trace_id"] = trace_id
     headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
     return Response(json.dumps(document), int(status), headers, "application/problem+json")
 
@@ -42,7 +45,8 @@ def tagged_json(request: Request, facts: Mapping[str, Any]) -> Response:
     """JSON that whoever asks again and again gets only when it has changed (RFC 9110, sections 8.8.3 and 13.1.2)."""
     content = json.dumps(facts).encode()
     tag = _tag(content)
-    known = [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]
+    named = ",".join(request.headers.getlist("if-none-match"))
+    known = [one.strip().removeprefix("W/") for one in named.split(",")]
     headers = {"ETag": tag, "Cache-Control": "no-cache"}  # ask each time whether it has changed
     if tag in known or "*" in known:
         return Response(status_code=304, headers=headers)

@@ -18,6 +18,7 @@ _PROBLEM: dict[str, Any] = {
         "detail": {"type": "string", "description": "what came, what was expected, what to do"},
         "code": {"type": "string", "enum": sorted({error.code for error in HTTP_STATUS})},
         "request_id": {"type": "string"},
+        "trace_id": {"type": "string", "description": "W3C, where the request is part of a trace"},
     },
 }
 

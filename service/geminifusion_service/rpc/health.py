@@ -1,4 +1,4 @@
-"""grpc.health.v1: what `/healthz/ready` says, for the server, its services and each of its models."""
+"""grpc.health.v1: for the server and its services what `/healthz/ready` says, for each model its own state."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Collection
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from geminifusion_service.errors import ModelNotFoundError, NotReadyError
+from geminifusion_service.errors import ModelNotFoundError
 from geminifusion_service.models.registry import ModelState
 from geminifusion_service.segmenter import Segmenter, State
 
@@ -63,12 +63,12 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # grpc_heal
         return _Status.SERVING if self._segmenter.ready else _Status.NOT_SERVING
 
     def _status_of_model(self, reference: str) -> int:
-        """Another model's trouble is not this one's."""
+        """Another model's trouble is not this one's; one that is being loaded, or was unloaded, is known."""
+        models = self._segmenter.models
         try:
-            slot = self._segmenter.models.slot(reference)
+            slot = models.slot(reference)
         except ModelNotFoundError:
-            return _Status.SERVICE_UNKNOWN
-        except NotReadyError:
-            return _Status.NOT_SERVING
+            known = any(reference in (status.reference, status.name) for status in models.statuses())
+            return _Status.NOT_SERVING if known else _Status.SERVICE_UNKNOWN
         serving = self._segmenter.state is State.READY and not self._segmenter.broken and not slot.model.problem
         return _Status.SERVING if serving and slot.state is ModelState.READY else _Status.NOT_SERVING

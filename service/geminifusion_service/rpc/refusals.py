@@ -9,6 +9,7 @@ from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from geminifusion_service.errors import GRPC_STATUS, ServiceError
+from geminifusion_service.operations.origin import current_origin
 
 DOMAIN = "geminifusion"
 Metadata = tuple[tuple[str, str | bytes], ...]
@@ -25,7 +26,7 @@ def details_of(error: ServiceError) -> str:
 
 
 def trailing_metadata(error: ServiceError) -> Metadata:
-    """`code`, when to try again, and all of it once more as the google.rpc.Status that libraries look for.
+    """`code`, when to try again, the trace, and all of it once more as the google.rpc.Status that libraries look for.
 
     `retry-pushback-ms` is what gRPC's own retry policies obey; -1 tells them not to try again.
     """
@@ -34,6 +35,8 @@ def trailing_metadata(error: ServiceError) -> Metadata:
     if wait_s is not None:
         information.append(("retry-after", str(wait_s)))
     information.append(("retry-pushback-ms", "-1" if wait_s is None else str(1000 * wait_s)))
+    if trace_id := current_origin().trace_id:
+        information.append(("x-trace-id", trace_id))
     information.append(("grpc-status-details-bin", _rich_status(error).SerializeToString()))
     return tuple(information)
 

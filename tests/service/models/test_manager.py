@@ -11,7 +11,7 @@ from geminifusion_export.artifact import ArtifactError
 from geminifusion_service.errors import ModelLoadError, ModelMemoryError, ModelNotFoundError, NotReadyError
 from geminifusion_service.exchange import SegmentOptions, SegmentRequest
 from geminifusion_service.models import canary_rounds, lifecycle
-from geminifusion_service.models.registry import ModelState
+from geminifusion_service.models.registry import ModelState, Status
 from geminifusion_service.rpc.health import Health
 
 POLL = {"model_poll_s": 0.02, "model_settle_s": 0.1}
@@ -378,7 +378,7 @@ async def test_a_model_whose_canary_fails_is_loaded_but_the_service_is_not_ready
 async def test_a_model_is_healthy_while_another_is_not(tmp_path, make_artifact, add_golden, managing):
     good = make_artifact(tmp_path / "good", name="good")
     drifted = add_golden(make_artifact(tmp_path / "drifted"), wrong=0.2)
-    async with managing(artifacts=(good, drifted)) as (_, segmenter, _):
+    async with managing(artifacts=(good, drifted)) as (manager, segmenter, _):
         health = Health(segmenter, ["geminifusion.v1.Segmentation"])
 
         async def status(service):
@@ -388,8 +388,27 @@ async def test_a_model_is_healthy_while_another_is_not(tmp_path, make_artifact, 
         assert await status("model/good") == "SERVING"
         assert await status("model/tiny@1") == "NOT_SERVING"
         assert await status("") == "NOT_SERVING"
+        manager.registry.note(Status(name="coming", version="1", state=ModelState.LOADING))
+        assert await status("model/coming") == await status("model/coming@1") == "NOT_SERVING"
         segmenter.stop_being_ready()
         assert await status("model/good") == "NOT_SERVING"
+
+
+async def test_an_unloaded_model_is_not_healthy_and_still_known(tmp_path, make_artifact, managing, until):
+    folders = [make_artifact(tmp_path / name, name=name) for name in ("stays", "goes")]
+    async with managing(artifacts=tuple(folders)) as (manager, segmenter, _):
+        health = Health(segmenter, [])
+        told = []
+
+        async def watch():
+            async for answer in health.Watch(health_pb2.HealthCheckRequest(service="model/goes"), None):
+                told.append(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
+
+        watching = asyncio.create_task(watch())
+        await until(lambda: told == ["SERVING"])
+        await manager.unload("goes")
+        await until(lambda: told == ["SERVING", "NOT_SERVING"])
+        watching.cancel()
 
 
 async def test_readiness_goes_when_labels_drift_and_comes_back_with_them(

@@ -42,10 +42,15 @@ def test_a_key_and_a_certificate_open_the_door(guarded, pair, scheme):
     with Client(address(live, scheme), api_key="k", **files) as client:
         result = client.segment(pair.rgb, pair.depth_mm)
         np.testing.assert_array_equal(result.labels, pair.labels)
+        (frame,) = client.stream([(pair.rgb, pair.depth_mm)])
+        np.testing.assert_array_equal(frame.result.labels, pair.labels)
     with Client(address(live, scheme), api_key="wrong", **files) as client:
         with pytest.raises(ServerError) as refused:
             client.segment(pair.rgb, pair.depth_mm)
         assert refused.value.code == "unauthenticated"
+        with pytest.raises(ServerError) as refused:
+            list(client.stream([(pair.rgb, pair.depth_mm)]))
+        assert (refused.value.code, refused.value.status) == ("unauthenticated", 401)
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])

@@ -10,12 +10,14 @@ import grpc
 import httpx
 import numpy as np
 import pytest
+from opentelemetry import trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from geminifusion_service.errors import UndecodableImageError
 from geminifusion_service.inputs.images import decode_depth
 from geminifusion_service.operations.logs import JsonFormatter, TextFormatter, set_up_logging
-from geminifusion_service.operations.origin import current_origin, set_client
+from geminifusion_service.operations.origin import Origin, current_origin, set_client
 from geminifusion_service.pb import segmentation_pb2 as pb
 from geminifusion_service.pb import segmentation_pb2_grpc
 
@@ -179,6 +181,67 @@ async def test_stages_are_spans_in_the_callers_trace_over_both_transports(servin
             root.start_time_unix_nano <= span.start_time_unix_nano <= span.end_time_unix_nano <= root.end_time_unix_nano
             for span in stages
         )
+
+
+def refused(live, pair, headers):
+    """What a client is told of a request that failed: over HTTP, over the Open Inference Protocol, over gRPC."""
+    broken = pair.files(depth=b"no image")
+    with httpx.Client(trust_env=False, headers=headers) as client:
+        http = client.post(f"{live.url}/v1/segment", files=broken).json()
+        open_inference = client.post(f"{live.url}/v2/models/tiny/infer", content=b"{").json()
+    with grpc.insecure_channel(live.grpc_target) as channel, pytest.raises(grpc.RpcError) as error:
+        segmentation_pb2_grpc.SegmentationStub(channel).Segment(
+            pb.SegmentRequest(images=broken), metadata=tuple(headers.items())
+        )
+    return http, open_inference, dict(error.value.trailing_metadata())
+
+
+def test_an_error_names_the_trace_the_caller_has_begun(live_server, pair, lines):
+    http, open_inference, metadata = refused(live_server, pair, {"traceparent": TRACEPARENT})
+    assert http["trace_id"] == metadata["x-trace-id"] == TRACE
+    assert set(open_inference) == {"error", "code", "request_id"}
+    assert {line["trace_id"] for line in lines} == {TRACE}
+    with httpx.Client(trust_env=False) as client:
+        missing = client.get(f"{live_server.url}/v1/models/huge", headers={"traceparent": TRACEPARENT})
+    assert missing.json()["trace_id"] == TRACE
+
+
+def test_an_error_names_the_trace_that_began_here(serving, pair, lines, collector):
+    endpoint, spans = collector
+    with serving(otlp_endpoint=endpoint) as live:
+        http, _, metadata = refused(live, pair, {})
+        assert "trace_id" not in live.get("/v1/models/huge").json()  # no span was written of it
+    recorded = [span.trace_id.hex() for span in spans if span.name == "segment"]
+    assert recorded == [line["trace_id"] for line in lines]
+    assert [http["trace_id"], metadata["x-trace-id"]] == [recorded[0], recorded[-1]]
+    assert recorded[0] != recorded[-1]
+
+
+def test_an_error_without_a_trace_names_none(live_server, pair, lines):
+    http, _, metadata = refused(live_server, pair, {})
+    assert "trace_id" not in http
+    assert "x-trace-id" not in metadata
+    assert not any("trace_id" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("traceparent", "trace_id"),
+    [
+        (TRACEPARENT, TRACE),
+        (f"cc-{TRACE}-{CALLER}-01-more", TRACE),
+        (f"{TRACEPARENT}-more", None),
+        (f"ff-{TRACE}-{CALLER}-01", None),
+        (f"00-{'0' * 32}-{CALLER}-01", None),
+        (f"00-{TRACE}-{'0' * 16}-01", None),
+        (TRACEPARENT.upper(), None),
+        ("", None),
+    ],
+)
+def test_a_traceparent_is_read_as_opentelemetry_reads_it(traceparent, trace_id):
+    assert Origin(headers={"traceparent": traceparent}).trace_id == trace_id
+    context = TraceContextTextMapPropagator().extract({"traceparent": traceparent})
+    span = trace.get_current_span(context).get_span_context()
+    assert (format(span.trace_id, "032x") if span.is_valid else None) == trace_id
 
 
 def test_a_damaged_image_leaves_no_lines_of_a_library_in_the_log(capfd):

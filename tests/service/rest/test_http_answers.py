@@ -40,6 +40,12 @@ def test_the_models_come_again_only_when_they_have_changed(live_server, path):
         again = get(known)
         assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", tag)
     assert get('"other"').content == first.content
+    with httpx.Client(trust_env=False) as client:
+        head = client.head(live_server.url + path)
+        assert (head.status_code, head.content, head.headers["ETag"]) == (200, b"", tag)
+        assert client.head(live_server.url + path, headers={"If-None-Match": tag}).status_code == 304
+        on_two_lines = [("If-None-Match", '"other"'), ("If-None-Match", tag)]
+        assert client.get(live_server.url + path, headers=on_two_lines).status_code == 304
 
 
 def test_stages_are_shown_to_browsers_as_server_timing(live_server, pair):

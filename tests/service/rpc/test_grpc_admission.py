@@ -161,6 +161,9 @@ def test_health_knows_services_and_models(channel):
         with pytest.raises(grpc.RpcError) as unknown:
             health.Check(health_pb2.HealthCheckRequest(service=name))
         assert unknown.value.code() is grpc.StatusCode.NOT_FOUND
+        watching = health.Watch(health_pb2.HealthCheckRequest(service=name))
+        assert next(watching).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+        watching.cancel()
 
 
 def test_who_watches_health_is_told_of_the_drain(serving):
