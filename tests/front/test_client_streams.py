@@ -118,7 +118,7 @@ def test_the_newest_frame_wins_while_the_engine_is_busy(address, monkeypatch):
     go, run = threading.Event(), Model.run_stacked
 
     def held(model, *arguments):
-        assert go.wait(20)
+        assert go.wait(5)
         return run(model, *arguments)
 
     monkeypatch.setattr(Model, "run_stacked", held)
