@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import resource
 import signal
@@ -241,10 +240,6 @@ async def serve(settings: Settings) -> int:
         await asyncio.wait({loading, signalled}, return_when=asyncio.FIRST_COMPLETED)
         if loading.done():
             loading.result()
-            # What is there now stays. Counted among the old objects it would put off the collector's full rounds, and
-            # what requests leave behind in circles, images among them, would wait for those.
-            gc.collect()
-            gc.freeze()
             problems = "; ".join(server.segmenter.models.problems)
             references = ", ".join(model.reference for model in server.segmenter.models)
             _say(f"not ready: {problems}" if problems else f"ready: {references}")
