@@ -29,7 +29,7 @@ from original_formulation import OriginalFormulation
 from paired import paired_ratio, paired_seconds
 from torch.nn import functional as F
 
-from geminifusion_export.artifact import Precision
+from geminifusion_runtime.artifact import Precision
 from geminifusion_export.graph import SegmentationGraph, example_inputs, export_onnx
 from geminifusion_export.openvino_ir import OpenVinoRuntime, write_openvino
 from geminifusion_export.quantisation import quantise

@@ -19,7 +19,7 @@ from original_formulation import OriginalFormulation
 from paired import paired_ratio, paired_seconds
 from torch.nn import functional as F
 
-from geminifusion_export.artifact import MODEL_NAME, open_artifact
+from geminifusion_runtime.artifact import MODEL_NAME, open_artifact
 from geminifusion_export.graph import SegmentationGraph, example_inputs
 from geminifusion_export.verification.comparison import open_session
 from geminifusion_model.encoding import encode_inputs

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from geminifusion_export.artifact import (
+from geminifusion_runtime.artifact import (
     MODEL_NAME,
     ArtifactMetadata,
     ClassSpec,

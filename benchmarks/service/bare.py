@@ -30,11 +30,11 @@ from process_figures import cpu_seconds
 from requests_to_send import pair_of
 from stand_in import open_stand_in
 
-from geminifusion_service.engine.cpu_budget import usable_cores
+from geminifusion_runtime.cpu_count import usable_cores
 from geminifusion_service.exchange import SegmentOptions
 from geminifusion_service.inputs.readers import Posted, ProcessReaders, Readers, ReadingOptions, ThreadReaders
-from geminifusion_service.inputs.reading import Decoded, Reading
-from geminifusion_service.models.model import Model, Prediction, PreparedItem
+from geminifusion_runtime.decoding.decode import Decoded, Reading
+from geminifusion_runtime.model import Model, Prediction, PreparedItem
 from geminifusion_service.outputs.encoding import encode
 
 _READING: ReadingOptions = {"max_pixels": 32_000_000, "depth_scale": None, "depth_invalid": ()}

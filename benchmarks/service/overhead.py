@@ -27,8 +27,8 @@ from requests_to_send import Transport, pair_of, transports
 from served import Served, served
 from stand_in import NAME, write_stand_in
 
-import geminifusion.bundled
-from geminifusion_service.engine.cpu_budget import usable_cores
+import geminifusion_runtime.bundled
+from geminifusion_runtime.cpu_count import usable_cores
 
 STAND_IN_SERVER = Path(__file__).with_name("stand_in.py")
 MAX_BATCH = 8
@@ -165,7 +165,7 @@ def server_options() -> list[object]:
 
 def with_model(options: argparse.Namespace) -> str:
     """The model is what takes the time."""
-    artifact = geminifusion.bundled.artifact_path()
+    artifact = geminifusion_runtime.bundled.artifact_path()
     pair = pair_of()
 
     def loop(kind: str) -> Bare:

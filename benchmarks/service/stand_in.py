@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_export.artifact import (
+from geminifusion_runtime.artifact import (
     MODEL_NAME,
     ArtifactMetadata,
     ClassSpec,
@@ -29,8 +29,8 @@ from geminifusion_export.artifact import (
     sha256_of,
     write_metadata,
 )
-from geminifusion_service.backends.protocol import Backend, GraphOutputs
-from geminifusion_service.models.model import Model
+from geminifusion_runtime.backends.protocol import Backend, GraphOutputs
+from geminifusion_runtime.model import Model
 
 NAME = "stand-in"
 SECONDS_PER_BATCH, SECONDS_PER_IMAGE = 0.006, 0.002

@@ -22,7 +22,7 @@ from requests_to_send import pair_of, transports
 from served import served
 from stand_in import NAME, write_stand_in
 
-import geminifusion.bundled
+import geminifusion_runtime.bundled
 
 ADDED_MS = 5.0
 
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--model", action="store_true", help="the bundled model instead of the stand-in")
     options = parser.parse_args()
     pair = pair_of()
-    artifact = geminifusion.bundled.artifact_path() if options.model else None
+    artifact = geminifusion_runtime.bundled.artifact_path() if options.model else None
     print(describe_run(pair, *sys.argv[1:]))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

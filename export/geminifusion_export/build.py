@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast, get_args
 
-from geminifusion_export.artifact import (
+from geminifusion_runtime.artifact import (
     MODEL_NAME,
     ArtifactMetadata,
     ClassSpec,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import click
 
 if TYPE_CHECKING:
-    from geminifusion_export.artifact import ArtifactMetadata
+    from geminifusion_runtime.artifact import ArtifactMetadata
     from geminifusion_export.engine.build import EngineOptions
     from geminifusion_export.targets import TargetOptions
 
@@ -96,7 +96,7 @@ def artifact(
 
     SOURCE is a checkpoint, or an artifact to which runtimes are added; the latter needs no torch.
     """
-    from geminifusion_export.artifact import METADATA_NAME
+    from geminifusion_runtime.artifact import METADATA_NAME
     from geminifusion_export.targets import TargetOptions
 
     options = TargetOptions(

@@ -35,7 +35,7 @@ def verify(
 
     Fails if anything is over budget on this machine.
     """
-    from geminifusion_export.artifact import read_metadata
+    from geminifusion_runtime.artifact import read_metadata
     from geminifusion_export.verification.page import write_page
     from geminifusion_export.verification.recheck import recheck_artifact
 

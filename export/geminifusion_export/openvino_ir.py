@@ -17,7 +17,7 @@ import onnx
 import onnx.inliner
 from numpy.typing import NDArray
 
-from geminifusion_export.artifact import Precision, RuntimeFile
+from geminifusion_runtime.artifact import Precision, RuntimeFile
 from geminifusion_export.errors import ExportError
 from geminifusion_export.own_thread import in_own_thread
 from geminifusion_export.runtimes import OUTPUT_NAMES, Answers

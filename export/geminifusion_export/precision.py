@@ -18,7 +18,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
-from geminifusion_export.artifact import Precision
+from geminifusion_runtime.artifact import Precision
 from geminifusion_export.errors import ExportError
 from geminifusion_export.fusion_node import OP_TYPE
 from geminifusion_export.storage import widen_stored_weights

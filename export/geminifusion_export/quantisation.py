@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_export.artifact import RuntimeFile
+from geminifusion_runtime.artifact import RuntimeFile
 from geminifusion_export.errors import ExportError
 from geminifusion_export.openvino_ir import OpenVinoRuntime, import_openvino
 from geminifusion_export.own_thread import in_own_thread

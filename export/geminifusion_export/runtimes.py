@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from geminifusion_export.artifact import Precision
+from geminifusion_runtime.artifact import Precision
 
 OUTPUT_NAMES = ("labels", "confidence", "gate")
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from geminifusion_export.artifact import (
+from geminifusion_runtime.artifact import (
     MODEL_NAME,
     ArtifactMetadata,
     EngineRequirements,

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geminifusion_export.artifact import ArtifactMetadata
+from geminifusion_runtime.artifact import ArtifactMetadata
 from geminifusion_export.graph import SegmentationGraph
 from geminifusion_model.weights.checkpoint import CheckpointError, load_network, read_info
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geminifusion_export.artifact import Precision
+from geminifusion_runtime.artifact import Precision
 from geminifusion_export.graph import TRACED_SHAPE, SegmentationGraph, example_inputs
 from geminifusion_export.runtimes import Answers
 from geminifusion_export.verification.comparison import Expected, Feeds, Shape, expect

@@ -118,7 +118,7 @@ def demo(artifact: Path | None, pair_name: str, output: Path, http_port: int, gr
 
     Serves on this machine only and keeps serving until Ctrl-C. Where a port is taken, a free one is used.
     """
-    from .bundled import demo_pairs
+    from geminifusion_runtime.bundled import demo_pairs
     from .demo import DemoPlan, run_demo
 
     pairs = demo_pairs()
@@ -142,6 +142,6 @@ def _one_source(artifact: Path | None, url: str | None) -> None:
 
 
 def _bundled_artifact() -> Path:
-    from .bundled import artifact_path
+    from geminifusion_runtime.bundled import artifact_path
 
     return artifact_path()

@@ -16,7 +16,7 @@ def describe_artifact(directory: Path) -> str:
     Raises:
         ArtifactError: the directory is no artifact this release reads.
     """
-    from geminifusion_export.artifact import read_metadata
+    from geminifusion_runtime.artifact import read_metadata
 
     return _describe(dataclasses.asdict(read_metadata(directory)))
 

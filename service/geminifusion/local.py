@@ -11,13 +11,13 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_export.artifact import ArtifactMetadata
-from geminifusion_service.inputs.depth import DepthImage, to_metres
-from geminifusion_service.inputs.images import decode_depth, decode_rgb
-from geminifusion_service.models.model import Model
-from geminifusion_service.outputs.class_shares import class_shares
+from geminifusion_runtime.artifact import ArtifactMetadata
+from geminifusion_runtime.decoding.depth import DepthImage, to_metres
+from geminifusion_runtime.decoding.images import decode_depth, decode_rgb
+from geminifusion_runtime.model import Model
+from geminifusion_runtime.encoding.class_shares import class_shares
 
-from .bundled import artifact_path
+from geminifusion_runtime.bundled import artifact_path
 from .errors import BadInput
 from .pictures import Picture, file_bytes, markers_of
 from .results import Result
@@ -59,7 +59,7 @@ class Segmenter:
 
         Raises:
             BadInput: a file cannot be read, or an argument is of no type this takes.
-            geminifusion_service.errors.ServiceError: as the server answers: undecodable, too small,
+            geminifusion_runtime.errors.ServiceError: as the server answers: undecodable, too small,
                 sizes that differ, 8-bit depth without a scale…
         """
         started = time.perf_counter()
@@ -91,7 +91,7 @@ def load(path: str | Path | None = None, *, threads: int | None = None) -> Segme
         threads: how many the network may use; None takes the cores this process may use.
 
     Raises:
-        geminifusion_export.artifact.ArtifactError: it is missing, damaged, or of another release.
+        geminifusion_runtime.artifact.ArtifactError: it is missing, damaged, or of another release.
         ArtifactMissing: no path was given and this copy of the package has no bundled model.
     """
     return Segmenter(Model.open(artifact_path() if path is None else path, threads=threads))

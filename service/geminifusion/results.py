@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_service.outputs.class_shares import ClassShare
-from geminifusion_service.sensor import SensorHealth
+from geminifusion_runtime.encoding.class_shares import ClassShare
+from geminifusion_runtime.sensor import SensorHealth
 
 from .pictures import decode_rgb
 from .png import encode_png

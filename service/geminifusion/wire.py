@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_service.choices import Align, Priority, SensorPolicy
-from geminifusion_service.sensor import SensorHealth
+from geminifusion_runtime.choices import Align, Priority, SensorPolicy
+from geminifusion_runtime.sensor import SensorHealth
 
 from .errors import BadAnswer, ServerError, answered_error
 from .results import ClassShare, Result

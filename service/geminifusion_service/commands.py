@@ -100,7 +100,7 @@ def _serve(**values: Any) -> None:  # noqa: ANN401 - click hands over what the t
 
     set_up_logging(settings.log_format, settings.log_level)
 
-    from geminifusion_export.artifact import ArtifactError
+    from geminifusion_runtime.artifact import ArtifactError
     from geminifusion_service.ray_serve.cluster import RayError, prepare
 
     if settings.engine == "ray":
@@ -129,7 +129,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def _bundled_artifact() -> Path:
-    from geminifusion.bundled import artifact_path
+    from geminifusion_runtime.bundled import artifact_path
 
     try:
         return artifact_path()

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
-from geminifusion_service.errors import BodyTimeoutError, NotReadyError, QueueFullError, ServiceError
+from geminifusion_runtime.errors import BodyTimeoutError, NotReadyError, QueueFullError, ServiceError
 
 Frame = TypeVar("Frame")
 Answer = TypeVar("Answer")

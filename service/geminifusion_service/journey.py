@@ -18,21 +18,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geminifusion_export.artifact import ModalitySpec
-from geminifusion_service.choices import SensorPolicy
+from geminifusion_runtime.artifact import ModalitySpec
+from geminifusion_runtime.choices import SensorPolicy
 from geminifusion_service.engine.batch_queue import Finished
 from geminifusion_service.engine.batching import Batcher
 from geminifusion_service.engine.timeline import Span, Stage, Timeline, nanoseconds
-from geminifusion_service.errors import InvalidOptionError, NotReadyError, ServiceError
+from geminifusion_runtime.errors import InvalidOptionError, NotReadyError, ServiceError
 from geminifusion_service.exchange import SegmentRequest, SegmentResponse, Timings, new_request_id
-from geminifusion_service.inputs.alignment import resize_to_rgb
+from geminifusion_runtime.decoding.alignment import resize_to_rgb
 from geminifusion_service.inputs.readers import Posted, Readers
-from geminifusion_service.inputs.reading import Decoded, Reading
-from geminifusion_service.inputs.sensor_policy import apply_policy
-from geminifusion_service.models.model import Model, Prediction, PreparedItem
-from geminifusion_service.outputs.disagreement import disagreement
+from geminifusion_runtime.decoding.decode import Decoded, Reading
+from geminifusion_runtime.decoding.sensor_policy import apply_policy
+from geminifusion_runtime.model import Model, Prediction, PreparedItem
+from geminifusion_runtime.encoding.disagreement import disagreement
 from geminifusion_service.outputs.encoding import encode
-from geminifusion_service.sensor import SensorHealth
+from geminifusion_runtime.sensor import SensorHealth
 
 BatchKey = tuple[Model, tuple[int, int]]  # by identity; height and width the graph sees
 Item = tuple[Model, PreparedItem]

@@ -12,18 +12,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from geminifusion_service.admission import Admission, Ticket
-from geminifusion_service.choices import Priority
+from geminifusion_runtime.choices import Priority
 from geminifusion_service.engine.batching import Batcher
 from geminifusion_service.engine.calibration import LARGEST_BATCH, BatchPlan
-from geminifusion_service.engine.cpu_budget import usable_cores
+from geminifusion_runtime.cpu_count import usable_cores
 from geminifusion_service.engine.delivery import LoopMailbox
-from geminifusion_service.engine.devices import keep_to, parse_devices
+from geminifusion_runtime.devices import keep_to, parse_devices
 from geminifusion_service.engine.timeline import STAGES
-from geminifusion_service.errors import DeadlineExceededError, NotReadyError, ServiceError
+from geminifusion_runtime.errors import DeadlineExceededError, NotReadyError, ServiceError
 from geminifusion_service.exchange import SegmentRequest, SegmentResponse
 from geminifusion_service.inputs.readers import ProcessReaders, ThreadReaders
 from geminifusion_service.journey import BatchKey, Item, Mark, Road, batch_of
-from geminifusion_service.models.model import Model, Prediction
+from geminifusion_runtime.model import Model, Prediction
 from geminifusion_service.models.registry import ModelRegistry
 from geminifusion_service.operations.metrics import DROP_REASONS, Metrics
 from geminifusion_service.operations.records import Records

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from geminifusion_service.backends.names import BACKENDS, check_backend
-from geminifusion_service.choices import SENSOR_POLICIES, SensorPolicy
-from geminifusion_service.engine.devices import Isolation, parse_devices
+from geminifusion_runtime.backends.names import BACKENDS, check_backend
+from geminifusion_runtime.choices import SENSOR_POLICIES, SensorPolicy
+from geminifusion_runtime.devices import Isolation, parse_devices
 
 ENVIRONMENT_PREFIX = "GEMINIFUSION_"
 

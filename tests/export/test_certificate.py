@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from geminifusion_export.artifact import RuntimeFile, read_metadata, sha256_of, write_metadata
+from geminifusion_runtime.artifact import RuntimeFile, read_metadata, sha256_of, write_metadata
 from geminifusion_export.measure_commands import verify
 from geminifusion_export.runtimes import OnnxRuntime
 from geminifusion_export.verification.comparison import VerificationError

@@ -9,8 +9,8 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from geminifusion.bundled import artifact_path
-from geminifusion_export.artifact import MODEL_NAME
+from geminifusion_runtime.bundled import artifact_path
+from geminifusion_runtime.artifact import MODEL_NAME
 from geminifusion_export.fusion_node import DOMAIN, OP_TYPE, function_body
 from geminifusion_export.kernels.ops_build import LIBRARY_NAME, build_onnxruntime_ops
 from geminifusion_export.kernels.plugin_build import PluginBuildError

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from geminifusion_export.artifact import ArtifactError, read_metadata, sha256_of, write_metadata
+from geminifusion_runtime.artifact import ArtifactError, read_metadata, sha256_of, write_metadata
 from geminifusion_export.errors import ExportError
 from geminifusion_export.runtimes import OnnxRuntime
 from geminifusion_export.verification import golden_frames

@@ -16,7 +16,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from geminifusion_export.artifact import MODEL_NAME
+from geminifusion_runtime.artifact import MODEL_NAME
 from geminifusion_export.fusion_node import DOMAIN, OP_TYPE
 from geminifusion_export.kernels.plugin_build import PluginBuildError, build_tensorrt_plugin
 from geminifusion_export.precision import to_precision
@@ -48,12 +48,12 @@ _SCRIPT = textwrap.dedent(
     tensorrt_rtx.Builder = Builder
     sys.modules["tensorrt"] = tensorrt_rtx
 
-    from geminifusion_export.artifact import read_metadata
+    from geminifusion_runtime.artifact import read_metadata
     from geminifusion_export.engine import build as engine_build
     from geminifusion_export.engine.inspection import network_types
-    from geminifusion_export.engine.loading import Messages, deserialise, load_plugin
+    from geminifusion_runtime.backends.tensorrt.loading import Messages, deserialise, load_plugin
     from geminifusion_export.engine.profiles import default_profiles, parse_profile
-    from geminifusion_export.engine.requirements import EngineError
+    from geminifusion_runtime.backends.tensorrt.requirements import EngineError
 
     class Log(tensorrt_rtx.ILogger):
         def __init__(self):

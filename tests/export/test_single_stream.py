@@ -6,7 +6,7 @@ import onnx
 import pytest
 import torch
 
-from geminifusion_export.artifact import open_artifact, read_metadata
+from geminifusion_runtime.artifact import open_artifact, read_metadata
 from geminifusion_export.build import ExportOptions, build_artifact
 from geminifusion_export.graph import SegmentationGraph, example_inputs
 from geminifusion_export.runtimes import OnnxRuntime

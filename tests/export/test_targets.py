@@ -5,7 +5,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from geminifusion_export.artifact import open_artifact
+from geminifusion_runtime.artifact import open_artifact
 from geminifusion_export.commands import export
 from geminifusion_export.errors import ExportError
 from geminifusion_export.targets import TargetOptions

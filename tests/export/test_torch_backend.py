@@ -6,8 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
-from geminifusion_export.artifact import read_metadata
-from geminifusion_service.backends.selection import open_backend
+from geminifusion_runtime.artifact import read_metadata
+from geminifusion_runtime.backends.selection import open_backend
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_a_gpu_that_is_not_there_is_not_replaced_by_the_cpu(checkpoint, artifact
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    from geminifusion_service.engine.devices import parse_devices
+    from geminifusion_runtime.devices import parse_devices
 
     with pytest.raises(RuntimeError, match="torch sees no GPU here"):
         open_backend(

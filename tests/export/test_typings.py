@@ -143,9 +143,9 @@ def test_real_tensorrt_of_another_version_is_refused_before_the_engine_is_tried(
         """
         import dataclasses
         from pathlib import Path
-        from geminifusion_export.artifact import EngineRequirements, RuntimeFile, ShapeRange, read_metadata
-        from geminifusion_export.engine.requirements import EngineError
-        from geminifusion_service.backends.tensorrt_engine import TensorRtBackend
+        from geminifusion_runtime.artifact import EngineRequirements, RuntimeFile, ShapeRange, read_metadata
+        from geminifusion_runtime.backends.tensorrt.requirements import EngineError
+        from geminifusion_runtime.backends.tensorrt.backend import TensorRtBackend
         shape = (1, 48, 64)
         needs = EngineRequirements(tensorrt_version=sys.argv[3], compute_capability="8.9",
                                    profiles=(ShapeRange(minimum=shape, optimum=shape, maximum=shape),))

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from geminifusion_export.artifact import EngineRequirements, ShapeRange
+from geminifusion_runtime.artifact import EngineRequirements, ShapeRange
 from geminifusion_export.runtimes import Answers
 from geminifusion_export.verification.comparison import (
     BFLOAT16,

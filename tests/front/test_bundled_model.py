@@ -5,8 +5,8 @@ import onnx
 import pytest
 
 from geminifusion import load
-from geminifusion.bundled import artifact_path, demo_pairs
-from geminifusion_export.artifact import open_artifact
+from geminifusion_runtime.bundled import artifact_path, demo_pairs
+from geminifusion_runtime.artifact import open_artifact
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +51,8 @@ def test_depth_matters_to_the_bundled_model(segment):
 
 
 def test_batch_of_photographs_gives_the_labels_of_one_by_one():
-    from geminifusion_service.inputs.images import decode_depth, decode_rgb
-    from geminifusion_service.models.model import Model
+    from geminifusion_runtime.decoding.images import decode_depth, decode_rgb
+    from geminifusion_runtime.model import Model
 
     model = Model.open(artifact_path(), threads=1)
     items = []

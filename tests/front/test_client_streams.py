@@ -21,7 +21,7 @@ from geminifusion.errors import (
     ServerError,
     ServerUnreachable,
 )
-from geminifusion_service.models.model import Model
+from geminifusion_runtime.model import Model
 from geminifusion_service.server import Server
 from geminifusion_service.settings import Settings
 

@@ -52,9 +52,9 @@ def test_unknown_command_is_wrong_usage():
 def test_missing_extra_is_one_line_with_the_command_that_installs_it(monkeypatch, capsys):
     # A None entry makes Python say that the module is not installed.
     monkeypatch.setitem(sys.modules, "cv2", None)
-    for name in ("geminifusion_service.inputs.images", "geminifusion_service.models.model", "geminifusion.local"):
+    for name in ("geminifusion_runtime.decoding.images", "geminifusion_runtime.model", "geminifusion.local"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    group = LazyGroup({"images": EntryPoint("images", "geminifusion_service.inputs.images:decode_rgb", cli.GROUP)})
+    group = LazyGroup({"images": EntryPoint("images", "geminifusion_runtime.decoding.images:decode_rgb", cli.GROUP)})
     monkeypatch.setattr(cli, "command_group", lambda: group)
     with pytest.raises(SystemExit) as end:
         cli.main(["images"])

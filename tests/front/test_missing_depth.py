@@ -6,7 +6,7 @@ import pytest
 from geminifusion import Client, load
 from geminifusion.errors import ServerError
 from geminifusion.server_process import ServerProcess, open_port
-from geminifusion_service.errors import MissingPartError
+from geminifusion_runtime.errors import MissingPartError
 
 
 @pytest.fixture(scope="module")

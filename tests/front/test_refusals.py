@@ -6,7 +6,7 @@ import pytest
 from geminifusion import Client, load
 from geminifusion.errors import BadAnswer, BadInput, DeadlineMissed, RequestRefused, ServerUnreachable
 from geminifusion.server_process import open_port
-from geminifusion_service.errors import ServiceError
+from geminifusion_runtime.errors import ServiceError
 
 
 @pytest.fixture(params=["http", "grpc"])

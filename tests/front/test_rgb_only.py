@@ -10,7 +10,7 @@ from geminifusion import Client, load
 from geminifusion.commands import demo, models, predict
 from geminifusion.errors import RequestRefused
 from geminifusion.server_process import ServerProcess, open_port
-from geminifusion_service.errors import UnknownPartError
+from geminifusion_runtime.errors import UnknownPartError
 
 
 @pytest.fixture(scope="module")

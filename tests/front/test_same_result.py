@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from geminifusion import AsyncClient, Client, load
-from geminifusion_service.inputs.depth import to_metres
+from geminifusion_runtime.decoding.depth import to_metres
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 import pytest
 
 from geminifusion_service.admission import Admission
-from geminifusion_service.errors import DeadlineExceededError, QueueFullError
+from geminifusion_runtime.errors import DeadlineExceededError, QueueFullError
 
 
 class Clock:

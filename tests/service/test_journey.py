@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from geminifusion_service.engine.batching import Batcher
-from geminifusion_service.errors import EngineError, NotReadyError, UndecodableImageError
+from geminifusion_runtime.errors import EngineError, NotReadyError, UndecodableImageError
 from geminifusion_service.exchange import SegmentOptions, SegmentRequest
 from geminifusion_service.inputs.readers import ThreadReaders
 from geminifusion_service.journey import Road, batch_of
-from geminifusion_service.models.model import Model
+from geminifusion_runtime.model import Model
 
 
 @contextmanager

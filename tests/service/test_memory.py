@@ -7,9 +7,9 @@ import weakref
 import pytest
 
 from geminifusion_service import journey
-from geminifusion_service.errors import ServiceError
+from geminifusion_runtime.errors import ServiceError
 from geminifusion_service.exchange import SegmentOptions, SegmentRequest
-from geminifusion_service.models.model import Model
+from geminifusion_runtime.model import Model
 from geminifusion_service.models.registry import ModelRegistry
 from geminifusion_service.operations.metrics import Metrics
 from geminifusion_service.segmenter import Segmenter

@@ -9,14 +9,14 @@ from contextlib import asynccontextmanager
 import numpy as np
 import pytest
 
-from geminifusion_service.errors import (
+from geminifusion_runtime.errors import (
     DeadlineExceededError,
     InvalidOptionError,
     NotReadyError,
     QueueFullError,
 )
 from geminifusion_service.exchange import SegmentOptions, SegmentRequest
-from geminifusion_service.models.model import Model
+from geminifusion_runtime.model import Model
 from geminifusion_service.models.registry import ModelRegistry
 from geminifusion_service.operations.metrics import Metrics
 from geminifusion_service.segmenter import Segmenter

@@ -107,7 +107,7 @@ def _in_flight(url):
 
 SLOW = textwrap.dedent("""
     import sys, threading
-    from geminifusion_service.backends import onnx_runtime
+    from geminifusion_runtime.backends import onnx_runtime
     run = onnx_runtime.OnnxRuntimeBackend.run
     calls = []
     def stuck(self, inputs):

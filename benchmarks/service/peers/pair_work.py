@@ -14,8 +14,8 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from stand_in import StandIn
 
-from geminifusion_service.inputs.images import decode_depth, decode_rgb
-from geminifusion_service.outputs.masks import index_png
+from geminifusion_runtime.decoding.images import decode_depth, decode_rgb
+from geminifusion_runtime.encoding.masks import index_png
 
 _MAX_PIXELS = 32_000_000
 Frame = tuple[NDArray[np.uint8], NDArray[np.float32]]  # H W 3 and H W, metres

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from geminifusion_export.artifact import Precision
+from geminifusion_runtime.artifact import Precision
 
 if TYPE_CHECKING:
     import tensorrt as trt

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from geminifusion_export.artifact import ShapeRange, SizePolicy
-from geminifusion_export.engine.requirements import EngineError, describe_profiles, size_problem
+from geminifusion_runtime.artifact import ShapeRange, SizePolicy
+from geminifusion_runtime.backends.tensorrt.requirements import EngineError, describe_profiles, size_problem
 
 # The most elongated image that still has all of `max_pixels`; slimmer ones fit with fewer.
 _ASPECT = 4 / 3

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geminifusion_export.artifact import MODEL_NAME, ArtifactMetadata, open_artifact
+from geminifusion_runtime.artifact import MODEL_NAME, ArtifactMetadata, open_artifact
 from geminifusion_export.error_text import first_line
 from geminifusion_export.measuring.available import Unavailable, label, open_runtimes
 from geminifusion_export.measuring.latency_plot import Bar, latency_svg

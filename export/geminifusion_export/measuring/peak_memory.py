@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from geminifusion_export.artifact import read_metadata
+from geminifusion_runtime.artifact import read_metadata
 from geminifusion_export.measuring.available import Unavailable, open_runtimes
 from geminifusion_export.verification.comparison import Shape
 from geminifusion_export.verification.sample_inputs import sample_feeds

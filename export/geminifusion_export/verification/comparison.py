@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from geminifusion_export.artifact import BackendReport, EngineRequirements, Precision
+from geminifusion_runtime.artifact import BackendReport, EngineRequirements, Precision
 from geminifusion_export.runtimes import Answers, Runtime
 
 Feeds = Mapping[str, NDArray[np.generic]]

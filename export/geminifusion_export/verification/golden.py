@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_export.artifact import ArtifactError, ArtifactMetadata, GoldenSet
+from geminifusion_runtime.artifact import ArtifactError, ArtifactMetadata, GoldenSet
 from geminifusion_export.runtimes import Answers, Runtime
 from geminifusion_export.verification.comparison import Expected, Feeds, mean_iou
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_export.artifact import ArtifactMetadata, BackendReport
+from geminifusion_runtime.artifact import ArtifactMetadata, BackendReport
 from geminifusion_export.runtimes import Answers
 from geminifusion_export.verification.certificate import Certificate, Section, machine_facts
 from geminifusion_export.verification.comparison import Expected

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from geminifusion_export.artifact import (
+from geminifusion_runtime.artifact import (
     METADATA_NAME,
     MODEL_NAME,
     ArtifactMetadata,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from geminifusion_export.artifact import MODEL_NAME, ArtifactMetadata, BackendReport, open_artifact
+from geminifusion_runtime.artifact import MODEL_NAME, ArtifactMetadata, BackendReport, open_artifact
 from geminifusion_export.error_text import first_line
 from geminifusion_export.measuring.available import Unavailable, label, open_runtimes
 from geminifusion_export.runtimes import Answers, Runtime

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geminifusion_export.artifact import ArtifactMetadata
+from geminifusion_runtime.artifact import ArtifactMetadata
 from geminifusion_export.errors import ExportError
 from geminifusion_export.graph import TRACED_SHAPE, SegmentationGraph
 from geminifusion_export.measuring.available import label

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from geminifusion_export.artifact import BackendReport
+from geminifusion_runtime.artifact import BackendReport
 
 
 def verification_table(reports: Iterable[BackendReport]) -> str:

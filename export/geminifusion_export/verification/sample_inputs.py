@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_export.artifact import ModalitySpec
+from geminifusion_runtime.artifact import ModalitySpec
 from geminifusion_export.verification.comparison import Feeds, Shape
 
 _FARTHEST_METRES = 8.0

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from geminifusion_export.artifact import ArtifactMetadata
+from geminifusion_runtime.artifact import ArtifactMetadata
 from geminifusion_service.backends.isolated import IsolatedBackend, Order
-from geminifusion_service.backends.protocol import ClosableBackend
-from geminifusion_service.backends.selection import Chosen, open_backend
-from geminifusion_service.engine.devices import AUTO, Device, Isolation, check_cores, engine_threads, kept_to
+from geminifusion_runtime.backends.protocol import ClosableBackend
+from geminifusion_runtime.backends.selection import Chosen, open_backend
+from geminifusion_runtime.devices import AUTO, Device, Isolation, check_cores, engine_threads, kept_to
 
 
 def open_instances(

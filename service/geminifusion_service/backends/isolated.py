@@ -15,10 +15,10 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_export.artifact import ArtifactMetadata
-from geminifusion_service.backends.protocol import GraphOutputs
-from geminifusion_service.engine.devices import AUTO, Device
-from geminifusion_service.errors import EngineLostError
+from geminifusion_runtime.artifact import ArtifactMetadata
+from geminifusion_runtime.backends.protocol import GraphOutputs
+from geminifusion_runtime.devices import AUTO, Device
+from geminifusion_runtime.errors import EngineLostError
 from geminifusion_service.processes.child import ChildLostError, ChildProcess, ending
 
 _log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ class IsolatedBackend:
         """Why frames of this size cannot be run; None if they can."""
         if self.name != "tensorrt":
             return None
-        from geminifusion_export.engine.requirements import engine_of, size_problem
+        from geminifusion_runtime.backends.tensorrt.requirements import engine_of, size_problem
 
         return size_problem(engine_of(self._metadata)[1].profiles, height, width)
 

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from geminifusion_service.errors import DeadlineExceededError, QueueFullError, ServiceError
+from geminifusion_runtime.errors import DeadlineExceededError, QueueFullError, ServiceError
 
 Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")

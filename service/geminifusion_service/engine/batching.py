@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Generic
 
 from geminifusion_service.engine.batch_queue import Batch, BatchQueue, Entry, Finished, Item, Key, Result
-from geminifusion_service.errors import EngineError, EngineLostError, NotReadyError
+from geminifusion_runtime.errors import EngineError, EngineLostError, NotReadyError
 
 _log = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_export.artifact import ArtifactMetadata, open_artifact
-from geminifusion_service.backends.protocol import Backend
-from geminifusion_service.backends.selection import open_backend
-from geminifusion_service.engine.devices import Device, keep_to
+from geminifusion_runtime.artifact import ArtifactMetadata, open_artifact
+from geminifusion_runtime.backends.protocol import Backend
+from geminifusion_runtime.backends.selection import open_backend
+from geminifusion_runtime.devices import Device, keep_to
 from geminifusion_service.processes.parent import answer_parent
 from geminifusion_service.processes.shared_arrays import SharedArrays, end_of
 

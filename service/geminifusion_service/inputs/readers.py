@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from geminifusion_export.artifact import ModalitySpec
-from geminifusion_service.errors import HTTP_STATUS, DecoderLostError, InternalError, NotReadyError, ServiceError
-from geminifusion_service.inputs.reading import Reading, read_modality
+from geminifusion_runtime.artifact import ModalitySpec
+from geminifusion_runtime.errors import HTTP_STATUS, DecoderLostError, InternalError, NotReadyError, ServiceError
+from geminifusion_runtime.decoding.decode import Reading, read_modality
 from geminifusion_service.processes.child import ChildLostError, ChildProcess
-from geminifusion_service.sensor import SensorHealth
+from geminifusion_runtime.sensor import SensorHealth
 
 _log = logging.getLogger(__name__)
 

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from geminifusion_export.artifact import ModalitySpec
-from geminifusion_service.errors import ServiceError, public_error
-from geminifusion_service.inputs.reading import read_modality
+from geminifusion_runtime.artifact import ModalitySpec
+from geminifusion_runtime.errors import ServiceError, public_error
+from geminifusion_runtime.decoding.decode import read_modality
 from geminifusion_service.processes.allocator import keep_freed_memory
 from geminifusion_service.processes.parent import answer_parent
 from geminifusion_service.processes.shared_arrays import SharedArrays, end_of

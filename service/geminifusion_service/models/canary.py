@@ -17,10 +17,10 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_export.artifact import ArtifactError, ArtifactMetadata, Precision
-from geminifusion_service.errors import InternalError, ServiceError
+from geminifusion_runtime.artifact import ArtifactError, ArtifactMetadata, Precision
+from geminifusion_runtime.errors import InternalError, ServiceError
 from geminifusion_service.exchange import SegmentOptions, SegmentRequest
-from geminifusion_service.models.model import Model
+from geminifusion_runtime.model import Model
 from geminifusion_service.models.registry import CanaryResult
 
 # Least share of equal labels, by what the runtime computes in: the exporter's own limits (a test compares them).

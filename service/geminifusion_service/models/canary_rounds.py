@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from geminifusion_service.exchange import SegmentRequest
 from geminifusion_service.models.canary import CanaryFrames, Probe, answer_alone, check
 from geminifusion_service.models.loading import LoadedModel
-from geminifusion_service.models.model import Model
+from geminifusion_runtime.model import Model
 from geminifusion_service.models.registry import CanaryResult, ModelRegistry, ModelState, Slot
 from geminifusion_service.operations.metrics import Metrics
 

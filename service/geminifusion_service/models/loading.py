@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geminifusion_service.engine.calibration import LARGEST_BATCH
-from geminifusion_service.engine.devices import parse_devices
-from geminifusion_service.errors import ServiceError
+from geminifusion_runtime.devices import parse_devices
+from geminifusion_runtime.errors import ServiceError
 from geminifusion_service.models.canary import CanaryFrames, canary_frames
 from geminifusion_service.models.memory import model_file_bytes, resident_bytes, return_freed_memory
-from geminifusion_service.models.model import Model
+from geminifusion_runtime.model import Model
 from geminifusion_service.settings import Settings, parse_sizes
 
 _log = logging.getLogger(__name__)

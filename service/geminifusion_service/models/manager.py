@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_export.artifact import read_metadata
-from geminifusion_service.errors import ForbiddenError, ModelLoadError, ModelNotFoundError
+from geminifusion_runtime.artifact import read_metadata
+from geminifusion_runtime.errors import ForbiddenError, ModelLoadError, ModelNotFoundError
 from geminifusion_service.exchange import SegmentRequest
 from geminifusion_service.models.canary_rounds import CanaryRounds
 from geminifusion_service.models.lifecycle import Lifecycle
-from geminifusion_service.models.model import Model
+from geminifusion_runtime.model import Model
 from geminifusion_service.models.registry import ModelRegistry, ModelState, Status, version_key
 from geminifusion_service.models.repository import RepositoryUnreachableError, StoredVersion, misplaced, scan
 from geminifusion_service.models.repository_watch import RepositoryWatch, newest_first

@@ -9,7 +9,7 @@ import sys
 from collections import deque
 from pathlib import Path
 
-from geminifusion_export.artifact import MODEL_NAME, ArtifactMetadata
+from geminifusion_runtime.artifact import MODEL_NAME, ArtifactMetadata
 
 # GeminiFusion-B0 on ONNX Runtime 1.32, one core: 98 MB resident once warm at 640x480, of a 16 MB file whose weights
 # are float16. Replaced by what was measured as soon as a model has been loaded.

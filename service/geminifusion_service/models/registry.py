@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from geminifusion_service.errors import ModelNotFoundError, NotReadyError, ServiceError
-from geminifusion_service.models.model import Model
+from geminifusion_runtime.errors import ModelNotFoundError, NotReadyError, ServiceError
+from geminifusion_runtime.model import Model
 
 
 class ModelState(enum.Enum):

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from geminifusion_export.artifact import METADATA_NAME, ArtifactError, ArtifactMetadata, read_metadata
+from geminifusion_runtime.artifact import METADATA_NAME, ArtifactError, ArtifactMetadata, read_metadata
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")  # as the artifact's schema has it
 Fingerprint = tuple[tuple[str, int, int, int], ...]  # of each file: name, bytes, modified ns, inode

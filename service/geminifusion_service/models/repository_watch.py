@@ -6,8 +6,8 @@ import asyncio
 import logging
 from pathlib import Path
 
-from geminifusion_export.artifact import ArtifactError, ArtifactMetadata
-from geminifusion_service.errors import ModelLoadError, ModelMemoryError
+from geminifusion_runtime.artifact import ArtifactError, ArtifactMetadata
+from geminifusion_runtime.errors import ModelLoadError, ModelMemoryError
 from geminifusion_service.models.lifecycle import Lifecycle
 from geminifusion_service.models.registry import ModelRegistry, ModelState, version_key
 from geminifusion_service.models.repository import RepositoryUnreachableError, StoredVersion, read_stored, scan

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from geminifusion_service.errors import InvalidOptionError, MalformedBodyError
+from geminifusion_runtime.errors import InvalidOptionError, MalformedBodyError
 from geminifusion_service.open_inference import tensors
 from geminifusion_service.open_inference.exchange import InferenceRequest, InferenceResponse
 from geminifusion_service.open_inference.parameters import Parameter

@@ -11,8 +11,8 @@ import enum
 from dataclasses import dataclass
 from typing import Any
 
-from geminifusion_service.errors import ModelNotFoundError
-from geminifusion_service.models.model import Model
+from geminifusion_runtime.errors import ModelNotFoundError
+from geminifusion_runtime.model import Model
 from geminifusion_service.models.registry import ModelRegistry
 from geminifusion_service.open_inference.tensors import BYTES, DTYPES
 

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from geminifusion_service.admission import Ticket
-from geminifusion_service.errors import InvalidOptionError, MethodNotAllowedError, public_error
+from geminifusion_runtime.errors import InvalidOptionError, MethodNotAllowedError, public_error
 from geminifusion_service.exchange import SegmentOptions, SegmentRequest, SegmentResponse
 from geminifusion_service.models.manager import ModelManager
 from geminifusion_service.models.registry import ModelState

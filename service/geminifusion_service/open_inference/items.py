@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_service.errors import (
+from geminifusion_runtime.errors import (
     EmptyBodyError,
     ImageTooLargeError,
     MalformedBodyError,

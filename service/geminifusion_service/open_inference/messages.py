@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from geminifusion_service.errors import InvalidOptionError, MalformedBodyError
+from geminifusion_runtime.errors import InvalidOptionError, MalformedBodyError
 from geminifusion_service.open_inference import tensors
 from geminifusion_service.open_inference.exchange import InferenceRequest, InferenceResponse
 from geminifusion_service.open_inference.parameters import Parameter

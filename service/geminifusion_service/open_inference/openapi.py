@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from geminifusion_service.errors import HTTP_STATUS
+from geminifusion_runtime.errors import HTTP_STATUS
 from geminifusion_service.open_inference.faces import OUTPUT_NAMES
 from geminifusion_service.open_inference.tensors import BYTES, DTYPES
 

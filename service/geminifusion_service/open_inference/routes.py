@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from pydantic_core import from_json, to_json
 
 from geminifusion_service.admission import Ticket
-from geminifusion_service.errors import (
+from geminifusion_runtime.errors import (
     HTTP_STATUS,
     EmptyBodyError,
     InvalidOptionError,

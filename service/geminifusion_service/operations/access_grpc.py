@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import grpc
 import grpc.aio
 
-from geminifusion_service.errors import ServiceError
+from geminifusion_runtime.errors import ServiceError
 from geminifusion_service.operations.access import AccessControl, Role
 from geminifusion_service.operations.metrics import Metrics
 from geminifusion_service.operations.origin import Origin, set_client, set_origin

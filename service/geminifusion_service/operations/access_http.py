@@ -9,7 +9,7 @@ from collections.abc import Callable
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from geminifusion_service.errors import ServiceError, UnauthenticatedError
+from geminifusion_runtime.errors import ServiceError, UnauthenticatedError
 from geminifusion_service.operations.access import AccessControl, Role
 from geminifusion_service.operations.origin import current_origin, set_origin
 from geminifusion_service.operations.records import Records

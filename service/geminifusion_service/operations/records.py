@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from geminifusion_service.errors import HTTP_STATUS, public_error
+from geminifusion_runtime.errors import HTTP_STATUS, public_error
 from geminifusion_service.exchange import SegmentOptions, SegmentResponse
 from geminifusion_service.operations.logs import log_request
 from geminifusion_service.operations.origin import current_origin, set_recorded_trace

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_export.artifact import ArtifactMetadata
+from geminifusion_runtime.artifact import ArtifactMetadata
 from geminifusion_service.exchange import SegmentOptions
-from geminifusion_service.inputs.reading import Decoded
-from geminifusion_service.models.model import Prediction
-from geminifusion_service.outputs.class_shares import ClassShare, class_shares
-from geminifusion_service.outputs.masks import index_png, npz, overlay_png
-from geminifusion_service.outputs.rle import RunLengths, encode_classes
+from geminifusion_runtime.decoding.decode import Decoded
+from geminifusion_runtime.model import Prediction
+from geminifusion_runtime.encoding.class_shares import ClassShare, class_shares
+from geminifusion_runtime.encoding.masks import index_png, npz, overlay_png
+from geminifusion_runtime.encoding.run_lengths import RunLengths, encode_classes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import Gauge
 
-from geminifusion_export.artifact import open_artifact
+from geminifusion_runtime.artifact import open_artifact
 from geminifusion_service.admission import Admission
-from geminifusion_service.backends.protocol import GraphOutputs
-from geminifusion_service.choices import Priority
-from geminifusion_service.engine.cpu_budget import usable_cores
+from geminifusion_runtime.backends.protocol import GraphOutputs
+from geminifusion_runtime.choices import Priority
+from geminifusion_runtime.cpu_count import usable_cores
 from geminifusion_service.engine.timeline import Span, Stage, Timeline, nanoseconds
-from geminifusion_service.errors import NotReadyError
+from geminifusion_runtime.errors import NotReadyError
 from geminifusion_service.exchange import SegmentRequest, SegmentResponse, new_request_id
-from geminifusion_service.models.model import Model
+from geminifusion_runtime.model import Model
 from geminifusion_service.models.registry import ModelRegistry
 from geminifusion_service.operations.metrics import Metrics
 from geminifusion_service.operations.records import Records

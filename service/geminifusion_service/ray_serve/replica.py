@@ -6,7 +6,7 @@ import logging
 
 import cv2
 
-from geminifusion_service.errors import ServiceError, public_error
+from geminifusion_runtime.errors import ServiceError, public_error
 from geminifusion_service.exchange import SegmentRequest, SegmentResponse
 from geminifusion_service.models.manager import ModelManager
 from geminifusion_service.operations.logs import set_up_logging

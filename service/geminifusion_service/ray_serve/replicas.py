@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from geminifusion_service.errors import EngineLostError, NotReadyError, QueueFullError
+from geminifusion_runtime.errors import EngineLostError, NotReadyError, QueueFullError
 from geminifusion_service.exchange import SegmentRequest, SegmentResponse
 from geminifusion_service.ray_serve.cluster import RayError
 from geminifusion_service.ray_serve.deployment import Progress

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from geminifusion_service.errors import HTTP_STATUS, ServiceError
+from geminifusion_runtime.errors import HTTP_STATUS, ServiceError
 
 _CLASSES: Final = {kind.code: kind for kind in HTTP_STATUS if kind is not ServiceError}
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
 
-from geminifusion_service.errors import HTTP_STATUS, ServiceError
+from geminifusion_runtime.errors import HTTP_STATUS, ServiceError
 from geminifusion_service.exchange import SegmentResponse
 from geminifusion_service.operations.origin import current_origin
-from geminifusion_service.outputs.masks import MEDIA_TYPES
+from geminifusion_runtime.encoding.masks import MEDIA_TYPES
 
 # Run lengths and maps shrink to a half or less; pictures are packed already, and small answers not worth the time.
 _WORTH_GZIP, _GZIP_LEVEL, _GZIP_WINDOW = 1024, 1, 31

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from geminifusion_service.errors import (
+from geminifusion_runtime.errors import (
     BadRequestError,
     InvalidOptionError,
     MethodNotAllowedError,
@@ -38,7 +38,7 @@ from geminifusion_service.operations.access_http import RequireKey
 from geminifusion_service.operations.metrics import Metrics
 from geminifusion_service.operations.origin import Origin, set_origin
 from geminifusion_service.operations.records import Records
-from geminifusion_service.outputs.masks import MASK_FORMATS
+from geminifusion_runtime.encoding.masks import MASK_FORMATS
 from geminifusion_service.rest.answers import answer, problem, tagged_json
 from geminifusion_service.rest.body import check_encoding, multipart_boundary, read_body, split_json, split_multipart
 from geminifusion_service.rest.disconnect import unless_gone

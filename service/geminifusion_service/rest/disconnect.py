@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from starlette.requests import Request
 
-from geminifusion_service.errors import BadRequestError
+from geminifusion_runtime.errors import BadRequestError
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ from http import HTTPStatus
 
 from starlette.responses import Response
 
-from geminifusion_service.errors import ServiceError
+from geminifusion_runtime.errors import ServiceError
 from geminifusion_service.exchange import is_request_id, new_request_id
 from geminifusion_service.operations.access import AccessControl
 from geminifusion_service.operations.metrics import Metrics

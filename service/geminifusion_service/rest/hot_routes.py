@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from geminifusion_service.errors import ServiceError
+from geminifusion_runtime.errors import ServiceError
 
 Handler = Callable[[Request], Awaitable[Response]]
 # What leads to a handler: its parameters from the path, or None if the path is another's.

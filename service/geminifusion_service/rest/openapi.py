@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from geminifusion_service.choices import SENSOR_POLICIES
-from geminifusion_service.errors import HTTP_STATUS
-from geminifusion_service.outputs.masks import MASK_FORMATS, MEDIA_TYPES
+from geminifusion_runtime.choices import SENSOR_POLICIES
+from geminifusion_runtime.errors import HTTP_STATUS
+from geminifusion_runtime.encoding.masks import MASK_FORMATS, MEDIA_TYPES
 
 _PROBLEM: dict[str, Any] = {
     "type": "object",

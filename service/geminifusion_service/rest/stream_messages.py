@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from geminifusion_service.errors import HTTP_STATUS, InvalidOptionError, MalformedBodyError, ServiceError
+from geminifusion_runtime.errors import HTTP_STATUS, InvalidOptionError, MalformedBodyError, ServiceError
 from geminifusion_service.exchange import SegmentOptions, SegmentRequest, SegmentResponse, is_request_id
 from geminifusion_service.rest.answers import document
 

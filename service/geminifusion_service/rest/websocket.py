@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
-from geminifusion_service.errors import (
+from geminifusion_runtime.errors import (
     ForbiddenError,
     FrameSupersededError,
     InvalidOptionError,

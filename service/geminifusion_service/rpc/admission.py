@@ -11,8 +11,8 @@ import grpc
 import grpc.aio
 
 from geminifusion_service.admission import Ticket
-from geminifusion_service.choices import Priority
-from geminifusion_service.errors import BodyTimeoutError, EmptyBodyError, ServiceError
+from geminifusion_runtime.choices import Priority
+from geminifusion_runtime.errors import BodyTimeoutError, EmptyBodyError, ServiceError
 from geminifusion_service.frames import Streams
 from geminifusion_service.operations.metrics import Metrics
 from geminifusion_service.operations.origin import set_client

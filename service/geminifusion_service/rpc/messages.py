@@ -9,11 +9,11 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_service.choices import Align, Priority, SensorPolicy
-from geminifusion_service.errors import HTTP_STATUS, InvalidOptionError, ServiceError
+from geminifusion_runtime.choices import Align, Priority, SensorPolicy
+from geminifusion_runtime.errors import HTTP_STATUS, InvalidOptionError, ServiceError
 from geminifusion_service.exchange import SegmentOptions, SegmentRequest, SegmentResponse
-from geminifusion_service.models.model import Model
-from geminifusion_service.outputs.masks import MaskFormat
+from geminifusion_runtime.model import Model
+from geminifusion_runtime.encoding.masks import MaskFormat
 from geminifusion_service.pb import segmentation_pb2 as pb
 
 _Number = TypeVar("_Number", bound=int)

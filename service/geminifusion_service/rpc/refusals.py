@@ -8,7 +8,7 @@ import grpc
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
-from geminifusion_service.errors import GRPC_STATUS, ServiceError
+from geminifusion_runtime.errors import GRPC_STATUS, ServiceError
 from geminifusion_service.operations.origin import current_origin
 
 DOMAIN = "geminifusion"

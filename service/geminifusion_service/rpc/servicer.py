@@ -9,7 +9,7 @@ from contextlib import aclosing
 import grpc
 
 from geminifusion_service.admission import Ticket
-from geminifusion_service.errors import FrameSupersededError, InvalidOptionError, ServiceError, public_error
+from geminifusion_runtime.errors import FrameSupersededError, InvalidOptionError, ServiceError, public_error
 from geminifusion_service.exchange import new_request_id
 from geminifusion_service.frames import Streams
 from geminifusion_service.operations.metrics import Metrics

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from geminifusion_export.artifact import read_metadata
+from geminifusion_runtime.artifact import read_metadata
 from geminifusion_service.backends.isolated import IsolatedBackend, Order
-from geminifusion_service.backends.selection import open_backend
-from geminifusion_service.errors import EngineLostError
+from geminifusion_runtime.backends.selection import open_backend
+from geminifusion_runtime.errors import EngineLostError
 
 
 @contextmanager
@@ -143,7 +143,7 @@ def test_the_process_ends_when_its_parent_is_killed(tiny_artifact):
     script = textwrap.dedent("""
         import sys, time
         from pathlib import Path
-        from geminifusion_export.artifact import read_metadata
+        from geminifusion_runtime.artifact import read_metadata
         from geminifusion_service.backends.isolated import IsolatedBackend, Order
         directory = Path(sys.argv[1])
         backend = IsolatedBackend(Order(directory=directory, threads=1), read_metadata(directory))

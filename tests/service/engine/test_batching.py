@@ -8,7 +8,7 @@ from concurrent.futures import wait as wait_for
 import pytest
 
 from geminifusion_service.engine.batching import Batcher
-from geminifusion_service.errors import EngineError, EngineLostError, NotReadyError
+from geminifusion_runtime.errors import EngineError, EngineLostError, NotReadyError
 
 
 class Engine:

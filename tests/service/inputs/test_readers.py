@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from geminifusion_export.artifact import read_metadata
-from geminifusion_service.errors import (
+from geminifusion_runtime.artifact import read_metadata
+from geminifusion_runtime.errors import (
     DecoderLostError,
     NotReadyError,
     UndecodableImageError,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from geminifusion_export.artifact import GoldenSet, read_metadata, sha256_of, write_metadata
+from geminifusion_runtime.artifact import GoldenSet, read_metadata, sha256_of, write_metadata
 from geminifusion_service.models.manager import ModelManager
 from geminifusion_service.operations.metrics import Metrics
 from geminifusion_service.segmenter import Segmenter

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from geminifusion_export.artifact import ArtifactError
+from geminifusion_runtime.artifact import ArtifactError
 from geminifusion_export.verification.comparison import budget_for
-from geminifusion_service.errors import EngineError, QueueFullError
+from geminifusion_runtime.errors import EngineError, QueueFullError
 from geminifusion_service.models.canary import (
     AGREEMENT_BUDGETS,
     answer_alone,
@@ -15,7 +15,7 @@ from geminifusion_service.models.canary import (
     check,
     precision_of,
 )
-from geminifusion_service.models.model import Model
+from geminifusion_runtime.model import Model
 
 
 @pytest.fixture

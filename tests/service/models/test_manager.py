@@ -7,8 +7,8 @@ import shutil
 import pytest
 from grpc_health.v1 import health_pb2
 
-from geminifusion_export.artifact import ArtifactError
-from geminifusion_service.errors import ModelLoadError, ModelMemoryError, ModelNotFoundError, NotReadyError
+from geminifusion_runtime.artifact import ArtifactError
+from geminifusion_runtime.errors import ModelLoadError, ModelMemoryError, ModelNotFoundError, NotReadyError
 from geminifusion_service.exchange import SegmentOptions, SegmentRequest
 from geminifusion_service.models import canary_rounds, lifecycle
 from geminifusion_service.models.registry import ModelState, Status

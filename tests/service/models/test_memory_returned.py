@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 
-from geminifusion.bundled import artifact_path
+from geminifusion_runtime.bundled import artifact_path
 
 SCRIPT = textwrap.dedent("""
     import sys

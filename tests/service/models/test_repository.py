@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from geminifusion_export.artifact import ArtifactError
+from geminifusion_runtime.artifact import ArtifactError
 from geminifusion_service.models.repository import (
     RepositoryUnreachableError,
     misplaced,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import geminifusion
-from geminifusion.bundled import artifact_path, demo_pairs
+from geminifusion_runtime.bundled import artifact_path, demo_pairs
 from geminifusion_service.pb import open_inference_pb2, segmentation_pb2
 from geminifusion_service.pb.open_inference_pb2_grpc import GRPCInferenceServiceStub
 from geminifusion_service.pb.segmentation_pb2_grpc import SegmentationStub

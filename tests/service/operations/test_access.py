@@ -8,7 +8,7 @@ import grpc
 import httpx
 import pytest
 
-from geminifusion_service.errors import ForbiddenError, RateLimitedError, UnauthenticatedError
+from geminifusion_runtime.errors import ForbiddenError, RateLimitedError, UnauthenticatedError
 from geminifusion_service.operations.access import AccessControl, AccessFileError
 from geminifusion_service.operations.access_http import role_for
 from geminifusion_service.pb import segmentation_pb2 as pb

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from geminifusion_service.errors import HTTP_STATUS, QueueFullError, ServiceError
+from geminifusion_runtime.errors import HTTP_STATUS, QueueFullError, ServiceError
 from geminifusion_service.ray_serve.transit import Refusal
 
 KINDS = [kind for kind in HTTP_STATUS if kind is not ServiceError]

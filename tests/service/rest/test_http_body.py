@@ -7,7 +7,7 @@ import httpx
 import numpy as np
 import pytest
 
-from geminifusion_service.errors import MalformedBodyError, ServiceError, UnsupportedBodyError
+from geminifusion_runtime.errors import MalformedBodyError, ServiceError, UnsupportedBodyError
 from geminifusion_service.rest.body import multipart_boundary, split_json, split_multipart
 
 

@@ -11,7 +11,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from geminifusion_service.models.model import Model
+from geminifusion_runtime.model import Model
 from geminifusion_service.rest.websocket import origin_allowed
 
 

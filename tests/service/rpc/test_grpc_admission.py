@@ -12,7 +12,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
-from geminifusion_service.models.model import Model
+from geminifusion_runtime.model import Model
 from geminifusion_service.pb import segmentation_pb2 as pb
 from geminifusion_service.pb.segmentation_pb2_grpc import SegmentationStub
 from geminifusion_service.rpc.reflection import V1

@@ -7,7 +7,7 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
-from geminifusion_service.models.model import Model
+from geminifusion_runtime.model import Model
 from geminifusion_service.pb import segmentation_pb2 as pb
 from geminifusion_service.pb.segmentation_pb2_grpc import SegmentationStub
 

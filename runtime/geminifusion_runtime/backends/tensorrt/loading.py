@@ -1,0 +1,179 @@
+"""TensorRT and the GPU, found or refused with words; shared by building and running an engine.
+
+Nothing heavy is imported before a function is called: TensorRT and cuda-bindings are optional.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from geminifusion_runtime.artifact import ArtifactMetadata
+from geminifusion_runtime.backends.tensorrt.requirements import (
+    EngineError,
+    engine_of,
+    plugin_of,
+    require_capability,
+    require_version,
+)
+
+if TYPE_CHECKING:
+    import tensorrt as trt
+    from cuda.bindings import runtime as cudart
+
+_INSTALL = 'install it: pip install "geminifusion[tensorrt]"'
+_LOG = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+def import_tensorrt() -> ModuleType:
+    """The module `tensorrt`.
+
+    Raises:
+        EngineError: it is not installed, lacks its libraries, or is older than version 10.
+    """
+    try:
+        import tensorrt
+    except (ImportError, OSError) as error:
+        missing = isinstance(error, ModuleNotFoundError) and error.name == "tensorrt"
+        what = "TensorRT is not installed" if missing else f"TensorRT cannot be loaded ({error})"
+        raise EngineError(f"{what}; {_INSTALL}, or see NVIDIA's installation guide") from None
+    if int(tensorrt.__version__.split(".")[0]) < 10:
+        raise EngineError(f"TensorRT {tensorrt.__version__} is installed, engines need 10.13 or newer; {_INSTALL}")
+    return tensorrt
+
+
+def import_cuda() -> ModuleType:
+    """The module `cuda.bindings.runtime`.
+
+    Raises:
+        EngineError: it is not installed.
+    """
+    try:
+        from cuda.bindings import runtime
+    except ImportError as error:
+        raise EngineError(f"the CUDA bindings cannot be loaded ({error}); {_INSTALL}") from None
+    return runtime
+
+
+def check(result: tuple[cudart.cudaError_t] | tuple[cudart.cudaError_t, T]) -> T:
+    """The value of a CUDA call, which gives its error first.
+
+    Raises:
+        EngineError: the call failed.
+    """
+    from cuda.bindings import runtime
+
+    error, value = result if len(result) == 2 else (result[0], None)
+    if error != runtime.cudaError_t.cudaSuccess:
+        name, words = (runtime.cudaGetErrorName(error)[1], runtime.cudaGetErrorString(error)[1])
+        raise EngineError(f"CUDA failed with {name.decode()} ({words.decode()}); see nvidia-smi, or try again")
+    return cast(T, value)
+
+
+def compute_capability(device: int = 0) -> str:
+    """Of one GPU, as `8.9`.
+
+    Raises:
+        EngineError: there is no driver, or no such GPU.
+    """
+    import_cuda()
+    from cuda.bindings import runtime
+
+    error, count = runtime.cudaGetDeviceCount()
+    if error != runtime.cudaError_t.cudaSuccess or count <= device:
+        why = runtime.cudaGetErrorString(error)[1].decode() if error else f"{count} GPU(s) found"
+        raise EngineError(
+            f"there is no NVIDIA GPU {device} to use here ({why}); run where nvidia-smi lists one, in a container with "
+            "--gpus all"
+        )
+    attributes = runtime.cudaDeviceAttr
+    major, minor = (
+        check(runtime.cudaDeviceGetAttribute(attribute, device))
+        for attribute in (attributes.cudaDevAttrComputeCapabilityMajor, attributes.cudaDevAttrComputeCapabilityMinor)
+    )
+    return f"{major}.{minor}"
+
+
+class Messages:
+    """What TensorRT said: the last errors and warnings, for our own messages."""
+
+    def __init__(self) -> None:
+        self.errors: list[str] = []
+        self.warnings: list[str] = []
+
+    def last_error(self) -> str:
+        """The latest error in one line."""
+        return self.errors[-1].splitlines()[0] if self.errors else "TensorRT gave no reason"
+
+    def logger(self) -> trt.ILogger:
+        """A logger that fills these lists; it must live as long as what it is given to."""
+        import tensorrt as trt
+
+        messages = self
+
+        class _Logger(trt.ILogger):
+            def __init__(self) -> None:
+                trt.ILogger.__init__(self)
+
+            def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
+                if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
+                    messages.errors.append(msg)
+                    _LOG.debug("TensorRT error: %s", msg)
+                elif severity == trt.ILogger.Severity.WARNING:
+                    messages.warnings.append(msg)
+                    _LOG.debug("TensorRT warning: %s", msg)
+
+        return _Logger()
+
+
+def load_plugin(registry: trt.IPluginRegistry, library: Path, messages: Messages) -> None:
+    """Register the creators of a plugin library.
+
+    Raises:
+        EngineError: it is no plugin library, or does not hold the fusion.
+    """
+    if registry.load_library(str(library.resolve())) is None:
+        raise EngineError(
+            f"TensorRT cannot load the plugin {library} ({messages.last_error()}); build it for this machine: "
+            "geminifusion export plugin --runtime tensorrt"
+        )
+    if registry.get_creator("PixelwiseFusion", "1", "geminifusion") is None:
+        raise EngineError(
+            f"{library} has no creator of geminifusion::PixelwiseFusion version 1; build the plugin of this release: "
+            "geminifusion export plugin --runtime tensorrt"
+        )
+
+
+def deserialise(plan: bytes, runtime: trt.Runtime, messages: Messages, name: str) -> trt.ICudaEngine:
+    """An engine from its bytes.
+
+    Raises:
+        EngineError: TensorRT refuses them, in its own words.
+    """
+    engine = runtime.deserialize_cuda_engine(plan)
+    if engine is None:
+        raise EngineError(
+            f"TensorRT cannot load {name} ({messages.last_error()}); it was damaged or built for another machine: "
+            "build it again"
+        )
+    return engine
+
+
+def require_loadable(directory: Path, metadata: ArtifactMetadata, device: int) -> tuple[Path, Path | None]:
+    """Check everything that can be checked before an engine is touched; the engine's and its plugin's path.
+
+    Raises:
+        EngineError: the artifact has no engine, a file is missing or another one, or TensorRT or the GPU does not fit.
+    """
+    entry, needs = engine_of(metadata)
+    plan = directory / entry.file
+    if not plan.is_file():
+        raise EngineError(f"{plan} is missing; copy the whole artifact again")
+    plugin = plugin_of(directory, needs)
+    require_version(needs, import_tensorrt().__version__)
+    require_capability(needs, compute_capability(device))
+    return plan, plugin

@@ -1,0 +1,239 @@
+"""What kind of image this is, how large, and whether it is whole, before any decoder sees it.
+
+A decoder allocates what the header promises and, cut short, may return a half-grey picture without a word;
+both are decided here instead.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from isal import isal_zlib
+
+from geminifusion_runtime.errors import UndecodableImageError, UnsupportedImageError
+
+ImageFormat = Literal["png", "jpeg", "webp", "tiff", "npy"]
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_MAX_SEGMENTS = 4096  # far beyond any camera's file; keeps a hostile one from spinning us
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageHeader:
+    """Size in pixels and how a pixel is stored, before any conversion."""
+
+    format: ImageFormat
+    width: int
+    height: int
+    channels: int
+    bits: int  # per channel as stored; a palette image has its index width
+    is_float: bool = False
+    compression: int = 1  # of TIFF, its tag 259; 1 is none
+
+
+def sniff(data: bytes) -> ImageFormat | None:
+    """The format by its first bytes; file names and content types are often wrong."""
+    if data.startswith(_PNG_SIGNATURE):
+        return "png"
+    if data.startswith(b"\xff\xd8\xff"):
+        return "jpeg"
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "webp"
+    if data[:4] in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"):
+        return "tiff"
+    if data.startswith(b"\x93NUMPY"):
+        return "npy"
+    return None
+
+
+def read_header(data: bytes, field: str) -> ImageHeader:
+    """Read the header and check that the file is whole.
+
+    Args:
+        data: the encoded image.
+        field: its name in the request, for the message.
+
+    Raises:
+        UndecodableImageError: no known format, cut short or damaged.
+        UnsupportedImageError: a variant we refuse to guess at.
+    """
+    kind = sniff(data)
+    if kind is None:
+        start = data[:12]
+        raise UndecodableImageError(
+            f"{field} is no image: its {len(data)} bytes start with {start!r}; "
+            "expected PNG, JPEG or WebP for colour, PNG, TIFF or npy for depth"
+        )
+    try:
+        header = _READERS[kind](data, field)
+    except (struct.error, IndexError):
+        raise UndecodableImageError(_cut_short(field, kind)) from None
+    if header.width < 1 or header.height < 1:
+        raise UndecodableImageError(
+            f"{field} says it is {header.width}x{header.height} pixels; send an image with at least one pixel"
+        )
+    return header
+
+
+def _cut_short(field: str, kind: str) -> str:
+    return f"{field} is a {kind.upper()} that is cut short or damaged; send the whole file"
+
+
+def _read_png(data: bytes, field: str) -> ImageHeader:
+    width, height, bits, color_type = struct.unpack_from(">IIBB", data, 16)
+    if data[12:16] != b"IHDR" or color_type not in _PNG_CHANNELS:
+        raise UndecodableImageError(_cut_short(field, "png"))
+    position, has_pixels = len(_PNG_SIGNATURE), False
+    view = memoryview(data)
+    while True:
+        length, kind = struct.unpack_from(">I4s", data, position)
+        end = position + 8 + length
+        (crc,) = struct.unpack_from(">I", data, end)
+        if isal_zlib.crc32(view[position + 4 : end]) != crc:
+            raise UndecodableImageError(_cut_short(field, "png"))
+        if kind == b"acTL":
+            raise UnsupportedImageError(f"{field} is an animated PNG; send one still image")
+        if kind == b"IEND":
+            break
+        has_pixels |= kind == b"IDAT"
+        position = end + 4
+    if not has_pixels:
+        raise UndecodableImageError(_cut_short(field, "png"))
+    return ImageHeader(format="png", width=width, height=height, channels=_PNG_CHANNELS[color_type], bits=bits)
+
+
+def _read_jpeg(data: bytes, field: str) -> ImageHeader:
+    position, header = 2, None
+    for _ in range(_MAX_SEGMENTS):
+        while data[position] == 0xFF and data[position + 1] == 0xFF:  # fill bytes
+            position += 1
+        if data[position] != 0xFF:
+            raise UndecodableImageError(_cut_short(field, "jpeg"))
+        marker = data[position + 1]
+        if marker == 0xDA:
+            break
+        (length,) = struct.unpack_from(">H", data, position + 2)
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            if marker > 0xC2:
+                raise UnsupportedImageError(
+                    f"{field} is a lossless or arithmetic-coded JPEG; send a baseline or progressive one"
+                )
+            bits, height, width, channels = struct.unpack_from(">BHHB", data, position + 4)
+            header = ImageHeader(format="jpeg", width=width, height=height, channels=channels, bits=bits)
+        position += 2 + length
+    # Inside the scan 0xFF is always stuffed, so an end marker after its start is the real one;
+    # before it there may be that of an embedded thumbnail.
+    if header is None or data.rfind(b"\xff\xd9", position) < 0:
+        raise UndecodableImageError(_cut_short(field, "jpeg"))
+    return header
+
+
+def _read_webp(data: bytes, field: str) -> ImageHeader:
+    (riff_length,) = struct.unpack_from("<I", data, 4)
+    if riff_length + 8 > len(data):
+        raise UndecodableImageError(_cut_short(field, "webp"))
+    chunk = data[12:16]
+    if chunk == b"VP8X":
+        if data[20] & 0b10:
+            raise UnsupportedImageError(f"{field} is an animated WebP; send one still image")
+        width = 1 + int.from_bytes(data[24:27], "little")
+        height = 1 + int.from_bytes(data[27:30], "little")
+    elif chunk == b"VP8L":
+        (packed,) = struct.unpack_from("<I", data, 21)
+        width, height = 1 + (packed & 0x3FFF), 1 + (packed >> 14 & 0x3FFF)
+    elif chunk == b"VP8 ":
+        width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
+    else:
+        raise UndecodableImageError(_cut_short(field, "webp"))
+    return ImageHeader(format="webp", width=width, height=height, channels=3, bits=8)
+
+
+def _read_tiff(data: bytes, field: str) -> ImageHeader:
+    order = "<" if data[:2] == b"II" else ">"
+    magic, start = struct.unpack_from(order + "HI", data, 2)
+    if magic != 42:
+        raise UnsupportedImageError(f"{field} is a BigTIFF; send an ordinary TIFF, a 16-bit PNG or npy")
+    (entries,) = struct.unpack_from(order + "H", data, start)
+    tags: dict[int, tuple[int, ...]] = {}
+    for index in range(min(entries, _MAX_SEGMENTS)):
+        tag, kind, count = struct.unpack_from(order + "HHI", data, start + 2 + 12 * index)
+        if kind not in (3, 4) or count > len(data):  # SHORT or LONG: all we need
+            continue
+        code, size = ("H", 2) if kind == 3 else ("I", 4)
+        at = start + 10 + 12 * index
+        if size * count > 4:
+            (at,) = struct.unpack_from(order + "I", data, at)
+        tags[tag] = struct.unpack_from(f"{order}{count}{code}", data, at)
+    (next_page,) = struct.unpack_from(order + "I", data, start + 2 + 12 * entries)
+    if next_page:
+        raise UnsupportedImageError(f"{field} is a TIFF of several pages; send one image")
+    offsets = tags.get(273) or tags.get(324) or ()
+    lengths = tags.get(279) or tags.get(325) or ()
+    if (
+        256 not in tags
+        or 257 not in tags
+        or not offsets
+        or len(offsets) != len(lengths)
+        or any(offset + length > len(data) for offset, length in zip(offsets, lengths, strict=True))
+    ):
+        raise UndecodableImageError(_cut_short(field, "tiff"))
+    return ImageHeader(
+        format="tiff",
+        width=tags[256][0],
+        height=tags[257][0],
+        channels=tags.get(277, (1,))[0],
+        bits=tags.get(258, (1,))[0],
+        is_float=tags.get(339, (1,))[0] == 3,
+        compression=tags.get(259, (1,))[0],
+    )
+
+
+def read_npy_layout(data: bytes, field: str) -> tuple[tuple[int, ...], bool, np.dtype[np.generic], int]:
+    """Shape, Fortran order, dtype and the offset of the values of an `.npy` file.
+
+    Raises:
+        UndecodableImageError: the header does not parse or the values are not all there.
+        UnsupportedImageError: it holds Python objects.
+    """
+    stream = io.BytesIO(data[:65_600])
+    try:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(stream)
+    except Exception:  # numpy parses the header as a Python literal and lets many kinds of error out
+        raise UndecodableImageError(_cut_short(field, "npy")) from None
+    if dtype.hasobject or dtype.names is not None:
+        raise UnsupportedImageError(f"{field} is an npy of dtype {dtype}; send plain float or uint16 numbers")
+    offset = stream.tell()
+    if any(side < 0 for side in shape) or _product(shape) * dtype.itemsize != len(data) - offset:
+        raise UndecodableImageError(_cut_short(field, "npy"))
+    return shape, fortran, dtype, offset
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    total = 1  # not np.prod, which wraps around
+    for side in shape:
+        total *= side
+    return total
+
+
+def _read_npy(data: bytes, field: str) -> ImageHeader:
+    shape, _, dtype, _ = read_npy_layout(data, field)
+    if len(shape) not in (2, 3):
+        raise UnsupportedImageError(f"{field} is an npy of shape {shape}; send height x width")
+    return ImageHeader(
+        format="npy",
+        width=shape[1],
+        height=shape[0],
+        channels=shape[2] if len(shape) == 3 else 1,
+        bits=8 * dtype.itemsize,
+        is_float=dtype.kind == "f",
+    )
+
+
+_READERS = {"png": _read_png, "jpeg": _read_jpeg, "webp": _read_webp, "tiff": _read_tiff, "npy": _read_npy}

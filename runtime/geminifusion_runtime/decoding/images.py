@@ -1,0 +1,157 @@
+"""Posted bytes to arrays.
+
+Depth is aligned to colour pixel by pixel, so an EXIF orientation is never applied: it would turn one and
+not the other. The usual kinds have fast decoders, OpenCV does the rest. All release the GIL but the fastest for PNG.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+from geminifusion_runtime.errors import ImageTooLargeError, UndecodableImageError, UnsupportedImageError
+from geminifusion_runtime.decoding.depth import DepthImage, to_metres
+from geminifusion_runtime.decoding.image_headers import ImageHeader, read_header, read_npy_layout
+from geminifusion_runtime.decoding.png import PngError, decode_png, decode_png_holding_gil
+
+_COLOR_FORMATS = ("png", "jpeg", "webp")
+_DEPTH_FORMATS = ("png", "tiff", "npy")
+_TIFF_COMPRESSIONS = {1: "no compression", 5: "LZW", 8: "deflate", 32946: "the older deflate", 32773: "PackBits"}
+
+
+def decode_rgb(data: bytes, *, max_pixels: int, field: str = "rgb", may_hold_gil: bool = False) -> NDArray[np.uint8]:
+    """Decode an 8-bit PNG, JPEG or WebP; grey is spread over three channels, alpha is dropped.
+
+    Args:
+        data: the encoded image.
+        max_pixels: refuse an image whose header promises more.
+        field: its name in the request, for messages.
+        may_hold_gil: nothing else wants to run in this process meanwhile.
+
+    Returns:
+        `H W 3` uint8, RGB, as stored: an EXIF orientation is not applied.
+
+    Raises:
+        UndecodableImageError: not an image, or a damaged one.
+        UnsupportedImageError: 16-bit colour, CMYK, animated, or a format meant for depth.
+        ImageTooLargeError: too many pixels.
+    """
+    header = read_header(data, field)
+    if header.format not in _COLOR_FORMATS:
+        raise UnsupportedImageError(f"{field} is {header.format.upper()}; send PNG, JPEG or WebP")
+    if header.bits > 8:
+        raise UnsupportedImageError(
+            f"{field} has {header.bits} bits per channel; send 8 (is it the depth image, sent in the wrong place?)"
+        )
+    if header.format == "jpeg" and header.channels not in (1, 3):
+        raise UnsupportedImageError(f"{field} is a JPEG of {header.channels} channels (CMYK); send RGB or grey")
+    _check_pixels(header, max_pixels, field)
+    image = _decode_fast(data, header, field, may_hold_gil) if header.channels == 3 and header.bits == 8 else None
+    if image is None:
+        image = _decode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION, header, field)
+    return image.astype(np.uint8, copy=False)
+
+
+def decode_depth(
+    data: bytes,
+    *,
+    max_pixels: int,
+    depth_scale: float | None = None,
+    depth_invalid: Sequence[float] = (),
+    field: str = "depth",
+    may_hold_gil: bool = False,
+) -> DepthImage:
+    """Decode a depth image: 16-bit PNG, 8-bit PNG with a scale, TIFF (uint16 or float32) or npy.
+
+    Args:
+        data: the encoded image.
+        max_pixels: refuse an image whose header promises more.
+        depth_scale: metres per stored unit; None reads integers as millimetres and floats as metres.
+        depth_invalid: see `to_metres`.
+        field: its name in the request, for messages.
+        may_hold_gil: nothing else wants to run in this process meanwhile.
+
+    Raises:
+        UndecodableImageError, UnsupportedImageError, ImageTooLargeError, DepthScaleRequiredError,
+        InvalidOptionError: as for `decode_rgb` and `to_metres`.
+    """
+    header = read_header(data, field)
+    if header.format not in _DEPTH_FORMATS:
+        raise UnsupportedImageError(
+            f"{field} is {header.format.upper()}, which cannot hold distances; send a 16-bit PNG, TIFF or npy"
+        )
+    if header.channels != 1:
+        raise UnsupportedImageError(
+            f"{field} has {header.channels} channels, expected one; send the raw depth, not a picture of it"
+        )
+    if header.format == "png" and header.bits < 8:
+        raise UnsupportedImageError(f"{field} has {header.bits} bits per pixel; send a 16-bit PNG, TIFF or npy")
+    if header.format == "tiff" and (header.bits, header.is_float) not in ((16, False), (32, True)):
+        raise UnsupportedImageError(
+            f"{field} is a TIFF of {header.bits}-bit {'float' if header.is_float else 'integer'} values; "
+            "send 16-bit unsigned integers or 32-bit floats"
+        )
+    if header.compression not in _TIFF_COMPRESSIONS:
+        raise UnsupportedImageError(
+            f"{field} is a TIFF compressed by method {header.compression}; save it with "
+            f"{', '.join(_TIFF_COMPRESSIONS.values())}"
+        )
+    _check_pixels(header, max_pixels, field)
+    if header.format == "npy":
+        readings: NDArray[np.generic] = _read_npy(data, field)
+    else:
+        fast = _decode_fast(data, header, field, may_hold_gil) if header.format == "png" else None
+        readings = _decode(data, cv2.IMREAD_UNCHANGED, header, field) if fast is None else fast
+        if readings.ndim != 2:
+            # A palette PNG announces one channel and decodes to colours.
+            raise UnsupportedImageError(f"{field} is a palette image; send the raw depth, not a picture of it")
+    return to_metres(readings, depth_scale=depth_scale, depth_invalid=depth_invalid, field=field)
+
+
+def _check_pixels(header: ImageHeader, max_pixels: int, field: str) -> None:
+    if header.width * header.height > max_pixels:
+        raise ImageTooLargeError(
+            f"{field} is {header.width}x{header.height}, {header.width * header.height / 1e6:.1f} "
+            "megapixels; "
+            f"this server takes {max_pixels / 1e6:.1f}: send a smaller image"
+        )
+
+
+def _decode_fast(data: bytes, header: ImageHeader, field: str, may_hold_gil: bool) -> NDArray[np.generic] | None:
+    """By the fastest decoder of the format, with the bits OpenCV would give; None if OpenCV has to do it."""
+    try:
+        if header.format == "jpeg":
+            image: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB")
+            return image
+        if header.format != "png":
+            return None
+        return decode_png_holding_gil(data) if may_hold_gil else decode_png(data)
+    except (PngError, ValueError):
+        raise _undecodable(header, field) from None
+
+
+def _decode(data: bytes, flags: int, header: ImageHeader, field: str) -> NDArray[np.generic]:
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        image = None
+    if image is None or image.shape[:2] != (header.height, header.width):
+        raise _undecodable(header, field)
+    return image
+
+
+def _undecodable(header: ImageHeader, field: str) -> UndecodableImageError:
+    return UndecodableImageError(
+        f"{field} starts like a {header.format.upper()} of {header.width}x{header.height} but does not decode; "
+        "send an undamaged file"
+    )
+
+
+def _read_npy(data: bytes, field: str) -> NDArray[np.generic]:
+    shape, fortran, dtype, offset = read_npy_layout(data, field)
+    values = np.frombuffer(data, dtype, offset=offset).reshape(shape, order="F" if fortran else "C")
+    return values.reshape(shape[:2]).astype(dtype.newbyteorder("="), copy=False)

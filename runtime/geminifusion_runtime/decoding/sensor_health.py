@@ -1,0 +1,83 @@
+"""How well a sensor seems to work, from one frame of it."""
+
+from __future__ import annotations
+
+import math
+from typing import TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from geminifusion_runtime.sensor import SensorHealth
+
+T = TypeVar("T", bound=np.generic)
+_WHITE = (255, 255, 255)
+
+# Of a frame no camera in order delivers; an answer to it would say nothing.
+_MOST_HOLES = 0.95
+_MOST_SATURATED = 0.9
+_MOST_NOISE_COLOR = 50.0  # grey levels; pure noise has 74
+_MOST_NOISE_DEPTH = 0.25  # of the median distance; pure noise has about 0.6
+
+_STEP = 4  # shares are counted on every fourth row, of depth on every fourth column too: that tells them to a percent
+_PATCH = 256  # the side, in pixels, of the middle of the frame that noise is estimated on
+# The difference of two Laplacians, which no even slope reaches.
+_KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+
+
+def color_health(image: NDArray[np.uint8]) -> SensorHealth:
+    """Judge a colour frame, `H W 3`."""
+    rows = np.ascontiguousarray(image[::_STEP])
+    by_row = rows.reshape(len(rows), -1)  # NumPy is slow along an axis of three, so that comes last
+    brightest, darkest = by_row.max(axis=0).reshape(-1, 3).max(axis=0), by_row.min(axis=0).reshape(-1, 3).min(axis=0)
+    saturated = 0.0
+    if brightest.min() == 255:
+        saturated = cv2.countNonZero(cv2.inRange(rows, _WHITE, _WHITE)) / (rows.shape[0] * rows.shape[1])
+    noise = _noise(cv2.cvtColor(_middle(image), cv2.COLOR_RGB2GRAY).astype(np.float32))
+    problem = None
+    if int((brightest - darkest).max()) <= 1:
+        problem = "every pixel has the same colour"
+    elif saturated > _MOST_SATURATED:
+        problem = f"{saturated:.0%} of the pixels are overexposed"
+    elif noise > _MOST_NOISE_COLOR:
+        problem = f"it is noise (standard deviation {noise:.0f} of 255)"
+    return SensorHealth(holes=0.0, saturated=saturated, noise=noise, problem=problem)
+
+
+def depth_health(metres: NDArray[np.float32]) -> SensorHealth:
+    """Judge a depth frame, `H W` metres, 0 where nothing was measured."""
+    sample = metres[::_STEP, ::_STEP]
+    measured = sample[sample > 0]
+    holes = 1 - measured.size / sample.size
+    if holes > _MOST_HOLES:
+        return SensorHealth(holes=holes, saturated=0.0, noise=0.0, problem=f"{holes:.0%} of it is not measured")
+    farthest = float(measured.max())
+    saturated = float((measured == farthest).mean())
+    patch = _middle(metres)
+    measured_there = np.greater(patch, 0).astype(np.uint8)
+    noise = _noise(patch, valid=cv2.erode(measured_there, np.ones((3, 3), np.uint8)).astype(np.uint8, copy=False))
+    problem = None
+    if farthest == float(measured.min()):
+        problem = f"every pixel is {farthest:.4g} m away"
+    elif saturated > _MOST_SATURATED:
+        problem = f"{saturated:.0%} of the pixels are at the farthest distance"
+    elif noise > _MOST_NOISE_DEPTH * float(np.median(measured)):
+        problem = f"it is noise (standard deviation {noise:.2g} m)"
+    return SensorHealth(holes=holes, saturated=saturated, noise=noise, problem=problem)
+
+
+def _middle(image: NDArray[T]) -> NDArray[T]:
+    height, width = image.shape[:2]
+    top, left = max(0, (height - _PATCH) // 2), max(0, (width - _PATCH) // 2)
+    return image[top : top + _PATCH, left : left + _PATCH]
+
+
+def _noise(image: NDArray[np.floating], valid: NDArray[np.uint8] | None = None) -> float:
+    if min(image.shape) < 3:
+        return 0.0
+    response = cv2.filter2D(image.astype(np.float32, copy=False), cv2.CV_32F, _KERNEL)[1:-1, 1:-1]
+    inside = None if valid is None else valid[1:-1, 1:-1]
+    count = response.size if inside is None else cv2.countNonZero(np.ascontiguousarray(inside))
+    total = cv2.norm(response, cv2.NORM_L1, inside)
+    return float(total) / count * math.sqrt(math.pi / 2) / 6 if count else 0.0

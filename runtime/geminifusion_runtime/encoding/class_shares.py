@@ -1,0 +1,65 @@
+"""Which classes a mask shows: how much of it, and how far away."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geminifusion_runtime.artifact import ClassSpec
+
+_NEAREST = 2  # percent
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassShare:
+    """One class of a mask. `fraction` is of all pixels, 0…1; `median_depth_m` of those that were measured.
+
+    `nearest_depth_m` is the second percentile of their distances: the nearest pixel itself is often a stray reading.
+    """
+
+    id: int
+    name: str
+    color: tuple[int, int, int]
+    pixels: int
+    fraction: float
+    median_depth_m: float | None
+    nearest_depth_m: float | None = None
+
+
+def class_shares(
+    labels: NDArray[np.uint8], depth_m: NDArray[np.float32] | None, classes: Sequence[ClassSpec]
+) -> tuple[ClassShare, ...]:
+    """The classes that occur, the largest first.
+
+    Args:
+        labels: `H W` class indices.
+        depth_m: `H W` metres, 0 where nothing was measured; None where the model takes no depth.
+        classes: the model's classes, by index.
+    """
+    pixels = np.bincount(labels.ravel(), minlength=len(classes))
+    shares = []
+    for spec in classes:
+        count = int(pixels[spec.id])
+        if not count:
+            continue
+        median = nearest = None
+        if depth_m is not None:
+            distances = depth_m[labels == spec.id]
+            distances = distances[distances > 0]
+            if distances.size:
+                nearest, median = (float(value) for value in np.percentile(distances, (_NEAREST, 50)))
+        shares.append(
+            ClassShare(
+                id=spec.id,
+                name=spec.name,
+                color=spec.color,
+                pixels=count,
+                fraction=count / labels.size,
+                median_depth_m=median,
+                nearest_depth_m=nearest,
+            )
+        )
+    return tuple(sorted(shares, key=lambda share: (-share.pixels, share.id)))

@@ -1,0 +1,80 @@
+"""Label maps to files: PNG, palette PNG, overlay and npz.
+
+The PNGs of indices are written by hand: a label map is flat areas, so no row filter and the fastest
+compression already make it small, at a fraction of a general encoder's time.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
+
+import cv2
+import numpy as np
+from isal import isal_zlib
+from numpy.typing import NDArray
+
+from geminifusion_runtime.decoding.png import SIGNATURE, chunk
+
+MaskFormat = Literal["png", "palette", "json", "npz", "overlay"]
+MASK_FORMATS: tuple[MaskFormat, ...] = get_args(MaskFormat)
+MEDIA_TYPES: dict[MaskFormat, str] = {
+    "png": "image/png",
+    "palette": "image/png",
+    "overlay": "image/png",
+    "npz": "application/x-npz",
+    "json": "application/json",
+}
+
+_GREY, _PALETTE = 0, 3
+_COMPRESSION = 1  # of ISA-L, 0 to 3: twelve times as fast as zlib at its fastest, and smaller
+_OVERLAY_OPACITY = 0.5
+
+Palette = Sequence[tuple[int, int, int]]
+
+
+def index_png(labels: NDArray[np.uint8], palette: Palette | None = None) -> bytes:
+    """An 8-bit PNG whose values are the class indices of `labels` (`H W`), grey or with the class colours."""
+    height, width = labels.shape
+    rows = np.zeros((height, 1 + width), np.uint8)  # the leading 0 of a row says: not filtered
+    rows[:, 1:] = labels
+    color_type = _GREY if palette is None else _PALETTE
+    chunks = [chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, color_type, 0, 0, 0))]
+    if palette is not None:
+        chunks.append(chunk(b"PLTE", _color_table(palette, int(labels.max())).tobytes()))
+    chunks += [chunk(b"IDAT", isal_zlib.compress(rows, _COMPRESSION)), chunk(b"IEND")]
+    return SIGNATURE + b"".join(chunks)
+
+
+def _color_table(palette: Palette, highest: int) -> NDArray[np.uint8]:
+    """The colours as `N 3`, black for indices the palette does not name, so that every index has an entry."""
+    table = np.zeros((max(len(palette), highest + 1), 3), np.uint8)
+    table[: len(palette)] = palette
+    return table
+
+
+def overlay_png(rgb: NDArray[np.uint8], labels: NDArray[np.uint8], palette: Palette) -> bytes:
+    """A PNG of the class colours blended evenly over `rgb` (`H W 3`)."""
+    colors = _color_table(palette, 255)[labels]
+    blend = cv2.addWeighted(rgb, 1 - _OVERLAY_OPACITY, colors, _OVERLAY_OPACITY, 0)
+    done, png = cv2.imencode(
+        ".png",
+        cv2.cvtColor(blend, cv2.COLOR_RGB2BGR),
+        [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE],
+    )
+    assert done, "OpenCV encodes any 8-bit image"
+    return bytes(png)
+
+
+def npz(arrays: Mapping[str, NDArray[np.generic]]) -> bytes:
+    """The arrays as `numpy.load` reads them, compressed for speed rather than size."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, array in arrays.items():
+            member = io.BytesIO()
+            np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+            archive.writestr(f"{name}.npy", member.getbuffer())
+    return stream.getvalue()
