@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from geminifusion_runtime.artifact import ArtifactMetadata, ModalitySpec, open_artifact
-from geminifusion_service.backends.instances import open_instances
+from geminifusion_service.isolation.instances import open_instances
 from geminifusion_runtime.backends.protocol import Backend, ClosableBackend, GraphOutputs, SupervisedBackend
-from geminifusion_service.engine.calibration import BatchPlan, Calibration, calibrate
+from geminifusion_service.batching.batch_size_tuning import BatchPlan, Calibration, calibrate
 from geminifusion_runtime.devices import AUTO, Device, Isolation
 from geminifusion_runtime.errors import (
     ImageTooSmallError,

@@ -96,7 +96,7 @@ def _serve(**values: Any) -> None:  # noqa: ANN401 - click hands over what the t
         settings = Settings(**values)
     except SettingsError as error:
         raise click.UsageError(str(error)) from None
-    from geminifusion_service.operations.logs import set_up_logging
+    from geminifusion_service.observability.logs import set_up_logging
 
     set_up_logging(settings.log_format, settings.log_level)
 

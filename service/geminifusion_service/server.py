@@ -16,22 +16,22 @@ from pathlib import Path
 import cv2
 import uvicorn
 
-from geminifusion_service.frames import Streams
-from geminifusion_service.models.manager import ModelManager
-from geminifusion_service.open_inference.inference import OpenInference
-from geminifusion_service.operations.access import AccessControl
-from geminifusion_service.operations.access_grpc import RequireKey
-from geminifusion_service.operations.loop_lag import watch_loop_lag
-from geminifusion_service.operations.metrics import Metrics
-from geminifusion_service.operations.records import Records
-from geminifusion_service.operations.tls import grpc_credentials, http_context, tls_files
-from geminifusion_service.operations.tracing import Tracing
-from geminifusion_service.rest.app import build_http_app, is_hot, refusal
-from geminifusion_service.rest.connections import guarded
-from geminifusion_service.rest.early_refusals import EarlyRefusals
-from geminifusion_service.rest.websocket import add_stream_route
-from geminifusion_service.rpc.server import GrpcTransport
-from geminifusion_service.segmenter import Segmenter
+from geminifusion_service.pipeline.streaming import Streams
+from geminifusion_service.model_manager import ModelManager
+from geminifusion_service.api.open_inference.inference import OpenInference
+from geminifusion_service.security.api_keys import AccessControl
+from geminifusion_service.transport.grpc.api_keys import RequireKey
+from geminifusion_service.observability.loop_lag import watch_loop_lag
+from geminifusion_service.observability.metrics import Metrics
+from geminifusion_service.pipeline.telemetry import Records
+from geminifusion_service.security.tls import grpc_credentials, http_context, tls_files
+from geminifusion_service.pipeline.tracing import Tracing
+from geminifusion_service.http_app import build_http_app, is_hot, refusal
+from geminifusion_service.transport.http.connection_limits import guarded
+from geminifusion_service.transport.http.load_shedding import EarlyRefusals
+from geminifusion_service.api.v1.websocket import add_stream_route
+from geminifusion_service.grpc_server import GrpcTransport
+from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Server:
         self._models: ModelManager | None = None  # None: the replicas have their own
         self._open: Callable[[], Awaitable[None]]
         if settings.engine == "ray":
-            from geminifusion_service.ray_serve.front import RaySegmenter
+            from geminifusion_service.ray_serve.ingress import RaySegmenter
 
             self.segmenter = on_ray = RaySegmenter(settings, self._metrics, self._records)
             self._open = on_ray.open_replicas

@@ -7,10 +7,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from geminifusion_service.engine.calibration import LARGEST_BATCH
+from geminifusion_service.batching.batch_size_tuning import LARGEST_BATCH
 from geminifusion_runtime.devices import parse_devices
 from geminifusion_runtime.errors import ServiceError
-from geminifusion_service.models.canary import CanaryFrames, canary_frames
+from geminifusion_service.models.self_test import CanaryFrames, canary_frames
 from geminifusion_service.models.memory import model_file_bytes, resident_bytes, return_freed_memory
 from geminifusion_runtime.model import Model
 from geminifusion_service.settings import Settings, parse_sizes

@@ -11,8 +11,8 @@ from geminifusion_runtime.errors import ModelLoadError, ModelMemoryError
 from geminifusion_service.models.lifecycle import Lifecycle
 from geminifusion_service.models.registry import ModelRegistry, ModelState, version_key
 from geminifusion_service.models.repository import RepositoryUnreachableError, StoredVersion, read_stored, scan
-from geminifusion_service.models.sightings import Sightings
-from geminifusion_service.operations.metrics import Metrics
+from geminifusion_service.models.debounce import Sightings
+from geminifusion_service.observability.metrics import Metrics
 
 _log = logging.getLogger(__name__)
 

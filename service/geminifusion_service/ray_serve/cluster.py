@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from geminifusion_service.ray_serve.leftovers import FOLDER_VARIABLE, Keeper
+from geminifusion_service.ray_serve.reaper import FOLDER_VARIABLE, Keeper
 
 _OBJECT_STORE_BYTES = 256 * 1024 * 1024  # requests and answers on their way; the rest would go to the disk
 _LONGEST_FOLDER = 40  # characters; Ray puts sockets below it, whose paths may have 107

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from geminifusion_runtime.artifact import GoldenSet, read_metadata, sha256_of, write_metadata
-from geminifusion_service.models.manager import ModelManager
-from geminifusion_service.operations.metrics import Metrics
-from geminifusion_service.segmenter import Segmenter
+from geminifusion_service.model_manager import ModelManager
+from geminifusion_service.observability.metrics import Metrics
+from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.settings import Settings
 
 

@@ -24,7 +24,7 @@ import pytest
 from geminifusion import Client
 from geminifusion.errors import ServerUnreachable
 from geminifusion.server_process import ServerProcess
-from geminifusion_service.ray_serve.leftovers import processes_of
+from geminifusion_service.ray_serve.reaper import processes_of
 
 pytestmark = [
     pytest.mark.slow,

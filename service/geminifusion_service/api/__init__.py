@@ -1,0 +1,1 @@
+"""The protocols spoken: ours and the Open Inference Protocol."""

@@ -1,0 +1,255 @@
+"""The Open Inference Protocol around the segmenter: what both of its transports ask."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from geminifusion_service.pipeline.admission import Ticket
+from geminifusion_runtime.errors import InvalidOptionError, MethodNotAllowedError, public_error
+from geminifusion_service.request import SegmentOptions, SegmentRequest, SegmentResponse
+from geminifusion_service.model_manager import ModelManager
+from geminifusion_service.models.registry import ModelState
+from geminifusion_service.api.open_inference.schemas import InferenceRequest, InferenceResponse
+from geminifusion_service.api.open_inference.signatures import OUTPUT_NAMES, Target, configuration, metadata, resolve
+from geminifusion_service.api.open_inference.tensor_batch import Images, facts, files_axes, join_batch, split_batch
+from geminifusion_service.api.open_inference.parameters import options_from
+from geminifusion_service.api.open_inference.statistics import ModelStatistics
+from geminifusion_service.observability.metrics import Metrics
+from geminifusion_service.pipeline.segmenter import Segmenter
+from geminifusion_service.settings import Settings
+
+_log = logging.getLogger(__name__)
+_REPOSITORY = "model_repository"
+_EXTENSIONS = (
+    "binary_tensor_data",
+    "model_configuration",
+    _REPOSITORY,
+    "parameters",
+    "schedule_policy",
+    "statistics",
+)
+
+
+class OpenInference:
+    """Answers in the protocol's terms; documents are JSON-ready and have the field names of the gRPC messages.
+
+    Every method that takes a model's name and version raises ModelNotFoundError. Use from one event loop.
+
+    Args:
+        models: loads and unloads them; None where they are fixed.
+    """
+
+    def __init__(self, segmenter: Segmenter, settings: Settings, metrics: Metrics, models: ModelManager | None) -> None:
+        self._segmenter = segmenter
+        self._settings = settings
+        self._metrics = metrics
+        self._models = models
+        self._statistics: dict[tuple[str, str], ModelStatistics] = {}  # by name and version
+
+    @property
+    def live(self) -> bool:
+        """Whether the process is worth keeping."""
+        return not self._segmenter.broken
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests should be sent here."""
+        return self._segmenter.ready
+
+    def input_names(self, name: str, version: str | None) -> list[str]:
+        """The modalities of a model."""
+        return [spec.name for spec in self._resolve(name, version).model.metadata.modalities]
+
+    def model_ready(self, name: str, version: str | None) -> bool:
+        """Whether this model answers, and rightly as far as is known."""
+        target = self._resolve(name, version)
+        return self._segmenter.ready and self._segmenter.models.slot(target.reference).state is ModelState.READY
+
+    def server_metadata(self) -> dict[str, Any]:
+        """Who answers, and which extensions of the protocol it speaks."""
+        return {
+            "name": "geminifusion",
+            "version": importlib.metadata.version("geminifusion"),
+            "extensions": [name for name in _EXTENSIONS if self._models is not None or name != _REPOSITORY],
+        }
+
+    def model_metadata(self, name: str, version: str | None) -> dict[str, Any]:
+        """The tensors of one face of a model; see `faces`."""
+        target = self._resolve(name, version)
+        own = target.model.metadata
+        versions = [model.metadata.version for model in self._segmenter.models if model.metadata.name == own.name]
+        return metadata(target, [own.version] if version else versions)
+
+    def model_config(self, name: str, version: str | None) -> dict[str, Any]:
+        """The same in Triton's words."""
+        return configuration(self._resolve(name, version), max_batch=self._settings.queue_size)
+
+    def model_statistics(self, name: str | None, version: str | None) -> dict[str, Any]:
+        """Totals of one model, or of all."""
+        if name:
+            target = self._resolve(name, version)
+            models = [(target.name, target.model)]
+        else:
+            models = [(model.metadata.name, model) for model in self._segmenter.models]
+        documents = [
+            self._totals(model.metadata.name, model.metadata.version).document(shown, model.metadata.version)
+            for shown, model in models
+        ]
+        return {"model_stats": documents}
+
+    async def index(self, *, ready_only: bool) -> list[dict[str, str]]:
+        """Every version this server knows of, with Triton's words for its state."""
+        known = await self._models.index() if self._models is not None else self._segmenter.models.statuses()
+        return [
+            {
+                "name": status.name,
+                "version": status.version,
+                "state": "READY" if status.state is ModelState.FAILING else status.state.value.upper(),
+                "reason": status.reason,
+            }
+            for status in known
+            if not ready_only or status.state in (ModelState.READY, ModelState.FAILING)
+        ]
+
+    async def load(self, name: str) -> None:
+        """Load a model of the repository, or load it again.
+
+        Raises:
+            MethodNotAllowedError: this server's models are fixed.
+            ModelNotFoundError, ModelLoadError: see `ModelManager.load`.
+        """
+        await self._changeable_models().load(name)
+
+    async def unload(self, name: str) -> None:
+        """Unload a model once its requests are answered.
+
+        Raises:
+            MethodNotAllowedError: this server's models are fixed.
+            ModelNotFoundError: it is not loaded.
+        """
+        await self._changeable_models().unload(name)
+
+    def _changeable_models(self) -> ModelManager:
+        if self._models is None:
+            raise MethodNotAllowedError("this server's models are fixed; restart it with others")
+        self._models.check_may_change()
+        return self._models
+
+    def admit(self, name: str, version: str | None, *, body_bytes: int) -> AbstractContextManager[Ticket]:
+        """Let a request in on its head, before its body is read; raises as `Segmenter.admit`, or ModelNotFoundError."""
+        self._resolve(name, version)
+        return self._segmenter.admit(body_bytes=body_bytes)
+
+    @contextmanager
+    def counted(self, transport: str, request_id: str) -> Iterator[None]:
+        """Count one inference by its outcome, and keep the inside of a bug in the log.
+
+        Raises:
+            ServiceError: what was raised inside, or InternalError in the place of a bug.
+        """
+        try:
+            yield
+        except Exception as error:
+            public = public_error(error)
+            if public is not error:
+                _log.exception("request %s failed", request_id)
+            self._metrics.requests.labels(transport, public.code).inc()
+            raise public from error
+        self._metrics.requests.labels(transport, "ok").inc()
+
+    async def infer(
+        self,
+        request: InferenceRequest,
+        *,
+        request_id: str,
+        milliseconds_left: float | None = None,
+        ticket: Ticket | None = None,
+    ) -> InferenceResponse:
+        """Segment every image of a batch; one that fails fails the request.
+
+        Args:
+            request_id: for the log, where the request's own id is none or cannot go there.
+            milliseconds_left: until the call's own deadline, if it has one.
+            ticket: of `admit`, for the first image of the batch; the others are let in or refused here.
+
+        Raises:
+            ServiceError: see `errors`; anything else is a bug.
+        """
+        started = time.perf_counter()
+        target = self._resolve(request.model_name, request.model_version)
+        totals = self._totals(target.model.metadata.name, target.model.metadata.version)
+        try:
+            response, answers = await self._infer(target, request, request_id, milliseconds_left, ticket)
+        except Exception:
+            totals.failed(time.perf_counter() - started)
+            raise
+        totals.succeeded(answers, time.perf_counter() - started)
+        return response
+
+    async def _infer(
+        self,
+        target: Target,
+        request: InferenceRequest,
+        request_id: str,
+        milliseconds_left: float | None,
+        ticket: Ticket | None,
+    ) -> tuple[InferenceResponse, list[SegmentResponse]]:
+        outputs = request.outputs or target.face.default_outputs
+        _check_outputs(outputs)
+        options = options_from(
+            request.parameters,
+            model=target.reference,
+            outputs=outputs,
+            milliseconds_left=milliseconds_left,
+            request_id=request.id or request_id,
+        )
+        items = split_batch(request.inputs, max_batch=self._settings.queue_size, max_pixels=self._settings.max_pixels)
+        answers = await self._segment_all(items, options, ticket)
+        tensors = join_batch(answers, outputs, files_axes=files_axes(request.inputs))
+        return (
+            InferenceResponse(
+                model_name=target.name,
+                model_version=answers[0].model.rpartition("@")[2],
+                id=request.id,
+                parameters=facts(answers),
+                outputs=tensors,
+            ),
+            answers,
+        )
+
+    async def _segment_all(
+        self, items: Sequence[Images], options: SegmentOptions, ticket: Ticket | None
+    ) -> list[SegmentResponse]:
+        requests = [SegmentRequest(images=images, options=options) for images in items]
+        if len(requests) == 1:
+            return [await self._segmenter.segment(requests[0], ticket)]
+        # Tasks made together take their first step together, so a model that is swapped now is one model to all.
+        tasks = [
+            asyncio.create_task(self._segmenter.segment(request, ticket if index == 0 else None))
+            for index, request in enumerate(requests)
+        ]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    def _resolve(self, name: str, version: str | None) -> Target:
+        return resolve(self._segmenter.models, name, version)
+
+    def _totals(self, name: str, version: str) -> ModelStatistics:
+        return self._statistics.setdefault((name, version), ModelStatistics())
+
+
+def _check_outputs(outputs: Sequence[str]) -> None:
+    for name in outputs:
+        if name not in OUTPUT_NAMES:
+            raise InvalidOptionError(f"there is no output {name[:100]!r}; expected {', '.join(OUTPUT_NAMES)}")
+    if len(set(outputs)) != len(outputs):
+        raise InvalidOptionError("an output is asked for twice; name each once")

@@ -1,0 +1,67 @@
+"""Totals per model, as the protocol's statistics extension has them; its clients take differences of two readings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from geminifusion_service.request import SegmentResponse
+
+
+@dataclass(kw_only=True)
+class _Duration:
+    count: int = 0
+    ns: int = 0
+
+    def add(self, seconds: float) -> None:
+        self.count += 1
+        self.ns += round(1e9 * seconds)
+
+    def document(self) -> dict[str, int]:
+        return {"count": self.count, "ns": self.ns}
+
+
+class ModelStatistics:
+    """Totals of one version since the server started."""
+
+    def __init__(self) -> None:
+        self._last_inference_ms = 0
+        self._images = 0
+        self._executions = 0.0  # an image's share of the run it was in
+        self._stages = {
+            name: _Duration()
+            for name in ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
+        }
+
+    def succeeded(self, answers: Sequence[SegmentResponse], seconds: float) -> None:
+        """A request was answered."""
+        self._last_inference_ms = round(1000 * time.time())
+        self._images += len(answers)
+        self._stages["success"].add(seconds)
+        for answer in answers:
+            self._executions += 1 / answer.batch_size
+            timings = answer.timings
+            for name, milliseconds in (
+                ("queue", timings.queue),
+                ("compute_input", timings.decode),
+                ("compute_infer", timings.compute),
+                ("compute_output", timings.encode),
+            ):
+                self._stages[name].add(milliseconds / 1000)
+
+    def failed(self, seconds: float) -> None:
+        """A request was answered with an error."""
+        self._stages["fail"].add(seconds)
+
+    def document(self, name: str, version: str) -> dict[str, Any]:
+        """JSON-ready; the field names are also those of the gRPC message."""
+        return {
+            "name": name,
+            "version": version,
+            "last_inference": self._last_inference_ms,
+            "inference_count": self._images,
+            "execution_count": round(self._executions),
+            "inference_stats": {stage: duration.document() for stage, duration in self._stages.items()},
+        }

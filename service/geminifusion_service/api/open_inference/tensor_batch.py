@@ -1,0 +1,146 @@
+"""Tensors of a batch to images one by one, and the answers back to tensors.
+
+Axes: N images of a batch, H W image, h w a quarter of what the graph saw.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geminifusion_runtime.errors import (
+    EmptyBodyError,
+    ImageTooLargeError,
+    MalformedBodyError,
+    SizeMismatchError,
+    TooLargeError,
+    UnprocessableError,
+)
+from geminifusion_service.request import SegmentResponse
+from geminifusion_service.api.open_inference.parameters import Parameter
+from geminifusion_service.api.open_inference.tensors import BYTES, Tensor, array_tensor, bytes_tensor
+
+Image = bytes | NDArray[np.generic]
+Images = dict[str, Image]
+_COLOR_AXES = 4  # N H W 3; every other modality is N H W
+_PIXELS = ("UINT8", "UINT16", "FP16", "FP32", "FP64")
+
+
+def split_batch(inputs: Sequence[Tensor], *, max_batch: int, max_pixels: int) -> list[Images]:
+    """The images of each item by modality name: encoded files of BYTES tensors, else arrays that view the tensor.
+
+    Raises:
+        EmptyBodyError: no inputs, or a batch of nothing.
+        MalformedBodyError: an input comes twice.
+        UnprocessableError: a tensor whose shape or datatype is no batch of images.
+        SizeMismatchError: batches of different length.
+        TooLargeError, ImageTooLargeError: beyond the limits given.
+    """
+    if not inputs:
+        raise EmptyBodyError("the request has no inputs; send a tensor for each modality")
+    items: list[Images] = []
+    lengths: dict[str, int] = {}
+    for tensor in inputs:
+        if tensor.name in lengths:
+            raise MalformedBodyError(f"the input {tensor.name!r} comes twice; send each once")
+        images: Sequence[Image] = _encoded(tensor) if tensor.datatype == BYTES else _pixels(tensor, max_pixels)
+        lengths[tensor.name] = len(images)
+        if len(images) > max_batch:
+            raise TooLargeError(f"the batch has {len(images)} images, this server takes {max_batch}; send fewer")
+        if len(set(lengths.values())) > 1:
+            raise SizeMismatchError(f"the inputs differ in their batch: {lengths}; send as many images of each")
+        items = items or [{} for _ in images]
+        for item, image in zip(items, images, strict=True):
+            item[tensor.name] = image
+    if not items:
+        raise EmptyBodyError("the batch holds no images; send one or more")
+    return items
+
+
+def _encoded(tensor: Tensor) -> Sequence[bytes]:
+    # Triton's clients say N x 1, those of KServe N.
+    if len(tensor.shape) != 1 and tensor.shape[1:] != (1,):
+        raise UnprocessableError(
+            f"{tensor.name} is BYTES of shape {list(tensor.shape)}; send files as [batch, 1] or [batch]"
+        )
+    return tensor.elements
+
+
+def _pixels(tensor: Tensor, max_pixels: int) -> Sequence[NDArray[np.generic]]:
+    name, shape, array = tensor.name, tensor.shape, tensor.array
+    if array is None or tensor.datatype not in _PIXELS:
+        raise UnprocessableError(
+            f"{name} is {tensor.datatype}; send UINT8 colour, FP32 metres or UINT16 millimetres of depth, or BYTES"
+        )
+    color = len(shape) == _COLOR_AXES and shape[3] == 3
+    if not (color or len(shape) == _COLOR_AXES - 1) or 0 in shape[1:]:
+        raise UnprocessableError(
+            f"{name} has shape {list(shape)}; send colour as [batch, height, width, 3], "
+            "depth and other planes as [batch, height, width]"
+        )
+    height, width = shape[1:3]
+    if height * width > max_pixels:
+        raise ImageTooLargeError(
+            f"{name} is {width}x{height}; this server takes {max_pixels} pixels, send a smaller image"
+        )
+    return list(array)
+
+
+def files_axes(inputs: Sequence[Tensor]) -> int:
+    """How many axes tensors of files have in the answer: as they came, 2 where none came."""
+    return next((len(tensor.shape) for tensor in inputs if tensor.datatype == BYTES), 2)
+
+
+def join_batch(answers: Sequence[SegmentResponse], outputs: Sequence[str], *, files_axes: int) -> tuple[Tensor, ...]:
+    """The tensors asked for.
+
+    Raises:
+        SizeMismatchError: images of different size, whose pixels make no tensor.
+    """
+    files_shape = (len(answers), 1)[:files_axes]
+    read: Mapping[str, Callable[[SegmentResponse], NDArray[np.generic] | None]] = {
+        "labels": lambda answer: answer.labels,
+        # The segmenter halves the precision of maps; the tensor's datatype is FP32.
+        "confidence": lambda answer: _float32(answer.confidence),
+        "gate": lambda answer: _float32(answer.gate),
+        "disagreement": lambda answer: _float32(answer.disagreement),
+    }
+    tensors = []
+    for name in outputs:
+        if name == "mask":
+            tensors.append(bytes_tensor(name, [answer.mask for answer in answers], files_shape))
+        else:
+            tensors.append(array_tensor(name, _stack(name, [read[name](answer) for answer in answers])))
+    return tuple(tensors)
+
+
+def _float32(values: NDArray[np.float16] | None) -> NDArray[np.float32] | None:
+    return None if values is None else values.astype(np.float32)
+
+
+def _stack(name: str, planes: Sequence[NDArray[np.generic] | None]) -> NDArray[np.generic]:
+    arrays = [plane for plane in planes if plane is not None]
+    assert len(arrays) == len(planes), "what was asked for is answered"
+    if len(arrays) == 1:
+        return arrays[0][None]  # a view, where stacking would copy
+    if len({array.shape for array in arrays}) > 1:
+        raise SizeMismatchError(
+            f"the images of the batch differ in size, so their {name} make no tensor; "
+            "ask for the output mask alone, or send images of one size together"
+        )
+    return np.stack(arrays)
+
+
+def facts(answers: Sequence[SegmentResponse]) -> dict[str, Parameter]:
+    """What else there is to say, as parameters of the answer: the longest time of each stage, and every warning."""
+    stages = [dataclasses.asdict(answer.timings) for answer in answers]
+    said: dict[str, Parameter] = {
+        f"{stage}_ms": round(max(timings[stage] for timings in stages), 3) for stage in stages[0]
+    }
+    said["batch_size"] = max(answer.batch_size for answer in answers)
+    if warnings := list(dict.fromkeys(warning for answer in answers for warning in answer.warnings)):
+        said["warnings"] = "; ".join(warnings)
+    return said

@@ -1,0 +1,163 @@
+"""Between our request and answer and the messages of protos/geminifusion/v1."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geminifusion_runtime.choices import Align, Priority, SensorPolicy
+from geminifusion_runtime.errors import HTTP_STATUS, InvalidOptionError, ServiceError
+from geminifusion_service.request import SegmentOptions, SegmentRequest, SegmentResponse
+from geminifusion_runtime.model import Model
+from geminifusion_runtime.encoding.masks import MaskFormat
+from geminifusion_service.pb import segmentation_pb2 as pb
+
+_Number = TypeVar("_Number", bound=int)
+_Choice = TypeVar("_Choice")
+
+_FORMATS: dict[pb.MaskFormat, MaskFormat] = {
+    pb.MASK_FORMAT_UNSPECIFIED: "png",
+    pb.MASK_FORMAT_PNG: "png",
+    pb.MASK_FORMAT_PALETTE: "palette",
+    pb.MASK_FORMAT_RLE: "json",
+    pb.MASK_FORMAT_NPZ: "npz",
+    pb.MASK_FORMAT_OVERLAY: "overlay",
+}
+_ALIGNS: dict[pb.Align, Align] = {
+    pb.ALIGN_UNSPECIFIED: "none",
+    pb.ALIGN_NONE: "none",
+    pb.ALIGN_RESIZE: "resize",
+}
+_SENSOR_POLICIES: dict[pb.SensorPolicy, SensorPolicy | None] = {
+    pb.SENSOR_POLICY_UNSPECIFIED: None,
+    pb.SENSOR_POLICY_REJECT: "reject",
+    pb.SENSOR_POLICY_WARN: "warn",
+    pb.SENSOR_POLICY_DROP_MODALITY: "drop-modality",
+}
+_PRIORITIES: dict[pb.Priority, Priority] = {
+    pb.PRIORITY_UNSPECIFIED: "normal",
+    pb.PRIORITY_NORMAL: "normal",
+    pb.PRIORITY_HIGH: "high",
+}
+_WORTH_GZIP = 8192  # bytes of run lengths and maps
+_NUMBERS = {mask_format: number for number, mask_format in _FORMATS.items()}
+
+
+def request_from(message: pb.SegmentRequest, *, milliseconds_left: float | None) -> SegmentRequest:
+    """Our request; its deadline is the earlier of the message's and the call's own.
+
+    Raises:
+        InvalidOptionError: a value out of range.
+    """
+    deadlines = [message.deadline_ms] if message.HasField("deadline_ms") else []
+    if milliseconds_left is not None:
+        deadlines.append(max(milliseconds_left, 0.001))  # one that has just passed leaves 0 or less
+    return SegmentRequest(
+        images=dict(message.images),
+        options=SegmentOptions(
+            model=message.model or None,
+            depth_scale=message.depth_scale if message.HasField("depth_scale") else None,
+            depth_invalid=tuple(message.depth_invalid),
+            align=_chosen("align", message.align, _ALIGNS),
+            sensor_policy=_chosen("sensor_policy", message.sensor_policy, _SENSOR_POLICIES),
+            format=_chosen("format", message.format, _FORMATS),
+            confidence=message.confidence,
+            gate=message.gate,
+            disagreement=message.disagreement,
+            classes=message.classes,
+            priority=_chosen("priority", message.priority, _PRIORITIES),
+            deadline_ms=min(deadlines, default=None),
+            request_id=message.request_id or None,
+        ),
+    )
+
+
+def _chosen(name: str, number: _Number, choices: Mapping[_Number, _Choice]) -> _Choice:
+    if number not in choices:
+        raise InvalidOptionError(f"{name} is {number}, expected one of {', '.join(map(str, choices))}")
+    return choices[number]
+
+
+def gains_from_gzip(message: pb.SegmentResponse) -> bool:
+    """Whether packing this answer is worth the time: run lengths and maps shrink, files are packed already."""
+    return not message.mask and message.ByteSize() >= _WORTH_GZIP
+
+
+def response_message(response: SegmentResponse) -> pb.SegmentResponse:
+    """The answer as a message."""
+    assert response.format is not None, "a message always carries a file or run lengths"
+    timings = response.timings
+    message = pb.SegmentResponse(
+        model=response.model,
+        request_id=response.request_id,
+        height=response.height,
+        width=response.width,
+        format=_NUMBERS[response.format],
+        mask=response.mask,
+        classes=[
+            pb.ClassShare(
+                id=share.id,
+                name=share.name,
+                color=_color(share.color),
+                pixels=share.pixels,
+                fraction=share.fraction,
+                median_depth_m=share.median_depth_m,
+                nearest_depth_m=share.nearest_depth_m,
+            )
+            for share in response.classes
+        ],
+        rle=[pb.RunLengths(class_id=runs.class_id, counts=runs.counts) for runs in response.rle],
+        timings_ms=pb.Timings(
+            decode=timings.decode, queue=timings.queue, compute=timings.compute, encode=timings.encode
+        ),
+        batch_size=response.batch_size,
+        warnings=response.warnings,
+        sensors={
+            name: pb.SensorHealth(holes=one.holes, saturated=one.saturated, noise=one.noise, problem=one.problem)
+            for name, one in response.sensors.items()
+        },
+    )
+    if response.confidence is not None:
+        message.confidence.CopyFrom(_plane(response.confidence))
+    if response.gate is not None:
+        message.gate.CopyFrom(_plane(response.gate))
+    if response.disagreement is not None:
+        message.disagreement.CopyFrom(_plane(response.disagreement))
+    return message
+
+
+def error_message(error: ServiceError) -> pb.Error:
+    """The error as one frame of a stream has it."""
+    return pb.Error(
+        code=error.code,
+        message=str(error),
+        http_status=int(HTTP_STATUS[type(error)]),
+        retry_after_s=error.retry_after_s,
+    )
+
+
+def model_message(model: Model) -> pb.ModelDescription:
+    """A model as the listing has it."""
+    metadata = model.metadata
+    return pb.ModelDescription(
+        name=metadata.name,
+        version=metadata.version,
+        classes=[
+            pb.ClassDescription(id=spec.id, name=spec.name, color=_color(spec.color)) for spec in metadata.classes
+        ],
+        json=json.dumps(model.description()),
+    )
+
+
+def _color(color: tuple[int, int, int]) -> pb.Color:
+    red, green, blue = color
+    return pb.Color(red=red, green=green, blue=blue)
+
+
+def _plane(values: NDArray[np.float16]) -> pb.Plane:
+    height, width = values.shape
+    return pb.Plane(height=height, width=width, float16=values.astype("<f2", copy=False).tobytes())

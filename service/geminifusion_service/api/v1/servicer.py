@@ -1,0 +1,106 @@
+"""`geminifusion.v1.Segmentation`: translates between messages and the segmenter, and decides nothing else."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import grpc
+
+from geminifusion_service.pipeline.admission import Ticket
+from geminifusion_runtime.errors import FrameSupersededError, InvalidOptionError, ServiceError, public_error
+from geminifusion_service.request import new_request_id
+from geminifusion_service.pipeline.streaming import Streams
+from geminifusion_service.observability.metrics import Metrics
+from geminifusion_service.observability.request_context import set_client
+from geminifusion_service.pb import segmentation_pb2 as pb
+from geminifusion_service.pb import segmentation_pb2_grpc
+from geminifusion_service.transport.grpc.call_admission import current_ticket, milliseconds_left
+from geminifusion_service.api.v1.grpc_messages import (
+    error_message,
+    gains_from_gzip,
+    model_message,
+    request_from,
+    response_message,
+)
+from geminifusion_service.transport.grpc.status import abort
+from geminifusion_service.pipeline.segmenter import Segmenter
+
+SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Segmentation"].full_name
+TRANSPORT, STREAM_TRANSPORT = "grpc", "grpc-stream"
+_log = logging.getLogger(__name__)
+
+
+class SegmentationServicer(segmentation_pb2_grpc.SegmentationServicer):
+    """The calls of the service."""
+
+    def __init__(self, segmenter: Segmenter, streams: Streams, metrics: Metrics) -> None:
+        self._segmenter = segmenter
+        self._streams = streams
+        self._metrics = metrics
+
+    async def Segment(self, request: pb.SegmentRequest, context: grpc.aio.ServicerContext) -> pb.SegmentResponse:
+        """One pair in, one answer out."""
+        try:
+            if request.supersedable:
+                raise InvalidOptionError("supersedable is for the frames of SegmentStream; leave it out")
+            answer = await self._segment(request, milliseconds_left(context), TRANSPORT, current_ticket())
+        except ServiceError as error:
+            await abort(context, error)
+        if not gains_from_gzip(answer):
+            context.disable_next_message_compression()
+        return answer
+
+    async def SegmentStream(
+        self, request_iterator: AsyncIterator[pb.SegmentRequest], context: grpc.aio.ServicerContext
+    ) -> None:
+        """Frames in, answers out; see `frames.Stream.answers`."""
+        set_client(context.peer())
+        try:
+            with self._streams.open() as stream:
+                answers = stream.answers(
+                    request_iterator,
+                    answer=self._frame,
+                    supersedable=lambda request: request.supersedable,
+                    superseded=self._superseded,
+                )
+                async with aclosing(answers):
+                    async for answer in answers:
+                        context.disable_next_message_compression()  # a frame's delay counts for more than its bytes
+                        await context.write(answer)
+        except ServiceError as error:
+            await abort(context, error)
+
+    async def ListModels(
+        self, request: pb.ListModelsRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ListModelsResponse:
+        """Every loaded model; the default first."""
+        return pb.ListModelsResponse(models=[model_message(model) for model in self._segmenter.models])
+
+    async def _frame(self, number: int, request: pb.SegmentRequest) -> pb.SegmentStreamResponse:
+        try:
+            response = await self._segment(request, None, STREAM_TRANSPORT, None)
+        except ServiceError as error:
+            return pb.SegmentStreamResponse(frame=number, request_id=request.request_id, error=error_message(error))
+        return pb.SegmentStreamResponse(frame=number, request_id=response.request_id, response=response)
+
+    def _superseded(self, number: int, request: pb.SegmentRequest) -> pb.SegmentStreamResponse:
+        error = FrameSupersededError("a newer frame came before this one was begun")
+        self._metrics.requests.labels(STREAM_TRANSPORT, error.code).inc()
+        return pb.SegmentStreamResponse(frame=number, request_id=request.request_id, error=error_message(error))
+
+    async def _segment(
+        self, request: pb.SegmentRequest, milliseconds: float | None, transport: str, ticket: Ticket | None
+    ) -> pb.SegmentResponse:
+        """Raises ServiceError and nothing else."""
+        try:
+            response = await self._segmenter.segment(request_from(request, milliseconds_left=milliseconds), ticket)
+        except Exception as error:
+            public = public_error(error)
+            if public is not error:
+                _log.exception("request %s failed", request.request_id or new_request_id())
+            self._metrics.requests.labels(transport, public.code).inc()
+            raise public from error
+        self._metrics.requests.labels(transport, "ok").inc()
+        return response_message(response)

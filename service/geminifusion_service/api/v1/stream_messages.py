@@ -1,0 +1,162 @@
+"""The messages of the WebSocket stream: a JSON head, and the bytes it speaks of.
+
+A binary message is the length of the head (4 bytes, little-endian), the head (UTF-8 JSON), and then the files one after
+the other, in the order in which the head lists their sizes. A text message is a head alone.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from geminifusion_runtime.errors import HTTP_STATUS, InvalidOptionError, MalformedBodyError, ServiceError
+from geminifusion_service.request import SegmentOptions, SegmentRequest, SegmentResponse, is_request_id
+from geminifusion_service.api.v1.responses import document
+
+_LENGTH = struct.Struct("<I")
+_MAX_HEAD = 64 * 1024
+_MAX_IMAGES = 16
+_Kinds = tuple[type, ...]
+_TEXT: _Kinds = (str,)
+_NUMBER: _Kinds = (int, float)
+_NUMBERS: _Kinds = (int, float, list)
+_FLAG: _Kinds = (bool,)
+_OPTIONS: dict[str, _Kinds] = {
+    "model": _TEXT,
+    "depth_scale": _NUMBER,
+    "depth_invalid": _NUMBERS,
+    "align": _TEXT,
+    "sensor_policy": _TEXT,
+    "format": _TEXT,
+    "confidence": _FLAG,
+    "gate": _FLAG,
+    "disagreement": _FLAG,
+    "classes": _FLAG,
+    "priority": _TEXT,
+    "deadline_ms": _NUMBER,
+    "request_id": _TEXT,
+}
+_KINDS: dict[_Kinds, str] = {
+    _TEXT: "a text",
+    _NUMBER: "a number",
+    _NUMBERS: "a number or a list of numbers",
+    _FLAG: "true or false",
+}
+
+
+def request_from(message: bytes) -> SegmentRequest:
+    """The request in a binary message.
+
+    Raises:
+        MalformedBodyError: the message is not put together as it should be.
+        InvalidOptionError: an unknown option, or a value of the wrong kind or out of range.
+    """
+    head, start = _head(message)
+    images = _cut(head.pop("images", None), message, start)
+    return SegmentRequest(images=images, options=_options(head))
+
+
+def request_id_of(message: bytes) -> str:
+    """The id in a message, as far as it has one that can be read; else nothing."""
+    try:
+        name = _head(message)[0].get("request_id", "")
+    except MalformedBodyError:
+        return ""
+    return name if isinstance(name, str) and is_request_id(name) else ""
+
+
+def answer_message(number: int, response: SegmentResponse) -> bytes | str:
+    """The answer of frame `number`: text where the JSON has everything, else a head with the file behind it."""
+    facts = {"frame": number, **document(response)}
+    if response.format == "json":
+        return json.dumps(facts)
+    height, width = response.height, response.width
+    facts["mask"] = {"format": response.format, "bytes": len(response.mask), "size": [height, width]}
+    head = json.dumps(facts).encode()
+    return b"".join((_LENGTH.pack(len(head)), head, response.mask))
+
+
+def error_message(error: ServiceError, *, number: int | None = None, request_id: str = "") -> str:
+    """An error of frame `number`; without one, that which ends the stream."""
+    facts: dict[str, Any] = {} if number is None else {"frame": number}
+    if request_id:
+        facts["request_id"] = request_id
+    facts["error"] = {
+        "code": error.code,
+        "title": error.title,
+        "status": int(HTTP_STATUS[type(error)]),
+        "detail": str(error),
+    }
+    if error.retry_after_s is not None:
+        facts["error"]["retry_after_s"] = error.retry_after_s
+    return json.dumps(facts)
+
+
+def _head(message: bytes) -> tuple[dict[str, Any], int]:
+    """The head and where it ends."""
+    if len(message) < _LENGTH.size:
+        raise MalformedBodyError(
+            f"the message has {len(message)} bytes; send the length of the head (4 bytes, little-endian), the head, "
+            "and the images"
+        )
+    (length,) = _LENGTH.unpack_from(message)
+    end = _LENGTH.size + length
+    if length > _MAX_HEAD or end > len(message):
+        raise MalformedBodyError(
+            f"the head should have {length} bytes, but it may have at most {_MAX_HEAD} and the message has "
+            f"{len(message)}; send its length as 4 bytes, little-endian"
+        )
+    try:
+        head = json.loads(message[_LENGTH.size : end])
+    except (ValueError, RecursionError):
+        raise MalformedBodyError("the head is no JSON text") from None
+    if not isinstance(head, dict):
+        raise MalformedBodyError('the head is not a JSON object, such as {"images": {"rgb": 1234, "depth": 567}}')
+    return head, end
+
+
+def _cut(sizes: object, message: bytes, start: int) -> dict[str, bytes]:
+    if not isinstance(sizes, dict) or len(sizes) > _MAX_IMAGES:
+        raise MalformedBodyError(
+            'the head needs "images", an object of the size in bytes of each, in the order in which they follow: '
+            '{"images": {"rgb": 1234, "depth": 567}}'
+        )
+    images = {}
+    for name, size in sizes.items():
+        if type(size) is not int or size < 0:
+            raise MalformedBodyError(f"the size of {name[:100]!r} is {str(size)[:100]}, expected a count of bytes")
+        images[name] = message[start : start + size]
+        start += size
+    if start != len(message):
+        raise MalformedBodyError(
+            f"head and images should have {start} bytes together, but the message has {len(message)}"
+        )
+    return images
+
+
+def _options(head: Mapping[str, object]) -> SegmentOptions:
+    for name, value in head.items():
+        kinds = _OPTIONS.get(name)
+        if kinds is None:
+            raise InvalidOptionError(f"there is no option {name[:100]!r}; expected {', '.join(_OPTIONS)}")
+        if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not _FLAG):
+            raise InvalidOptionError(f"{name} is {str(value)[:100]!r}, expected {_KINDS[kinds]}")
+    options = {name: _value(name, value) for name, value in head.items()}
+    return SegmentOptions(**options)  # type: ignore[arg-type]  # each value was checked just above
+
+
+def _value(name: str, value: object) -> object:
+    """The value of an option that is of a kind it takes; JSON has no limit to its numbers."""
+    if _OPTIONS[name] is _NUMBERS:
+        return tuple(_number(name, part) for part in (value if isinstance(value, list) else [value]))
+    return _number(name, value) if _OPTIONS[name] is _NUMBER else value
+
+
+def _number(name: str, value: object) -> float:
+    if type(value) is float or type(value) is int:
+        with suppress(OverflowError):
+            return float(value)
+    raise InvalidOptionError(f"{name} is {str(value)[:100]!r}, expected a number of at most 1.8e308")

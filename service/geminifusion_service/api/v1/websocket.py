@@ -1,0 +1,171 @@
+"""`/v1/stream`: frames in and answers out over a WebSocket, for browsers. The same rules as the gRPC stream."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Collection
+from contextlib import aclosing
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+
+from geminifusion_runtime.errors import (
+    ForbiddenError,
+    FrameSupersededError,
+    InvalidOptionError,
+    ServiceError,
+    UnsupportedBodyError,
+    public_error,
+)
+from geminifusion_service.request import is_request_id, new_request_id
+from geminifusion_service.pipeline.streaming import Streams
+from geminifusion_service.observability.metrics import Metrics
+from geminifusion_service.api.v1.responses import problem
+from geminifusion_service.api.v1.stream_messages import answer_message, error_message, request_from, request_id_of
+from geminifusion_service.pipeline.segmenter import Segmenter
+
+PATH = "/v1/stream"
+MODES = ("ordered", "newest")
+TRANSPORT = "websocket"
+END = "end"  # a text message: no more frames; a closing WebSocket could not carry the answers that are left
+_GOING_AWAY, _NORMAL = 1001, 1000
+_log = logging.getLogger(__name__)
+
+
+def add_stream_route(
+    app: FastAPI, segmenter: Segmenter, metrics: Metrics, streams: Streams, *, origins: Collection[str] = ()
+) -> None:
+    """Serve the stream.
+
+    Args:
+        app: gets the route.
+        segmenter: answers.
+        metrics: count the frames.
+        streams: those open over every transport.
+        origins: pages of these may open a stream, besides those of this server itself; `*` for any.
+    """
+
+    @app.websocket(PATH)
+    async def stream(socket: WebSocket) -> None:
+        request_id = _request_id(socket)
+        try:
+            _refuse_foreign(socket, origins)
+            newest = _mode(socket) == "newest"
+            segmenter.refuse_if_unavailable()
+            streams.refuse_if_unavailable()
+        except ServiceError as error:
+            metrics.requests.labels(TRANSPORT, error.code).inc()
+            await socket.send_denial_response(problem(error, request_id))
+            return
+        # The place is taken before anything is awaited, or two streams would take the last one.
+        with streams.open() as opened, contextlib.suppress(WebSocketDisconnect):
+            await socket.accept()
+            frames = _Frames(segmenter, metrics)
+            answers = opened.answers(
+                _messages(socket),
+                answer=frames.answer,
+                supersedable=lambda _: newest,
+                superseded=frames.superseded,
+            )
+            try:
+                async with aclosing(answers):
+                    async for answer in answers:
+                        await _send(socket, answer)
+            except ServiceError as error:
+                await _send(socket, error_message(error))
+                await socket.close(_GOING_AWAY, error.code)
+            else:
+                await socket.close(_NORMAL)
+
+
+class _Frames:
+    """Answers messages one by one."""
+
+    def __init__(self, segmenter: Segmenter, metrics: Metrics) -> None:
+        self._segmenter = segmenter
+        self._metrics = metrics
+
+    async def answer(self, number: int, message: bytes | str) -> bytes | str:
+        """The answer or the error of one frame."""
+        try:
+            if isinstance(message, str):
+                raise UnsupportedBodyError(
+                    f"a text message came; send each frame as one binary message, and {END!r} after the last"
+                )
+            answer = answer_message(number, await self._segmenter.segment(request_from(message)))
+        except Exception as error:
+            public = public_error(error)
+            if public is not error:
+                _log.exception("frame %d of a stream failed", number)
+            self._metrics.requests.labels(TRANSPORT, public.code).inc()
+            return error_message(public, number=number, request_id=_id_of(message))
+        self._metrics.requests.labels(TRANSPORT, "ok").inc()
+        return answer
+
+    def superseded(self, number: int, message: bytes | str) -> bytes | str:
+        """What is said of a frame that gave way."""
+        error = FrameSupersededError("a newer frame came before this one was begun")
+        self._metrics.requests.labels(TRANSPORT, error.code).inc()
+        return error_message(error, number=number, request_id=_id_of(message))
+
+
+def origin_allowed(origin: str | None, host: str, allowed: Collection[str]) -> bool:
+    """Whether a page may open a stream.
+
+    A browser lets every page open a WebSocket to anywhere, and sends the cookies of this server along; nothing but this
+    check keeps foreign pages out. Programs that are no browsers send no origin.
+    """
+    if origin is None or "*" in allowed or origin in allowed:
+        return True
+    return bool(host) and urlsplit(origin).netloc == host
+
+
+def _refuse_foreign(socket: WebSocket, allowed: Collection[str]) -> None:
+    origin = socket.headers.get("origin")
+    if not origin_allowed(origin, socket.headers.get("host", ""), allowed):
+        raise ForbiddenError(
+            f"a page of {str(origin)[:200]!r} may not open a stream here; name it in --cors-origin to allow it"
+        )
+
+
+def _mode(socket: WebSocket) -> str:
+    pairs = socket.query_params.multi_items()
+    if unknown := [name for name, _ in pairs if name != "mode"]:
+        raise InvalidOptionError(
+            f"there is no option {unknown[0][:100]!r} here; expected mode, the others go into the head of a frame"
+        )
+    if len(pairs) > 1:
+        raise InvalidOptionError("mode comes twice; send it once")
+    mode = pairs[0][1] if pairs else MODES[0]
+    if mode not in MODES:
+        raise InvalidOptionError(f"mode is {mode[:100]!r}, expected one of {', '.join(MODES)}")
+    return mode
+
+
+def _request_id(socket: WebSocket) -> str:
+    came = socket.headers.get("x-request-id", "")
+    return came if is_request_id(came) else new_request_id()
+
+
+async def _messages(socket: WebSocket) -> AsyncIterator[bytes | str]:
+    """What the client sends, until it says that it has sent its last, or is gone."""
+    while True:
+        event = await socket.receive()
+        if event["type"] == "websocket.disconnect":
+            # Nobody is left to take the answers.
+            raise WebSocketDisconnect(event.get("code", 1005))
+        if event.get("text") == END:
+            return
+        yield event["bytes"] if event.get("bytes") is not None else event["text"]
+
+
+async def _send(socket: WebSocket, message: bytes | str) -> None:
+    if isinstance(message, bytes):
+        await socket.send_bytes(message)
+    else:
+        await socket.send_text(message)
+
+
+def _id_of(message: bytes | str) -> str:
+    return "" if isinstance(message, str) else request_id_of(message)

@@ -1,0 +1,63 @@
+"""A process that decodes: what `ProcessReaders` starts and talks to.
+
+    python -m geminifusion_service.isolation.decoder_process CONNECTION MEMORY
+
+Both arguments are inherited file descriptors, as `processes.parent` says. A message holds the files of one request; the
+answer says where the arrays lie, or what is wrong with a file.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import sys
+from dataclasses import asdict
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
+from geminifusion_runtime.artifact import ModalitySpec
+from geminifusion_runtime.errors import ServiceError, public_error
+from geminifusion_runtime.decoding.decode import read_modality
+from geminifusion_runtime.allocator import keep_freed_memory
+from geminifusion_service.isolation.worker_main import answer_parent
+from geminifusion_service.isolation.shared_arrays import SharedArrays, end_of
+
+_NICENESS = 10  # the event loop goes first: whoever is refused, or already answered, does not wait for others' images
+
+_log = logging.getLogger(__name__)
+
+_spec = functools.lru_cache(maxsize=64)(TypeAdapter(ModalitySpec).validate_json)
+
+
+def read(memory: SharedArrays, message: dict[str, Any]) -> dict[str, Any]:
+    """Answer one message."""
+    files = memory.read(message["inputs"])
+    found: list[dict[str, Any]] = []
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for index, spec in enumerate(message["specs"]):
+        try:
+            reading = read_modality(files[str(index)].tobytes(), _spec(spec), may_hold_gil=True, **message["options"])
+        except Exception as error:
+            if not isinstance(error, ServiceError):
+                _log.exception("decoding failed")
+            public = public_error(error)
+            found.append({"code": public.code, "message": str(public)})
+            continue
+        arrays[str(index)] = reading.array
+        found.append({"array": str(index), "health": asdict(reading.health), "warnings": reading.warnings})
+    # Behind the files, which arrays may be views of.
+    outputs = memory.write(arrays, start=max(end_of(place) for place in message["inputs"]))
+    return {"found": found, "outputs": outputs}
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s decoding process: %(message)s")
+    cv2.setNumThreads(1)
+    os.nice(_NICENESS)
+    keep_freed_memory()
+    answer_parent(int(sys.argv[1]), functools.partial(read, SharedArrays(int(sys.argv[2]))))

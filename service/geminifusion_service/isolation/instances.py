@@ -1,0 +1,54 @@
+"""One engine instance for each device, in this process or in one of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from geminifusion_runtime.artifact import ArtifactMetadata
+from geminifusion_service.isolation.process_backend import IsolatedBackend, Order
+from geminifusion_runtime.backends.protocol import ClosableBackend
+from geminifusion_runtime.backends.selection import Chosen, open_backend
+from geminifusion_runtime.devices import AUTO, Device, Isolation, check_cores, engine_threads, kept_to
+
+
+def open_instances(
+    directory: Path,
+    metadata: ArtifactMetadata,
+    *,
+    wanted: str = "auto",
+    threads: int | None = None,
+    custom_ops: Path | None = None,
+    devices: Sequence[Device] = (AUTO,),
+    isolation: Isolation = "thread",
+) -> list[Chosen]:
+    """Load an artifact once for each device; all or none.
+
+    Args:
+        threads: of each instance; None gives each its cores, or its share of those this process may use.
+        directory, metadata, wanted, custom_ops: see `open_backend`.
+
+    Raises:
+        RuntimeError, ValueError: see `open_backend`; or a device names cores this process may not run on.
+    """
+    check_cores(devices)
+    opened: list[Chosen] = []
+    with ExitStack() as undo:
+        for device in devices:
+            each = engine_threads(device, len(devices), threads)
+            if isolation == "process":
+                order = Order(directory=directory, wanted=wanted, threads=each, custom_ops=custom_ops, device=device)
+                isolated = IsolatedBackend(order, metadata)
+                chosen = Chosen(isolated, isolated.reason)
+            else:
+                # The threads a runtime starts while it loads inherit the cores of the thread that loads it.
+                with kept_to(device.cores):
+                    chosen = open_backend(
+                        directory, metadata, wanted=wanted, threads=each, custom_ops=custom_ops, device=device
+                    )
+            if isinstance(chosen.backend, ClosableBackend):
+                undo.callback(chosen.backend.close)
+            opened.append(chosen)
+        undo.pop_all()
+    return opened

@@ -1,0 +1,97 @@
+"""Log lines: for people, or one JSON object a line for machines; and what one request leaves behind.
+
+Neither pictures nor keys are ever logged; of a key, its name.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+import cv2
+
+from geminifusion_service.observability.timeline import Timeline
+from geminifusion_service.settings import LogFormat, LogLevel
+
+access_log = logging.getLogger("geminifusion.access")
+
+# What every LogRecord has; the rest came by `extra`.
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: `time` (UTC, RFC 3339), `level`, `logger`, `message`, and the record's own fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+class TextFormatter(logging.Formatter):
+    """A line for people; the record's own fields follow the message as `name=value`."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The line of a record without its traceback."""
+        fields = (f" {name}={value}" for name, value in vars(record).items() if name not in _STANDARD)
+        return super().formatMessage(record) + "".join(fields)
+
+
+def set_up_logging(log_format: LogFormat, level: LogLevel) -> None:
+    """Send every log line of this process to standard error in one format."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    root = logging.getLogger()
+    for ours in [old for old in root.handlers if isinstance(old.formatter, JsonFormatter | TextFormatter)]:
+        root.removeHandler(ours)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    # It writes lines of its own, in no format, for every damaged image: the client is told, the log has the code.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+def log_request(
+    *,
+    transport: str,
+    code: str,
+    request_id: str,
+    status: int | str,
+    seconds: float | None = None,
+    model: str | None = None,
+    client: str | None = None,
+    principal: str | None = None,
+    trace_id: str | None = None,
+    timeline: Timeline | None = None,
+) -> None:
+    """One line for one request: what was asked, what came of it, and where the time went (milliseconds)."""
+    if not access_log.isEnabledFor(logging.INFO):
+        return
+    fields: dict[str, Any] = {
+        "transport": transport,
+        "code": code,
+        "status": status,
+        "request_id": request_id,
+        "client": client,
+        "key": principal,
+        "model": model,
+        "trace_id": trace_id,
+    }
+    if seconds is not None:
+        fields["ms"] = round(1000 * seconds, 3)
+    if timeline is not None:
+        fields["batch_size"] = timeline.batch_size
+        fields |= {f"{span.stage}_ms": round(span.seconds * 1000, 3) for span in timeline.spans}
+    access_log.info("request", extra={name: value for name, value in fields.items() if value is not None})

@@ -1,0 +1,67 @@
+"""A prediction to what the client asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geminifusion_runtime.artifact import ArtifactMetadata
+from geminifusion_service.request import SegmentOptions
+from geminifusion_runtime.decoding.decode import Decoded
+from geminifusion_runtime.model import Prediction
+from geminifusion_runtime.encoding.class_shares import ClassShare, class_shares
+from geminifusion_runtime.encoding.masks import index_png, npz, overlay_png
+from geminifusion_runtime.encoding.run_lengths import RunLengths, encode_classes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """The file, or the run lengths in its place, and the classes in it."""
+
+    mask: bytes = b""
+    classes: tuple[ClassShare, ...] = ()
+    rle: tuple[RunLengths, ...] = ()
+
+
+def encode(
+    options: SegmentOptions,
+    metadata: ArtifactMetadata,
+    decoded: Decoded,
+    prediction: Prediction,
+    disagreement: NDArray[np.float16] | None = None,
+) -> Encoded:
+    """Make the answer in the format of `options`."""
+    labels, wanted = prediction.labels, options.format
+    classes: tuple[ClassShare, ...] = ()
+    if options.classes or wanted == "json":
+        classes = class_shares(labels, _depth(metadata, decoded), metadata.classes)
+    if wanted is None:
+        return Encoded(classes=classes)
+    if wanted == "json":
+        return Encoded(classes=classes, rle=tuple(encode_classes(labels)))
+    if wanted == "png":
+        mask = index_png(labels)
+    elif wanted == "palette":
+        mask = index_png(labels, metadata.palette())
+    elif wanted == "overlay":
+        mask = overlay_png(decoded.rgb, labels, metadata.palette())
+    else:
+        maps: dict[str, NDArray[np.generic]] = {
+            "labels": labels,
+            "confidence": prediction.confidence,
+            "gate": prediction.gate,
+        }
+        if disagreement is not None:
+            maps["disagreement"] = disagreement
+        mask = npz(maps)
+    return Encoded(mask=mask, classes=classes)
+
+
+def _depth(metadata: ArtifactMetadata, decoded: Decoded) -> NDArray[np.float32] | None:
+    """The first modality that measures distance."""
+    for spec in metadata.modalities:
+        if spec.unit == "metre" and spec.name in decoded.readings:
+            return decoded.readings[spec.name].array.astype(np.float32, copy=False)
+    return None

@@ -1,0 +1,1 @@
+"""Plumbing of HTTP and gRPC; knows no protocol of ours."""

@@ -1,0 +1,125 @@
+"""Which calls are let in, decided when their head has come and before gRPC reads their message."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from geminifusion_service.pipeline.admission import Ticket
+from geminifusion_runtime.choices import Priority
+from geminifusion_runtime.errors import BodyTimeoutError, EmptyBodyError, ServiceError
+from geminifusion_service.pipeline.streaming import Streams
+from geminifusion_service.observability.metrics import Metrics
+from geminifusion_service.observability.request_context import set_client
+from geminifusion_service.transport.grpc.status import abort
+from geminifusion_service.pipeline.segmenter import Segmenter
+
+PRIORITY_KEY = "geminifusion-priority"
+_Behaviour = Callable[[Any, grpc.aio.ServicerContext], Awaitable[Any]]
+_ticket: ContextVar[Ticket | None] = ContextVar("ticket", default=None)
+
+
+def current_ticket() -> Ticket | None:
+    """The ticket of the call that is being answered, for `Segmenter.segment`."""
+    return _ticket.get()
+
+
+def milliseconds_left(context: grpc.aio.ServicerContext) -> float | None:
+    """Until the deadline of the call; None where it has none."""
+    left_s = context.time_remaining()
+    # A call without deadline may report one of centuries.
+    return 1000 * left_s if left_s is not None and left_s < 3600 else None
+
+
+class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is untyped
+    """Refuses unary calls and streams on their head, and gives a message only so long to arrive.
+
+    gRPC reads the message of a unary call before it asks the servicer anything: a refusal would cost as much as
+    receiving megabytes, and a client that never sends them would hold its call open for ever. A handler for a stream of
+    requests is asked first, and on the wire a call with one message is the same as a stream of one.
+
+    Args:
+        unary: paths (`/package.Service/Method`) of the calls that take a place, and what metrics call their transport.
+        streams: the same for the calls that are streams of frames.
+        body_timeout_s: longest a message of a unary call may take to arrive.
+    """
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        open_streams: Streams,
+        metrics: Metrics,
+        *,
+        unary: Mapping[str, str],
+        streams: Mapping[str, str],
+        body_timeout_s: float,
+    ) -> None:
+        self._segmenter = segmenter
+        self._open_streams = open_streams
+        self._metrics = metrics
+        self._unary = dict(unary)
+        self._streams = dict(streams)
+        self._body_timeout_s = body_timeout_s
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler:
+        """See grpc.aio.ServerInterceptor."""
+        handler = await continuation(handler_call_details)
+        path = handler_call_details.method
+        if handler is None or (path not in self._unary and path not in self._streams):
+            return handler
+        priority: Priority = "normal"
+        if dict(handler_call_details.invocation_metadata or ()).get(PRIORITY_KEY) == "high":
+            priority = "high"
+        if path in self._unary:
+            return grpc.stream_unary_rpc_method_handler(
+                self._admitted(handler.unary_unary, self._unary[path], priority),
+                request_deserializer=handler.request_deserializer,
+                response_serializer=handler.response_serializer,
+            )
+        try:
+            self._segmenter.refuse_if_unavailable(priority=priority)
+            self._open_streams.refuse_if_unavailable()
+        except ServiceError as error:
+            return grpc.stream_stream_rpc_method_handler(self._refusal(error, self._streams[path]))
+        return handler
+
+    def _admitted(self, behaviour: _Behaviour, transport: str, priority: Priority) -> Callable[..., Awaitable[Any]]:
+        async def answer(messages: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> Any:  # noqa: ANN401
+            set_client(context.peer())
+            try:
+                with self._segmenter.admit(deadline_ms=milliseconds_left(context), priority=priority) as ticket:
+                    message = await self._only(messages)
+                    _ticket.set(ticket)
+                    return await behaviour(message, context)
+            except ServiceError as error:
+                self._metrics.requests.labels(transport, error.code).inc()
+                await abort(context, error)
+
+        return answer
+
+    async def _only(self, messages: AsyncIterator[Any]) -> Any:  # noqa: ANN401
+        try:
+            async with asyncio.timeout(self._body_timeout_s):
+                return await anext(messages)
+        except TimeoutError:
+            raise BodyTimeoutError(
+                f"the message did not come within {self._body_timeout_s:g} s; send it faster"
+            ) from None
+        except StopAsyncIteration:
+            raise EmptyBodyError("the call came without its message; send one") from None
+
+    def _refusal(self, error: ServiceError, transport: str) -> Callable[..., Awaitable[None]]:
+        async def refuse(_messages: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> None:
+            self._metrics.requests.labels(transport, error.code).inc()
+            await abort(context, error)
+
+        return refuse

@@ -1,0 +1,193 @@
+"""Images read in processes are those read in threads, whatever happens to a process."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from geminifusion_runtime.artifact import read_metadata
+from geminifusion_runtime.errors import (
+    DecoderLostError,
+    NotReadyError,
+    UndecodableImageError,
+)
+from geminifusion_service.isolation.decoder_pool import Posted, ProcessReaders, ThreadReaders
+
+OPTIONS = {"max_pixels": 10**6, "depth_scale": None, "depth_invalid": ()}
+RANDOM = np.random.default_rng(0)
+RGB = cv2.resize(RANDOM.integers(0, 256, (6, 8, 3), dtype=np.uint8), (160, 120), interpolation=cv2.INTER_CUBIC)
+DEPTH = cv2.resize(RANDOM.integers(400, 9000, (6, 8)).astype(np.uint16), (160, 120))
+
+
+def encoded(suffix, image):
+    done, data = cv2.imencode(suffix, image)
+    assert done
+    return data.tobytes()
+
+
+@pytest.fixture(scope="module")
+def specs(tiny_artifact):
+    return {spec.name: spec for spec in read_metadata(tiny_artifact).modalities}
+
+
+@pytest.fixture(scope="module")
+def processes():
+    readers = ProcessReaders(2)
+    readers.start()
+    yield readers
+    readers.close()
+
+
+def posted(specs, **images):
+    return [Posted(specs[name], data) for name, data in images.items()]
+
+
+def assert_same(ours, theirs):
+    assert len(ours) == len(theirs)
+    for one, other in zip(ours, theirs, strict=True):
+        if isinstance(other, Exception):
+            assert type(one) is type(other)
+            assert str(one) == str(other)
+            continue
+        assert one.array.dtype == other.array.dtype
+        np.testing.assert_array_equal(one.array, other.array)
+        assert (one.health, one.warnings) == (other.health, other.warnings)
+
+
+KINDS = {
+    "PNG pair": {"rgb": encoded(".png", RGB), "depth": encoded(".png", DEPTH)},
+    "JPEG": {"rgb": encoded(".jpg", RGB), "depth": encoded(".png", DEPTH)},
+    "WebP": {"rgb": encoded(".webp", RGB)},
+    "RGBA PNG": {"rgb": encoded(".png", np.dstack([RGB, RGB[..., 0]]))},
+    "grey PNG": {"rgb": encoded(".png", RGB[..., 0])},
+    "TIFF": {"depth": encoded(".tiff", DEPTH)},
+    "holes everywhere": {"depth": encoded(".png", np.zeros_like(DEPTH))},
+    "depth as colour": {"depth": encoded(".png", RGB)},
+    "8-bit depth": {"depth": encoded(".png", RGB[..., 0])},
+    "too many pixels": {"rgb": encoded(".png", np.zeros((1001, 1000, 3), np.uint8))},
+    "no image": {"rgb": b"not an image", "depth": encoded(".png", DEPTH)},
+    "nothing": {"rgb": b"", "depth": encoded(".png", DEPTH)},
+    "arrays": {"rgb": RGB, "depth": encoded(".png", DEPTH)},
+    "cut short": {"rgb": encoded(".png", RGB)[:-200]},
+}
+
+
+@pytest.mark.parametrize("images", KINDS.values(), ids=KINDS)
+def test_what_a_process_reads_is_what_a_thread_reads(processes, specs, images):
+    images = posted(specs, **images)
+    assert_same(processes.read(images, OPTIONS), ThreadReaders().read(images, OPTIONS))
+
+
+def test_a_scale_travels(processes, specs):
+    (reading,) = processes.read(posted(specs, depth=encoded(".png", DEPTH)), {**OPTIONS, "depth_scale": 0.5})
+    np.testing.assert_array_equal(reading.array, DEPTH * np.float32(0.5))
+
+
+def test_marks_of_no_measurement_travel(processes, specs):
+    marked = DEPTH.copy()
+    marked[:50] = 65535
+    (reading,) = processes.read(posted(specs, depth=encoded(".png", marked)), {**OPTIONS, "depth_invalid": (65535.0,)})
+    assert not reading.array[:50].any()
+    assert reading.array[50:].all()
+    assert reading.health.holes == pytest.approx(50 / 120, abs=0.02)
+
+
+def test_bits_that_are_damaged_are_refused(processes, specs):
+    data = bytearray(encoded(".png", RGB))
+    data[len(data) // 2] ^= 0xFF
+    (found,) = processes.read(posted(specs, rgb=bytes(data)), OPTIONS)
+    assert isinstance(found, UndecodableImageError)
+
+
+def test_images_of_many_threads_do_not_mix(processes, specs):
+    pictures = [np.full((48, 64, 3), value, np.uint8) for value in range(40)]
+    found = [None] * len(pictures)
+
+    def read(which):
+        for index in range(which, len(pictures), 4):  # more threads than processes
+            (found[index],) = processes.read(posted(specs, rgb=encoded(".png", pictures[index])), OPTIONS)
+
+    threads = [threading.Thread(target=read, args=(which,)) for which in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for picture, reading in zip(pictures, found, strict=True):
+        np.testing.assert_array_equal(reading.array, picture)
+
+
+def test_a_process_that_was_killed_is_replaced_and_nobody_notices(specs, caplog):
+    readers = ProcessReaders(1)
+    try:
+        images = posted(specs, rgb=encoded(".png", RGB))
+        readers.read(images, OPTIONS)
+        (killed,) = readers.process_ids
+        os.kill(killed, signal.SIGKILL)
+        (reading,) = readers.read(images, OPTIONS)
+        np.testing.assert_array_equal(reading.array, RGB[..., ::-1])
+        assert readers.process_ids != [killed]
+        assert f"{killed} died" in caplog.text
+    finally:
+        readers.close()
+
+
+def test_images_that_end_two_processes_are_refused_with_a_retryable_error(specs):
+    readers = ProcessReaders(1)
+    stop = threading.Event()
+
+    def kill_on_sight():
+        while not stop.wait(0.002):
+            for process_id in readers.process_ids:
+                os.kill(process_id, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_on_sight)
+    killer.start()
+    try:
+        (found,) = readers.read(posted(specs, rgb=encoded(".png", RGB)), OPTIONS)
+        assert isinstance(found, DecoderLostError)
+        assert found.retry_after_s
+    finally:
+        stop.set()
+        killer.join()
+        readers.close()
+
+
+def test_closing_ends_the_processes_and_refuses_who_comes_later(specs):
+    readers = ProcessReaders(2)
+    readers.start()
+    running = readers.process_ids
+    assert len(running) == 2
+    readers.close()
+    for process_id in running:
+        assert not Path(f"/proc/{process_id}").exists()
+    (found,) = readers.read(posted(specs, rgb=encoded(".png", RGB)), OPTIONS)
+    assert isinstance(found, NotReadyError)
+
+
+def test_the_processes_end_with_the_server():
+    script = (
+        "from geminifusion_service.isolation.decoder_pool import ProcessReaders\n"
+        "readers = ProcessReaders(1); readers.start(); print(readers.process_ids[0], flush=True); input()"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        reader = int(server.stdout.readline())
+        server.kill()
+    until = time.monotonic() + 10
+    while state_of(reader) not in (None, "Z"):
+        assert time.monotonic() < until, "the decoding process outlived the server"
+        time.sleep(0.02)
+
+
+def state_of(process_id):
+    """What the kernel says of it; None once it is gone."""
+    try:
+        return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return None

@@ -1,0 +1,215 @@
+"""The only door, without a transport: what happens to one request, and to many at once."""
+
+import asyncio
+import dataclasses
+import threading
+import time
+from contextlib import asynccontextmanager
+
+import numpy as np
+import pytest
+
+from geminifusion_runtime.errors import (
+    DeadlineExceededError,
+    InvalidOptionError,
+    NotReadyError,
+    QueueFullError,
+)
+from geminifusion_service.request import SegmentOptions, SegmentRequest
+from geminifusion_runtime.model import Model
+from geminifusion_service.models.registry import ModelRegistry
+from geminifusion_service.observability.metrics import Metrics
+from geminifusion_service.pipeline.segmenter import Segmenter
+from geminifusion_service.settings import Settings
+
+
+class Held:
+    """A real runtime behind a gate, which says what it was asked to run."""
+
+    def __init__(self, backend):
+        self._backend = backend
+        self.name = backend.name
+        self.gate = threading.Event()
+        self.gate.set()
+        self.batches = []
+
+    def size_problem(self, height, width):
+        return self._backend.size_problem(height, width)
+
+    def run(self, inputs):
+        self.batches.append(inputs)
+        assert self.gate.wait(20)
+        return self._backend.run(inputs)
+
+
+@asynccontextmanager
+async def open_segmenter(artifact, **settings):
+    values = {"threads": 1, "decode_workers": 2, "max_batch": 4, **settings}
+    segmenter = Segmenter(Settings(artifacts=(artifact,), **values), Metrics())
+    model = Model.open(artifact, threads=1)
+    model.backend = Held(model.backend)
+    segmenter.open_for(ModelRegistry([model]))
+    try:
+        yield segmenter, model.backend
+    finally:
+        model.backend.gate.set()
+        assert await segmenter.close(20)
+
+
+def request_of(pair, **options):
+    return SegmentRequest(images=pair.files(), options=SegmentOptions(**{"format": None, **options}))
+
+
+async def until(condition):
+    for _ in range(10_000):
+        if condition():
+            return
+        await asyncio.sleep(0.002)
+    raise AssertionError("it did not come about in 20 s")
+
+
+async def test_arrays_and_files_of_one_scene_get_the_same_labels(tiny_artifact, pair):
+    async with open_segmenter(tiny_artifact) as (segmenter, _):
+        as_files = await segmenter.segment(request_of(pair))
+        arrays = SegmentRequest(images={"rgb": pair.rgb, "depth": pair.depth_mm}, options=SegmentOptions(format=None))
+        as_arrays = await segmenter.segment(arrays)
+    np.testing.assert_array_equal(as_files.labels, pair.labels)
+    np.testing.assert_array_equal(as_arrays.labels, pair.labels)
+
+
+async def test_the_timeline_has_every_stage_in_order_and_the_body_where_a_ticket_says_when_it_began(
+    tiny_artifact, pair
+):
+    async with open_segmenter(tiny_artifact) as (segmenter, _):
+        without = await segmenter.segment(request_of(pair))
+        with segmenter.admit(body_bytes=10) as ticket:
+            await asyncio.sleep(0.02)
+            response = await segmenter.segment(request_of(pair), ticket)
+    assert [span.stage for span in without.timeline.spans] == ["decode", "queue", "compute", "encode"]
+    spans = response.timeline.spans
+    assert [span.stage for span in spans] == ["receive", "decode", "queue", "compute", "encode"]
+    assert response.timeline.milliseconds("receive") >= 20
+    moments = [moment for span in spans for moment in (span.start_ns, span.end_ns)]
+    assert moments == sorted(moments)
+    assert response.timings.compute == response.timeline.milliseconds("compute")
+
+
+async def test_disagreement_runs_the_frame_with_and_without_depth_in_one_batch(tiny_artifact, pair):
+    async with open_segmenter(tiny_artifact) as (segmenter, backend):
+        response = await segmenter.segment(request_of(pair, disagreement=True))
+        plain = await segmenter.segment(request_of(pair))
+    together = backend.batches[0]
+    np.testing.assert_array_equal(together["rgb"][0], together["rgb"][1])
+    assert together["depth"][0].any()
+    assert not together["depth"][1].any()
+    assert response.batch_size == 2
+    np.testing.assert_array_equal(response.labels, plain.labels)
+    assert plain.disagreement is None
+    assert response.disagreement.shape == response_cells(pair)
+    # the tiny graph calls everything near where there is no depth, so it is only far pixels that change
+    far_cells = pair.labels[2::4, 2::4] % 2 == 1
+    assert response.disagreement[far_cells].mean() > response.disagreement[~far_cells].mean()
+    assert "never trained without depth" in " ".join(response.warnings)
+
+
+def response_cells(pair):
+    height, width = pair.labels.shape
+    return (-(-height // 4), -(-width // 4))
+
+
+async def test_disagreement_needs_something_to_take_away(make_artifact, tmp_path, pair):
+    artifact = make_artifact(tmp_path / "optional", depth_optional=True)
+    async with open_segmenter(artifact) as (segmenter, _):
+        request = SegmentRequest(images={"rgb": pair.rgb}, options=SegmentOptions(format=None, disagreement=True))
+        with pytest.raises(InvalidOptionError, match="only rgb came"):
+            await segmenter.segment(request)
+
+
+async def test_high_priority_goes_before_what_is_queued_and_uses_its_reserve(tiny_artifact, make_pair):
+    async with open_segmenter(tiny_artifact, queue_size=4, max_batch=1) as (segmenter, backend):
+        backend.gate.clear()
+        first = asyncio.create_task(segmenter.segment(request_of(make_pair(0))))
+        await until(lambda: len(backend.batches) == 1)
+        queued = []
+        for seed in (1, 2, 3):
+            queued.append(asyncio.create_task(segmenter.segment(request_of(make_pair(seed)))))
+            await until(lambda: segmenter._batcher.depth == len(queued))
+        with pytest.raises(QueueFullError):
+            segmenter.refuse_if_unavailable()
+        urgent = asyncio.create_task(segmenter.segment(request_of(make_pair(9), priority="high")))
+        await until(lambda: segmenter._batcher.depth == 4)
+        backend.gate.set()
+        await asyncio.gather(first, urgent, *queued)
+    order = [batch["rgb"][0] for batch in backend.batches]
+    np.testing.assert_array_equal(order[1], make_pair(9).rgb)
+    np.testing.assert_array_equal(order[2], make_pair(1).rgb)
+
+
+async def test_a_request_given_up_while_queued_never_reaches_the_engine(tiny_artifact, make_pair):
+    async with open_segmenter(tiny_artifact, max_batch=1) as (segmenter, backend):
+        backend.gate.clear()
+        first = asyncio.create_task(segmenter.segment(request_of(make_pair(0))))
+        await until(lambda: len(backend.batches) == 1)
+        gone = asyncio.create_task(segmenter.segment(request_of(make_pair(1), disagreement=True)))
+        await until(lambda: segmenter._batcher.depth == 2)
+        gone.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+        backend.gate.set()
+        await first
+        await segmenter.segment(request_of(make_pair(2)))
+    assert len(backend.batches) == 2
+
+
+async def test_the_deadline_counts_from_the_head(tiny_artifact, pair):
+    async with open_segmenter(tiny_artifact) as (segmenter, backend):
+        with segmenter.admit() as ticket:
+            ticket.arrival = time.monotonic() - 1
+            with pytest.raises(DeadlineExceededError):
+                await segmenter.segment(request_of(pair, deadline_ms=900), ticket)
+    assert not backend.batches
+
+
+async def test_a_closed_segmenter_refuses_on_the_head(tiny_artifact):
+    async with open_segmenter(tiny_artifact) as (segmenter, _):
+        segmenter.refuse_if_unavailable()
+    with pytest.raises(NotReadyError):
+        segmenter.refuse_if_unavailable()
+
+
+async def test_many_requests_of_several_sizes_are_each_answered_with_their_own_labels(tiny_artifact, make_pair):
+    pairs = [make_pair(seed, 48 + 16 * (seed % 3), 64) for seed in range(60)]
+    async with open_segmenter(tiny_artifact, max_batch=8) as (segmenter, backend):
+        backend.gate.clear()  # so that a queue forms, however fast the frames are decoded
+        tasks = [asyncio.create_task(segmenter.segment(request_of(pair))) for pair in pairs]
+        async with asyncio.timeout(20):
+            while segmenter._batcher.depth < len(pairs) // 2:  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(0.01)
+        backend.gate.set()
+        responses = await asyncio.gather(*tasks)
+    for pair, response in zip(pairs, responses, strict=True):
+        np.testing.assert_array_equal(response.labels, pair.labels)
+    assert len(backend.batches) < len(pairs)
+    assert sum(len(batch["rgb"]) for batch in backend.batches) == len(pairs)
+
+
+async def test_a_model_loaded_on_too_few_devices_is_refused(tiny_artifact):
+    segmenter = Segmenter(Settings(artifacts=(tiny_artifact,), devices="cpu,cpu"), Metrics())
+    with pytest.raises(ValueError, match="loaded on 1 devices, but the settings name 2"):
+        segmenter.open_for(ModelRegistry([Model.open(tiny_artifact, threads=1)]))
+    await segmenter.close(1)
+
+
+def test_the_plan_of_a_calibrated_model_decides_how_many_run_together(tiny_artifact):
+    model = Model.open(tiny_artifact, threads=1)
+    assert model.batch_plan is None
+    model.calibrate(most=4, most_pixels=10**9, budget_s=5)
+    sizes = {(one.height, one.width) for one in model.batch_plan.calibrations}
+    assert sizes == {model.metadata.size.reference, tuple(side // 2 for side in model.metadata.size.reference)}
+    assert 1 <= model.batch_plan.limit(48, 64) <= 4
+    told = model.description()["batching"]
+    assert told["most"] == 4
+    assert {(one["height"], one["width"]) for one in told["measured"]} == sizes
+    assert all(one["batch_ms"]["1"] > 0 for one in told["measured"])
+    smaller = dataclasses.replace(model.batch_plan, most_pixels=1)
+    assert smaller.limit(48, 64) == 1
