@@ -32,7 +32,7 @@ from torch.nn import functional as F
 from geminifusion_runtime.artifact import Precision
 from geminifusion_export.graph import SegmentationGraph, example_inputs, export_onnx
 from geminifusion_export.openvino_ir import OpenVinoRuntime, write_openvino
-from geminifusion_export.quantisation import quantise
+from geminifusion_export.quantization import quantise
 from geminifusion_export.runtimes import OnnxRuntime
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
 from geminifusion_model.data.nyuv2 import nyuv2_task

@@ -24,7 +24,7 @@ from geminifusion_model.config import GeminiFusionConfig
 from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.data.registry import open_dataset
 from geminifusion_model.data.sample import DatasetError
-from geminifusion_model.evaluation.damage import Condition
+from geminifusion_model.evaluation.corruptions import Condition
 from geminifusion_model.evaluation.evaluate import Scores, evaluate
 from geminifusion_model.fusions.names import FUSIONS
 from geminifusion_model.network import GeminiFusion

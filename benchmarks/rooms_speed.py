@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from machine import describe_machine
 
-from geminifusion_model.data.rooms import Rooms
+from geminifusion_model.data.synthetic_rooms import Rooms
 
 
 def main() -> None:

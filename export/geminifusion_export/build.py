@@ -30,7 +30,7 @@ from geminifusion_export.targets import TargetOptions, add_runtimes
 from geminifusion_export.torch_reference import TorchReference, expected_at
 from geminifusion_export.verification.golden import GOLDEN_NAME, write_golden
 from geminifusion_export.verification.golden_frames import default_frames, frames_of
-from geminifusion_export.verification.proof import layer_locator, prove
+from geminifusion_export.verification.verify_export import layer_locator, prove
 from geminifusion_export.verification.torch_divergence import torch_locator
 from geminifusion_model.data.registry import open_dataset, splits_of
 from geminifusion_model.evaluation.calibration import Temperature

@@ -36,8 +36,8 @@ def verify(
     Fails if anything is over budget on this machine.
     """
     from geminifusion_runtime.artifact import read_metadata
-    from geminifusion_export.verification.page import write_page
-    from geminifusion_export.verification.recheck import recheck_artifact
+    from geminifusion_export.verification.html_report import write_page
+    from geminifusion_export.verification.verify_artifact import recheck_artifact
 
     found = recheck_artifact(artifact, checkpoint, data, frames, threads=threads, custom_ops=custom_ops)
     click.echo(str(found))
@@ -52,7 +52,7 @@ def verify(
 @click.option("--json", "json_path", type=_NEW_FILE, help="Write the findings here as JSON.")
 def doctor(json_path: Path | None) -> None:
     """Say what this machine can run, and what it lacks for the rest."""
-    from geminifusion_export.measuring.doctor import examine
+    from geminifusion_export.benchmarking.doctor import examine
 
     found = examine()
     click.echo(str(found))
@@ -84,7 +84,7 @@ def bench(
     plot_path: Path | None,
 ) -> None:
     """Measure latency, throughput, arithmetic and memory of every runtime ARTIFACT has files for."""
-    from geminifusion_export.measuring.benchmark import BenchmarkOptions, parse_size, run_benchmark
+    from geminifusion_export.benchmarking.benchmark import BenchmarkOptions, parse_size, run_benchmark
 
     options = BenchmarkOptions(
         backends=backends,

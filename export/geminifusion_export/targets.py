@@ -79,7 +79,7 @@ def extend_artifact(source: Path, destination: Path, options: TargetOptions) -> 
         ExportError, EngineError: the destination exists, or a target cannot be made here.
         VerificationError: a runtime differs from the artifact's golden answers beyond its budget.
     """
-    from geminifusion_export.verification.proof import prove
+    from geminifusion_export.verification.verify_export import prove
 
     metadata = open_artifact(source)
     if destination.exists():
@@ -116,7 +116,7 @@ def _add_openvino(stage: Path, metadata: ArtifactMetadata, options: TargetOption
 
 
 def _write_int8(stage: Path, metadata: ArtifactMetadata, network: Path, options: TargetOptions) -> RuntimeFile:
-    from geminifusion_export.quantisation import write_int8
+    from geminifusion_export.quantization import write_int8
     from geminifusion_model.data.registry import open_dataset, splits_of
 
     assert options.calibration is not None  # checked by TargetOptions

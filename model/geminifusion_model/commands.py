@@ -88,7 +88,7 @@ def train(
     from geminifusion_model.training.distributed import joined_processes
     from geminifusion_model.training.recipes import named_recipe
     from geminifusion_model.training.run import TrainingRun
-    from geminifusion_model.training.starts import check_starts
+    from geminifusion_model.training.initialization import check_starts
 
     overrides = _overrides(settings)
     if config is not None:
@@ -208,7 +208,7 @@ def evaluate(
     """Score CHECKPOINT on labelled frames by a named protocol."""
     import torch
 
-    from geminifusion_model.evaluation.session import EvaluationSession
+    from geminifusion_model.evaluation.evaluation_run import EvaluationSession
 
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
     session = EvaluationSession(

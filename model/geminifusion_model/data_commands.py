@@ -97,7 +97,7 @@ def rooms(out: Path, train: int, test: int, seed: int, height: int, width: int) 
     """Draw synthetic rooms into the new folder OUT, in the nyuv2 layout with 13 classes."""
     from rich.progress import Progress
 
-    from geminifusion_model.data.rooms.folder import RoomsFolder, write_rooms
+    from geminifusion_model.data.synthetic_rooms.folder import RoomsFolder, write_rooms
 
     with Progress() as progress:
         bar = progress.add_task("drawing", total=train + test)

@@ -17,7 +17,7 @@ from geminifusion_runtime.choices import Align, Priority, SensorPolicy
 
 from .access import Access
 from .errors import BadInput, ServerBusy, needing_client_extra
-from .pictures import Picture, depth_bytes, markers_of, rgb_bytes
+from .images import Picture, depth_bytes, markers_of, rgb_bytes
 from .results import Result
 from .streaming import FrameAnswer, StreamMode, is_newest
 from .wire import RetryPolicy, SegmentCall

@@ -19,7 +19,7 @@ from geminifusion_runtime.encoding.class_shares import class_shares
 
 from geminifusion_runtime.bundled import artifact_path
 from .errors import BadInput
-from .pictures import Picture, file_bytes, markers_of
+from .images import Picture, file_bytes, markers_of
 from .results import Result
 
 # A caller's own files need no guard against strangers; this is as much as OpenCV decodes.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from geminifusion_runtime.encoding.class_shares import ClassShare
 from geminifusion_runtime.sensor import SensorHealth
 
-from .pictures import decode_rgb
+from .images import decode_rgb
 from .png import encode_png
 
 __all__ = ["ClassShare", "Result"]

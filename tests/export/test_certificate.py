@@ -13,9 +13,9 @@ from geminifusion_export.measure_commands import verify
 from geminifusion_export.runtimes import OnnxRuntime
 from geminifusion_export.verification.comparison import VerificationError
 from geminifusion_export.verification.golden import GOLDEN_NAME, GoldenFrames, write_golden
-from geminifusion_export.verification.page import PAGE_NAME, verification_page, write_page
-from geminifusion_export.verification.proof import prove
-from geminifusion_export.verification.recheck import recheck_artifact
+from geminifusion_export.verification.html_report import PAGE_NAME, verification_page, write_page
+from geminifusion_export.verification.verify_export import prove
+from geminifusion_export.verification.verify_artifact import recheck_artifact
 
 
 class WrongInOneCorner:

@@ -5,7 +5,7 @@ from geminifusion_export.build import ExportOptions, build_artifact
 from geminifusion_export.errors import ExportError
 from geminifusion_export.measure_commands import verify
 from geminifusion_export.verification.comparison import VerificationError
-from geminifusion_export.verification.recheck import recheck_artifact
+from geminifusion_export.verification.verify_artifact import recheck_artifact
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
 
 

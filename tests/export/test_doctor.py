@@ -2,8 +2,8 @@ import json
 import subprocess
 import sys
 
-from geminifusion_export.measuring.doctor import examine
-from geminifusion_export.measuring.machine import describe_machine, nvidia_gpus, usable_threads
+from geminifusion_export.benchmarking.doctor import examine
+from geminifusion_export.machine import describe_machine, nvidia_gpus, usable_threads
 
 
 def test_every_capability_is_one_line_with_a_reason_or_a_version():
@@ -35,7 +35,7 @@ def test_bare_machine_is_told_what_to_install():
         "        if name.partition('.')[0] in ('onnxruntime', 'openvino', 'torch', 'onnx', 'nncf', 'tensorrt'):\n"
         "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
         "sys.meta_path.insert(0, Bare())\n"
-        "from geminifusion_export.measuring.doctor import examine\n"
+        "from geminifusion_export.benchmarking.doctor import examine\n"
         "print(examine())\n"
     )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)

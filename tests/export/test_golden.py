@@ -10,7 +10,7 @@ from geminifusion_export.verification import golden_frames
 from geminifusion_export.verification.golden import GOLDEN_NAME, GoldenFrames, read_golden, write_golden
 from geminifusion_export.verification.golden_frames import default_frames, frames_of
 from geminifusion_model.data.nyuv2 import nyuv2_task
-from geminifusion_model.data.rooms import Rooms
+from geminifusion_model.data.synthetic_rooms import Rooms
 
 
 def frames(count=2):

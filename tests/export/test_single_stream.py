@@ -18,7 +18,7 @@ from geminifusion_export.verification.comparison import (
     open_session,
     require_within,
 )
-from geminifusion_export.verification.recheck import recheck_artifact
+from geminifusion_export.verification.verify_artifact import recheck_artifact
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.evaluation.calibration import Temperature

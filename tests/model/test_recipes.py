@@ -15,7 +15,7 @@ from geminifusion_model.training.original_recipes import deliver_original, nyuv2
 from geminifusion_model.training.recipes import RECIPES, named_recipe
 from geminifusion_model.training.run import TrainingRun
 from geminifusion_model.training.schedule import rate_factor
-from geminifusion_model.training.starts import check_starts
+from geminifusion_model.training.initialization import check_starts
 
 SIZE = (64, 80)
 

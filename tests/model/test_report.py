@@ -13,7 +13,7 @@ from geminifusion_model.data.sample import Sample
 from geminifusion_model.evaluation.calibration import Reliability, Temperature
 from geminifusion_model.evaluation.diagrams import interval_bar, reliability_diagram
 from geminifusion_model.evaluation.evaluate import Scores
-from geminifusion_model.evaluation.examination import examine, fit_on, frames_from_worst_to_best
+from geminifusion_model.evaluation.full_report import examine, fit_on, frames_from_worst_to_best
 from geminifusion_model.evaluation.pictures import frame_sheets
 from geminifusion_model.evaluation.protocols import PROTOCOLS
 from geminifusion_model.evaluation.report import Report

@@ -5,7 +5,7 @@ import torch
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.data.sample import Sample
-from geminifusion_model.evaluation.damage import NOISE_LEVELS, Condition, NoiseLevel, conditions
+from geminifusion_model.evaluation.corruptions import NOISE_LEVELS, Condition, NoiseLevel, conditions
 from geminifusion_model.evaluation.evaluate import evaluate
 from geminifusion_model.evaluation.robustness import RobustnessTable, evaluate_robustness
 

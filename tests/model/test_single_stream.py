@@ -15,7 +15,7 @@ from geminifusion_model.data.deliver import deliver
 from geminifusion_model.data.loader import collate
 from geminifusion_model.data.registry import DATASETS, open_dataset
 from geminifusion_model.data.sample import DatasetError
-from geminifusion_model.evaluation.damage import conditions
+from geminifusion_model.evaluation.corruptions import conditions
 from geminifusion_model.fusions.names import FUSIONS
 from geminifusion_model.inference_form import InferenceForm
 from geminifusion_model.training.loss import segmentation_losses

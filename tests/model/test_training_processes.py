@@ -15,7 +15,7 @@ import torch
 from geminifusion_model import GeminiFusionConfig
 from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.data.loader import Share
-from geminifusion_model.data.rooms.folder import RoomsFolder, write_rooms
+from geminifusion_model.data.synthetic_rooms.folder import RoomsFolder, write_rooms
 from geminifusion_model.training.config import TrainingConfig
 from geminifusion_model.training.distributed import Processes, choose_device, joined_processes
 from geminifusion_model.training.errors import TrainingError

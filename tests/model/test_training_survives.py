@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from geminifusion_model import GeminiFusionConfig
 from geminifusion_model.data.augment import Augmentation
-from geminifusion_model.data.rooms.folder import RoomsFolder, write_rooms
+from geminifusion_model.data.synthetic_rooms.folder import RoomsFolder, write_rooms
 from geminifusion_model.data.sensor_noise import Corruption, Curriculum, SensorNoise
 from geminifusion_model.training.config import TrainingConfig
 

@@ -14,7 +14,7 @@ from geminifusion_export.errors import ExportError
 from geminifusion_export.graph import example_inputs
 from geminifusion_export.verification.golden import GoldenFrames
 from geminifusion_model.data.nyuv2 import nyuv2_task
-from geminifusion_model.data.rooms import Rooms
+from geminifusion_model.data.synthetic_rooms import Rooms
 from geminifusion_model.data.sample import Dataset
 from geminifusion_model.task import Task
 

@@ -10,12 +10,12 @@ import numpy as np
 from geminifusion_runtime.artifact import ArtifactMetadata
 from geminifusion_export.errors import ExportError
 from geminifusion_export.graph import TRACED_SHAPE, SegmentationGraph
-from geminifusion_export.measuring.available import label
+from geminifusion_export.runtime_discovery import label
 from geminifusion_export.runtimes import Runtime
 from geminifusion_export.torch_reference import TorchReference, expected_at
 from geminifusion_export.verification.certificate import Section
 from geminifusion_export.verification.comparison import Expected, compare
-from geminifusion_export.verification.recheck import Findings, measure_shapes, section_of
+from geminifusion_export.verification.verify_artifact import Findings, measure_shapes, section_of
 from geminifusion_model.data.nyuv2 import NYUv2
 from geminifusion_model.evaluation.calibration import Temperature
 from geminifusion_model.weights.checkpoint import load_network, read_info, weights_sha256

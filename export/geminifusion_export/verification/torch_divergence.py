@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from geminifusion_export.error_text import first_line
 from geminifusion_export.graph import TRACED_SHAPE, SegmentationGraph
 from geminifusion_export.torch_reference import random_feeds
-from geminifusion_export.verification.bisection import full_scope_of, relative_error, values_of
+from geminifusion_export.verification.divergence import full_scope_of, relative_error, values_of
 from geminifusion_export.verification.comparison import Feeds
 
 

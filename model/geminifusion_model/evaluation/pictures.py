@@ -15,7 +15,7 @@ from geminifusion_model.data.loader import stack_raw
 from geminifusion_model.data.sample import Dataset
 from geminifusion_model.encoding import encode_inputs
 from geminifusion_model.evaluation.evaluate import Scores
-from geminifusion_model.evaluation.examination import frames_from_worst_to_best
+from geminifusion_model.evaluation.full_report import frames_from_worst_to_best
 from geminifusion_model.evaluation.prediction import ScoredFrame, score_frame
 from geminifusion_model.evaluation.protocols import protocol_named
 from geminifusion_model.inference_form import InferenceForm

@@ -11,7 +11,7 @@ from string import Template
 
 from geminifusion_model.evaluation.calibration import Reliability
 from geminifusion_model.evaluation.diagrams import interval_bar, reliability_diagram
-from geminifusion_model.evaluation.examination import Examination
+from geminifusion_model.evaluation.full_report import Examination
 from geminifusion_model.evaluation.metrics import class_mean
 from geminifusion_model.evaluation.pictures import FrameSheet
 from geminifusion_model.evaluation.protocols import Protocol

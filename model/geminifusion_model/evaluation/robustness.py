@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from geminifusion_model.data.sample import Dataset
-from geminifusion_model.evaluation.damage import MISSING_RATIOS, Condition, conditions
+from geminifusion_model.evaluation.corruptions import MISSING_RATIOS, Condition, conditions
 from geminifusion_model.evaluation.evaluate import Scores, evaluate
 from geminifusion_model.evaluation.prediction import Damage
 from geminifusion_model.network import GeminiFusion

@@ -18,7 +18,7 @@ from geminifusion_model.training.original_recipes import (
     nyuv2_original,
     sunrgbd_original,
 )
-from geminifusion_model.training.starts import required
+from geminifusion_model.training.initialization import required
 
 _REDUCED_CROPS = Augmentation(crop=(192, 256), scale=(0.38, 0.9))
 

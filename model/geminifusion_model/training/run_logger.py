@@ -1,0 +1,150 @@
+"""What a run says about itself while it trains.
+
+metrics.jsonl   one line a call of `scalars`: `{"step": 120, "time": "2026-01-31T12:00:00+00:00", "loss": 1.9}`
+tensorboard/    the same and the pictures, as event files
+wandb_id        only with Weights & Biases: which of its runs this is
+
+A resumed run must have the lines of one that never stopped. So write a step here before you save its state: then what
+lies behind the state is what a killed process wrote in vain, and is dropped when the logbook opens again.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geminifusion_model.training.tensorboard_writer import EventFile, write_all
+
+METRICS_NAME = "metrics.jsonl"
+EVENTS_NAME = "tensorboard"
+_WANDB_ID_NAME = "wandb_id"
+
+
+class _WandbRun(Protocol):
+    def log(self, data: dict[str, object], step: int) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+class LogbookError(ValueError):
+    """The logbook cannot be opened as asked."""
+
+
+class Logbook:
+    """metrics.jsonl and TensorBoard event files always, Weights & Biases when asked.
+
+    Whatever a method has returned from is in the hands of the operating system: it survives the end of the process.
+
+    Args:
+        directory: of the run; made if need be.
+        wandb_project: the project at Weights & Biases to log to as well; its own environment variables
+            (`WANDB_MODE=offline`, `WANDB_API_KEY`, …) hold. What it has of steps that a resumed run repeats, it keeps.
+        config: what Weights & Biases shall know of the run's settings.
+        resume_step: steps done before; what the directory holds of later ones is dropped. 0 is a new run.
+
+    Raises:
+        LogbookError: `wandb_project` is given and the library is missing or does not start, or metrics.jsonl is damaged
+            elsewhere than in its last line.
+        OSError: here and in every method: a file cannot be written.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        wandb_project: str | None = None,
+        config: Mapping[str, object] | None = None,
+        resume_step: int = 0,
+    ) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        # first what can be refused, so that a refused start leaves the files as they were
+        self._wandb = None if wandb_project is None else _open_wandb(directory, wandb_project, config or {})
+        metrics = directory / METRICS_NAME
+        _drop_later_lines(metrics, resume_step)
+        self._metrics = metrics.open("ab", buffering=0)
+        self._events = EventFile(directory / EVENTS_NAME, first_step=resume_step + 1)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Log numbers by name; a `/` groups them (`train/loss`). One that is not finite is null in metrics.jsonl."""
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        line = {"step": step, "time": datetime.now(UTC).isoformat(timespec="seconds"), **finite}
+        write_all(self._metrics, json.dumps(line).encode() + b"\n")
+        for name, value in values.items():
+            self._events.scalar(step, name, value)
+        if self._wandb is not None:
+            self._wandb.log(dict(values), step=step)
+
+    def image(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
+        """Log a picture, `H W 3` uint8 RGB."""
+        self._events.image(step, name, picture)
+        if self._wandb is not None:
+            self._wandb.log({name: importlib.import_module("wandb").Image(picture)}, step=step)
+
+    def close(self) -> None:
+        """Give the files back; a run at Weights & Biases is finished, which may wait for its upload."""
+        self._metrics.close()
+        self._events.close()
+        if self._wandb is not None:
+            self._wandb.finish()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _drop_later_lines(path: Path, last_step: int) -> None:
+    """Keep the lines of steps up to `last_step`; the file is replaced as a whole, or not at all."""
+    if not path.is_file():
+        return
+    lines = path.read_bytes().splitlines(keepends=True)
+    if lines and not lines[-1].endswith(b"\n"):
+        lines.pop()  # torn by a process that was killed or met a full disk; its step comes again
+    kept = [line for number, line in enumerate(lines, 1) if _step(line, path, number) <= last_step]
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(b"".join(kept))
+    partial.replace(path)
+
+
+def _step(line: bytes, path: Path, number: int) -> int:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        raise LogbookError(
+            f'line {number} of {path} is {line[:60]!r}; expected JSON with a "step". Mend or remove the line'
+        ) from None
+
+
+def _open_wandb(directory: Path, project: str, config: Mapping[str, object]) -> _WandbRun:
+    """The run at Weights & Biases that belongs to `directory`, begun or continued."""
+    try:
+        wandb: Any = importlib.import_module("wandb")
+        importlib.import_module("PIL")  # which it wants for pictures, and would ask for in the middle of the run
+    except ModuleNotFoundError as error:
+        raise LogbookError(
+            f"logging to Weights & Biases needs {error.name}, which is not installed; "
+            'run: pip install "geminifusion[tracking]"'
+        ) from None
+    path = directory / _WANDB_ID_NAME
+    if not path.is_file():
+        path.write_text(uuid.uuid4().hex + "\n", encoding="utf-8")
+    identity = path.read_text(encoding="utf-8").strip()
+    try:
+        return wandb.init(project=project, id=identity, resume="allow", config=dict(config), dir=str(directory))
+    except wandb.errors.Error as error:
+        raise LogbookError(
+            f"Weights & Biases does not start: {error}; log in with `wandb login`, or set WANDB_MODE=offline"
+        ) from None
