@@ -31,7 +31,7 @@ protos: $(VENV)/with-dev
 
 clean:
 	rm -rf $(VENV) $(CLIENTS) demo-output dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
-	find model export service tests -type d -name __pycache__ -prune -exec rm -rf {} +
+	find runtime model export service tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # The stamps below make a second call install nothing; a change of pyproject.toml installs again.
 $(VENV)/created:

@@ -29,7 +29,6 @@ from original_formulation import OriginalFormulation
 from paired import paired_ratio, paired_seconds
 from torch.nn import functional as F
 
-from geminifusion_runtime.artifact import Precision
 from geminifusion_export.graph import SegmentationGraph, example_inputs, export_onnx
 from geminifusion_export.openvino_ir import OpenVinoRuntime, write_openvino
 from geminifusion_export.quantization import quantise
@@ -41,6 +40,7 @@ from geminifusion_model.data.sample import Sample
 from geminifusion_model.encoding import encode_inputs
 from geminifusion_model.task import Task
 from geminifusion_model.weights.checkpoint import load_network, read_info
+from geminifusion_runtime.artifact import Precision
 
 NUM_CLASSES = 39
 CALIBRATION_FRAMES = 4

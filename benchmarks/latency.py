@@ -19,11 +19,11 @@ from original_formulation import OriginalFormulation
 from paired import paired_ratio, paired_seconds
 from torch.nn import functional as F
 
-from geminifusion_runtime.artifact import MODEL_NAME, open_artifact
 from geminifusion_export.graph import SegmentationGraph, example_inputs
 from geminifusion_export.verification.comparison import open_session
 from geminifusion_model.encoding import encode_inputs
 from geminifusion_model.weights.checkpoint import load_network, read_info
+from geminifusion_runtime.artifact import MODEL_NAME, open_artifact
 
 
 def main() -> None:

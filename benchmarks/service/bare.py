@@ -31,11 +31,11 @@ from requests_to_send import pair_of
 from stand_in import open_stand_in
 
 from geminifusion_runtime.cpu_count import usable_cores
-from geminifusion_service.request import SegmentOptions
-from geminifusion_service.isolation.decoder_pool import Posted, ProcessReaders, Readers, ReadingOptions, ThreadReaders
 from geminifusion_runtime.decoding.decode import Decoded, Reading
 from geminifusion_runtime.model import Model, Prediction, PreparedItem
+from geminifusion_service.isolation.decoder_pool import Posted, ProcessReaders, Readers, ReadingOptions, ThreadReaders
 from geminifusion_service.pipeline.encoding import encode
+from geminifusion_service.request import SegmentOptions
 
 _READING: ReadingOptions = {"max_pixels": 32_000_000, "depth_scale": None, "depth_invalid": ()}
 

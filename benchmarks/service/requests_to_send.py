@@ -17,7 +17,7 @@ import numpy as np
 from load import Load
 from numpy.typing import NDArray
 
-import geminifusion
+import geminifusion_runtime
 from geminifusion_service.pb import open_inference_pb2, segmentation_pb2
 
 SCENE = "livingroom"
@@ -47,7 +47,7 @@ class Pair:
 
 def pair_of(height: int = 480, width: int = 640, scene: str = SCENE) -> Pair:
     """A bundled scene at a size of one's own."""
-    folder = Path(geminifusion.__file__).parent / "pairs"
+    folder = Path(geminifusion_runtime.__file__).parent / "pairs"
     rgb = cv2.imread(str(folder / f"{scene}.rgb.jpg"), cv2.IMREAD_COLOR)
     depth = cv2.imread(str(folder / f"{scene}.depth_mm.png"), cv2.IMREAD_UNCHANGED)
     assert rgb is not None

@@ -24,7 +24,7 @@ from requests_to_send import grpc_segment, load_of, multipart, pair_of
 from served import served
 from stand_in import write_stand_in
 
-import geminifusion_runtime.bundled
+from geminifusion_runtime.bundled import artifact_path
 
 SIZES = ((64, 64), (96, 128), (120, 160), (240, 320), (360, 480), (480, 640))
 MODEL_SIZES = ((64, 64), (96, 96), (96, 128), (64, 128))
@@ -79,7 +79,7 @@ def main() -> None:
     answered, failures = 0, 0
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        artifact = geminifusion_runtime.bundled.artifact_path() if options.model else write_stand_in(folder / "artifact")
+        artifact = artifact_path() if options.model else write_stand_in(folder / "artifact")
         batch = [] if options.model else ["--max-batch-pixels", MAX_BATCH * 480 * 640]
         serving = ["--queue-size", 64, "--decode-isolation", options.decode_isolation]
         script = None if options.model else STAND_IN_SERVER

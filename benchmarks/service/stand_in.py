@@ -120,8 +120,8 @@ def write_stand_in(directory: Path) -> Path:
     return directory
 
 
-def open_stand_in(directory: Path | str, *, version: str | None = None, **_: object) -> Model:
-    """In the place of `Model.open`: the metadata is the artifact's, the backend ours."""
+def open_stand_in(directory: Path | str, *_: object, **__: object) -> Model:
+    """In the place of `loading.open_model`: the metadata is the artifact's, the backend ours."""
     backend: Backend = StandIn()
     return Model(read_metadata(directory), backend, "a benchmark asked for it")
 
@@ -129,8 +129,9 @@ def open_stand_in(directory: Path | str, *, version: str | None = None, **_: obj
 def serve_stand_in(arguments: Sequence[str]) -> None:
     """`geminifusion serve`, but for what runs the model."""
     from geminifusion_service.commands import serve
+    from geminifusion_service.models import loading
 
-    Model.open = open_stand_in  # type: ignore[method-assign]
+    loading.open_model = open_stand_in
     serve.main(args=list(arguments), prog_name="geminifusion serve")
 
 

@@ -11,6 +11,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast, get_args
 
+from geminifusion_export.errors import ExportError
+from geminifusion_export.graph import OPSET, TRACED_SHAPE, SegmentationGraph, export_onnx
+from geminifusion_export.precision import to_precision
+from geminifusion_export.storage import save_model, store_weights_as_float16
+from geminifusion_export.targets import TargetOptions, add_runtimes
+from geminifusion_export.torch_reference import TorchReference, expected_at
+from geminifusion_export.verification.golden import GOLDEN_NAME, write_golden
+from geminifusion_export.verification.golden_frames import default_frames, frames_of
+from geminifusion_export.verification.torch_divergence import torch_locator
+from geminifusion_export.verification.verify_export import layer_locator, prove
+from geminifusion_model.data.registry import open_dataset, splits_of
+from geminifusion_model.evaluation.calibration import Temperature
+from geminifusion_model.network import MIN_SIDE
+from geminifusion_model.task import ModalityEncoding, Task
+from geminifusion_model.weights.checkpoint import CheckpointInfo, load_network, read_info, weights_sha256
 from geminifusion_runtime.artifact import (
     MODEL_NAME,
     ArtifactMetadata,
@@ -22,21 +37,6 @@ from geminifusion_runtime.artifact import (
     Training,
     sha256_of,
 )
-from geminifusion_export.errors import ExportError
-from geminifusion_export.graph import OPSET, TRACED_SHAPE, SegmentationGraph, export_onnx
-from geminifusion_export.precision import to_precision
-from geminifusion_export.storage import save_model, store_weights_as_float16
-from geminifusion_export.targets import TargetOptions, add_runtimes
-from geminifusion_export.torch_reference import TorchReference, expected_at
-from geminifusion_export.verification.golden import GOLDEN_NAME, write_golden
-from geminifusion_export.verification.golden_frames import default_frames, frames_of
-from geminifusion_export.verification.verify_export import layer_locator, prove
-from geminifusion_export.verification.torch_divergence import torch_locator
-from geminifusion_model.data.registry import open_dataset, splits_of
-from geminifusion_model.evaluation.calibration import Temperature
-from geminifusion_model.network import MIN_SIDE
-from geminifusion_model.task import ModalityEncoding, Task
-from geminifusion_model.weights.checkpoint import CheckpointInfo, load_network, read_info, weights_sha256
 
 _PACKAGES = ("geminifusion", "torch", "onnx", "onnxscript", "onnxruntime")
 _TRACED_NAME = "traced.onnx"

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal, cast
 import click
 
 if TYPE_CHECKING:
-    from geminifusion_runtime.artifact import ArtifactMetadata
     from geminifusion_export.engine.build import EngineOptions
     from geminifusion_export.targets import TargetOptions
+    from geminifusion_runtime.artifact import ArtifactMetadata
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -96,8 +96,8 @@ def artifact(
 
     SOURCE is a checkpoint, or an artifact to which runtimes are added; the latter needs no torch.
     """
-    from geminifusion_runtime.artifact import METADATA_NAME
     from geminifusion_export.targets import TargetOptions
+    from geminifusion_runtime.artifact import METADATA_NAME
 
     options = TargetOptions(
         targets=targets,

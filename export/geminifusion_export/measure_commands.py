@@ -35,9 +35,9 @@ def verify(
 
     Fails if anything is over budget on this machine.
     """
-    from geminifusion_runtime.artifact import read_metadata
     from geminifusion_export.verification.html_report import write_page
     from geminifusion_export.verification.verify_artifact import recheck_artifact
+    from geminifusion_runtime.artifact import read_metadata
 
     found = recheck_artifact(artifact, checkpoint, data, frames, threads=threads, custom_ops=custom_ops)
     click.echo(str(found))

@@ -17,11 +17,11 @@ import onnx
 import onnx.inliner
 from numpy.typing import NDArray
 
-from geminifusion_runtime.artifact import Precision, RuntimeFile
 from geminifusion_export.errors import ExportError
 from geminifusion_export.own_thread import in_own_thread
 from geminifusion_export.runtimes import OUTPUT_NAMES, Answers
 from geminifusion_export.storage import save_model
+from geminifusion_runtime.artifact import Precision, RuntimeFile
 
 # What the arithmetic is done in. An int8 network says itself which operators are int8; the others are float32.
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16", "int8": "f32"}

@@ -18,10 +18,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
-from geminifusion_runtime.artifact import Precision
 from geminifusion_export.errors import ExportError
 from geminifusion_export.fusion_node import OP_TYPE
 from geminifusion_export.storage import widen_stored_weights
+from geminifusion_runtime.artifact import Precision
 
 HALF_TYPES: dict[str, int] = {"float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16}
 _NUMPY_TYPES: dict[int, np.dtype[np.generic]] = {

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_runtime.artifact import RuntimeFile
 from geminifusion_export.errors import ExportError
 from geminifusion_export.openvino_ir import OpenVinoRuntime, import_openvino
 from geminifusion_export.own_thread import in_own_thread
@@ -24,6 +23,7 @@ from geminifusion_export.runtimes import Runtime
 from geminifusion_export.verification.comparison import VerificationError
 from geminifusion_model.data.sample import Dataset, Sample
 from geminifusion_model.evaluation.metrics import ConfusionMatrix
+from geminifusion_runtime.artifact import RuntimeFile
 
 INT8_NAME = "openvino-int8"
 ALLOWED_LOSS = 1.0

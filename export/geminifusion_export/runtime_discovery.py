@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from geminifusion_runtime.artifact import MODEL_NAME, ArtifactMetadata, RuntimeFile
 from geminifusion_export.error_text import first_line
 from geminifusion_export.runtimes import OnnxRuntime, Runtime
+from geminifusion_runtime.artifact import MODEL_NAME, ArtifactMetadata, RuntimeFile
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from geminifusion_export.errors import ExportError
 from geminifusion_runtime.artifact import (
     MODEL_NAME,
     ArtifactMetadata,
@@ -24,7 +25,6 @@ from geminifusion_runtime.artifact import (
     sha256_of,
     write_metadata,
 )
-from geminifusion_export.errors import ExportError
 
 if TYPE_CHECKING:
     from geminifusion_export.engine.build import EngineOptions

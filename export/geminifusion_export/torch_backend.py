@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geminifusion_runtime.artifact import ArtifactMetadata
 from geminifusion_export.graph import SegmentationGraph
 from geminifusion_model.weights.checkpoint import CheckpointError, load_network, read_info
+from geminifusion_runtime.artifact import ArtifactMetadata
 
 
 @dataclass(frozen=True, kw_only=True)

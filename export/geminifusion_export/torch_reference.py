@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geminifusion_runtime.artifact import Precision
 from geminifusion_export.graph import TRACED_SHAPE, SegmentationGraph, example_inputs
 from geminifusion_export.runtimes import Answers
 from geminifusion_export.verification.comparison import Expected, Feeds, Shape, expect
 from geminifusion_model.task import Task
+from geminifusion_runtime.artifact import Precision
 
 # Untraced, odd and not divisible by 32 on purpose: a size baked into the graph shows at once.
 VERIFIED_SHAPES: tuple[Shape, ...] = (

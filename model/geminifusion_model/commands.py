@@ -86,9 +86,9 @@ def train(
     from geminifusion_model.training.allocator import keep_freed_memory
     from geminifusion_model.training.config import TrainingConfig
     from geminifusion_model.training.distributed import joined_processes
+    from geminifusion_model.training.initialization import check_starts
     from geminifusion_model.training.recipes import named_recipe
     from geminifusion_model.training.run import TrainingRun
-    from geminifusion_model.training.initialization import check_starts
 
     overrides = _overrides(settings)
     if config is not None:

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from geminifusion_runtime.artifact import ArtifactMetadata, ModalitySpec, open_artifact
-from geminifusion_service.isolation.instances import open_instances
 from geminifusion_runtime.backends.protocol import Backend, ClosableBackend, GraphOutputs, SupervisedBackend
-from geminifusion_service.batching.batch_size_tuning import BatchPlan, Calibration, calibrate
-from geminifusion_runtime.devices import AUTO, Device, Isolation
+from geminifusion_runtime.backends.selection import open_backend
+from geminifusion_runtime.batch_size_tuning import BatchPlan, Calibration, calibrate
+from geminifusion_runtime.cpu_count import usable_cores
 from geminifusion_runtime.errors import (
     ImageTooSmallError,
     MissingPartError,
@@ -90,15 +90,13 @@ class Model:
         backend: str = "auto",
         custom_ops: Path | None = None,
         version: str | None = None,
-        devices: Sequence[Device] = (AUTO,),
-        isolation: Isolation = "thread",
     ) -> Model:
-        """Verify an artifact and load it.
+        """Verify an artifact and load it in this process, on the device its backend prefers.
 
         Args:
             directory: what `geminifusion export` wrote.
-            threads: of each instance of the engine; None takes the cores this process may use.
-            backend, custom_ops, devices, isolation: see `open_instances`.
+            threads: of the engine; None takes the cores this process may use.
+            backend, custom_ops: see `open_backend`.
             version: what clients shall know it by; None takes the artifact's own.
 
         Raises:
@@ -106,18 +104,12 @@ class Model:
             RuntimeError: the runtime cannot load its file, or is not there.
         """
         metadata = open_artifact(directory)
-        first, *others = open_instances(
-            Path(directory),
-            metadata,
-            wanted=backend,
-            threads=threads,
-            custom_ops=custom_ops,
-            devices=devices,
-            isolation=isolation,
+        chosen = open_backend(
+            Path(directory), metadata, wanted=backend, threads=threads or usable_cores(), custom_ops=custom_ops
         )
         if version is not None:
             metadata = dataclasses.replace(metadata, version=version)
-        return cls(metadata, first.backend, first.reason, others=[other.backend for other in others])
+        return cls(metadata, chosen.backend, chosen.reason)
 
     @property
     def reference(self) -> str:

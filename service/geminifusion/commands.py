@@ -119,6 +119,7 @@ def demo(artifact: Path | None, pair_name: str, output: Path, http_port: int, gr
     Serves on this machine only and keeps serving until Ctrl-C. Where a port is taken, a free one is used.
     """
     from geminifusion_runtime.bundled import demo_pairs
+
     from .demo import DemoPlan, run_demo
 
     pairs = demo_pairs()

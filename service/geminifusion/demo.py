@@ -13,8 +13,8 @@ from types import FrameType
 import click
 
 from geminifusion_runtime.artifact import read_metadata
-
 from geminifusion_runtime.bundled import DemoPair
+
 from .client import Client
 from .server_process import ServerProcess, open_port
 

@@ -17,9 +17,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from numpy.typing import NDArray
 
 from geminifusion_runtime.errors import HTTP_STATUS
+from geminifusion_runtime.sensor import SensorHealth
 from geminifusion_service.pb import segmentation_pb2 as pb
 from geminifusion_service.pb import segmentation_pb2_grpc as stubs
-from geminifusion_runtime.sensor import SensorHealth
 
 from .access import Access
 from .errors import AnswerTimeout, BadAnswer, BadInput, ServerError, ServerUnreachable, answered_error

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_runtime.artifact import ArtifactMetadata
+from geminifusion_runtime.bundled import artifact_path
 from geminifusion_runtime.decoding.depth import DepthImage, to_metres
 from geminifusion_runtime.decoding.images import decode_depth, decode_rgb
-from geminifusion_runtime.model import Model
 from geminifusion_runtime.encoding.class_shares import class_shares
+from geminifusion_runtime.model import Model
 
-from geminifusion_runtime.bundled import artifact_path
 from .errors import BadInput
 from .images import Picture, file_bytes, markers_of
 from .results import Result

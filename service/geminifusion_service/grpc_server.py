@@ -8,19 +8,19 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2_grpc
 
-from geminifusion_service.pipeline.streaming import Streams
 from geminifusion_service.api.open_inference.inference import OpenInference
 from geminifusion_service.api.open_inference.servicer import SERVICE_NAME as OPEN_INFERENCE_NAME
 from geminifusion_service.api.open_inference.servicer import TRANSPORT as OPEN_INFERENCE_TRANSPORT
 from geminifusion_service.api.open_inference.servicer import OpenInferenceServicer
+from geminifusion_service.api.v1.servicer import SERVICE_NAME, STREAM_TRANSPORT, TRANSPORT, SegmentationServicer
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pb import open_inference_pb2_grpc, segmentation_pb2_grpc
+from geminifusion_service.pipeline.segmenter import Segmenter
+from geminifusion_service.pipeline.streaming import Streams
+from geminifusion_service.settings import Settings
 from geminifusion_service.transport.grpc.call_admission import Admission
 from geminifusion_service.transport.grpc.health import Health
 from geminifusion_service.transport.grpc.reflection import add_reflection
-from geminifusion_service.api.v1.servicer import SERVICE_NAME, STREAM_TRANSPORT, TRANSPORT, SegmentationServicer
-from geminifusion_service.pipeline.segmenter import Segmenter
-from geminifusion_service.settings import Settings
 
 __all__ = ["SERVICE_NAME", "GrpcTransport"]
 

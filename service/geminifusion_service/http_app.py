@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from geminifusion_runtime.encoding.masks import MASK_FORMATS
 from geminifusion_runtime.errors import (
     BadRequestError,
     InvalidOptionError,
@@ -23,8 +24,6 @@ from geminifusion_runtime.errors import (
     ServiceError,
     public_error,
 )
-from geminifusion_service.request import SegmentOptions, SegmentRequest, is_request_id, new_request_id
-from geminifusion_service.model_manager import ModelManager
 from geminifusion_service.api.open_inference.inference import OpenInference
 from geminifusion_service.api.open_inference.routes import error_response as open_inference_error
 from geminifusion_service.api.open_inference.routes import (
@@ -33,22 +32,29 @@ from geminifusion_service.api.open_inference.routes import (
     is_open_inference,
     open_inference_router,
 )
-from geminifusion_service.security.api_keys import AccessControl
-from geminifusion_service.transport.http.api_keys import RequireKey
-from geminifusion_service.observability.metrics import Metrics
-from geminifusion_service.observability.request_context import Origin, set_origin
-from geminifusion_service.pipeline.telemetry import Records
-from geminifusion_runtime.encoding.masks import MASK_FORMATS
-from geminifusion_service.api.v1.responses import answer, problem, tagged_json
-from geminifusion_service.transport.http.body import check_encoding, multipart_boundary, read_body, split_json, split_multipart
-from geminifusion_service.transport.http.disconnect import unless_gone
-from geminifusion_service.transport.http.head_requests import HeadAsGet
-from geminifusion_service.transport.http.fast_path import HotRoutes, exactly
-from geminifusion_service.transport.http.negotiation import accepts_gzip, preferred_format
 from geminifusion_service.api.v1.openapi import PROBLEM_RESPONSES, SEGMENT_OPERATION, UNCHANGED_RESPONSES
 from geminifusion_service.api.v1.repository import add_repository_routes
+from geminifusion_service.api.v1.responses import answer, problem, tagged_json
+from geminifusion_service.model_manager import ModelManager
+from geminifusion_service.observability.metrics import Metrics
+from geminifusion_service.observability.request_context import Origin, set_origin
 from geminifusion_service.pipeline.segmenter import Segmenter
+from geminifusion_service.pipeline.telemetry import Records
+from geminifusion_service.request import SegmentOptions, SegmentRequest, is_request_id, new_request_id
+from geminifusion_service.security.api_keys import AccessControl
 from geminifusion_service.settings import Settings
+from geminifusion_service.transport.http.api_keys import RequireKey
+from geminifusion_service.transport.http.body import (
+    check_encoding,
+    multipart_boundary,
+    read_body,
+    split_json,
+    split_multipart,
+)
+from geminifusion_service.transport.http.disconnect import unless_gone
+from geminifusion_service.transport.http.fast_path import HotRoutes, exactly
+from geminifusion_service.transport.http.head_requests import HeadAsGet
+from geminifusion_service.transport.http.negotiation import accepts_gzip, preferred_format
 
 _log = logging.getLogger(__name__)
 

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from geminifusion_runtime.artifact import read_metadata
 from geminifusion_runtime.errors import ForbiddenError, ModelLoadError, ModelNotFoundError
-from geminifusion_service.request import SegmentRequest
-from geminifusion_service.models.self_test_schedule import CanaryRounds
-from geminifusion_service.models.lifecycle import Lifecycle
 from geminifusion_runtime.model import Model
+from geminifusion_service.models.lifecycle import Lifecycle
 from geminifusion_service.models.registry import ModelRegistry, ModelState, Status, version_key
 from geminifusion_service.models.repository import RepositoryUnreachableError, StoredVersion, misplaced, scan
 from geminifusion_service.models.repository_watch import RepositoryWatch, newest_first
+from geminifusion_service.models.self_test_schedule import CanaryRounds
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pipeline.segmenter import Segmenter
+from geminifusion_service.request import SegmentRequest
 from geminifusion_service.settings import Settings
 
 

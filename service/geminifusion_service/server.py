@@ -16,23 +16,23 @@ from pathlib import Path
 import cv2
 import uvicorn
 
-from geminifusion_service.pipeline.streaming import Streams
-from geminifusion_service.model_manager import ModelManager
 from geminifusion_service.api.open_inference.inference import OpenInference
-from geminifusion_service.security.api_keys import AccessControl
-from geminifusion_service.transport.grpc.api_keys import RequireKey
-from geminifusion_service.observability.loop_lag import watch_loop_lag
-from geminifusion_service.observability.metrics import Metrics
-from geminifusion_service.pipeline.telemetry import Records
-from geminifusion_service.security.tls import grpc_credentials, http_context, tls_files
-from geminifusion_service.pipeline.tracing import Tracing
-from geminifusion_service.http_app import build_http_app, is_hot, refusal
-from geminifusion_service.transport.http.connection_limits import guarded
-from geminifusion_service.transport.http.load_shedding import EarlyRefusals
 from geminifusion_service.api.v1.websocket import add_stream_route
 from geminifusion_service.grpc_server import GrpcTransport
+from geminifusion_service.http_app import build_http_app, is_hot, refusal
+from geminifusion_service.model_manager import ModelManager
+from geminifusion_service.observability.loop_lag import watch_loop_lag
+from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pipeline.segmenter import Segmenter
+from geminifusion_service.pipeline.streaming import Streams
+from geminifusion_service.pipeline.telemetry import Records
+from geminifusion_service.pipeline.tracing import Tracing
+from geminifusion_service.security.api_keys import AccessControl
+from geminifusion_service.security.tls import grpc_credentials, http_context, tls_files
 from geminifusion_service.settings import Settings
+from geminifusion_service.transport.grpc.api_keys import RequireKey
+from geminifusion_service.transport.http.connection_limits import guarded
+from geminifusion_service.transport.http.load_shedding import EarlyRefusals
 
 _log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ import onnx
 import pytest
 
 from geminifusion import load
-from geminifusion_runtime.bundled import artifact_path, demo_pairs
 from geminifusion_runtime.artifact import open_artifact
+from geminifusion_runtime.bundled import artifact_path, demo_pairs
 
 
 @pytest.fixture(scope="module")

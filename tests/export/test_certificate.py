@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from geminifusion_runtime.artifact import RuntimeFile, read_metadata, sha256_of, write_metadata
 from geminifusion_export.measure_commands import verify
 from geminifusion_export.runtimes import OnnxRuntime
 from geminifusion_export.verification.comparison import VerificationError
 from geminifusion_export.verification.golden import GOLDEN_NAME, GoldenFrames, write_golden
 from geminifusion_export.verification.html_report import PAGE_NAME, verification_page, write_page
-from geminifusion_export.verification.verify_export import prove
 from geminifusion_export.verification.verify_artifact import recheck_artifact
+from geminifusion_export.verification.verify_export import prove
+from geminifusion_runtime.artifact import RuntimeFile, read_metadata, sha256_of, write_metadata
 
 
 class WrongInOneCorner:

@@ -9,13 +9,13 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from geminifusion_runtime.bundled import artifact_path
-from geminifusion_runtime.artifact import MODEL_NAME
 from geminifusion_export.fusion_node import DOMAIN, OP_TYPE, function_body
 from geminifusion_export.kernels.ops_build import LIBRARY_NAME, build_onnxruntime_ops
 from geminifusion_export.kernels.plugin_build import PluginBuildError
 from geminifusion_export.runtimes import OnnxRuntime
 from geminifusion_model.fusion_op import pixelwise_fusion_reference
+from geminifusion_runtime.artifact import MODEL_NAME
+from geminifusion_runtime.bundled import artifact_path
 
 pytestmark = pytest.mark.skipif(
     not any(map(shutil.which, ("g++", "clang++"))), reason="the kernels are compiled here, which needs g++ or clang++"

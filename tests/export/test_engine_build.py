@@ -7,10 +7,10 @@ import re
 
 import pytest
 
-from geminifusion_runtime.artifact import ShapeRange, SizePolicy, read_metadata, write_metadata
 from geminifusion_export.engine.build import EngineBuildError, EngineOptions, build_engine
 from geminifusion_export.engine.inspection import LayerTypes, inspected_types, type_problem
 from geminifusion_export.engine.profiles import default_profiles, parse_profile, profile_problem
+from geminifusion_runtime.artifact import ShapeRange, SizePolicy, read_metadata, write_metadata
 from geminifusion_runtime.backends.tensorrt.requirements import EngineError, plan_parts, size_problem
 
 SIZE = SizePolicy(min_side=58, max_pixels=1280 * 960, reference=(480, 640))

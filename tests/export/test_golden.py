@@ -3,7 +3,6 @@ import dataclasses
 import numpy as np
 import pytest
 
-from geminifusion_runtime.artifact import ArtifactError, read_metadata, sha256_of, write_metadata
 from geminifusion_export.errors import ExportError
 from geminifusion_export.runtimes import OnnxRuntime
 from geminifusion_export.verification import golden_frames
@@ -11,6 +10,7 @@ from geminifusion_export.verification.golden import GOLDEN_NAME, GoldenFrames, r
 from geminifusion_export.verification.golden_frames import default_frames, frames_of
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.data.synthetic_rooms import Rooms
+from geminifusion_runtime.artifact import ArtifactError, read_metadata, sha256_of, write_metadata
 
 
 def frames(count=2):

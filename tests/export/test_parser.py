@@ -16,10 +16,10 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from geminifusion_runtime.artifact import MODEL_NAME
 from geminifusion_export.fusion_node import DOMAIN, OP_TYPE
 from geminifusion_export.kernels.plugin_build import PluginBuildError, build_tensorrt_plugin
 from geminifusion_export.precision import to_precision
+from geminifusion_runtime.artifact import MODEL_NAME
 
 pytestmark = [
     pytest.mark.slow,

@@ -18,8 +18,8 @@ from geminifusion_export.quantization import (
     write_int8,
 )
 from geminifusion_export.verification.comparison import VerificationError
-from geminifusion_model.data.synthetic_rooms import Rooms
 from geminifusion_model.data.sample import Sample, Subset
+from geminifusion_model.data.synthetic_rooms import Rooms
 
 openvino = pytest.importorskip("openvino", reason="needs geminifusion[openvino]")
 pytest.importorskip("nncf", reason="needs geminifusion[openvino]")

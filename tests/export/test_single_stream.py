@@ -6,7 +6,6 @@ import onnx
 import pytest
 import torch
 
-from geminifusion_runtime.artifact import open_artifact, read_metadata
 from geminifusion_export.build import ExportOptions, build_artifact
 from geminifusion_export.graph import SegmentationGraph, example_inputs
 from geminifusion_export.runtimes import OnnxRuntime
@@ -23,6 +22,7 @@ from geminifusion_model import GeminiFusion, GeminiFusionConfig
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.evaluation.calibration import Temperature
 from geminifusion_model.weights.checkpoint import load_network, write_checkpoint
+from geminifusion_runtime.artifact import open_artifact, read_metadata
 
 pytestmark = [pytest.mark.slow, pytest.mark.full_depth]  # tracing takes most of the time
 TASK = nyuv2_task(13).only(("rgb",))

@@ -5,10 +5,10 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from geminifusion_runtime.artifact import open_artifact
 from geminifusion_export.commands import export
 from geminifusion_export.errors import ExportError
 from geminifusion_export.targets import TargetOptions
+from geminifusion_runtime.artifact import open_artifact
 
 
 def run(*arguments):

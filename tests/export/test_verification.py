@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import pytest
 
-from geminifusion_runtime.artifact import EngineRequirements, ShapeRange
 from geminifusion_export.runtimes import Answers
 from geminifusion_export.verification.comparison import (
     BFLOAT16,
@@ -24,6 +23,7 @@ from geminifusion_export.verification.comparison import (
     require_within,
 )
 from geminifusion_model.evaluation.metrics import ConfusionMatrix
+from geminifusion_runtime.artifact import EngineRequirements, ShapeRange
 
 
 class Thresholds:

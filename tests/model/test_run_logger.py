@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from geminifusion_model.training.tensorboard_writer import EventFile, crc32c
 from geminifusion_model.training.run_logger import Logbook, LogbookError
+from geminifusion_model.training.tensorboard_writer import EventFile, crc32c
 
 
 def lines(directory):

@@ -3,9 +3,9 @@ import pytest
 from click.testing import CliRunner
 
 from geminifusion_model.data.nyuv2 import NYUv2
+from geminifusion_model.data.sample import DatasetError
 from geminifusion_model.data.synthetic_rooms.dataset import Rooms
 from geminifusion_model.data.synthetic_rooms.folder import RoomsFolder, write_rooms
-from geminifusion_model.data.sample import DatasetError
 from geminifusion_model.data_commands import data
 
 

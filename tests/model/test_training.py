@@ -16,9 +16,9 @@ from geminifusion_model.data.sample import Sample
 from geminifusion_model.evaluation.evaluate import evaluate
 from geminifusion_model.training.config import ConfigError, TrainingConfig
 from geminifusion_model.training.distributed import Processes
-from geminifusion_model.training.signals import noted_interruption
 from geminifusion_model.training.previews import Previews
 from geminifusion_model.training.run import TrainingError, TrainingRun
+from geminifusion_model.training.signals import noted_interruption
 from geminifusion_model.weights.checkpoint import read_info
 
 

@@ -13,8 +13,8 @@ from geminifusion_model.training.allocator import keep_freed_memory
 from geminifusion_model.training.compiled import check_compiled
 from geminifusion_model.training.config import ConfigError
 from geminifusion_model.training.distributed import Processes
-from geminifusion_model.training.errors import TrainingError
 from geminifusion_model.training.error_hints import explanation
+from geminifusion_model.training.errors import TrainingError
 from geminifusion_model.training.loss import segmentation_losses
 from geminifusion_model.training.memory import checkpoint_activations
 from geminifusion_model.training.precision import SMALLEST_SCALE

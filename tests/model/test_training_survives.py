@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 
 from geminifusion_model import GeminiFusionConfig
 from geminifusion_model.data.augment import Augmentation
-from geminifusion_model.data.synthetic_rooms.folder import RoomsFolder, write_rooms
 from geminifusion_model.data.sensor_noise import Corruption, Curriculum, SensorNoise
+from geminifusion_model.data.synthetic_rooms.folder import RoomsFolder, write_rooms
 from geminifusion_model.training.config import TrainingConfig
 
 pytestmark = pytest.mark.slow

@@ -16,16 +16,16 @@ from pathlib import Path
 
 import numpy as np
 
-from geminifusion_runtime.artifact import MODEL_NAME, ArtifactMetadata, open_artifact
-from geminifusion_export.error_text import first_line
-from geminifusion_export.runtime_discovery import Unavailable, label, open_runtimes
 from geminifusion_export.benchmarking.latency_plot import Bar, latency_svg
-from geminifusion_export.machine import Machine, describe_machine, installed_packages
 from geminifusion_export.benchmarking.peak_memory import peak_memory_mib
+from geminifusion_export.error_text import first_line
+from geminifusion_export.machine import Machine, describe_machine, installed_packages
+from geminifusion_export.runtime_discovery import Unavailable, label, open_runtimes
 from geminifusion_export.runtimes import Runtime
 from geminifusion_export.verification.certificate import machine_facts
 from geminifusion_export.verification.comparison import Feeds, Shape, fits_engine
 from geminifusion_export.verification.sample_inputs import sample_feeds
+from geminifusion_runtime.artifact import MODEL_NAME, ArtifactMetadata, open_artifact
 
 SCHEMA_VERSION = 1
 

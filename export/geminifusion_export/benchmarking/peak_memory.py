@@ -11,10 +11,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from geminifusion_runtime.artifact import read_metadata
 from geminifusion_export.runtime_discovery import Unavailable, open_runtimes
 from geminifusion_export.verification.comparison import Shape
 from geminifusion_export.verification.sample_inputs import sample_feeds
+from geminifusion_runtime.artifact import read_metadata
 
 _SECONDS = 300.0
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from geminifusion_export.engine.inspection import LayerTypes, inspected_types, network_types, type_problem
+from geminifusion_export.engine.profiles import default_profiles, profile_problem
 from geminifusion_runtime.artifact import (
     MODEL_NAME,
     ArtifactMetadata,
@@ -22,11 +24,15 @@ from geminifusion_runtime.artifact import (
     open_artifact,
     sha256_of,
 )
-from geminifusion_export.engine.inspection import LayerTypes, inspected_types, network_types, type_problem
-from geminifusion_runtime.backends.tensorrt.loading import Messages, compute_capability, deserialise, import_tensorrt, load_plugin
-from geminifusion_export.engine.profiles import default_profiles, profile_problem
-from geminifusion_runtime.backends.tensorrt.requirements import EngineError
 from geminifusion_runtime.backends.tensorrt.execution_context import ports_of, require_contract
+from geminifusion_runtime.backends.tensorrt.loading import (
+    Messages,
+    compute_capability,
+    deserialise,
+    import_tensorrt,
+    load_plugin,
+)
+from geminifusion_runtime.backends.tensorrt.requirements import EngineError
 
 if TYPE_CHECKING:
     import tensorrt as trt

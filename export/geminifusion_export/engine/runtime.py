@@ -9,10 +9,10 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from geminifusion_export.runtimes import Answers
 from geminifusion_runtime.artifact import Precision, read_metadata
 from geminifusion_runtime.backends.tensorrt.execution import LoadedEngine
 from geminifusion_runtime.backends.tensorrt.requirements import engine_of
-from geminifusion_export.runtimes import Answers
 
 
 class TensorRtRuntime:

@@ -8,11 +8,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from geminifusion_runtime.artifact import METADATA_NAME, ArtifactMetadata, BackendReport, sha256_of
-from geminifusion_export.runtime_discovery import Unavailable
 from geminifusion_export.machine import Machine, describe_machine, installed_packages
+from geminifusion_export.runtime_discovery import Unavailable
 from geminifusion_export.verification.comparison import VerificationError
 from geminifusion_export.verification.report import verification_table
+from geminifusion_runtime.artifact import METADATA_NAME, ArtifactMetadata, BackendReport, sha256_of
 
 SCHEMA_VERSION = 1
 

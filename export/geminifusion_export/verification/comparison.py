@@ -15,8 +15,8 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from geminifusion_runtime.artifact import BackendReport, EngineRequirements, Precision
 from geminifusion_export.runtimes import Answers, Runtime
+from geminifusion_runtime.artifact import BackendReport, EngineRequirements, Precision
 
 Feeds = Mapping[str, NDArray[np.generic]]
 Shape = tuple[int, int, int]  # batch, height, width

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_runtime.artifact import ArtifactError, ArtifactMetadata, GoldenSet
 from geminifusion_export.runtimes import Answers, Runtime
 from geminifusion_export.verification.comparison import Expected, Feeds, mean_iou
+from geminifusion_runtime.artifact import ArtifactError, ArtifactMetadata, GoldenSet
 
 GOLDEN_NAME = "golden.npz"
 _ANSWERS = ("labels", "confidence", "gate")

@@ -14,8 +14,8 @@ from geminifusion_export.errors import ExportError
 from geminifusion_export.graph import example_inputs
 from geminifusion_export.verification.golden import GoldenFrames
 from geminifusion_model.data.nyuv2 import nyuv2_task
-from geminifusion_model.data.synthetic_rooms import Rooms
 from geminifusion_model.data.sample import Dataset
+from geminifusion_model.data.synthetic_rooms import Rooms
 from geminifusion_model.task import Task
 
 # Small enough that a set weighs about a megabyte; neither side is a multiple of 32, so no runtime gets a tidy shape.
@@ -107,7 +107,7 @@ def frames_of(dataset: Dataset, count: int, task: Task) -> GoldenFrames:
 
 def _photographs(size: tuple[int, int]) -> list[_Photograph]:
     """The pairs in the front door's package; none in a copy without them."""
-    folder = files("geminifusion") / "pairs"
+    folder = files("geminifusion_runtime") / "pairs"
     manifest = folder / "MANIFEST.json"
     if not manifest.is_file():
         return []

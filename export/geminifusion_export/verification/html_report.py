@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_runtime.artifact import ArtifactMetadata, BackendReport
 from geminifusion_export.runtimes import Answers
 from geminifusion_export.verification.certificate import Certificate, Section, machine_facts
 from geminifusion_export.verification.comparison import Expected
 from geminifusion_export.verification.verify_artifact import Recheck
+from geminifusion_runtime.artifact import ArtifactMetadata, BackendReport
 
 PAGE_NAME = "verification.html"
 
@@ -44,7 +44,7 @@ def write_page(path: Path, recheck: Recheck, metadata: ArtifactMetadata) -> None
 def verification_page(recheck: Recheck, metadata: ArtifactMetadata) -> str:
     """The page as HTML."""
     certificate = recheck.certificate
-    style = (files("geminifusion_export") / "verification.css").read_text(encoding="utf-8")
+    style = (files("geminifusion_export.verification") / "html_report.css").read_text(encoding="utf-8")
     title = f"Verification of {escape(certificate.reference)}"
     body = [
         f"<h1>{title}: <span class={certificate.verdict}>{certificate.verdict}</span></h1>",

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from geminifusion_runtime.artifact import ArtifactMetadata
 from geminifusion_export.errors import ExportError
 from geminifusion_export.graph import TRACED_SHAPE, SegmentationGraph
 from geminifusion_export.runtime_discovery import label
@@ -19,6 +18,7 @@ from geminifusion_export.verification.verify_artifact import Findings, measure_s
 from geminifusion_model.data.nyuv2 import NYUv2
 from geminifusion_model.evaluation.calibration import Temperature
 from geminifusion_model.weights.checkpoint import load_network, read_info, weights_sha256
+from geminifusion_runtime.artifact import ArtifactMetadata
 
 
 def measure_against_torch(

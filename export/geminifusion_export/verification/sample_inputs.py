@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_runtime.artifact import ModalitySpec
 from geminifusion_export.verification.comparison import Feeds, Shape
+from geminifusion_runtime.artifact import ModalitySpec
 
 _FARTHEST_METRES = 8.0
 _UNMEASURED = 0.1

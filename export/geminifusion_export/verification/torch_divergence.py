@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from geminifusion_export.error_text import first_line
 from geminifusion_export.graph import TRACED_SHAPE, SegmentationGraph
 from geminifusion_export.torch_reference import random_feeds
-from geminifusion_export.verification.divergence import full_scope_of, relative_error, values_of
 from geminifusion_export.verification.comparison import Feeds
+from geminifusion_export.verification.divergence import full_scope_of, relative_error, values_of
 
 
 def first_divergence(graph: SegmentationGraph, model: onnx.ModelProto | Path, feeds: Feeds, tolerance: float) -> str:

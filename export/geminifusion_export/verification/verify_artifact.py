@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from geminifusion_runtime.artifact import MODEL_NAME, ArtifactMetadata, BackendReport, open_artifact
 from geminifusion_export.error_text import first_line
 from geminifusion_export.runtime_discovery import Unavailable, label, open_runtimes
 from geminifusion_export.runtimes import Answers, Runtime
@@ -24,6 +23,7 @@ from geminifusion_export.verification.comparison import (
 )
 from geminifusion_export.verification.golden import read_golden
 from geminifusion_export.verification.sample_inputs import sample_feeds
+from geminifusion_runtime.artifact import MODEL_NAME, ArtifactMetadata, BackendReport, open_artifact
 
 # Where no torch says what is right, other runtimes are asked at these shapes and held to what ONNX Runtime answers.
 _SHAPES: tuple[Shape, ...] = ((1, 96, 128), (2, 133, 101), (1, 480, 640))

@@ -11,6 +11,23 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from geminifusion_export.openvino_ir import values_in_openvino
+from geminifusion_export.runtime_discovery import Unavailable, open_runtimes
+from geminifusion_export.runtimes import Answers
+from geminifusion_export.verification.certificate import Section, certify
+from geminifusion_export.verification.comparison import Expected, Shape, VerificationError, budget_for, problems
+from geminifusion_export.verification.divergence import blame
+from geminifusion_export.verification.golden import read_golden
+from geminifusion_export.verification.html_report import PAGE_NAME, write_page
+from geminifusion_export.verification.sample_inputs import sample_feeds
+from geminifusion_export.verification.verify_artifact import (
+    Findings,
+    Recheck,
+    measure_against_onnx,
+    measure_golden,
+    measure_shapes,
+    section_of,
+)
 from geminifusion_runtime.artifact import (
     METADATA_NAME,
     MODEL_NAME,
@@ -20,23 +37,6 @@ from geminifusion_runtime.artifact import (
     sha256_of,
     write_metadata,
 )
-from geminifusion_export.runtime_discovery import Unavailable, open_runtimes
-from geminifusion_export.openvino_ir import values_in_openvino
-from geminifusion_export.runtimes import Answers
-from geminifusion_export.verification.divergence import blame
-from geminifusion_export.verification.certificate import Section, certify
-from geminifusion_export.verification.comparison import Expected, Shape, VerificationError, budget_for, problems
-from geminifusion_export.verification.golden import read_golden
-from geminifusion_export.verification.html_report import PAGE_NAME, write_page
-from geminifusion_export.verification.verify_artifact import (
-    Findings,
-    Recheck,
-    measure_against_onnx,
-    measure_golden,
-    measure_shapes,
-    section_of,
-)
-from geminifusion_export.verification.sample_inputs import sample_feeds
 
 Locate = Callable[[BackendReport], str | None]
 

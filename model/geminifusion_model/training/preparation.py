@@ -13,10 +13,10 @@ from geminifusion_model.training.compiled import compile_network
 from geminifusion_model.training.config import TrainingConfig
 from geminifusion_model.training.distributed import Processes
 from geminifusion_model.training.errors import TrainingError
+from geminifusion_model.training.initialization import start_network
 from geminifusion_model.training.memory import checkpoint_activations
 from geminifusion_model.training.optimizer import build_optimizer
 from geminifusion_model.training.precision import build_scaler
-from geminifusion_model.training.initialization import start_network
 from geminifusion_model.training.state import STATE_NAME, ExponentialAverage, TrainingState
 
 

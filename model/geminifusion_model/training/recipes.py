@@ -11,6 +11,7 @@ from geminifusion_model.config import GeminiFusionConfig
 from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.data.sensor_noise import Corruption, Curriculum, SensorNoise
 from geminifusion_model.training.config import ConfigError, TrainingConfig
+from geminifusion_model.training.initialization import required
 from geminifusion_model.training.original_recipes import (
     STAGES,
     deliver_original,
@@ -18,7 +19,6 @@ from geminifusion_model.training.original_recipes import (
     nyuv2_original,
     sunrgbd_original,
 )
-from geminifusion_model.training.initialization import required
 
 _REDUCED_CROPS = Augmentation(crop=(192, 256), scale=(0.38, 0.9))
 

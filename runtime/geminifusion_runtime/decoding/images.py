@@ -13,10 +13,10 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from geminifusion_runtime.errors import ImageTooLargeError, UndecodableImageError, UnsupportedImageError
 from geminifusion_runtime.decoding.depth import DepthImage, to_metres
 from geminifusion_runtime.decoding.image_headers import ImageHeader, read_header, read_npy_layout
 from geminifusion_runtime.decoding.png import PngError, decode_png, decode_png_holding_gil
+from geminifusion_runtime.errors import ImageTooLargeError, UndecodableImageError, UnsupportedImageError
 
 _COLOR_FORMATS = ("png", "jpeg", "webp")
 _DEPTH_FORMATS = ("png", "tiff", "npy")

@@ -18,8 +18,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic
 
-from geminifusion_service.batching.batch_queue import Batch, BatchQueue, Entry, Finished, Item, Key, Result
 from geminifusion_runtime.errors import EngineError, EngineLostError, NotReadyError
+from geminifusion_service.batching.batch_queue import Batch, BatchQueue, Entry, Finished, Item, Key, Result
 
 _log = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from geminifusion_runtime.artifact import ModalitySpec
-from geminifusion_runtime.errors import HTTP_STATUS, DecoderLostError, InternalError, NotReadyError, ServiceError
 from geminifusion_runtime.decoding.decode import Reading, read_modality
-from geminifusion_service.isolation.worker_client import ChildLostError, ChildProcess
+from geminifusion_runtime.errors import HTTP_STATUS, DecoderLostError, InternalError, NotReadyError, ServiceError
 from geminifusion_runtime.sensor import SensorHealth
+from geminifusion_service.isolation.worker_client import ChildLostError, ChildProcess
 
 _log = logging.getLogger(__name__)
 

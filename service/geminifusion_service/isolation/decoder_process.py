@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from geminifusion_runtime.artifact import ModalitySpec
-from geminifusion_runtime.errors import ServiceError, public_error
-from geminifusion_runtime.decoding.decode import read_modality
 from geminifusion_runtime.allocator import keep_freed_memory
-from geminifusion_service.isolation.worker_main import answer_parent
+from geminifusion_runtime.artifact import ModalitySpec
+from geminifusion_runtime.decoding.decode import read_modality
+from geminifusion_runtime.errors import ServiceError, public_error
 from geminifusion_service.isolation.shared_arrays import SharedArrays, end_of
+from geminifusion_service.isolation.worker_main import answer_parent
 
 _NICENESS = 10  # the event loop goes first: whoever is refused, or already answered, does not wait for others' images
 

@@ -20,8 +20,8 @@ from geminifusion_runtime.artifact import ArtifactMetadata, open_artifact
 from geminifusion_runtime.backends.protocol import Backend
 from geminifusion_runtime.backends.selection import open_backend
 from geminifusion_runtime.devices import Device, keep_to
-from geminifusion_service.isolation.worker_main import answer_parent
 from geminifusion_service.isolation.shared_arrays import SharedArrays, end_of
+from geminifusion_service.isolation.worker_main import answer_parent
 
 _log = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from geminifusion_runtime.artifact import ArtifactMetadata
-from geminifusion_service.isolation.process_backend import IsolatedBackend, Order
 from geminifusion_runtime.backends.protocol import ClosableBackend
 from geminifusion_runtime.backends.selection import Chosen, open_backend
 from geminifusion_runtime.devices import AUTO, Device, Isolation, check_cores, engine_threads, kept_to
+from geminifusion_service.isolation.process_backend import IsolatedBackend, Order
 
 
 def open_instances(

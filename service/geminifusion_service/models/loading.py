@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from geminifusion_service.batching.batch_size_tuning import LARGEST_BATCH
+from geminifusion_runtime.artifact import open_artifact
+from geminifusion_runtime.batch_size_tuning import LARGEST_BATCH
 from geminifusion_runtime.devices import parse_devices
 from geminifusion_runtime.errors import ServiceError
-from geminifusion_service.models.self_test import CanaryFrames, canary_frames
-from geminifusion_service.models.memory import model_file_bytes, resident_bytes, return_freed_memory
 from geminifusion_runtime.model import Model
+from geminifusion_service.isolation.instances import open_instances
+from geminifusion_service.models.memory import model_file_bytes, resident_bytes, return_freed_memory
+from geminifusion_service.models.self_test import CanaryFrames, canary_frames
 from geminifusion_service.settings import Settings, parse_sizes
 
 _log = logging.getLogger(__name__)
@@ -42,15 +45,7 @@ def load_model(directory: Path, settings: Settings, *, version: str | None = Non
     started = time.perf_counter()
     return_freed_memory()
     before = resident_bytes()
-    model = Model.open(
-        directory,
-        threads=settings.threads or None,
-        backend=settings.backend,
-        custom_ops=Path(settings.custom_ops) if settings.custom_ops else None,
-        version=version,
-        devices=parse_devices(settings.devices),
-        isolation=settings.engine_isolation,
-    )
+    model = open_model(directory, settings, version=version)
     model.warm_up()
     for size in parse_sizes(settings.warm_up_sizes):
         try:
@@ -77,6 +72,27 @@ def load_model(directory: Path, settings: Settings, *, version: str | None = Non
         file_bytes=file_bytes,
         grown_bytes=None if before is None or after is None else after - before,
     )
+
+
+def open_model(directory: Path, settings: Settings, *, version: str | None = None) -> Model:
+    """Verify an artifact and open an engine instance on each device the settings name.
+
+    Raises:
+        ArtifactError, RuntimeError, ValueError: see `load_model`.
+    """
+    metadata = open_artifact(directory)
+    first, *others = open_instances(
+        directory,
+        metadata,
+        wanted=settings.backend,
+        threads=settings.threads or None,
+        custom_ops=Path(settings.custom_ops) if settings.custom_ops else None,
+        devices=parse_devices(settings.devices),
+        isolation=settings.engine_isolation,
+    )
+    if version is not None:
+        metadata = dataclasses.replace(metadata, version=version)
+    return Model(metadata, first.backend, first.reason, others=[other.backend for other in others])
 
 
 def unload_model(model: Model, timeout_s: float | None = None) -> None:

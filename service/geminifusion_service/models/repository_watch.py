@@ -8,10 +8,10 @@ from pathlib import Path
 
 from geminifusion_runtime.artifact import ArtifactError, ArtifactMetadata
 from geminifusion_runtime.errors import ModelLoadError, ModelMemoryError
+from geminifusion_service.models.debounce import Sightings
 from geminifusion_service.models.lifecycle import Lifecycle
 from geminifusion_service.models.registry import ModelRegistry, ModelState, version_key
 from geminifusion_service.models.repository import RepositoryUnreachableError, StoredVersion, read_stored, scan
-from geminifusion_service.models.debounce import Sightings
 from geminifusion_service.observability.metrics import Metrics
 
 _log = logging.getLogger(__name__)

@@ -9,12 +9,12 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_service.request import SegmentRequest
-from geminifusion_service.models.self_test import CanaryFrames, Probe, answer_alone, check
-from geminifusion_service.models.loading import LoadedModel
 from geminifusion_runtime.model import Model
+from geminifusion_service.models.loading import LoadedModel
 from geminifusion_service.models.registry import CanaryResult, ModelRegistry, ModelState, Slot
+from geminifusion_service.models.self_test import CanaryFrames, Probe, answer_alone, check
 from geminifusion_service.observability.metrics import Metrics
+from geminifusion_service.request import SegmentRequest
 
 _log = logging.getLogger(__name__)
 

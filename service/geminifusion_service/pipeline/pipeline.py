@@ -20,19 +20,19 @@ import numpy as np
 
 from geminifusion_runtime.artifact import ModalitySpec
 from geminifusion_runtime.choices import SensorPolicy
-from geminifusion_service.batching.batch_queue import Finished
-from geminifusion_service.batching.batcher import Batcher
-from geminifusion_service.observability.timeline import Span, Stage, Timeline, nanoseconds
-from geminifusion_runtime.errors import InvalidOptionError, NotReadyError, ServiceError
-from geminifusion_service.request import SegmentRequest, SegmentResponse, Timings, new_request_id
 from geminifusion_runtime.decoding.alignment import resize_to_rgb
-from geminifusion_service.isolation.decoder_pool import Posted, Readers
 from geminifusion_runtime.decoding.decode import Decoded, Reading
 from geminifusion_runtime.decoding.sensor_policy import apply_policy
-from geminifusion_runtime.model import Model, Prediction, PreparedItem
 from geminifusion_runtime.encoding.disagreement import disagreement
-from geminifusion_service.pipeline.encoding import encode
+from geminifusion_runtime.errors import InvalidOptionError, NotReadyError, ServiceError
+from geminifusion_runtime.model import Model, Prediction, PreparedItem
 from geminifusion_runtime.sensor import SensorHealth
+from geminifusion_service.batching.batch_queue import Finished
+from geminifusion_service.batching.batcher import Batcher
+from geminifusion_service.isolation.decoder_pool import Posted, Readers
+from geminifusion_service.observability.timeline import Span, Stage, Timeline, nanoseconds
+from geminifusion_service.pipeline.encoding import encode
+from geminifusion_service.request import SegmentRequest, SegmentResponse, Timings, new_request_id
 
 BatchKey = tuple[Model, tuple[int, int]]  # by identity; height and width the graph sees
 Item = tuple[Model, PreparedItem]

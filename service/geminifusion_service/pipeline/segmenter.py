@@ -11,22 +11,22 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from geminifusion_service.pipeline.admission import Admission, Ticket
+from geminifusion_runtime.batch_size_tuning import LARGEST_BATCH, BatchPlan
 from geminifusion_runtime.choices import Priority
-from geminifusion_service.batching.batcher import Batcher
-from geminifusion_service.batching.batch_size_tuning import LARGEST_BATCH, BatchPlan
 from geminifusion_runtime.cpu_count import usable_cores
-from geminifusion_service.pipeline.future_bridge import LoopMailbox
 from geminifusion_runtime.devices import keep_to, parse_devices
-from geminifusion_service.observability.timeline import STAGES
 from geminifusion_runtime.errors import DeadlineExceededError, NotReadyError, ServiceError
-from geminifusion_service.request import SegmentRequest, SegmentResponse
-from geminifusion_service.isolation.decoder_pool import ProcessReaders, ThreadReaders
-from geminifusion_service.pipeline.pipeline import BatchKey, Item, Mark, Road, batch_of
 from geminifusion_runtime.model import Model, Prediction
+from geminifusion_service.batching.batcher import Batcher
+from geminifusion_service.isolation.decoder_pool import ProcessReaders, ThreadReaders
 from geminifusion_service.models.registry import ModelRegistry
 from geminifusion_service.observability.metrics import DROP_REASONS, Metrics
+from geminifusion_service.observability.timeline import STAGES
+from geminifusion_service.pipeline.admission import Admission, Ticket
+from geminifusion_service.pipeline.future_bridge import LoopMailbox
+from geminifusion_service.pipeline.pipeline import BatchKey, Item, Mark, Road, batch_of
 from geminifusion_service.pipeline.telemetry import Records
+from geminifusion_service.request import SegmentRequest, SegmentResponse
 from geminifusion_service.settings import Settings
 
 

@@ -6,10 +6,10 @@ import asyncio
 import time
 
 from geminifusion_runtime.errors import HTTP_STATUS, public_error
-from geminifusion_service.request import SegmentOptions, SegmentResponse
 from geminifusion_service.observability.logs import log_request
 from geminifusion_service.observability.request_context import current_origin, set_recorded_trace
 from geminifusion_service.pipeline.tracing import Tracing
+from geminifusion_service.request import SegmentOptions, SegmentResponse
 
 _CLIENT_GONE = 499  # as reverse proxies log it
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from geminifusion_service.request import SegmentResponse
 from geminifusion_service.observability.request_context import Origin
+from geminifusion_service.request import SegmentResponse
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

@@ -7,12 +7,12 @@ import logging
 import cv2
 
 from geminifusion_runtime.errors import ServiceError, public_error
-from geminifusion_service.request import SegmentRequest, SegmentResponse
 from geminifusion_service.model_manager import ModelManager
 from geminifusion_service.observability.logs import set_up_logging
 from geminifusion_service.observability.metrics import Metrics
-from geminifusion_service.ray_serve.serialization import ModelFacts, Refusal
 from geminifusion_service.pipeline.segmenter import Segmenter
+from geminifusion_service.ray_serve.serialization import ModelFacts, Refusal
+from geminifusion_service.request import SegmentRequest, SegmentResponse
 from geminifusion_service.settings import Settings
 
 _log = logging.getLogger(__name__)

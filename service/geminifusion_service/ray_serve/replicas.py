@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from geminifusion_runtime.errors import EngineLostError, NotReadyError, QueueFullError
-from geminifusion_service.request import SegmentRequest, SegmentResponse
 from geminifusion_service.ray_serve.cluster import RayError
 from geminifusion_service.ray_serve.deployment import Progress
 from geminifusion_service.ray_serve.serialization import Refusal
+from geminifusion_service.request import SegmentRequest, SegmentResponse
 
 if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle

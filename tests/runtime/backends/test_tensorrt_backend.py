@@ -15,6 +15,7 @@ from geminifusion_runtime.artifact import (
     sha256_of,
     write_metadata,
 )
+from geminifusion_runtime.backends.tensorrt.backend import TensorRtBackend
 from geminifusion_runtime.backends.tensorrt.requirements import (
     EngineError,
     plan_parts,
@@ -23,7 +24,6 @@ from geminifusion_runtime.backends.tensorrt.requirements import (
     require_version,
     size_problem,
 )
-from geminifusion_runtime.backends.tensorrt.backend import TensorRtBackend
 
 SINGLE = ShapeRange(minimum=(1, 16, 16), optimum=(1, 48, 64), maximum=(1, 160, 160))
 BATCHED = ShapeRange(minimum=(2, 16, 16), optimum=(4, 48, 64), maximum=(4, 64, 64))

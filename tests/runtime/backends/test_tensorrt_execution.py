@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from geminifusion_export.engine.runtime import TensorRtRuntime
+from geminifusion_export.runtimes import OnnxRuntime
 from geminifusion_runtime.artifact import (
     MODEL_NAME,
     EngineRequirements,
@@ -21,10 +23,8 @@ from geminifusion_runtime.artifact import (
     write_metadata,
 )
 from geminifusion_runtime.backends.tensorrt import execution_context as engine_worker
-from geminifusion_runtime.backends.tensorrt.requirements import EngineError
-from geminifusion_export.engine.runtime import TensorRtRuntime
-from geminifusion_export.runtimes import OnnxRuntime
 from geminifusion_runtime.backends.tensorrt.backend import TensorRtBackend
+from geminifusion_runtime.backends.tensorrt.requirements import EngineError
 
 _SPEC = importlib.util.spec_from_file_location("cuda_stand_in", Path(__file__).with_name("cuda_stand_in.py"))
 stand_in = importlib.util.module_from_spec(_SPEC)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from geminifusion_runtime.errors import DepthScaleRequiredError, InvalidOptionError, UnsupportedImageError
 from geminifusion_runtime.decoding.depth import to_metres
+from geminifusion_runtime.errors import DepthScaleRequiredError, InvalidOptionError, UnsupportedImageError
 
 
 def test_uint16_is_millimetres_unless_a_scale_says_otherwise():

@@ -13,8 +13,8 @@ import httpx
 import numpy as np
 import pytest
 
-from geminifusion_runtime.errors import HTTP_STATUS, ServiceError
 from geminifusion_runtime.decoding.images import decode_depth, decode_rgb
+from geminifusion_runtime.errors import HTTP_STATUS, ServiceError
 
 pytestmark = pytest.mark.slow
 

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
+from geminifusion_runtime.decoding.image_headers import read_header
+from geminifusion_runtime.decoding.images import decode_depth, decode_rgb
 from geminifusion_runtime.errors import (
     DepthScaleRequiredError,
     ImageTooLargeError,
@@ -15,8 +17,6 @@ from geminifusion_runtime.errors import (
     UndecodableImageError,
     UnsupportedImageError,
 )
-from geminifusion_runtime.decoding.image_headers import read_header
-from geminifusion_runtime.decoding.images import decode_depth, decode_rgb
 
 RNG = np.random.default_rng(7)
 RGB = RNG.integers(0, 256, (24, 40, 3), dtype=np.uint8)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from geminifusion_runtime.model import Prediction
 from geminifusion_runtime.encoding.disagreement import disagreement
+from geminifusion_runtime.model import Prediction
 
 
 def answer(labels, confidence):

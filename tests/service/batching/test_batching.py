@@ -7,8 +7,8 @@ from concurrent.futures import wait as wait_for
 
 import pytest
 
-from geminifusion_service.batching.batcher import Batcher
 from geminifusion_runtime.errors import EngineError, EngineLostError, NotReadyError
+from geminifusion_service.batching.batcher import Batcher
 
 
 class Engine:

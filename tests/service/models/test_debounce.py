@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from geminifusion_service.models.repository import StoredVersion
 from geminifusion_service.models.debounce import Sightings
+from geminifusion_service.models.repository import StoredVersion
 
 
 class Clock:

@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from geminifusion_runtime.artifact import ArtifactError
 from geminifusion_export.verification.comparison import budget_for
+from geminifusion_runtime.artifact import ArtifactError
 from geminifusion_runtime.errors import EngineError, QueueFullError
+from geminifusion_runtime.model import Model
 from geminifusion_service.models.self_test import (
     AGREEMENT_BUDGETS,
     answer_alone,
@@ -15,7 +16,6 @@ from geminifusion_service.models.self_test import (
     check,
     precision_of,
 )
-from geminifusion_runtime.model import Model
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from geminifusion_service.pipeline.admission import Admission
 from geminifusion_runtime.errors import DeadlineExceededError, QueueFullError
+from geminifusion_service.pipeline.admission import Admission
 
 
 class Clock:

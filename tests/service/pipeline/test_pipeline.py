@@ -6,12 +6,12 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from geminifusion_service.batching.batcher import Batcher
 from geminifusion_runtime.errors import EngineError, NotReadyError, UndecodableImageError
-from geminifusion_service.request import SegmentOptions, SegmentRequest
+from geminifusion_runtime.model import Model
+from geminifusion_service.batching.batcher import Batcher
 from geminifusion_service.isolation.decoder_pool import ThreadReaders
 from geminifusion_service.pipeline.pipeline import Road, batch_of
-from geminifusion_runtime.model import Model
+from geminifusion_service.request import SegmentOptions, SegmentRequest
 
 
 @contextmanager

@@ -15,11 +15,11 @@ from geminifusion_runtime.errors import (
     NotReadyError,
     QueueFullError,
 )
-from geminifusion_service.request import SegmentOptions, SegmentRequest
 from geminifusion_runtime.model import Model
 from geminifusion_service.models.registry import ModelRegistry
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pipeline.segmenter import Segmenter
+from geminifusion_service.request import SegmentOptions, SegmentRequest
 from geminifusion_service.settings import Settings
 
 

@@ -14,8 +14,8 @@ from opentelemetry import trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from geminifusion_runtime.errors import UndecodableImageError
 from geminifusion_runtime.decoding.images import decode_depth
+from geminifusion_runtime.errors import UndecodableImageError
 from geminifusion_service.observability.logs import JsonFormatter, TextFormatter, set_up_logging
 from geminifusion_service.observability.request_context import Origin, current_origin, set_client
 from geminifusion_service.pb import segmentation_pb2 as pb

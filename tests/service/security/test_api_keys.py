@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from geminifusion_runtime.errors import ForbiddenError, RateLimitedError, UnauthenticatedError
-from geminifusion_service.security.api_keys import AccessControl, AccessFileError
-from geminifusion_service.transport.http.api_keys import role_for
 from geminifusion_service.pb import segmentation_pb2 as pb
 from geminifusion_service.pb import segmentation_pb2_grpc
+from geminifusion_service.security.api_keys import AccessControl, AccessFileError
+from geminifusion_service.transport.http.api_keys import role_for
 
 KEY, ADMIN = "k-3f", "a-77"
 

@@ -9,9 +9,9 @@ import grpc
 import httpx
 import pytest
 
-from geminifusion_service.security.tls import TlsError, http_context, tls_files
 from geminifusion_service.pb import segmentation_pb2 as pb
 from geminifusion_service.pb import segmentation_pb2_grpc
+from geminifusion_service.security.tls import TlsError, http_context, tls_files
 
 trustme = pytest.importorskip("trustme", reason="makes the certificates; it is in the extra dev")
 

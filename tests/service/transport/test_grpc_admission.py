@@ -13,10 +13,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
 from geminifusion_runtime.model import Model
+from geminifusion_service.grpc_server import SERVICE_NAME
 from geminifusion_service.pb import segmentation_pb2 as pb
 from geminifusion_service.pb.segmentation_pb2_grpc import SegmentationStub
 from geminifusion_service.transport.grpc.reflection import V1
-from geminifusion_service.grpc_server import SERVICE_NAME
 
 SEGMENT = f"/{SERVICE_NAME}/Segment"
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_model.data.nyuv2 import nyuv2_task
+from geminifusion_model.data.sample import Sample
 from geminifusion_model.data.synthetic_rooms.camera import choose_pose, photograph
 from geminifusion_model.data.synthetic_rooms.layout import furnished_room
 from geminifusion_model.data.synthetic_rooms.raycast import Surfaces, cast, resolve
 from geminifusion_model.data.synthetic_rooms.sensor import fill_holes, measure
 from geminifusion_model.data.synthetic_rooms.shading import shade
 from geminifusion_model.data.synthetic_rooms.textures import pattern_bank
-from geminifusion_model.data.sample import Sample
 
 _RAYS_PER_PIXEL = 2  # across and down
 _SMALLEST = 32

@@ -13,8 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from geminifusion_model.data.synthetic_rooms.dataset import Rooms
 from geminifusion_model.data.sample import DatasetError
+from geminifusion_model.data.synthetic_rooms.dataset import Rooms
 
 
 @dataclass(frozen=True, kw_only=True)

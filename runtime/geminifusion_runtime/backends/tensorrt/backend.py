@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_runtime.artifact import ArtifactMetadata
+from geminifusion_runtime.backends.protocol import GraphOutputs
 from geminifusion_runtime.backends.tensorrt.execution import LoadedEngine
 from geminifusion_runtime.backends.tensorrt.requirements import engine_of, size_problem
-from geminifusion_runtime.backends.protocol import GraphOutputs
 
 
 class TensorRtBackend:

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_runtime.artifact import ArtifactMetadata
+from geminifusion_runtime.backends.tensorrt.execution_context import Outputs, Worker, ports_of, require_contract
 from geminifusion_runtime.backends.tensorrt.loading import Messages, check, deserialise, load_plugin, require_loadable
 from geminifusion_runtime.backends.tensorrt.requirements import EngineError, engine_of, plan_parts
-from geminifusion_runtime.backends.tensorrt.execution_context import Outputs, Worker, ports_of, require_contract
 
 
 class LoadedEngine:

@@ -10,8 +10,8 @@ from pydantic_core import from_json, to_json
 
 from geminifusion_runtime.errors import InvalidOptionError, MalformedBodyError
 from geminifusion_service.api.open_inference import tensors
-from geminifusion_service.api.open_inference.schemas import InferenceRequest, InferenceResponse
 from geminifusion_service.api.open_inference.parameters import Parameter
+from geminifusion_service.api.open_inference.schemas import InferenceRequest, InferenceResponse
 from geminifusion_service.api.open_inference.tensors import BYTES, Tensor, bytes_tensor
 
 HEADER_LENGTH = "Inference-Header-Content-Length"

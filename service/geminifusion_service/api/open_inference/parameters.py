@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from geminifusion_runtime.encoding.masks import MASK_FORMATS
 from geminifusion_runtime.errors import InvalidOptionError
 from geminifusion_service.request import SegmentOptions, is_request_id
-from geminifusion_runtime.encoding.masks import MASK_FORMATS
 
 Parameter = bool | int | float | str
 _MASK_FILES = tuple(name for name in MASK_FORMATS if name != "json")

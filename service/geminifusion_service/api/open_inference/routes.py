@@ -10,7 +10,6 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic_core import from_json, to_json
 
-from geminifusion_service.pipeline.admission import Ticket
 from geminifusion_runtime.errors import (
     HTTP_STATUS,
     EmptyBodyError,
@@ -26,7 +25,6 @@ from geminifusion_service.api.open_inference.binary_body import (
     parse_request,
     write_response,
 )
-from geminifusion_service.api.open_inference.schemas import InferenceResponse
 from geminifusion_service.api.open_inference.inference import OpenInference
 from geminifusion_service.api.open_inference.openapi import (
     INDEX_OPERATION,
@@ -37,9 +35,11 @@ from geminifusion_service.api.open_inference.openapi import (
     UNLOAD_OPERATION,
     path_parameters,
 )
+from geminifusion_service.api.open_inference.schemas import InferenceResponse
+from geminifusion_service.pipeline.admission import Ticket
+from geminifusion_service.settings import Settings
 from geminifusion_service.transport.http.body import read_body
 from geminifusion_service.transport.http.disconnect import unless_gone
-from geminifusion_service.settings import Settings
 
 PREFIX = "/v2"
 _TRANSPORT = "oip-http"

@@ -19,9 +19,9 @@ from geminifusion_runtime.errors import (
     TooLargeError,
     UnprocessableError,
 )
-from geminifusion_service.request import SegmentResponse
 from geminifusion_service.api.open_inference.parameters import Parameter
 from geminifusion_service.api.open_inference.tensors import BYTES, Tensor, array_tensor, bytes_tensor
+from geminifusion_service.request import SegmentResponse
 
 Image = bytes | NDArray[np.generic]
 Images = dict[str, Image]

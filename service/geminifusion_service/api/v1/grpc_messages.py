@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_runtime.choices import Align, Priority, SensorPolicy
-from geminifusion_runtime.errors import HTTP_STATUS, InvalidOptionError, ServiceError
-from geminifusion_service.request import SegmentOptions, SegmentRequest, SegmentResponse
-from geminifusion_runtime.model import Model
 from geminifusion_runtime.encoding.masks import MaskFormat
+from geminifusion_runtime.errors import HTTP_STATUS, InvalidOptionError, ServiceError
+from geminifusion_runtime.model import Model
 from geminifusion_service.pb import segmentation_pb2 as pb
+from geminifusion_service.request import SegmentOptions, SegmentRequest, SegmentResponse
 
 _Number = TypeVar("_Number", bound=int)
 _Choice = TypeVar("_Choice")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from geminifusion_runtime.choices import SENSOR_POLICIES
-from geminifusion_runtime.errors import HTTP_STATUS
 from geminifusion_runtime.encoding.masks import MASK_FORMATS, MEDIA_TYPES
+from geminifusion_runtime.errors import HTTP_STATUS
 
 _PROBLEM: dict[str, Any] = {
     "type": "object",

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from fastapi import FastAPI
 
+from geminifusion_service.api.v1.openapi import CONTROL_RESPONSES, PROBLEM_RESPONSES
 from geminifusion_service.model_manager import ModelManager
 from geminifusion_service.models.registry import Status
-from geminifusion_service.api.v1.openapi import CONTROL_RESPONSES, PROBLEM_RESPONSES
 
 Versions = dict[str, list[dict[str, str]]]
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
 
-from geminifusion_runtime.errors import HTTP_STATUS, ServiceError
-from geminifusion_service.request import SegmentResponse
-from geminifusion_service.observability.request_context import current_origin
 from geminifusion_runtime.encoding.masks import MEDIA_TYPES
+from geminifusion_runtime.errors import HTTP_STATUS, ServiceError
+from geminifusion_service.observability.request_context import current_origin
+from geminifusion_service.request import SegmentResponse
 
 # Run lengths and maps shrink to a half or less; pictures are packed already, and small answers not worth the time.
 _WORTH_GZIP, _GZIP_LEVEL, _GZIP_WINDOW = 1024, 1, 31

@@ -8,15 +8,7 @@ from contextlib import aclosing
 
 import grpc
 
-from geminifusion_service.pipeline.admission import Ticket
 from geminifusion_runtime.errors import FrameSupersededError, InvalidOptionError, ServiceError, public_error
-from geminifusion_service.request import new_request_id
-from geminifusion_service.pipeline.streaming import Streams
-from geminifusion_service.observability.metrics import Metrics
-from geminifusion_service.observability.request_context import set_client
-from geminifusion_service.pb import segmentation_pb2 as pb
-from geminifusion_service.pb import segmentation_pb2_grpc
-from geminifusion_service.transport.grpc.call_admission import current_ticket, milliseconds_left
 from geminifusion_service.api.v1.grpc_messages import (
     error_message,
     gains_from_gzip,
@@ -24,8 +16,16 @@ from geminifusion_service.api.v1.grpc_messages import (
     request_from,
     response_message,
 )
-from geminifusion_service.transport.grpc.status import abort
+from geminifusion_service.observability.metrics import Metrics
+from geminifusion_service.observability.request_context import set_client
+from geminifusion_service.pb import segmentation_pb2 as pb
+from geminifusion_service.pb import segmentation_pb2_grpc
+from geminifusion_service.pipeline.admission import Ticket
 from geminifusion_service.pipeline.segmenter import Segmenter
+from geminifusion_service.pipeline.streaming import Streams
+from geminifusion_service.request import new_request_id
+from geminifusion_service.transport.grpc.call_admission import current_ticket, milliseconds_left
+from geminifusion_service.transport.grpc.status import abort
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Segmentation"].full_name
 TRANSPORT, STREAM_TRANSPORT = "grpc", "grpc-stream"

@@ -13,8 +13,8 @@ from contextlib import suppress
 from typing import Any
 
 from geminifusion_runtime.errors import HTTP_STATUS, InvalidOptionError, MalformedBodyError, ServiceError
-from geminifusion_service.request import SegmentOptions, SegmentRequest, SegmentResponse, is_request_id
 from geminifusion_service.api.v1.responses import document
+from geminifusion_service.request import SegmentOptions, SegmentRequest, SegmentResponse, is_request_id
 
 _LENGTH = struct.Struct("<I")
 _MAX_HEAD = 64 * 1024

@@ -18,12 +18,12 @@ from geminifusion_runtime.errors import (
     UnsupportedBodyError,
     public_error,
 )
-from geminifusion_service.request import is_request_id, new_request_id
-from geminifusion_service.pipeline.streaming import Streams
-from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.api.v1.responses import problem
 from geminifusion_service.api.v1.stream_messages import answer_message, error_message, request_from, request_id_of
+from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pipeline.segmenter import Segmenter
+from geminifusion_service.pipeline.streaming import Streams
+from geminifusion_service.request import is_request_id, new_request_id
 
 PATH = "/v1/stream"
 MODES = ("ordered", "newest")

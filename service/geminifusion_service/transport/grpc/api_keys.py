@@ -9,10 +9,10 @@ import grpc
 import grpc.aio
 
 from geminifusion_runtime.errors import ServiceError
-from geminifusion_service.security.api_keys import AccessControl, Role
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.observability.request_context import Origin, set_client, set_origin
 from geminifusion_service.pipeline.telemetry import Records
+from geminifusion_service.security.api_keys import AccessControl, Role
 from geminifusion_service.transport.grpc.status import abort
 
 # Load balancers and tools have no key.

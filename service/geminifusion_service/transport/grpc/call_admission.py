@@ -10,14 +10,14 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from geminifusion_service.pipeline.admission import Ticket
 from geminifusion_runtime.choices import Priority
 from geminifusion_runtime.errors import BodyTimeoutError, EmptyBodyError, ServiceError
-from geminifusion_service.pipeline.streaming import Streams
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.observability.request_context import set_client
-from geminifusion_service.transport.grpc.status import abort
+from geminifusion_service.pipeline.admission import Ticket
 from geminifusion_service.pipeline.segmenter import Segmenter
+from geminifusion_service.pipeline.streaming import Streams
+from geminifusion_service.transport.grpc.status import abort
 
 PRIORITY_KEY = "geminifusion-priority"
 _Behaviour = Callable[[Any, grpc.aio.ServicerContext], Awaitable[Any]]

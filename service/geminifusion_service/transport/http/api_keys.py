@@ -10,9 +10,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from geminifusion_runtime.errors import ServiceError, UnauthenticatedError
-from geminifusion_service.security.api_keys import AccessControl, Role
 from geminifusion_service.observability.request_context import current_origin, set_origin
 from geminifusion_service.pipeline.telemetry import Records
+from geminifusion_service.security.api_keys import AccessControl, Role
 
 Refuse = Callable[[str, ServiceError, str], Response]
 

@@ -16,12 +16,12 @@ from http import HTTPStatus
 from starlette.responses import Response
 
 from geminifusion_runtime.errors import ServiceError
-from geminifusion_service.request import is_request_id, new_request_id
-from geminifusion_service.security.api_keys import AccessControl
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.observability.request_context import Origin, set_origin
-from geminifusion_service.pipeline.telemetry import Records
 from geminifusion_service.pipeline.segmenter import Segmenter
+from geminifusion_service.pipeline.telemetry import Records
+from geminifusion_service.request import is_request_id, new_request_id
+from geminifusion_service.security.api_keys import AccessControl
 
 Headers = Sequence[tuple[bytes, bytes]]  # names in lower case
 Refusal = Callable[[str, ServiceError, str], Response]  # from the path, the error and the request id

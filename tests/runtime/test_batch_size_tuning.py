@@ -2,7 +2,7 @@
 
 import pytest
 
-from geminifusion_service.batching.batch_size_tuning import BatchPlan, Calibration, calibrate
+from geminifusion_runtime.batch_size_tuning import BatchPlan, Calibration, calibrate
 
 
 class Device:
