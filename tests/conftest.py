@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from geminifusion_runtime.artifact import (
@@ -149,3 +153,48 @@ def make_artifact() -> Callable[..., Path]:
 def tiny_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a verified artifact that ONNX Runtime runs in well under a millisecond."""
     return write_tiny_artifact(tmp_path_factory.mktemp("artifacts") / "tiny")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pair:
+    """One scene as arrays and as the files a client posts."""
+
+    rgb: NDArray[np.uint8]
+    depth_mm: NDArray[np.uint16]
+
+    @property
+    def labels(self) -> NDArray[np.uint8]:
+        """What the tiny graph answers."""
+        bright = self.rgb.astype(np.float32).mean(axis=2) > 128
+        far = self.depth_mm * np.float32(0.001) > 2
+        return (2 * bright + far).astype(np.uint8)
+
+    def files(self, **replaced: bytes) -> dict[str, bytes]:
+        """The parts of a request."""
+        return {"rgb": encode(".png", self.rgb[..., ::-1]), "depth": encode(".png", self.depth_mm), **replaced}
+
+
+def encode(suffix: str, image: NDArray[Any], *options: int) -> bytes:
+    done, data = cv2.imencode(suffix, image, list(options))
+    assert done
+    return data.tobytes()
+
+
+def pair_of_blobs(seed: int = 0, height: int = 48, width: int = 64) -> Pair:
+    """Soft blobs of colour and distance, with a hole in the depth; differs with the seed."""
+    rng = np.random.default_rng(seed)
+    rgb = cv2.resize(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8), (width, height))
+    depth = cv2.resize(rng.integers(500, 4000, (6, 8)).astype(np.uint16), (width, height))
+    depth[: height // 8, : width // 8] = 0
+    return Pair(rgb=rgb, depth_mm=depth)
+
+
+@pytest.fixture
+def pair() -> Pair:
+    return pair_of_blobs()
+
+
+@pytest.fixture(scope="session")
+def make_pair() -> Callable[..., Pair]:
+    """`make_pair(seed, height, width)`: a scene of its own for every seed."""
+    return pair_of_blobs

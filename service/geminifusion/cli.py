@@ -17,6 +17,7 @@ GROUP = "geminifusion.commands"
 # What a library that may be missing belongs to, by the package of the command that needed it.
 _EXTRAS = {
     "geminifusion": "service",
+    "geminifusion_runtime": "runtime",
     "geminifusion_service": "service",
     "geminifusion_model": "model",
     "geminifusion_export": "export",

@@ -60,7 +60,7 @@ def test_missing_extra_is_one_line_with_the_command_that_installs_it(monkeypatch
         cli.main(["images"])
     assert end.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert 'needs cv2, which is not installed; run: pip install "geminifusion[service]"' in line
+    assert 'needs cv2, which is not installed; run: pip install "geminifusion[runtime]"' in line
 
 
 def test_our_errors_are_one_line_and_debug_shows_where(tmp_path):

@@ -100,7 +100,12 @@ def test_command_prints_the_table_and_writes_both_files(tiny_artifact, tmp_path)
     assert ET.parse(tmp_path / "b.svg").getroot().tag.endswith("svg")
 
 
-NEEDED_TO_SERVE = ("verification.recheck", "verification.proof", "measuring.doctor", "measuring.benchmark")
+NEEDED_TO_SERVE = (
+    "verification.verify_artifact",
+    "verification.verify_export",
+    "benchmarking.doctor",
+    "benchmarking.benchmark",
+)
 
 
 def test_machine_that_only_serves_needs_no_torch():
