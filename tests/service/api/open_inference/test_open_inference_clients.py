@@ -13,7 +13,7 @@ import pytest
 
 from geminifusion_service.pb import open_inference_pb2
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 CLIENTS = Path(__file__).parent / "clients"
 
 pytestmark = pytest.mark.slow
