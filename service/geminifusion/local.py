@@ -59,7 +59,7 @@ class Segmenter:
 
         Raises:
             BadInput: a file cannot be read, or an argument is of no type this takes.
-            geminifusion_runtime.errors.ServiceError: as the server answers: undecodable, too small,
+            geminifusion_runtime.errors.GeminiFusionError: as the server answers: undecodable, too small,
                 sizes that differ, 8-bit depth without a scale…
         """
         started = time.perf_counter()

@@ -16,14 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from geminifusion_runtime.encoding.masks import MASK_FORMATS
-from geminifusion_runtime.errors import (
-    BadRequestError,
-    InvalidOptionError,
-    MethodNotAllowedError,
-    NotFoundError,
-    ServiceError,
-    public_error,
-)
+from geminifusion_runtime.errors import BadRequestError, GeminiFusionError, InvalidOptionError
 from geminifusion_service.api.open_inference.inference import OpenInference
 from geminifusion_service.api.open_inference.routes import error_response as open_inference_error
 from geminifusion_service.api.open_inference.routes import (
@@ -35,6 +28,7 @@ from geminifusion_service.api.open_inference.routes import (
 from geminifusion_service.api.v1.openapi import PROBLEM_RESPONSES, SEGMENT_OPERATION, UNCHANGED_RESPONSES
 from geminifusion_service.api.v1.repository import add_repository_routes
 from geminifusion_service.api.v1.responses import answer, problem, tagged_json
+from geminifusion_service.errors import MethodNotAllowedError, NotFoundError, public_error
 from geminifusion_service.model_manager import ModelManager
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.observability.request_context import Origin, set_origin
@@ -128,7 +122,7 @@ def build_http_app(
             options = parse_query(request)
             check_encoding(request.headers.get("content-encoding"))
             boundary = multipart_boundary(request.headers.get("content-type"))
-        except ServiceError as error:
+        except GeminiFusionError as error:
             records.failed(error, time.monotonic())
             raise
         length = request.headers.get("content-length", "")
@@ -194,7 +188,7 @@ def build_http_app(
 
 
 def _answer_errors(app: FastAPI) -> None:
-    @app.exception_handler(ServiceError)
+    @app.exception_handler(GeminiFusionError)
     async def ours(request: Request, error: Exception) -> Response:
         return refusal(request.url.path, public_error(error), request.state.request_id)
 
@@ -202,7 +196,7 @@ def _answer_errors(app: FastAPI) -> None:
     async def routing(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         path, method = request.url.path, request.method
-        kinds: dict[int, ServiceError] = {
+        kinds: dict[int, GeminiFusionError] = {
             404: NotFoundError(f"there is nothing at {path}; /docs lists what there is"),
             405: MethodNotAllowedError(f"{path} does not take {method}; /docs lists what it takes"),
         }
@@ -217,7 +211,7 @@ def is_hot(path: str) -> bool:
     return path == SEGMENT_PATH or infer_path(path) is not None
 
 
-def refusal(path: str, error: ServiceError, request_id: str) -> Response:
+def refusal(path: str, error: GeminiFusionError, request_id: str) -> Response:
     """The answer to a request that failed, as clients of its path read it."""
     return open_inference_error(error, request_id) if is_open_inference(path) else problem(error, request_id)
 

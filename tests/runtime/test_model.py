@@ -10,12 +10,12 @@ from geminifusion_runtime.artifact import ArtifactError
 from geminifusion_runtime.errors import (
     ImageTooSmallError,
     MissingPartError,
-    ModelNotFoundError,
     SizeMismatchError,
     UnknownPartError,
     UnprocessableError,
 )
 from geminifusion_runtime.model import Model
+from geminifusion_service.errors import ModelNotFoundError
 from geminifusion_service.models.registry import ModelRegistry
 
 

@@ -8,7 +8,7 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from geminifusion_runtime.artifact import ArtifactError
-from geminifusion_runtime.errors import ModelLoadError, ModelMemoryError, ModelNotFoundError, NotReadyError
+from geminifusion_service.errors import ModelLoadError, ModelMemoryError, ModelNotFoundError, NotReadyError
 from geminifusion_service.models import lifecycle
 from geminifusion_service.models import self_test_schedule as canary_rounds
 from geminifusion_service.models.registry import ModelState, Status

@@ -23,7 +23,8 @@ from pydantic import TypeAdapter
 from geminifusion_runtime.allocator import keep_freed_memory
 from geminifusion_runtime.artifact import ModalitySpec
 from geminifusion_runtime.decoding.decode import read_modality
-from geminifusion_runtime.errors import ServiceError, public_error
+from geminifusion_runtime.errors import GeminiFusionError
+from geminifusion_service.errors import public_error
 from geminifusion_service.isolation.shared_arrays import SharedArrays, end_of
 from geminifusion_service.isolation.worker_main import answer_parent
 
@@ -43,7 +44,7 @@ def read(memory: SharedArrays, message: dict[str, Any]) -> dict[str, Any]:
         try:
             reading = read_modality(files[str(index)].tobytes(), _spec(spec), may_hold_gil=True, **message["options"])
         except Exception as error:
-            if not isinstance(error, ServiceError):
+            if not isinstance(error, GeminiFusionError):
                 _log.exception("decoding failed")
             public = public_error(error)
             found.append({"code": public.code, "message": str(public)})

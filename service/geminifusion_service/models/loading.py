@@ -11,7 +11,7 @@ from pathlib import Path
 from geminifusion_runtime.artifact import open_artifact
 from geminifusion_runtime.batch_size_tuning import LARGEST_BATCH
 from geminifusion_runtime.devices import parse_devices
-from geminifusion_runtime.errors import ServiceError
+from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_runtime.model import Model
 from geminifusion_service.isolation.instances import open_instances
 from geminifusion_service.models.memory import model_file_bytes, resident_bytes, return_freed_memory
@@ -50,7 +50,7 @@ def load_model(directory: Path, settings: Settings, *, version: str | None = Non
     for size in parse_sizes(settings.warm_up_sizes):
         try:
             model.warm_up([size])
-        except ServiceError as error:
+        except GeminiFusionError as error:
             _log.warning("%s is not warmed up at %dx%d: %s", model.reference, size[1], size[0], error)
     if not settings.max_batch:
         model.calibrate(most=LARGEST_BATCH, most_pixels=settings.max_batch_pixels, budget_s=settings.calibration_s)

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from geminifusion_runtime.errors import ModelNotFoundError, NotReadyError, ServiceError
+from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_runtime.model import Model
+from geminifusion_service.errors import ModelNotFoundError, NotReadyError
 
 
 class ModelState(enum.Enum):
@@ -319,7 +320,7 @@ class ModelRegistry:
             slot.drained.set()
         return slot
 
-    def _not_found(self, reference: str | None) -> ServiceError:
+    def _not_found(self, reference: str | None) -> GeminiFusionError:
         available = f"available: {', '.join(self._slots) or 'none yet'}"
         if reference is None:
             return NotReadyError(f"{self._default_missing()}; {available}")

@@ -24,11 +24,12 @@ from geminifusion_runtime.decoding.alignment import resize_to_rgb
 from geminifusion_runtime.decoding.decode import Decoded, Reading
 from geminifusion_runtime.decoding.sensor_policy import apply_policy
 from geminifusion_runtime.encoding.disagreement import disagreement
-from geminifusion_runtime.errors import InvalidOptionError, NotReadyError, ServiceError
+from geminifusion_runtime.errors import GeminiFusionError, InvalidOptionError
 from geminifusion_runtime.model import Model, Prediction, PreparedItem
 from geminifusion_runtime.sensor import SensorHealth
 from geminifusion_service.batching.batch_queue import Finished
 from geminifusion_service.batching.batcher import Batcher
+from geminifusion_service.errors import NotReadyError
 from geminifusion_service.isolation.decoder_pool import Posted, Readers
 from geminifusion_service.observability.timeline import Span, Stage, Timeline, nanoseconds
 from geminifusion_service.pipeline.encoding import encode
@@ -237,7 +238,7 @@ class _Journey:
 
     def _fail(self, error: BaseException) -> None:
         self._stop_expecting()
-        if isinstance(error, ServiceError):
+        if isinstance(error, GeminiFusionError):
             error = error.with_traceback(None)  # which holds this journey; its text is all that anybody will read
         with suppress(InvalidStateError):
             self.answer.set_exception(error)

@@ -19,8 +19,8 @@ from geminifusion_runtime.artifact import open_artifact
 from geminifusion_runtime.backends.protocol import GraphOutputs
 from geminifusion_runtime.choices import Priority
 from geminifusion_runtime.cpu_count import usable_cores
-from geminifusion_runtime.errors import NotReadyError
 from geminifusion_runtime.model import Model
+from geminifusion_service.errors import NotReadyError
 from geminifusion_service.models.registry import ModelRegistry
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.observability.timeline import Span, Stage, Timeline, nanoseconds

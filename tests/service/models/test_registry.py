@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from geminifusion_runtime.errors import ModelNotFoundError, NotReadyError
 from geminifusion_runtime.model import Model
+from geminifusion_service.errors import ModelNotFoundError, NotReadyError
 from geminifusion_service.models.registry import (
     CanaryResult,
     ModelRegistry,

@@ -9,13 +9,9 @@ from contextlib import asynccontextmanager
 import numpy as np
 import pytest
 
-from geminifusion_runtime.errors import (
-    DeadlineExceededError,
-    InvalidOptionError,
-    NotReadyError,
-    QueueFullError,
-)
+from geminifusion_runtime.errors import InvalidOptionError
 from geminifusion_runtime.model import Model
+from geminifusion_service.errors import DeadlineExceededError, NotReadyError, QueueFullError
 from geminifusion_service.models.registry import ModelRegistry
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pipeline.segmenter import Segmenter

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from geminifusion_runtime.choices import Align, Priority, SensorPolicy
 from geminifusion_runtime.encoding.masks import MaskFormat
-from geminifusion_runtime.errors import HTTP_STATUS, InvalidOptionError, ServiceError
+from geminifusion_runtime.errors import GeminiFusionError, InvalidOptionError
 from geminifusion_runtime.model import Model
 from geminifusion_service.pb import segmentation_pb2 as pb
 from geminifusion_service.request import SegmentOptions, SegmentRequest, SegmentResponse
@@ -130,12 +130,12 @@ def response_message(response: SegmentResponse) -> pb.SegmentResponse:
     return message
 
 
-def error_message(error: ServiceError) -> pb.Error:
+def error_message(error: GeminiFusionError) -> pb.Error:
     """The error as one frame of a stream has it."""
     return pb.Error(
         code=error.code,
         message=str(error),
-        http_status=int(HTTP_STATUS[type(error)]),
+        http_status=int(error.http_status),
         retry_after_s=error.retry_after_s,
     )
 

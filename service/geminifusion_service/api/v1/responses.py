@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from geminifusion_runtime.encoding.masks import MEDIA_TYPES
-from geminifusion_runtime.errors import HTTP_STATUS, ServiceError
+from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_service.observability.request_context import current_origin
 from geminifusion_service.request import SegmentResponse
 
@@ -24,9 +24,9 @@ from geminifusion_service.request import SegmentResponse
 _WORTH_GZIP, _GZIP_LEVEL, _GZIP_WINDOW = 1024, 1, 31
 
 
-def problem(error: ServiceError, request_id: str) -> Response:
+def problem(error: GeminiFusionError, request_id: str) -> Response:
     """The error as application/problem+json (RFC 9457), with the trace of the request where it is part of one."""
-    status = HTTP_STATUS[type(error)]
+    status = error.http_status
     document = {
         "type": f"urn:geminifusion:error:{error.code}",
         "title": error.title,

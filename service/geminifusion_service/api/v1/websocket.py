@@ -10,16 +10,10 @@ from urllib.parse import urlsplit
 
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
-from geminifusion_runtime.errors import (
-    ForbiddenError,
-    FrameSupersededError,
-    InvalidOptionError,
-    ServiceError,
-    UnsupportedBodyError,
-    public_error,
-)
+from geminifusion_runtime.errors import GeminiFusionError, InvalidOptionError
 from geminifusion_service.api.v1.responses import problem
 from geminifusion_service.api.v1.stream_messages import answer_message, error_message, request_from, request_id_of
+from geminifusion_service.errors import ForbiddenError, FrameSupersededError, UnsupportedBodyError, public_error
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.pipeline.streaming import Streams
@@ -54,7 +48,7 @@ def add_stream_route(
             newest = _mode(socket) == "newest"
             segmenter.refuse_if_unavailable()
             streams.refuse_if_unavailable()
-        except ServiceError as error:
+        except GeminiFusionError as error:
             metrics.requests.labels(TRANSPORT, error.code).inc()
             await socket.send_denial_response(problem(error, request_id))
             return
@@ -72,7 +66,7 @@ def add_stream_route(
                 async with aclosing(answers):
                     async for answer in answers:
                         await _send(socket, answer)
-            except ServiceError as error:
+            except GeminiFusionError as error:
                 await _send(socket, error_message(error))
                 await socket.close(_GOING_AWAY, error.code)
             else:
