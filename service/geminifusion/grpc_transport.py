@@ -16,7 +16,7 @@ import numpy as np
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from numpy.typing import NDArray
 
-from geminifusion_runtime.sensor import SensorHealth
+from geminifusion_runtime.types import SensorHealth
 from geminifusion_service.errors import ERRORS
 from geminifusion_service.pb import segmentation_pb2 as pb
 from geminifusion_service.pb import segmentation_pb2_grpc as stubs

@@ -30,6 +30,7 @@ from geminifusion_service.api.v1.repository import add_repository_routes
 from geminifusion_service.api.v1.responses import answer, problem, tagged_json
 from geminifusion_service.errors import MethodNotAllowedError, NotFoundError, public_error
 from geminifusion_service.model_manager import ModelManager
+from geminifusion_service.models.description import describe_reference
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.observability.request_context import Origin, set_origin
 from geminifusion_service.pipeline.segmenter import Segmenter
@@ -144,7 +145,7 @@ def build_http_app(
     @app.get("/v1/models", tags=["models"], response_class=Response, responses=UNCHANGED_RESPONSES)
     async def models(request: Request) -> Response:
         """Every loaded model with its classes, palette, modalities, limits, scores and state; the default first."""
-        described = [segmenter.models.describe(model.reference) for model in segmenter.models]
+        described = [describe_reference(segmenter.models, model.reference) for model in segmenter.models]
         return tagged_json(request, {"models": described})
 
     @app.get(
@@ -155,7 +156,7 @@ def build_http_app(
     )
     async def model(name: str, request: Request) -> Response:
         """One model, by `name` or `name@version`; of one that is not loaded, its state and why."""
-        return tagged_json(request, segmenter.models.describe(name))
+        return tagged_json(request, describe_reference(segmenter.models, name))
 
     @app.get("/healthz", tags=["operations"], responses={503: {"description": "only a restart can help"}})
     @app.get("/healthz/live", tags=["operations"], responses={503: {"description": "only a restart can help"}})

@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_runtime.choices import ALIGNS, PRIORITIES, SENSOR_POLICIES, Align, Priority, SensorPolicy
 from geminifusion_runtime.decoding.depth import check_depth_invalid, check_depth_scale
 from geminifusion_runtime.encoding.class_shares import ClassShare
 from geminifusion_runtime.encoding.masks import MASK_FORMATS, MaskFormat
 from geminifusion_runtime.encoding.run_lengths import RunLengths
 from geminifusion_runtime.errors import InvalidOptionError
-from geminifusion_runtime.sensor import SensorHealth
+from geminifusion_runtime.types import ALIGNS, PRIORITIES, SENSOR_POLICIES, Align, Priority, SensorHealth, SensorPolicy
 from geminifusion_service.observability.timeline import Timeline
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from geminifusion_runtime.artifact import ModalitySpec
 from geminifusion_runtime.decoding.decode import Reading, read_modality
 from geminifusion_runtime.errors import GeminiFusionError
-from geminifusion_runtime.sensor import SensorHealth
+from geminifusion_runtime.types import SensorHealth
 from geminifusion_service.errors import ERRORS, DecoderLostError, InternalError, NotReadyError
 from geminifusion_service.isolation.worker_client import ChildLostError, ChildProcess
 

@@ -29,6 +29,7 @@ from geminifusion_service.isolation.shared_arrays import SharedArrays, end_of
 from geminifusion_service.isolation.worker_main import answer_parent
 
 _NICENESS = 10  # the event loop goes first: whoever is refused, or already answered, does not wait for others' images
+_KEPT_BYTES = 64 * 2**20  # of freed memory, for the next image
 
 _log = logging.getLogger(__name__)
 
@@ -60,5 +61,5 @@ if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s decoding process: %(message)s")
     cv2.setNumThreads(1)
     os.nice(_NICENESS)
-    keep_freed_memory()
+    keep_freed_memory(_KEPT_BYTES)
     answer_parent(int(sys.argv[1]), functools.partial(read, SharedArrays(int(sys.argv[2]))))

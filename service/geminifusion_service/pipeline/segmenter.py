@@ -11,12 +11,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from geminifusion_runtime.batch_size_tuning import LARGEST_BATCH, BatchPlan
-from geminifusion_runtime.choices import Priority
+from geminifusion_runtime.batch_plan import BatchPlan
+from geminifusion_runtime.batch_size_tuning import LARGEST_BATCH
 from geminifusion_runtime.cpu_count import usable_cores
-from geminifusion_runtime.devices import keep_to, parse_devices
+from geminifusion_runtime.devices import parse_devices, pin_to_cores
 from geminifusion_runtime.errors import GeminiFusionError
-from geminifusion_runtime.model import Model, Prediction
+from geminifusion_runtime.model import Model
+from geminifusion_runtime.postprocessing import Prediction
+from geminifusion_runtime.preprocessing import check_names
+from geminifusion_runtime.types import Priority
 from geminifusion_service.batching.batcher import Batcher
 from geminifusion_service.errors import DeadlineExceededError, NotReadyError
 from geminifusion_service.isolation.decoder_pool import ProcessReaders, ThreadReaders
@@ -52,7 +55,9 @@ class Segmenter:
         self._models = ModelRegistry()
         self._state = State.STARTING
         self._devices = parse_devices(settings.devices)
-        self._uncalibrated = BatchPlan(most=settings.max_batch or LARGEST_BATCH, most_pixels=settings.max_batch_pixels)
+        self._uncalibrated = BatchPlan(
+            max_batch=settings.max_batch or LARGEST_BATCH, max_pixels=settings.max_batch_pixels
+        )
         self._admission = Admission(
             most_requests=settings.queue_size,
             most_bytes=settings.max_inflight_bytes,
@@ -204,7 +209,7 @@ class Segmenter:
         self._admission.begin(ticket, body_bytes=_num_bytes(request), priority=options.priority)
         try:
             with self._models.lease(options.model) as model:
-                model.check_names(list(request.images))
+                check_names(model.metadata, list(request.images))
                 return await self._in_time(model, request, ticket.arrival, received=received)
         except asyncio.CancelledError:
             self._dropped["client_gone"].inc()
@@ -266,7 +271,7 @@ class Segmenter:
 
     def _keep_to_cores(self, instance: int) -> None:
         if self._settings.engine_isolation == "thread":  # a process keeps itself
-            keep_to(self._devices[instance].cores)
+            pin_to_cores(self._devices[instance].cores)
 
 
 def _num_bytes(request: SegmentRequest) -> int:

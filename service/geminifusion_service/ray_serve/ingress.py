@@ -17,9 +17,9 @@ from prometheus_client import Gauge
 
 from geminifusion_runtime.artifact import open_artifact
 from geminifusion_runtime.backends.protocol import GraphOutputs
-from geminifusion_runtime.choices import Priority
 from geminifusion_runtime.cpu_count import usable_cores
 from geminifusion_runtime.model import Model
+from geminifusion_runtime.types import Priority
 from geminifusion_service.errors import NotReadyError
 from geminifusion_service.models.registry import ModelRegistry
 from geminifusion_service.observability.metrics import Metrics

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from geminifusion_runtime.choices import SENSOR_POLICIES
 from geminifusion_runtime.encoding.masks import MASK_FORMATS, MEDIA_TYPES
+from geminifusion_runtime.types import SENSOR_POLICIES
 from geminifusion_service.errors import ERRORS
 
 _PROBLEM: dict[str, Any] = {
