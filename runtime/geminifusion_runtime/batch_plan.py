@@ -43,30 +43,30 @@ class BatchPlan:
     nearest in pixels holds pixels: what saturates a device is the work, not the number of images.
 
     Args:
-        max_batch: images together, whatever was measured, and where nothing was.
-        max_pixels: pixels together, a single image excepted; bounds the memory of a run.
+        most: images together, whatever was measured, and where nothing was.
+        most_pixels: pixels together, a single image excepted; bounds the memory of a run.
         timings: measurements; none for a batch that the operator set.
     """
 
-    max_batch: int = 1
-    max_pixels: int = 2**62
+    most: int = 1
+    most_pixels: int = 2**62
     timings: tuple[BatchTiming, ...] = ()
 
     def limit(self, height: int, width: int) -> int:
         """The most images of this size to run together, at least 1."""
         pixels = height * width
-        wanted = self.max_batch
+        wanted = self.most
         if self.timings:
             nearest = min(self.timings, key=lambda timing: _ratio(timing.height * timing.width, pixels))
             same = (nearest.height, nearest.width) == (height, width)
             wanted = nearest.preferred if same else nearest.preferred_pixels // pixels
-        return max(1, min(wanted, self.max_batch, self.max_pixels // pixels))
+        return max(1, min(wanted, self.most, self.most_pixels // pixels))
 
     def description(self) -> dict[str, Any]:
         """JSON-ready form for the model list."""
         return {
-            "most": self.max_batch,
-            "most_pixels": self.max_pixels,
+            "most": self.most,
+            "most_pixels": self.most_pixels,
             "measured": [
                 {
                     "height": timing.height,

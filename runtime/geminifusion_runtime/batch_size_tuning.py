@@ -19,7 +19,7 @@ from geminifusion_runtime.preprocessing import PreparedItem
 LARGEST_BATCH = 32  # tried at warm-up; for a device that wants more, the operator sets the batch
 
 
-def tune_batch_size(model: Model, *, max_batch: int, max_pixels: int, budget_s: float) -> BatchPlan:
+def tune_batch_size(model: Model, *, most: int, most_pixels: int, budget_s: float) -> BatchPlan:
     """Measure how many images of the reference size, and of a quarter of its area, to run together.
 
     Two sizes, because a small image leaves a device idle that a large one fills. Measured on the first device; the
@@ -27,7 +27,7 @@ def tune_batch_size(model: Model, *, max_batch: int, max_pixels: int, budget_s: 
 
     Args:
         model: loaded and warm.
-        max_batch, max_pixels: limits of the plan, whatever is measured.
+        most, most_pixels: limits of the plan, whatever is measured.
         budget_s: seconds for all of it.
 
     Raises:
@@ -45,10 +45,10 @@ def tune_batch_size(model: Model, *, max_batch: int, max_pixels: int, budget_s: 
                 functools.partial(_run_copies, model, item),
                 height=item.shape[0],
                 width=item.shape[1],
-                max_batch=max(1, min(max_batch, max_pixels // (item.shape[0] * item.shape[1]))),
+                most=max(1, min(most, most_pixels // (item.shape[0] * item.shape[1]))),
                 budget_s=budget_s / 2,
             )
-    return BatchPlan(max_batch=max_batch, max_pixels=max_pixels, timings=tuple(timings.values()))
+    return BatchPlan(most=most, most_pixels=most_pixels, timings=tuple(timings.values()))
 
 
 def _run_copies(model: Model, item: PreparedItem, count: int) -> None:
@@ -60,7 +60,7 @@ def time_batches(
     *,
     height: int,
     width: int,
-    max_batch: int,
+    most: int,
     budget_s: float,
     clock: Callable[[], float] = time.perf_counter,
 ) -> BatchTiming:
@@ -72,7 +72,7 @@ def time_batches(
     Args:
         run: runs a batch of so many images; each size is run once unmeasured, then twice, and the faster run counts.
         height, width: of the images.
-        max_batch: the largest batch to try.
+        most: the largest batch to try.
         budget_s: seconds for all of it.
         clock: seconds, monotonic.
     """
@@ -80,7 +80,7 @@ def time_batches(
     batches: list[int] = []
     seconds: list[float] = []
     size = 1
-    while size <= max_batch:
+    while size <= most:
         if batches:
             expected = 3 * 2 * seconds[-1]  # at worst, a batch of twice the size takes twice as long
             if clock() - began + expected > budget_s:

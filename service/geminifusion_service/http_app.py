@@ -32,10 +32,13 @@ from geminifusion_service.errors import MethodNotAllowedError, NotFoundError, pu
 from geminifusion_service.model_manager import ModelManager
 from geminifusion_service.models.description import describe_reference
 from geminifusion_service.observability.metrics import Metrics
-from geminifusion_service.observability.request_context import Origin, set_origin
+from geminifusion_service.observability.request_context import (
+    RequestContext,
+    set_request_context,
+)
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.pipeline.telemetry import Records
-from geminifusion_service.request import SegmentOptions, SegmentRequest, is_request_id, new_request_id
+from geminifusion_service.request import SegmentOptions, SegmentRequest
 from geminifusion_service.security.api_keys import AccessControl
 from geminifusion_service.settings import Settings
 from geminifusion_service.transport.http.api_keys import RequireKey
@@ -298,19 +301,10 @@ class RequestIds:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        came = headers.get("x-request-id", "")
+        context = RequestContext.of_http(scope["type"], scope["headers"], scope.get("client"))
+        set_request_context(context)
         state = scope.setdefault("state", {})
-        state["request_id"] = came if is_request_id(came) else new_request_id()
-        client = scope.get("client")
-        set_origin(
-            Origin(
-                transport=scope["type"],
-                client=client[0] if client else None,
-                request_id=state["request_id"],
-                headers=headers,
-            )
-        )
+        state["request_id"] = context.request_id
         started = False
 
         async def send_with_id(message: Message) -> None:

@@ -19,10 +19,8 @@ class Device:
         self.runs.append(size)
         self.now += self._seconds(size)
 
-    def timing(self, max_batch=32, budget_s=60.0):
-        return time_batches(
-            self.run, height=480, width=640, max_batch=max_batch, budget_s=budget_s, clock=lambda: self.now
-        )
+    def timing(self, most=32, budget_s=60.0):
+        return time_batches(self.run, height=480, width=640, most=most, budget_s=budget_s, clock=lambda: self.now)
 
 
 def accelerator(size):
@@ -37,7 +35,7 @@ def test_an_accelerator_takes_the_smallest_batch_within_a_tenth_of_the_best():
     found = Device(accelerator).timing()
     assert found.batches == (1, 2, 4, 8, 16, 32)
     assert found.preferred == 16  # 2.375 ms an image, the best being 2.19
-    assert Device(accelerator).timing(max_batch=8).preferred == 8
+    assert Device(accelerator).timing(most=8).preferred == 8
 
 
 def test_a_processor_takes_one_at_a_time_though_larger_batches_are_hardly_slower():
@@ -75,7 +73,7 @@ def measured(height, width, preferred):
 
 
 def test_a_measured_size_takes_its_preferred_batch():
-    plan = BatchPlan(max_batch=32, timings=(measured(480, 640, 4), measured(240, 320, 8)))
+    plan = BatchPlan(most=32, timings=(measured(480, 640, 4), measured(240, 320, 8)))
     assert plan.limit(480, 640) == 4
     assert plan.limit(240, 320) == 8
 
@@ -91,29 +89,29 @@ def test_a_measured_size_takes_its_preferred_batch():
     ],
 )
 def test_another_size_fills_as_many_pixels_as_the_nearest_measured_one(height, width, limit):
-    plan = BatchPlan(max_batch=32, timings=(measured(480, 640, 4), measured(240, 320, 8)))
+    plan = BatchPlan(most=32, timings=(measured(480, 640, 4), measured(240, 320, 8)))
     assert plan.limit(height, width) == limit
 
 
 def test_the_pixel_bound_holds_whatever_was_measured():
-    plan = BatchPlan(max_batch=32, max_pixels=2 * 480 * 640, timings=(measured(480, 640, 8),))
+    plan = BatchPlan(most=32, most_pixels=2 * 480 * 640, timings=(measured(480, 640, 8),))
     assert plan.limit(480, 640) == 2
     assert plan.limit(4800, 6400) == 1
 
 
 def test_without_measurements_the_number_that_was_set_holds_for_every_size():
-    assert BatchPlan(max_batch=6).limit(1080, 1920) == 6
+    assert BatchPlan(most=6).limit(1080, 1920) == 6
 
 
 def test_the_table_of_the_log_shows_what_was_measured_and_chosen():
-    assert Device(processor).timing(max_batch=2).table() == "640x480: 1 in 27.0 ms, 2 in 55.2 ms -> 1"
+    assert Device(processor).timing(most=2).table() == "640x480: 1 in 27.0 ms, 2 in 55.2 ms -> 1"
 
 
 def test_a_model_is_measured_at_its_reference_size_and_at_half_its_sides(tiny_artifact):
     model = Model.open(tiny_artifact, threads=1)
-    plan = tune_batch_size(model, max_batch=4, max_pixels=10**9, budget_s=5)
+    plan = tune_batch_size(model, most=4, most_pixels=10**9, budget_s=5)
     height, width = model.metadata.size.reference
     assert {(one.height, one.width) for one in plan.timings} == {(height, width), (height // 2, width // 2)}
     assert 1 <= plan.limit(height, width) <= 4
-    bounded = tune_batch_size(model, max_batch=4, max_pixels=1, budget_s=5)
+    bounded = tune_batch_size(model, most=4, most_pixels=1, budget_s=5)
     assert bounded.limit(height, width) == 1

@@ -54,7 +54,7 @@ def load_model(directory: Path, settings: Settings, *, version: str | None = Non
             _log.warning("%s is not warmed up at %dx%d: %s", model.reference, size[1], size[0], error)
     if not settings.max_batch:
         model.batch_plan = tune_batch_size(
-            model, max_batch=LARGEST_BATCH, max_pixels=settings.max_batch_pixels, budget_s=settings.calibration_s
+            model, most=LARGEST_BATCH, most_pixels=settings.max_batch_pixels, budget_s=settings.calibration_s
         )
         for timing in model.batch_plan.timings:
             _log.info("%s, images together: %s", model.reference, timing.table())

@@ -31,9 +31,10 @@ from geminifusion_service.batching.batch_queue import Finished
 from geminifusion_service.batching.batcher import Batcher
 from geminifusion_service.errors import NotReadyError
 from geminifusion_service.isolation.decoder_pool import Posted, Readers
+from geminifusion_service.observability.request_context import new_request_id
 from geminifusion_service.observability.timeline import Span, Stage, Timeline, nanoseconds
 from geminifusion_service.pipeline.encoding import encode
-from geminifusion_service.request import SegmentRequest, SegmentResponse, Timings, new_request_id
+from geminifusion_service.request import SegmentRequest, SegmentResponse, Timings
 
 BatchKey = tuple[Model, tuple[int, int]]  # by identity; height and width the graph sees
 Item = tuple[Model, PreparedItem]

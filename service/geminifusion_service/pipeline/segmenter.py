@@ -55,9 +55,7 @@ class Segmenter:
         self._models = ModelRegistry()
         self._state = State.STARTING
         self._devices = parse_devices(settings.devices)
-        self._uncalibrated = BatchPlan(
-            max_batch=settings.max_batch or LARGEST_BATCH, max_pixels=settings.max_batch_pixels
-        )
+        self._uncalibrated = BatchPlan(most=settings.max_batch or LARGEST_BATCH, most_pixels=settings.max_batch_pixels)
         self._admission = Admission(
             most_requests=settings.queue_size,
             most_bytes=settings.max_inflight_bytes,

@@ -7,7 +7,7 @@ import time
 
 from geminifusion_service.errors import public_error
 from geminifusion_service.observability.logs import log_request
-from geminifusion_service.observability.request_context import current_origin, set_recorded_trace
+from geminifusion_service.observability.request_context import current_request_context, set_recorded_trace
 from geminifusion_service.pipeline.tracing import Tracing
 from geminifusion_service.request import SegmentOptions, SegmentResponse
 
@@ -50,7 +50,7 @@ class Records:
         status: int,
         response: SegmentResponse | None = None,
     ) -> None:
-        origin, ended = current_origin(), time.monotonic()
+        origin, ended = current_request_context(), time.monotonic()
         asked_model = options.model if options else None
         request_id = (options.request_id if options else None) or origin.request_id or ""
         trace_id = origin.trace_id

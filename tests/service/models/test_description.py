@@ -23,7 +23,7 @@ def test_a_description_is_json_and_tells_what_a_client_needs(make_model):
 
 def test_a_description_shows_the_batches_that_were_measured(make_model):
     model = make_model("tiny", "1")
-    model.batch_plan = tune_batch_size(model, max_batch=4, max_pixels=10**9, budget_s=5)
+    model.batch_plan = tune_batch_size(model, most=4, most_pixels=10**9, budget_s=5)
     told = describe_model(model)["batching"]
     assert (told["most"], told["most_pixels"]) == (4, 10**9)
     assert {(one["height"], one["width"]) for one in told["measured"]} == {(48, 64), (24, 32)}

@@ -12,12 +12,11 @@ from geminifusion_runtime.errors import GeminiFusionError, InvalidOptionError
 from geminifusion_service.api.open_inference.inference import OpenInference
 from geminifusion_service.api.open_inference.messages import request_from, response_message
 from geminifusion_service.errors import ModelNotFoundError
-from geminifusion_service.observability.request_context import set_client
+from geminifusion_service.observability.request_context import new_request_id, set_client
 from geminifusion_service.pb import open_inference_pb2 as pb
 from geminifusion_service.pb import open_inference_pb2_grpc
 from geminifusion_service.pipeline.admission import Ticket
 from geminifusion_service.pipeline.streaming import Streams
-from geminifusion_service.request import new_request_id
 from geminifusion_service.transport.grpc.call_admission import current_ticket, milliseconds_left
 from geminifusion_service.transport.grpc.status import abort, details_of
 

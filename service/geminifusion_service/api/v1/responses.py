@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from geminifusion_runtime.encoding.masks import MEDIA_TYPES
 from geminifusion_runtime.errors import GeminiFusionError
-from geminifusion_service.observability.request_context import current_origin
+from geminifusion_service.observability.request_context import current_request_context
 from geminifusion_service.request import SegmentResponse
 
 # Run lengths and maps shrink to a half or less; pictures are packed already, and small answers not worth the time.
@@ -35,7 +35,7 @@ def problem(error: GeminiFusionError, request_id: str) -> Response:
         "code": error.code,
         "request_id": request_id,
     }
-    if trace_id := current_origin().trace_id:
+    if trace_id := current_request_context().trace_id:
         document["trace_id"] = trace_id
     headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
     return Response(json.dumps(document), int(status), headers, "application/problem+json")

@@ -18,13 +18,12 @@ from geminifusion_service.api.v1.grpc_messages import (
 )
 from geminifusion_service.errors import FrameSupersededError, public_error
 from geminifusion_service.observability.metrics import Metrics
-from geminifusion_service.observability.request_context import set_client
+from geminifusion_service.observability.request_context import new_request_id, set_client
 from geminifusion_service.pb import segmentation_pb2 as pb
 from geminifusion_service.pb import segmentation_pb2_grpc
 from geminifusion_service.pipeline.admission import Ticket
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.pipeline.streaming import Streams
-from geminifusion_service.request import new_request_id
 from geminifusion_service.transport.grpc.call_admission import current_ticket, milliseconds_left
 from geminifusion_service.transport.grpc.status import abort
 

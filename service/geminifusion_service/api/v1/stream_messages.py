@@ -15,7 +15,8 @@ from typing import Any
 from geminifusion_runtime.errors import GeminiFusionError, InvalidOptionError
 from geminifusion_service.api.v1.responses import document
 from geminifusion_service.errors import MalformedBodyError
-from geminifusion_service.request import SegmentOptions, SegmentRequest, SegmentResponse, is_request_id
+from geminifusion_service.observability.request_context import is_request_id
+from geminifusion_service.request import SegmentOptions, SegmentRequest, SegmentResponse
 
 _LENGTH = struct.Struct("<I")
 _MAX_HEAD = 64 * 1024

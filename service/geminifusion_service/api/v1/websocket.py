@@ -17,7 +17,6 @@ from geminifusion_service.errors import ForbiddenError, FrameSupersededError, Un
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.pipeline.streaming import Streams
-from geminifusion_service.request import is_request_id, new_request_id
 
 PATH = "/v1/stream"
 MODES = ("ordered", "newest")
@@ -42,7 +41,7 @@ def add_stream_route(
 
     @app.websocket(PATH)
     async def stream(socket: WebSocket) -> None:
-        request_id = _request_id(socket)
+        request_id: str = socket.state.request_id
         try:
             _refuse_foreign(socket, origins)
             newest = _mode(socket) == "newest"
@@ -135,11 +134,6 @@ def _mode(socket: WebSocket) -> str:
     if mode not in MODES:
         raise InvalidOptionError(f"mode is {mode[:100]!r}, expected one of {', '.join(MODES)}")
     return mode
-
-
-def _request_id(socket: WebSocket) -> str:
-    came = socket.headers.get("x-request-id", "")
-    return came if is_request_id(came) else new_request_id()
 
 
 async def _messages(socket: WebSocket) -> AsyncIterator[bytes | str]:

@@ -10,7 +10,7 @@ import grpc.aio
 
 from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_service.observability.metrics import Metrics
-from geminifusion_service.observability.request_context import Origin, set_client, set_origin
+from geminifusion_service.observability.request_context import RequestContext, set_client, set_request_context
 from geminifusion_service.pipeline.telemetry import Records
 from geminifusion_service.security.api_keys import AccessControl, Role
 from geminifusion_service.transport.grpc.status import abort
@@ -39,14 +39,14 @@ class RequireKey(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is u
             name: value for name, value in handler_call_details.invocation_metadata or () if isinstance(value, str)
         }
         principal = None
-        set_origin(Origin(transport="grpc", headers=headers))
+        set_request_context(RequestContext(transport="grpc", headers=headers))
         if self._access.asks_for_keys and not path.startswith(_OPEN):
             role: Role = "admin" if path.startswith(_CHANGES_MODELS) else "segment"
             try:
                 principal = self._access.check(headers, role=role).name
             except GeminiFusionError as error:
                 return grpc.stream_stream_rpc_method_handler(self._refusal(error))
-        set_origin(Origin(transport="grpc", principal=principal, headers=headers))
+        set_request_context(RequestContext(transport="grpc", principal=principal, headers=headers))
         return await continuation(handler_call_details)
 
     def _refusal(self, error: GeminiFusionError) -> Callable[..., Awaitable[None]]:

@@ -9,7 +9,7 @@ from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from geminifusion_runtime.errors import GeminiFusionError
-from geminifusion_service.observability.request_context import current_origin
+from geminifusion_service.observability.request_context import current_request_context
 
 DOMAIN = "geminifusion"
 Metadata = tuple[tuple[str, str | bytes], ...]
@@ -35,7 +35,7 @@ def trailing_metadata(error: GeminiFusionError) -> Metadata:
     if wait_s is not None:
         information.append(("retry-after", str(wait_s)))
     information.append(("retry-pushback-ms", "-1" if wait_s is None else str(1000 * wait_s)))
-    if trace_id := current_origin().trace_id:
+    if trace_id := current_request_context().trace_id:
         information.append(("x-trace-id", trace_id))
     information.append(("grpc-status-details-bin", _rich_status(error).SerializeToString()))
     return tuple(information)

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_service.errors import UnauthenticatedError
-from geminifusion_service.observability.request_context import current_origin, set_origin
+from geminifusion_service.observability.request_context import current_request_context, set_request_context
 from geminifusion_service.pipeline.telemetry import Records
 from geminifusion_service.security.api_keys import AccessControl, Role
 
@@ -52,7 +52,7 @@ class RequireKey:
             self._records.failed(error, time.monotonic())
             await self._answer(error, scope, receive, send)
             return
-        set_origin(dataclasses.replace(current_origin(), principal=principal.name))
+        set_request_context(dataclasses.replace(current_request_context(), principal=principal.name))
         await self._app(scope, receive, send)
 
     def _is_open(self, path: str) -> bool:
