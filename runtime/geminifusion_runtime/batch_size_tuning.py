@@ -1,100 +1,61 @@
-"""How many images of a size to run together: measured at warm-up, because it depends on the machine.
+"""Finds how many images of a size to run together: measured at warm-up, because it depends on the machine.
 
-On an accelerator a batch of eight may be answered almost three times as fast as eight single images; on a CPU large
-images only lose by company. So t(n) is measured for n = 1, 2, 4, 8…, and the smallest n is taken whose t(n)/n is within
-a tenth of the best: more would delay the first of a batch and gain next to nothing.
+On an accelerator a batch of eight may take hardly longer than three single images; on a CPU, batching large images
+makes each of them slower. So t(n) is measured for n = 1, 2, 4, 8…, and the smallest n is taken whose t(n)/n is within a
+tenth of the best: a larger batch would delay its first image and gain next to nothing.
 """
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
-LARGEST_BATCH = 32  # tried at warm-up; a device that wants more has its operator say so
-TOLERANCE = 1.10  # of the best time per image: less is within the noise of a measurement
+from geminifusion_runtime.batch_plan import TOLERANCE, BatchPlan, BatchTiming
+from geminifusion_runtime.errors import UnprocessableError
+from geminifusion_runtime.model import Model
+from geminifusion_runtime.preprocessing import PreparedItem
 
-
-@dataclass(frozen=True, kw_only=True)
-class Calibration:
-    """What one size took: `seconds[i]` is the time of a batch of `batches[i]` images of `height` x `width`."""
-
-    height: int
-    width: int
-    batches: tuple[int, ...]
-    seconds: tuple[float, ...]
-
-    @property
-    def preferred(self) -> int:
-        """The smallest batch whose time per image is within `TOLERANCE` of the best."""
-        per_image = [total / size for size, total in zip(self.batches, self.seconds, strict=True)]
-        allowed = TOLERANCE * min(per_image)
-        return next(size for size, each in zip(self.batches, per_image, strict=True) if each <= allowed)
-
-    @property
-    def preferred_pixels(self) -> int:
-        """Of a batch of the preferred size."""
-        return self.preferred * self.height * self.width
-
-    def table(self) -> str:
-        """For the log: `640x480: 1 in 52.1 ms, 2 in 110.0 ms -> 1`."""
-        runs = (f"{size} in {1000 * seconds:.1f} ms" for size, seconds in zip(self.batches, self.seconds, strict=True))
-        return f"{self.width}x{self.height}: {', '.join(runs)} -> {self.preferred}"
+LARGEST_BATCH = 32  # tried at warm-up; for a device that wants more, the operator sets the batch
 
 
-@dataclass(frozen=True, kw_only=True)
-class BatchPlan:
-    """How many images of each size may run together.
+def tune_batch_size(model: Model, *, most: int, most_pixels: int, budget_s: float) -> BatchPlan:
+    """Measure how many images of the reference size, and of a quarter of its area, to run together.
 
-    A size that was measured takes its preferred batch. Another takes as many images as the preferred batch of the
-    measured size nearest in pixels holds pixels: what saturates a device is the work, not the number of images.
+    Two sizes, because a small image leaves a device idle that a large one fills. Measured on the first device; the
+    result holds for the others.
 
     Args:
-        most: images together, whatever was measured; what is taken where nothing was.
-        most_pixels: together, a single image excepted; bounds the memory of a run.
-        calibrations: what was measured; none for a batch that the operator set.
+        model: loaded and warm.
+        most, most_pixels: limits of the plan, whatever is measured.
+        budget_s: seconds for all of it.
+
+    Raises:
+        RuntimeError: the runtime failed.
     """
-
-    most: int = 1
-    most_pixels: int = 2**62
-    calibrations: tuple[Calibration, ...] = ()
-
-    def limit(self, height: int, width: int) -> int:
-        """The most images of this size to run together, at least 1."""
-        pixels = height * width
-        wanted = self.most
-        if self.calibrations:
-            nearest = min(self.calibrations, key=lambda one: _ratio(one.height * one.width, pixels))
-            same = (nearest.height, nearest.width) == (height, width)
-            wanted = nearest.preferred if same else nearest.preferred_pixels // pixels
-        return max(1, min(wanted, self.most, self.most_pixels // pixels))
-
-    def description(self) -> dict[str, Any]:
-        """For the model list; JSON-ready."""
-        return {
-            "most": self.most,
-            "most_pixels": self.most_pixels,
-            "measured": [
-                {
-                    "height": one.height,
-                    "width": one.width,
-                    "preferred": one.preferred,
-                    "batch_ms": {
-                        str(size): round(1000 * seconds, 3)
-                        for size, seconds in zip(one.batches, one.seconds, strict=True)
-                    },
-                }
-                for one in self.calibrations
-            ],
-        }
+    height, width = model.metadata.size.reference
+    timings: dict[tuple[int, int], BatchTiming] = {}
+    for size in ((height, width), (height // 2, width // 2)):
+        try:
+            item = model.blank_item(*size)
+        except UnprocessableError:
+            continue  # a quarter of the reference may be less than the model takes
+        if item.shape not in timings:
+            timings[item.shape] = time_batches(
+                functools.partial(_run_copies, model, item),
+                height=item.shape[0],
+                width=item.shape[1],
+                most=max(1, min(most, most_pixels // (item.shape[0] * item.shape[1]))),
+                budget_s=budget_s / 2,
+            )
+    return BatchPlan(most=most, most_pixels=most_pixels, timings=tuple(timings.values()))
 
 
-def _ratio(one: int, other: int) -> float:
-    return max(one / other, other / one)
+def _run_copies(model: Model, item: PreparedItem, count: int) -> None:
+    model.run([item] * count)
 
 
-def calibrate(
+def time_batches(
     run: Callable[[int], object],
     *,
     height: int,
@@ -102,29 +63,28 @@ def calibrate(
     most: int,
     budget_s: float,
     clock: Callable[[], float] = time.perf_counter,
-) -> Calibration:
+) -> BatchTiming:
     """Time batches of 1, 2, 4… images until more do not help, or time is up.
 
-    Stops after the first batch whose time per image is a tenth worse than the best so far, and before one that would
-    not end within the budget. A batch of one is always measured.
+    Stops after the first batch whose time per image is a tenth worse than the best so far, and before a batch that
+    would not end within the budget. A batch of one is always measured.
 
     Args:
-        run: runs a batch of so many images; each size is run once unmeasured, then twice, and the faster counts.
+        run: runs a batch of so many images; each size is run once unmeasured, then twice, and the faster run counts.
         height, width: of the images.
         most: the largest batch to try.
         budget_s: seconds for all of it.
+        clock: seconds, monotonic.
     """
     began = clock()
     batches: list[int] = []
     seconds: list[float] = []
     size = 1
     while size <= most:
-        fits = True
         if batches:
             expected = 3 * 2 * seconds[-1]  # at worst, a batch of twice the size takes twice as long
-            fits = clock() - began + expected <= budget_s
-        if not fits:
-            break
+            if clock() - began + expected > budget_s:
+                break
         run(size)
         timed = []
         for _ in range(2):
@@ -137,4 +97,4 @@ def calibrate(
         if seconds[-1] / size > TOLERANCE * best:
             break
         size *= 2
-    return Calibration(height=height, width=width, batches=tuple(batches), seconds=tuple(seconds))
+    return BatchTiming(height=height, width=width, batches=tuple(batches), seconds=tuple(seconds))

@@ -1,7 +1,7 @@
-"""Which devices carry an engine instance, and on which cores.
+"""Devices that run an engine instance each, and the CPU cores of an instance.
 
-`--devices cpu` is one instance on all cores; `cpu:0-3,cpu:4-7` are two, each kept to its own cores, for machines with
-several memory nodes; `cuda:0,cuda:1` are two GPUs.
+`--devices cpu` is one instance on all cores; `cpu:0-3,cpu:4-7` are two, each pinned to its own cores, for machines with
+several NUMA nodes; `cuda:0,cuda:1` are two GPUs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _EXPECTED = "expected devices like cpu, cpu:0-3,cpu:4-7 or cuda:0,cuda:1"
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """Where one engine instance runs. `auto` leaves it to the backend, which takes the first GPU or the CPU."""
+    """Device of one engine instance. `auto` leaves the choice to the backend, which takes the first GPU or the CPU."""
 
     kind: Literal["auto", "cpu", "cuda"] = "auto"
     index: int = 0  # of a GPU
@@ -34,7 +34,6 @@ class Device:
 
 
 AUTO = Device()
-Isolation = Literal["thread", "process"]  # where an engine instance runs: in the server, or in a process of its own
 
 
 def parse_devices(text: str) -> tuple[Device, ...]:
@@ -80,14 +79,14 @@ def _parse_cores(which: str, text: str) -> tuple[int, ...]:
 
 
 def check_cores(devices: Sequence[Device]) -> None:
-    """Refuse cores this process may not run on.
+    """Check that this process may run on the cores of all devices.
 
     Raises:
-        RuntimeError: naming them, and those it may.
+        RuntimeError: it may not; names those cores, and the allowed ones.
     """
     if not hasattr(os, "sched_getaffinity"):
         if any(device.cores for device in devices):
-            raise RuntimeError("this system cannot keep threads to cores; give --devices cpu")
+            raise RuntimeError("this system cannot pin threads to cores; give --devices cpu")
         return
     allowed = os.sched_getaffinity(0)
     for device in devices:
@@ -99,7 +98,7 @@ def check_cores(devices: Sequence[Device]) -> None:
 
 
 def engine_threads(device: Device, num_devices: int, threads: int | None) -> int:
-    """Threads of one of several instances, at least 1: what was set, else its cores, else its share of the usable ones.
+    """Number of threads of one instance, at least 1: what was set, else its cores, else its share of the usable ones.
 
     The usable cores are those of the affinity and of the container's CPU quota, not those of the host.
     """
@@ -109,15 +108,15 @@ def engine_threads(device: Device, num_devices: int, threads: int | None) -> int
     return min(len(device.cores), usable_cores()) if device.cores else share
 
 
-def keep_to(cores: Sequence[int]) -> None:
-    """Keep this thread, and those it starts from now on, to some cores; all there are if none is named."""
+def pin_to_cores(cores: Sequence[int]) -> None:
+    """Pin this thread, and those it starts from now on, to `cores`; none leaves them unpinned."""
     if cores:
         os.sched_setaffinity(0, cores)
 
 
 @contextmanager
-def kept_to(cores: Sequence[int]) -> Iterator[None]:
-    """`keep_to` for a while: a runtime that starts its threads meanwhile has them on these cores for good."""
+def pinned_to_cores(cores: Sequence[int]) -> Iterator[None]:
+    """Pin this thread while the context lasts; threads that a runtime starts in it stay on these cores."""
     if not cores:
         yield
         return

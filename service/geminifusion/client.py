@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from geminifusion_runtime.choices import Align, Priority, SensorPolicy
+from geminifusion_runtime.types import Align, Priority, SensorPolicy
 
 from .access import Access
 from .errors import BadInput, ServerBusy, needing_client_extra

@@ -16,8 +16,8 @@ import numpy as np
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from numpy.typing import NDArray
 
-from geminifusion_runtime.errors import HTTP_STATUS
-from geminifusion_runtime.sensor import SensorHealth
+from geminifusion_runtime.types import SensorHealth
+from geminifusion_service.errors import ERRORS
 from geminifusion_service.pb import segmentation_pb2 as pb
 from geminifusion_service.pb import segmentation_pb2_grpc as stubs
 
@@ -32,7 +32,7 @@ from .wire import SegmentCall, may_use_proxy, seconds
 # below gRPC's default of 4 MiB.
 _MAX_ANSWER_BYTES = 2**28
 _HEALTH_SECONDS = 2.0
-_STATUS_OF_CODE = {kind.code: int(status) for kind, status in HTTP_STATUS.items()}
+_STATUS_OF_CODE = {code: int(kind.http_status) for code, kind in ERRORS.items()}
 
 
 class GrpcTransport:

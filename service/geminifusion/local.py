@@ -17,6 +17,7 @@ from geminifusion_runtime.decoding.depth import DepthImage, to_metres
 from geminifusion_runtime.decoding.images import decode_depth, decode_rgb
 from geminifusion_runtime.encoding.class_shares import class_shares
 from geminifusion_runtime.model import Model
+from geminifusion_runtime.preprocessing import absence_warnings
 
 from .errors import BadInput
 from .images import Picture, file_bytes, markers_of
@@ -59,7 +60,7 @@ class Segmenter:
 
         Raises:
             BadInput: a file cannot be read, or an argument is of no type this takes.
-            geminifusion_runtime.errors.ServiceError: as the server answers: undecodable, too small,
+            geminifusion_runtime.errors.GeminiFusionError: as the server answers: undecodable, too small,
                 sizes that differ, 8-bit depth without a scale…
         """
         started = time.perf_counter()
@@ -76,7 +77,7 @@ class Segmenter:
             confidence=prediction.confidence,
             gate=prediction.gate,
             timings_ms={"decode": (decoded - started) * 1e3, "compute": (computed - decoded) * 1e3},
-            warnings=self._model.absence_warnings({"rgb"} if distance is None else {"rgb", "depth"})
+            warnings=absence_warnings(self._model.metadata, {"rgb"} if distance is None else {"rgb", "depth"})
             + (distance.warnings if distance else ()),
             request_id=uuid4().hex,
             source=pixels,

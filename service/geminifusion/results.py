@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_runtime.encoding.class_shares import ClassShare
-from geminifusion_runtime.sensor import SensorHealth
+from geminifusion_runtime.types import SensorHealth
 
 from .images import decode_rgb
 from .png import encode_png

@@ -14,8 +14,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_runtime.choices import Align, Priority, SensorPolicy
-from geminifusion_runtime.sensor import SensorHealth
+from geminifusion_runtime.types import Align, Priority, SensorHealth, SensorPolicy
 
 from .errors import BadAnswer, ServerError, answered_error
 from .results import ClassShare, Result

@@ -16,14 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from geminifusion_runtime.encoding.masks import MASK_FORMATS
-from geminifusion_runtime.errors import (
-    BadRequestError,
-    InvalidOptionError,
-    MethodNotAllowedError,
-    NotFoundError,
-    ServiceError,
-    public_error,
-)
+from geminifusion_runtime.errors import BadRequestError, GeminiFusionError, InvalidOptionError
 from geminifusion_service.api.open_inference.inference import OpenInference
 from geminifusion_service.api.open_inference.routes import error_response as open_inference_error
 from geminifusion_service.api.open_inference.routes import (
@@ -35,12 +28,17 @@ from geminifusion_service.api.open_inference.routes import (
 from geminifusion_service.api.v1.openapi import PROBLEM_RESPONSES, SEGMENT_OPERATION, UNCHANGED_RESPONSES
 from geminifusion_service.api.v1.repository import add_repository_routes
 from geminifusion_service.api.v1.responses import answer, problem, tagged_json
+from geminifusion_service.errors import MethodNotAllowedError, NotFoundError, public_error
 from geminifusion_service.model_manager import ModelManager
+from geminifusion_service.models.description import describe_reference
 from geminifusion_service.observability.metrics import Metrics
-from geminifusion_service.observability.request_context import Origin, set_origin
+from geminifusion_service.observability.request_context import (
+    RequestContext,
+    set_request_context,
+)
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.pipeline.telemetry import Records
-from geminifusion_service.request import SegmentOptions, SegmentRequest, is_request_id, new_request_id
+from geminifusion_service.request import SegmentOptions, SegmentRequest
 from geminifusion_service.security.api_keys import AccessControl
 from geminifusion_service.settings import Settings
 from geminifusion_service.transport.http.api_keys import RequireKey
@@ -128,7 +126,7 @@ def build_http_app(
             options = parse_query(request)
             check_encoding(request.headers.get("content-encoding"))
             boundary = multipart_boundary(request.headers.get("content-type"))
-        except ServiceError as error:
+        except GeminiFusionError as error:
             records.failed(error, time.monotonic())
             raise
         length = request.headers.get("content-length", "")
@@ -150,7 +148,7 @@ def build_http_app(
     @app.get("/v1/models", tags=["models"], response_class=Response, responses=UNCHANGED_RESPONSES)
     async def models(request: Request) -> Response:
         """Every loaded model with its classes, palette, modalities, limits, scores and state; the default first."""
-        described = [segmenter.models.describe(model.reference) for model in segmenter.models]
+        described = [describe_reference(segmenter.models, model.reference) for model in segmenter.models]
         return tagged_json(request, {"models": described})
 
     @app.get(
@@ -161,7 +159,7 @@ def build_http_app(
     )
     async def model(name: str, request: Request) -> Response:
         """One model, by `name` or `name@version`; of one that is not loaded, its state and why."""
-        return tagged_json(request, segmenter.models.describe(name))
+        return tagged_json(request, describe_reference(segmenter.models, name))
 
     @app.get("/healthz", tags=["operations"], responses={503: {"description": "only a restart can help"}})
     @app.get("/healthz/live", tags=["operations"], responses={503: {"description": "only a restart can help"}})
@@ -194,7 +192,7 @@ def build_http_app(
 
 
 def _answer_errors(app: FastAPI) -> None:
-    @app.exception_handler(ServiceError)
+    @app.exception_handler(GeminiFusionError)
     async def ours(request: Request, error: Exception) -> Response:
         return refusal(request.url.path, public_error(error), request.state.request_id)
 
@@ -202,7 +200,7 @@ def _answer_errors(app: FastAPI) -> None:
     async def routing(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         path, method = request.url.path, request.method
-        kinds: dict[int, ServiceError] = {
+        kinds: dict[int, GeminiFusionError] = {
             404: NotFoundError(f"there is nothing at {path}; /docs lists what there is"),
             405: MethodNotAllowedError(f"{path} does not take {method}; /docs lists what it takes"),
         }
@@ -217,7 +215,7 @@ def is_hot(path: str) -> bool:
     return path == SEGMENT_PATH or infer_path(path) is not None
 
 
-def refusal(path: str, error: ServiceError, request_id: str) -> Response:
+def refusal(path: str, error: GeminiFusionError, request_id: str) -> Response:
     """The answer to a request that failed, as clients of its path read it."""
     return open_inference_error(error, request_id) if is_open_inference(path) else problem(error, request_id)
 
@@ -303,19 +301,10 @@ class RequestIds:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        came = headers.get("x-request-id", "")
+        context = RequestContext.of_http(scope["type"], scope["headers"], scope.get("client"))
+        set_request_context(context)
         state = scope.setdefault("state", {})
-        state["request_id"] = came if is_request_id(came) else new_request_id()
-        client = scope.get("client")
-        set_origin(
-            Origin(
-                transport=scope["type"],
-                client=client[0] if client else None,
-                request_id=state["request_id"],
-                headers=headers,
-            )
-        )
+        state["request_id"] = context.request_id
         started = False
 
         async def send_with_id(message: Message) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_runtime.artifact import read_metadata
-from geminifusion_runtime.errors import ForbiddenError, ModelLoadError, ModelNotFoundError
 from geminifusion_runtime.model import Model
+from geminifusion_service.errors import ForbiddenError, ModelLoadError, ModelNotFoundError
 from geminifusion_service.models.lifecycle import Lifecycle
 from geminifusion_service.models.registry import ModelRegistry, ModelState, Status, version_key
 from geminifusion_service.models.repository import RepositoryUnreachableError, StoredVersion, misplaced, scan

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import math
-import re
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_runtime.choices import ALIGNS, PRIORITIES, SENSOR_POLICIES, Align, Priority, SensorPolicy
 from geminifusion_runtime.decoding.depth import check_depth_invalid, check_depth_scale
 from geminifusion_runtime.encoding.class_shares import ClassShare
 from geminifusion_runtime.encoding.masks import MASK_FORMATS, MaskFormat
 from geminifusion_runtime.encoding.run_lengths import RunLengths
 from geminifusion_runtime.errors import InvalidOptionError
-from geminifusion_runtime.sensor import SensorHealth
+from geminifusion_runtime.types import ALIGNS, PRIORITIES, SENSOR_POLICIES, Align, Priority, SensorHealth, SensorPolicy
+from geminifusion_service.observability.request_context import is_request_id
 from geminifusion_service.observability.timeline import Timeline
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _LONGEST_DEADLINE_MS = 3_600_000.0
 
 
@@ -68,16 +65,6 @@ class SegmentOptions:
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
         raise InvalidOptionError(f"{name} is {value[:100]!r}, expected one of {', '.join(choices)}")
-
-
-def is_request_id(text: str) -> bool:
-    """Whether a client's id is safe to put into headers and logs."""
-    return _REQUEST_ID.fullmatch(text) is not None
-
-
-def new_request_id() -> str:
-    """An id for a request that brought none."""
-    return secrets.token_hex(8)
 
 
 @dataclass(frozen=True, kw_only=True)

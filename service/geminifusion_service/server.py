@@ -21,7 +21,6 @@ from geminifusion_service.api.v1.websocket import add_stream_route
 from geminifusion_service.grpc_server import GrpcTransport
 from geminifusion_service.http_app import build_http_app, is_hot, refusal
 from geminifusion_service.model_manager import ModelManager
-from geminifusion_service.observability.loop_lag import watch_loop_lag
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.pipeline.streaming import Streams
@@ -144,7 +143,7 @@ class Server:
                 "stop what uses the port or give another --grpc-port"
             ) from None
         self._http_task = asyncio.create_task(self._http.serve(sockets=[listener]))
-        self._lag_task = asyncio.create_task(watch_loop_lag(self._metrics))
+        self._lag_task = asyncio.create_task(self._metrics.watch_event_loop())
 
     async def load(self) -> None:
         """Verify, load, warm up and check every model, then be ready unless one of them answers wrongly.

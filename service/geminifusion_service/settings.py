@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from geminifusion_runtime.backends.names import BACKENDS, check_backend
-from geminifusion_runtime.choices import SENSOR_POLICIES, SensorPolicy
-from geminifusion_runtime.devices import Isolation, parse_devices
+from geminifusion_runtime.devices import parse_devices
+from geminifusion_runtime.types import SENSOR_POLICIES, Isolation, SensorPolicy
 
 ENVIRONMENT_PREFIX = "GEMINIFUSION_"
 

@@ -6,7 +6,7 @@ import pytest
 from geminifusion import Client, load
 from geminifusion.errors import BadAnswer, BadInput, DeadlineMissed, RequestRefused, ServerUnreachable
 from geminifusion.server_process import open_port
-from geminifusion_runtime.errors import ServiceError
+from geminifusion_runtime.errors import GeminiFusionError
 
 
 @pytest.fixture(params=["http", "grpc"])
@@ -43,7 +43,7 @@ def test_refusal_carries_code_status_and_request_id(client, pair, code):
 @pytest.mark.parametrize("code", [code for code in CASES if code != "model_not_found"])
 def test_the_same_refusal_without_a_server(tiny_artifact, pair, code):
     rgb, depth, _ = CASES[code][1](pair)
-    with pytest.raises(ServiceError) as caught:
+    with pytest.raises(GeminiFusionError) as caught:
         load(tiny_artifact, threads=1)(rgb, depth)
     assert caught.value.code == code
 

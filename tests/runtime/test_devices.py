@@ -10,9 +10,9 @@ from geminifusion_runtime.devices import (
     Device,
     check_cores,
     engine_threads,
-    keep_to,
-    kept_to,
     parse_devices,
+    pin_to_cores,
+    pinned_to_cores,
 )
 
 
@@ -52,7 +52,7 @@ def test_threads_started_meanwhile_stay_on_the_cores_and_this_one_gets_its_own_b
     before = os.sched_getaffinity(0)
     core = min(before)
     seen = []
-    with kept_to((core,)):
+    with pinned_to_cores((core,)):
         thread = threading.Thread(target=lambda: seen.append(os.sched_getaffinity(0)))
         thread.start()
         thread.join()
@@ -62,5 +62,5 @@ def test_threads_started_meanwhile_stay_on_the_cores_and_this_one_gets_its_own_b
 
 def test_without_cores_a_thread_is_left_where_it_is():
     before = os.sched_getaffinity(0)
-    keep_to(())
+    pin_to_cores(())
     assert os.sched_getaffinity(0) == before

@@ -10,13 +10,11 @@ from geminifusion_runtime.artifact import ArtifactError
 from geminifusion_runtime.errors import (
     ImageTooSmallError,
     MissingPartError,
-    ModelNotFoundError,
     SizeMismatchError,
     UnknownPartError,
     UnprocessableError,
 )
 from geminifusion_runtime.model import Model
-from geminifusion_service.models.registry import ModelRegistry
 
 
 @pytest.fixture(scope="module")
@@ -159,26 +157,3 @@ def test_a_damaged_artifact_is_refused(tmp_path, make_artifact):
         stream.write(b"!")
     with pytest.raises(ArtifactError, match="SHA-256"):
         Model.open(directory)
-
-
-def test_a_registry_finds_by_reference_by_name_and_by_default(tmp_path, model, make_artifact):
-    newer = Model.open(make_artifact(tmp_path / "newer", version="2"), threads=1)
-    models = ModelRegistry([model, newer])
-    assert models.find(None) is model
-    assert models.find("tiny@1") is model
-    assert models.find("tiny") is newer
-    with pytest.raises(ModelNotFoundError, match="tiny@1, tiny@2"):
-        models.find("huge")
-
-
-def test_two_artifacts_of_one_name_and_version_are_refused(model):
-    with pytest.raises(ValueError, match="tiny@1"):
-        ModelRegistry([model, model])
-
-
-def test_a_description_is_json_and_tells_what_a_client_needs(model):
-    description = model.description()
-    assert description["reference"] == "tiny@1"
-    assert description["classes"][1] == {"id": 1, "name": "dark far", "color": [20, 120, 20]}
-    assert [modality["name"] for modality in description["modalities"]] == ["rgb", "depth"]
-    assert description["size"]["max_pixels"] == 120 * 160

@@ -6,7 +6,7 @@ import weakref
 
 import pytest
 
-from geminifusion_runtime.errors import ServiceError
+from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_runtime.model import Model
 from geminifusion_service.models.registry import ModelRegistry
 from geminifusion_service.observability.metrics import Metrics
@@ -42,7 +42,7 @@ async def test_an_ended_request_is_gone_without_the_garbage_collector(tiny_artif
     async def ask():
         try:
             await segmenter.segment(SegmentRequest(images=files, options=options))
-        except ServiceError:
+        except GeminiFusionError:
             assert kind in ("refused", "late")
 
     for _ in range(10):

@@ -12,7 +12,7 @@ from geminifusion_runtime.artifact import ModalitySpec
 from geminifusion_runtime.decoding.depth import to_metres
 from geminifusion_runtime.decoding.images import decode_depth, decode_rgb
 from geminifusion_runtime.decoding.sensor_health import color_health, depth_health
-from geminifusion_runtime.sensor import UNJUDGED, SensorHealth
+from geminifusion_runtime.types import NOT_ASSESSED, SensorHealth
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class Reading:
     """One modality, decoded: colour `H W 3` uint8 or depth `H W` float32 metres; and what to tell the client."""
 
     array: NDArray[np.generic]
-    health: SensorHealth = UNJUDGED
+    health: SensorHealth = NOT_ASSESSED
     warnings: tuple[str, ...] = ()
 
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_runtime.sensor import SensorHealth
+from geminifusion_runtime.types import SensorHealth
 
 T = TypeVar("T", bound=np.generic)
 _WHITE = (255, 255, 255)

@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 
 from geminifusion_runtime.artifact import ModalitySpec
-from geminifusion_runtime.choices import SensorPolicy
 from geminifusion_runtime.decoding.decode import Reading
 from geminifusion_runtime.errors import SensorBrokenError
+from geminifusion_runtime.types import SensorPolicy
 
 
 def apply_policy(

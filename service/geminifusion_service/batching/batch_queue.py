@@ -11,7 +11,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from geminifusion_runtime.errors import DeadlineExceededError, QueueFullError, ServiceError
+from geminifusion_runtime.errors import GeminiFusionError
+from geminifusion_service.errors import DeadlineExceededError, QueueFullError
 
 Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")
@@ -50,7 +51,7 @@ class Entry(Generic[Key, Item, Result]):
     urgent: bool = False
     future: Future[Finished[Result]] = field(default_factory=Future)
 
-    def fail(self, error: ServiceError) -> None:
+    def fail(self, error: GeminiFusionError) -> None:
         """Tell whoever waits; nobody may."""
         if self.future.done() or not (self.future.running() or self.future.set_running_or_notify_cancel()):
             return

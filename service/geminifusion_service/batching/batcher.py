@@ -18,8 +18,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic
 
-from geminifusion_runtime.errors import EngineError, EngineLostError, NotReadyError
 from geminifusion_service.batching.batch_queue import Batch, BatchQueue, Entry, Finished, Item, Key, Result
+from geminifusion_service.errors import EngineFailedError, EngineLostError, NotReadyError
 
 _log = logging.getLogger(__name__)
 
@@ -202,7 +202,7 @@ class Batcher(Generic[Key, Item, Result]):
                     left = left + self._clear()
                 self._changed.notify()
             for entry in left:
-                entry.fail(EngineError("the engine stopped; send the request again"))
+                entry.fail(EngineFailedError("the engine stopped; send the request again"))
 
     def _next_job(self) -> _Job[Key, Item, Result] | None:
         """Wait for a batch; None when closing and done."""
@@ -247,7 +247,7 @@ class Batcher(Generic[Key, Item, Result]):
                     self._run_job(_Job(entries=[entry]), instance)
                 return
             _log.exception("the engine failed")
-            entries[0].fail(EngineError("the engine failed on this request; report it with the request id"))
+            entries[0].fail(EngineFailedError("the engine failed on this request; report it with the request id"))
             return
         ended = self._clock()
         per_item = (ended - started) / len(entries)

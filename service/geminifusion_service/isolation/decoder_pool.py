@@ -15,15 +15,15 @@ from pydantic import TypeAdapter
 
 from geminifusion_runtime.artifact import ModalitySpec
 from geminifusion_runtime.decoding.decode import Reading, read_modality
-from geminifusion_runtime.errors import HTTP_STATUS, DecoderLostError, InternalError, NotReadyError, ServiceError
-from geminifusion_runtime.sensor import SensorHealth
+from geminifusion_runtime.errors import GeminiFusionError
+from geminifusion_runtime.types import SensorHealth
+from geminifusion_service.errors import ERRORS, DecoderLostError, InternalError, NotReadyError
 from geminifusion_service.isolation.worker_client import ChildLostError, ChildProcess
 
 _log = logging.getLogger(__name__)
 
 _ANSWER_S = 60.0  # decoding the largest image takes about a second
 _SPEC = TypeAdapter(ModalitySpec)
-_ERRORS: Mapping[str, type[ServiceError]] = {kind.code: kind for kind in HTTP_STATUS}
 
 
 class Posted(NamedTuple):
@@ -109,7 +109,7 @@ class ProcessReaders:
             return [_read_here(image, options) for image in images]
         try:
             found = dict(zip([id(image) for image in encoded], self._read_there(encoded, options), strict=True))
-        except ServiceError as error:
+        except GeminiFusionError as error:
             found = {id(image): error for image in encoded}
         return [found[id(image)] if id(image) in found else _read_here(image, options) for image in images]
 
@@ -169,7 +169,7 @@ def _read_here(image: Posted, options: ReadingOptions) -> Reading | Exception:
 
 def _result(found: Mapping[str, Any], arrays: Mapping[str, NDArray[np.generic]]) -> Reading | Exception:
     if "code" in found:
-        return _ERRORS.get(found["code"], InternalError)(found["message"])
+        return ERRORS.get(found["code"], InternalError)(found["message"])
     return Reading(
         array=arrays[found["array"]], health=SensorHealth(**found["health"]), warnings=tuple(found["warnings"])
     )

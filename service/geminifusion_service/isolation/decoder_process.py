@@ -23,11 +23,13 @@ from pydantic import TypeAdapter
 from geminifusion_runtime.allocator import keep_freed_memory
 from geminifusion_runtime.artifact import ModalitySpec
 from geminifusion_runtime.decoding.decode import read_modality
-from geminifusion_runtime.errors import ServiceError, public_error
+from geminifusion_runtime.errors import GeminiFusionError
+from geminifusion_service.errors import public_error
 from geminifusion_service.isolation.shared_arrays import SharedArrays, end_of
 from geminifusion_service.isolation.worker_main import answer_parent
 
 _NICENESS = 10  # the event loop goes first: whoever is refused, or already answered, does not wait for others' images
+_KEPT_BYTES = 64 * 2**20  # of freed memory, for the next image
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +45,7 @@ def read(memory: SharedArrays, message: dict[str, Any]) -> dict[str, Any]:
         try:
             reading = read_modality(files[str(index)].tobytes(), _spec(spec), may_hold_gil=True, **message["options"])
         except Exception as error:
-            if not isinstance(error, ServiceError):
+            if not isinstance(error, GeminiFusionError):
                 _log.exception("decoding failed")
             public = public_error(error)
             found.append({"code": public.code, "message": str(public)})
@@ -59,5 +61,5 @@ if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s decoding process: %(message)s")
     cv2.setNumThreads(1)
     os.nice(_NICENESS)
-    keep_freed_memory()
+    keep_freed_memory(_KEPT_BYTES)
     answer_parent(int(sys.argv[1]), functools.partial(read, SharedArrays(int(sys.argv[2]))))

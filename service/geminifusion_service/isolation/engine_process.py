@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from geminifusion_runtime.artifact import ArtifactMetadata, open_artifact
 from geminifusion_runtime.backends.protocol import Backend
 from geminifusion_runtime.backends.selection import open_backend
-from geminifusion_runtime.devices import Device, keep_to
+from geminifusion_runtime.devices import Device, pin_to_cores
 from geminifusion_service.isolation.shared_arrays import SharedArrays, end_of
 from geminifusion_service.isolation.worker_main import answer_parent
 
@@ -46,7 +46,7 @@ class Engine:
 
 def _open(order: dict[str, Any]) -> tuple[Backend, str]:
     device = Device(**{**order["device"], "cores": tuple(order["device"]["cores"])})
-    keep_to(device.cores)
+    pin_to_cores(device.cores)
     directory = Path(order["directory"])
     metadata = open_artifact(directory)
     chosen = open_backend(

@@ -9,7 +9,8 @@ from pathlib import Path
 from geminifusion_runtime.artifact import ArtifactMetadata
 from geminifusion_runtime.backends.protocol import ClosableBackend
 from geminifusion_runtime.backends.selection import Chosen, open_backend
-from geminifusion_runtime.devices import AUTO, Device, Isolation, check_cores, engine_threads, kept_to
+from geminifusion_runtime.devices import AUTO, Device, check_cores, engine_threads, pinned_to_cores
+from geminifusion_runtime.types import Isolation
 from geminifusion_service.isolation.process_backend import IsolatedBackend, Order
 
 
@@ -43,7 +44,7 @@ def open_instances(
                 chosen = Chosen(isolated, isolated.reason)
             else:
                 # The threads a runtime starts while it loads inherit the cores of the thread that loads it.
-                with kept_to(device.cores):
+                with pinned_to_cores(device.cores):
                     chosen = open_backend(
                         directory, metadata, wanted=wanted, threads=each, custom_ops=custom_ops, device=device
                     )

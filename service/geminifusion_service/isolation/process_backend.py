@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from geminifusion_runtime.artifact import ArtifactMetadata
 from geminifusion_runtime.backends.protocol import GraphOutputs
 from geminifusion_runtime.devices import AUTO, Device
-from geminifusion_runtime.errors import EngineLostError
+from geminifusion_service.errors import EngineLostError
 from geminifusion_service.isolation.worker_client import ChildLostError, ChildProcess, ending
 
 _log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from geminifusion_runtime.artifact import ArtifactError, read_metadata
-from geminifusion_runtime.errors import ModelLoadError, ModelMemoryError
+from geminifusion_service.errors import ModelLoadError, ModelMemoryError
 from geminifusion_service.models.loading import LoadedModel, load_model, unload_model
 from geminifusion_service.models.memory import MemoryBudget, model_file_bytes
 from geminifusion_service.models.registry import CanaryResult, ModelRegistry, ModelState, Slot, Status

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geminifusion_runtime.artifact import open_artifact
-from geminifusion_runtime.batch_size_tuning import LARGEST_BATCH
+from geminifusion_runtime.batch_size_tuning import LARGEST_BATCH, tune_batch_size
 from geminifusion_runtime.devices import parse_devices
-from geminifusion_runtime.errors import ServiceError
+from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_runtime.model import Model
 from geminifusion_service.isolation.instances import open_instances
 from geminifusion_service.models.memory import model_file_bytes, resident_bytes, return_freed_memory
@@ -50,12 +50,14 @@ def load_model(directory: Path, settings: Settings, *, version: str | None = Non
     for size in parse_sizes(settings.warm_up_sizes):
         try:
             model.warm_up([size])
-        except ServiceError as error:
+        except GeminiFusionError as error:
             _log.warning("%s is not warmed up at %dx%d: %s", model.reference, size[1], size[0], error)
     if not settings.max_batch:
-        model.calibrate(most=LARGEST_BATCH, most_pixels=settings.max_batch_pixels, budget_s=settings.calibration_s)
-        for one in model.batch_plan.calibrations if model.batch_plan else ():
-            _log.info("%s, images together: %s", model.reference, one.table())
+        model.batch_plan = tune_batch_size(
+            model, most=LARGEST_BATCH, most_pixels=settings.max_batch_pixels, budget_s=settings.calibration_s
+        )
+        for timing in model.batch_plan.timings:
+            _log.info("%s, images together: %s", model.reference, timing.table())
     frames = canary_frames(directory, model) if settings.canary_interval_s else None
     file_bytes = model_file_bytes(directory, model.metadata)
     after = resident_bytes()

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from geminifusion_runtime.errors import ModelNotFoundError, NotReadyError, ServiceError
+from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_runtime.model import Model
+from geminifusion_service.errors import ModelNotFoundError, NotReadyError
 
 
 class ModelState(enum.Enum):
@@ -251,58 +252,6 @@ class ModelRegistry:
         listed.sort(key=lambda status: version_key(status.version), reverse=True)
         return sorted(listed, key=lambda status: status.name)
 
-    def describe(self, reference: str | None) -> dict[str, Any]:
-        """A loaded model's description with its state, memory, last canary and the versions of its name; JSON-ready.
-
-        Raises:
-            ModelNotFoundError: nothing of that name is loaded, and nothing is known of it.
-            NotReadyError: no model was named, and the default is not loaded.
-        """
-        resolved = self._resolve(reference)
-        if resolved is None:
-            return self._describe_absent(reference)
-        slot = self._slots[resolved]
-        canary = slot.canary
-        return {
-            **slot.model.description(),
-            "state": slot.state.value,
-            "current": self.is_current(slot),
-            "default": resolved == self._resolve(None),
-            "memory_bytes": slot.memory_bytes,
-            "canary": None
-            if canary is None
-            else {
-                "kind": canary.kind,
-                "frames": canary.frames,
-                "agreement": canary.agreement,
-                "budget": canary.budget,
-                "passed": canary.passed,
-                "problem": canary.problem,
-                "at": canary.at.isoformat(timespec="seconds"),  # not its age: until the next one, the text stays
-            },
-            "versions": self._versions(slot.model.metadata.name),
-        }
-
-    def _describe_absent(self, reference: str | None) -> dict[str, Any]:
-        """A version that is known but not loaded, by its reference or, for the newest of a name, by its name."""
-        for status in self.statuses():
-            if reference in (status.reference, status.name):
-                return {
-                    "name": status.name,
-                    "version": status.version,
-                    "reference": status.reference,
-                    "state": status.state.value,
-                    "reason": status.reason,
-                    "versions": self._versions(status.name),
-                }
-        raise self._not_found(reference)
-
-    def _versions(self, name: str) -> list[dict[str, str]]:
-        return [
-            {"version": status.version, "state": status.state.value, "reason": status.reason}
-            for status in self.statuses(name)
-        ]
-
     def _resolve(self, reference: str | None) -> str | None:
         if reference is None:
             if self._default is None or self._default in self._slots:
@@ -319,7 +268,7 @@ class ModelRegistry:
             slot.drained.set()
         return slot
 
-    def _not_found(self, reference: str | None) -> ServiceError:
+    def _not_found(self, reference: str | None) -> GeminiFusionError:
         available = f"available: {', '.join(self._slots) or 'none yet'}"
         if reference is None:
             return NotReadyError(f"{self._default_missing()}; {available}")

@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from geminifusion_runtime.artifact import ArtifactError, ArtifactMetadata
-from geminifusion_runtime.errors import ModelLoadError, ModelMemoryError
+from geminifusion_service.errors import ModelLoadError, ModelMemoryError
 from geminifusion_service.models.debounce import Sightings
 from geminifusion_service.models.lifecycle import Lifecycle
 from geminifusion_service.models.registry import ModelRegistry, ModelState, version_key

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_runtime.artifact import ArtifactError, ArtifactMetadata, Precision
-from geminifusion_runtime.errors import InternalError, ServiceError
+from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_runtime.model import Model
+from geminifusion_service.errors import InternalError
 from geminifusion_service.models.registry import CanaryResult
 from geminifusion_service.request import SegmentOptions, SegmentRequest
 
@@ -93,7 +94,7 @@ async def check(model: Model, expected: CanaryFrames, probe: Probe) -> CanaryRes
             return _result(expected, None, f"no answer within {ANSWER_TIMEOUT_S:g} s")
         except InternalError as error:
             return _result(expected, None, f"no answer ({error.code})")
-        except ServiceError as error:
+        except GeminiFusionError as error:
             _log.info("the canary of %s was put off: %s", model.reference, error)
             return None
         equal += int(np.count_nonzero(answer == labels)) if answer.shape == labels.shape else 0

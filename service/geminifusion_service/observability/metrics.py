@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -10,6 +11,7 @@ from geminifusion_service.observability.model_metrics import ModelMetrics
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 DROP_REASONS = ("client_gone", "deadline")
+_LAG_EVERY_S = 0.25
 _LAG_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 
 
@@ -81,6 +83,17 @@ class Metrics:
         """Ask these whenever the metrics are read."""
         self._queue_depth.set_function(queue_depth)
         self._in_flight.set_function(in_flight)
+
+    async def watch_event_loop(self) -> None:
+        """Measure how late a timer of this loop fires, four times a second, until cancelled.
+
+        The first thing to look at when every request is a little slow.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + _LAG_EVERY_S
+            await asyncio.sleep(_LAG_EVERY_S)
+            self.event_loop_lag_seconds.observe(max(0.0, loop.time() - due))
 
     def text(self) -> bytes:
         """The Prometheus text exposition."""

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from geminifusion_runtime.choices import Priority
-from geminifusion_runtime.errors import DeadlineExceededError, QueueFullError
+from geminifusion_runtime.types import Priority
+from geminifusion_service.errors import DeadlineExceededError, QueueFullError
 
 # A body on its way keeps a place for this long; a slower one must find a place again when it is all there, or clients
 # that send a byte a second would keep everybody out.

@@ -19,20 +19,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from geminifusion_runtime.artifact import ModalitySpec
-from geminifusion_runtime.choices import SensorPolicy
 from geminifusion_runtime.decoding.alignment import resize_to_rgb
 from geminifusion_runtime.decoding.decode import Decoded, Reading
 from geminifusion_runtime.decoding.sensor_policy import apply_policy
-from geminifusion_runtime.encoding.disagreement import disagreement
-from geminifusion_runtime.errors import InvalidOptionError, NotReadyError, ServiceError
-from geminifusion_runtime.model import Model, Prediction, PreparedItem
-from geminifusion_runtime.sensor import SensorHealth
+from geminifusion_runtime.errors import GeminiFusionError, InvalidOptionError
+from geminifusion_runtime.model import Model
+from geminifusion_runtime.postprocessing import Prediction, disagreement
+from geminifusion_runtime.preprocessing import PreparedItem, absence_warnings, rgb_alone
+from geminifusion_runtime.types import SensorHealth, SensorPolicy
 from geminifusion_service.batching.batch_queue import Finished
 from geminifusion_service.batching.batcher import Batcher
+from geminifusion_service.errors import NotReadyError
 from geminifusion_service.isolation.decoder_pool import Posted, Readers
+from geminifusion_service.observability.request_context import new_request_id
 from geminifusion_service.observability.timeline import Span, Stage, Timeline, nanoseconds
 from geminifusion_service.pipeline.encoding import encode
-from geminifusion_service.request import SegmentRequest, SegmentResponse, Timings, new_request_id
+from geminifusion_service.request import SegmentRequest, SegmentResponse, Timings
 
 BatchKey = tuple[Model, tuple[int, int]]  # by identity; height and width the graph sees
 Item = tuple[Model, PreparedItem]
@@ -237,7 +239,7 @@ class _Journey:
 
     def _fail(self, error: BaseException) -> None:
         self._stop_expecting()
-        if isinstance(error, ServiceError):
+        if isinstance(error, GeminiFusionError):
             error = error.with_traceback(None)  # which holds this journey; its text is all that anybody will read
         with suppress(InvalidStateError):
             self.answer.set_exception(error)
@@ -292,7 +294,7 @@ def _prepare(model: Model, request: SegmentRequest, readings: Mapping[str, Readi
             "disagreement compares answers with and without the other modalities, and only rgb came; send one more "
             "or leave the option out"
         )
-    items = (item, model.rgb_alone(item))
+    items = (item, rgb_alone(model.metadata, item))
     return _Prepared(decoded=decoded, items=items, sensors=sensors, notes=notes)
 
 
@@ -304,7 +306,7 @@ def _timeline(marks: Sequence[Mark], batch_size: int) -> Timeline:
 
 
 def _warnings(model: Model, request: SegmentRequest, decoded: Decoded) -> tuple[str, ...]:
-    absent = model.absence_warnings(decoded.readings)
+    absent = absence_warnings(model.metadata, decoded.readings)
     unproven = tuple(
         f"the model was never trained without {spec.name}, so the disagreement map shows how much it relies on it, "
         "not what it would see without"

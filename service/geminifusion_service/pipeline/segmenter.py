@@ -11,13 +11,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from geminifusion_runtime.batch_size_tuning import LARGEST_BATCH, BatchPlan
-from geminifusion_runtime.choices import Priority
+from geminifusion_runtime.batch_plan import BatchPlan
+from geminifusion_runtime.batch_size_tuning import LARGEST_BATCH
 from geminifusion_runtime.cpu_count import usable_cores
-from geminifusion_runtime.devices import keep_to, parse_devices
-from geminifusion_runtime.errors import DeadlineExceededError, NotReadyError, ServiceError
-from geminifusion_runtime.model import Model, Prediction
+from geminifusion_runtime.devices import parse_devices, pin_to_cores
+from geminifusion_runtime.errors import GeminiFusionError
+from geminifusion_runtime.model import Model
+from geminifusion_runtime.postprocessing import Prediction
+from geminifusion_runtime.preprocessing import check_names
+from geminifusion_runtime.types import Priority
 from geminifusion_service.batching.batcher import Batcher
+from geminifusion_service.errors import DeadlineExceededError, NotReadyError
 from geminifusion_service.isolation.decoder_pool import ProcessReaders, ThreadReaders
 from geminifusion_service.models.registry import ModelRegistry
 from geminifusion_service.observability.metrics import DROP_REASONS, Metrics
@@ -165,7 +169,7 @@ class Segmenter:
             self.refuse_if_unavailable(body_bytes=body_bytes, deadline_ms=deadline_ms, priority=priority)
             with self._admission.hold(body_bytes=body_bytes) as ticket:
                 yield ticket
-        except (ServiceError, asyncio.CancelledError) as error:
+        except (GeminiFusionError, asyncio.CancelledError) as error:
             if ticket is None or not ticket.recorded:
                 self._records.failed(error, started)
             raise
@@ -177,7 +181,7 @@ class Segmenter:
             ticket: of `admit`; without one the request is let in, or refused, here.
 
         Raises:
-            ServiceError: see `errors`; anything else is a bug.
+            GeminiFusionError: see `errors`; anything else is a bug.
         """
         if ticket is not None:
             return await self._recorded(request, ticket, received=True)
@@ -203,7 +207,7 @@ class Segmenter:
         self._admission.begin(ticket, body_bytes=_num_bytes(request), priority=options.priority)
         try:
             with self._models.lease(options.model) as model:
-                model.check_names(list(request.images))
+                check_names(model.metadata, list(request.images))
                 return await self._in_time(model, request, ticket.arrival, received=received)
         except asyncio.CancelledError:
             self._dropped["client_gone"].inc()
@@ -218,7 +222,7 @@ class Segmenter:
         The road of any other request, but for admission: it counts among nobody's and is never refused as one too many.
 
         Raises:
-            ServiceError: see `errors`; anything else is a bug.
+            GeminiFusionError: see `errors`; anything else is a bug.
         """
         return await self._in_time(model, request, time.monotonic(), received=False)
 
@@ -265,7 +269,7 @@ class Segmenter:
 
     def _keep_to_cores(self, instance: int) -> None:
         if self._settings.engine_isolation == "thread":  # a process keeps itself
-            keep_to(self._devices[instance].cores)
+            pin_to_cores(self._devices[instance].cores)
 
 
 def _num_bytes(request: SegmentRequest) -> int:

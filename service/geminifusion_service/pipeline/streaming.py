@@ -12,7 +12,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
-from geminifusion_runtime.errors import BodyTimeoutError, NotReadyError, QueueFullError, ServiceError
+from geminifusion_runtime.errors import GeminiFusionError
+from geminifusion_service.errors import BodyTimeoutError, NotReadyError, QueueFullError
 
 Frame = TypeVar("Frame")
 Answer = TypeVar("Answer")
@@ -260,7 +261,7 @@ def _client_gone(reader: asyncio.Task[bool]) -> bool:
     if not reader.done() or reader.cancelled():
         return False
     error = reader.exception()
-    return error is not None and not isinstance(error, ServiceError)
+    return error is not None and not isinstance(error, GeminiFusionError)
 
 
 def _retrieve(task: asyncio.Task[Any]) -> None:

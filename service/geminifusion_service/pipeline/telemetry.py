@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 
-from geminifusion_runtime.errors import HTTP_STATUS, public_error
+from geminifusion_service.errors import public_error
 from geminifusion_service.observability.logs import log_request
-from geminifusion_service.observability.request_context import current_origin, set_recorded_trace
+from geminifusion_service.observability.request_context import current_request_context, set_recorded_trace
 from geminifusion_service.pipeline.tracing import Tracing
 from geminifusion_service.request import SegmentOptions, SegmentResponse
 
@@ -34,7 +34,7 @@ class Records:
             self._write(options, started, code="client_gone", status=_CLIENT_GONE)
         else:
             public = public_error(error)
-            self._write(options, started, code=public.code, status=int(HTTP_STATUS[type(public)]))
+            self._write(options, started, code=public.code, status=int(public.http_status))
 
     def close(self) -> None:
         """Send the spans that are still held back."""
@@ -50,7 +50,7 @@ class Records:
         status: int,
         response: SegmentResponse | None = None,
     ) -> None:
-        origin, ended = current_origin(), time.monotonic()
+        origin, ended = current_request_context(), time.monotonic()
         asked_model = options.model if options else None
         request_id = (options.request_id if options else None) or origin.request_id or ""
         trace_id = origin.trace_id

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from geminifusion_service.observability.request_context import Origin
+from geminifusion_service.observability.request_context import RequestContext
 from geminifusion_service.request import SegmentResponse
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Tracing:
 
     def record(
         self,
-        origin: Origin,
+        origin: RequestContext,
         *,
         started: float,
         ended: float,

@@ -17,12 +17,13 @@ from prometheus_client import Gauge
 
 from geminifusion_runtime.artifact import open_artifact
 from geminifusion_runtime.backends.protocol import GraphOutputs
-from geminifusion_runtime.choices import Priority
 from geminifusion_runtime.cpu_count import usable_cores
-from geminifusion_runtime.errors import NotReadyError
 from geminifusion_runtime.model import Model
+from geminifusion_runtime.types import Priority
+from geminifusion_service.errors import NotReadyError
 from geminifusion_service.models.registry import ModelRegistry
 from geminifusion_service.observability.metrics import Metrics
+from geminifusion_service.observability.request_context import new_request_id
 from geminifusion_service.observability.timeline import Span, Stage, Timeline, nanoseconds
 from geminifusion_service.pipeline.admission import Admission
 from geminifusion_service.pipeline.segmenter import Segmenter, State
@@ -32,7 +33,7 @@ from geminifusion_service.ray_serve.daemon_executor import LastingThread
 from geminifusion_service.ray_serve.deployment import deploy, progress
 from geminifusion_service.ray_serve.plan import plan_replicas
 from geminifusion_service.ray_serve.replicas import Replicas
-from geminifusion_service.request import SegmentRequest, SegmentResponse, new_request_id
+from geminifusion_service.request import SegmentRequest, SegmentResponse
 from geminifusion_service.settings import Settings
 
 _log = logging.getLogger(__name__)

@@ -6,7 +6,8 @@ import logging
 
 import cv2
 
-from geminifusion_runtime.errors import ServiceError, public_error
+from geminifusion_runtime.errors import GeminiFusionError
+from geminifusion_service.errors import public_error
 from geminifusion_service.model_manager import ModelManager
 from geminifusion_service.observability.logs import set_up_logging
 from geminifusion_service.observability.metrics import Metrics
@@ -43,7 +44,7 @@ class SegmenterReplica:
         """Answer one request."""
         try:
             return await self._segmenter.segment(request)
-        except ServiceError as error:
+        except GeminiFusionError as error:
             return Refusal.of(error)
         except Exception as error:
             _log.exception("request %s failed", request.options.request_id)

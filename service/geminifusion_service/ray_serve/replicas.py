@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from geminifusion_runtime.errors import EngineLostError, NotReadyError, QueueFullError
+from geminifusion_service.errors import EngineLostError, NotReadyError, QueueFullError
 from geminifusion_service.ray_serve.cluster import RayError
 from geminifusion_service.ray_serve.deployment import Progress
 from geminifusion_service.ray_serve.serialization import Refusal
@@ -76,7 +76,7 @@ class Replicas:
         Segmenting twice does no harm. A third time might: the request may be what kills them.
 
         Raises:
-            ServiceError: as the replica raised it.
+            GeminiFusionError: as the replica raised it.
             QueueFullError: other fronts keep all replicas busy.
             EngineLostError: two replicas died with it.
             NotReadyError: there is no replica, and there has been none for too long.

@@ -6,37 +6,33 @@ An error travels as a value: Ray would wrap a raised one into its own, with the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
-from geminifusion_runtime.errors import HTTP_STATUS, ServiceError
-
-_CLASSES: Final = {kind.code: kind for kind in HTTP_STATUS if kind is not ServiceError}
+from geminifusion_runtime.errors import GeminiFusionError
+from geminifusion_service.errors import ERRORS
 
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """A `ServiceError` on its way."""
+    """A `GeminiFusionError` on its way."""
 
     code: str
     message: str
     retry_after_s: int | None
 
     @classmethod
-    def of(cls, error: ServiceError) -> Refusal:
+    def of(cls, error: GeminiFusionError) -> Refusal:
         """What the front needs to raise it again."""
         return cls(code=error.code, message=str(error), retry_after_s=error.retry_after_s)
 
-    def error(self) -> ServiceError:
+    def error(self) -> GeminiFusionError:
         """The error as the replica raised it.
 
         Raises:
             ValueError: no error has this code, so front and replica are of different releases.
         """
-        if self.code not in _CLASSES:
+        if self.code not in ERRORS:
             raise ValueError(f"a replica answered with the unknown code {self.code!r}; run one release everywhere")
-        error = _CLASSES[self.code](self.message)
-        error.retry_after_s = self.retry_after_s
-        return error
+        return ERRORS[self.code](self.message, retry_after_s=self.retry_after_s)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from geminifusion_runtime.errors import ForbiddenError, RateLimitedError, UnauthenticatedError
+from geminifusion_service.errors import ForbiddenError, RateLimitedError, UnauthenticatedError
 
 _log = logging.getLogger(__name__)
 

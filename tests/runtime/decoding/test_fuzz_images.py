@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from geminifusion_runtime.decoding.images import decode_depth, decode_rgb
-from geminifusion_runtime.errors import HTTP_STATUS, ServiceError
+from geminifusion_runtime.errors import GeminiFusionError
 
 pytestmark = pytest.mark.slow
 
@@ -94,8 +94,8 @@ def test_a_damaged_file_is_decoded_or_refused_in_time_and_leaves_nothing():
             try:
                 decode(data, max_pixels=MAX_PIXELS, **({"depth_scale": 0.001} if decode is decode_depth else {}))
                 decoded += 1
-            except ServiceError as error:
-                statuses.add(int(HTTP_STATUS[type(error)]))
+            except GeminiFusionError as error:
+                statuses.add(int(error.http_status))
                 refused += 1
             assert time.monotonic() - started < LONGEST_S, data[:100]
         if number == COUNT // 5:

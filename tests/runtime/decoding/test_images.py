@@ -12,8 +12,8 @@ from geminifusion_runtime.decoding.image_headers import read_header
 from geminifusion_runtime.decoding.images import decode_depth, decode_rgb
 from geminifusion_runtime.errors import (
     DepthScaleRequiredError,
+    GeminiFusionError,
     ImageTooLargeError,
-    ServiceError,
     UndecodableImageError,
     UnsupportedImageError,
 )
@@ -254,5 +254,5 @@ def test_mutated_files_raise_nothing_but_our_errors(make):
             for decode in (decode_rgb, decode_depth):
                 try:
                     decode(cut, max_pixels=LIMIT)
-                except ServiceError:
+                except GeminiFusionError:
                     continue

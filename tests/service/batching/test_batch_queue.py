@@ -2,8 +2,8 @@
 
 import pytest
 
-from geminifusion_runtime.errors import DeadlineExceededError, QueueFullError
 from geminifusion_service.batching.batch_queue import Batch, BatchQueue, Entry
+from geminifusion_service.errors import DeadlineExceededError, QueueFullError
 
 
 def queue(*, max_batch=4, max_wait_s=0.0, capacity=8, head_start_s=1.0):

@@ -7,8 +7,8 @@ from concurrent.futures import wait as wait_for
 
 import pytest
 
-from geminifusion_runtime.errors import EngineError, EngineLostError, NotReadyError
 from geminifusion_service.batching.batcher import Batcher
+from geminifusion_service.errors import EngineFailedError, EngineLostError, NotReadyError
 
 
 class Engine:
@@ -84,14 +84,14 @@ def test_a_failed_batch_is_run_again_item_by_item(batcher_for):
     engine.gate.set()
     assert one.result(10).result == 2
     assert three.result(10).result == 6
-    with pytest.raises(EngineError) as failure:
+    with pytest.raises(EngineFailedError) as failure:
         bad.result(10)
     assert "poison" not in str(failure.value)
 
 
 def test_an_engine_that_answers_the_wrong_number_fails_its_items(batcher_for):
     batcher = batcher_for(lambda _batch: lambda _instance: [])
-    with pytest.raises(EngineError):
+    with pytest.raises(EngineFailedError):
         batcher.submit("k", 1).result(10)
 
 
@@ -113,7 +113,7 @@ def test_a_dying_engine_thread_fails_its_requests_and_takes_no_more(batcher_for)
     running, queued = fill_behind_a_running_batch(batcher, engine, [1, 2])
     engine.gate.set()
     wait_for([running, *queued], timeout=10)
-    assert all(isinstance(future.exception(0), EngineError) for future in [running, *queued])
+    assert all(isinstance(future.exception(0), EngineFailedError) for future in [running, *queued])
     with pytest.raises(NotReadyError):
         batcher.submit("k", 3)
     assert not batcher.alive
@@ -231,11 +231,11 @@ def test_instances_that_are_free_share_one_queue(batcher_for):
 def test_one_dead_instance_of_two_leaves_the_other_serving(batcher_for):
     engine = Engine(broken=[13])
     batcher = batcher_for(engine, max_batch=1, num_instances=2)
-    with pytest.raises(EngineError):
+    with pytest.raises(EngineFailedError):
         batcher.submit("k", 13).result(10)
     assert batcher.submit("k", 1).result(10).result == 2
     assert batcher.alive
-    with pytest.raises(EngineError):
+    with pytest.raises(EngineFailedError):
         batcher.submit("k", 13).result(10)
     until(lambda: not batcher.alive)
 

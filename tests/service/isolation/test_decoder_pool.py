@@ -13,11 +13,8 @@ import numpy as np
 import pytest
 
 from geminifusion_runtime.artifact import read_metadata
-from geminifusion_runtime.errors import (
-    DecoderLostError,
-    NotReadyError,
-    UndecodableImageError,
-)
+from geminifusion_runtime.errors import UndecodableImageError
+from geminifusion_service.errors import DecoderLostError, NotReadyError
 from geminifusion_service.isolation.decoder_pool import Posted, ProcessReaders, ThreadReaders
 
 OPTIONS = {"max_pixels": 10**6, "depth_scale": None, "depth_invalid": ()}

@@ -17,7 +17,7 @@ import pytest
 
 from geminifusion_runtime.artifact import read_metadata
 from geminifusion_runtime.backends.selection import open_backend
-from geminifusion_runtime.errors import EngineLostError
+from geminifusion_service.errors import EngineLostError
 from geminifusion_service.isolation.process_backend import IsolatedBackend, Order
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from geminifusion_runtime.artifact import GoldenSet, read_metadata, sha256_of, write_metadata
+from geminifusion_runtime.model import Model
 from geminifusion_service.model_manager import ModelManager
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pipeline.segmenter import Segmenter
@@ -45,6 +46,17 @@ def add_golden(make_pair: Callable[..., Any]) -> Callable[..., Path]:
         return directory
 
     return add
+
+
+@pytest.fixture(scope="session")
+def make_model(tiny_artifact):
+    """`make_model("tiny", "2")`: the tiny model under another name; they share one runtime."""
+    loaded = Model.open(tiny_artifact, threads=1)
+
+    def make(name, version):
+        return Model(dataclasses.replace(loaded.metadata, name=name, version=version), loaded.backend)
+
+    return make
 
 
 @pytest.fixture

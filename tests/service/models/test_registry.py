@@ -1,11 +1,8 @@
 """Which model a request means, and how long a model stays."""
 
-import dataclasses
-
 import pytest
 
-from geminifusion_runtime.errors import ModelNotFoundError, NotReadyError
-from geminifusion_runtime.model import Model
+from geminifusion_service.errors import ModelNotFoundError, NotReadyError
 from geminifusion_service.models.registry import (
     CanaryResult,
     ModelRegistry,
@@ -13,17 +10,6 @@ from geminifusion_service.models.registry import (
     Status,
     version_key,
 )
-
-
-@pytest.fixture(scope="module")
-def make_model(tiny_artifact):
-    """`make_model("tiny", "2")`: the tiny model under another name; they share one runtime."""
-    loaded = Model.open(tiny_artifact, threads=1)
-
-    def make(name, version):
-        return Model(dataclasses.replace(loaded.metadata, name=name, version=version), loaded.backend)
-
-    return make
 
 
 def failed(problem="half the labels differ"):
@@ -39,6 +25,22 @@ def test_a_bare_name_means_the_current_version_and_a_reference_just_that_one(mak
     models = ModelRegistry([make_model("tiny", "1"), make_model("tiny", "2")])
     assert models.find("tiny").reference == "tiny@2"
     assert models.find("tiny@1").reference == "tiny@1"
+
+
+def test_a_registry_finds_by_reference_by_name_and_by_default(make_model):
+    first, newer = make_model("tiny", "1"), make_model("tiny", "2")
+    models = ModelRegistry([first, newer])
+    assert models.find(None) is first
+    assert models.find("tiny@1") is first
+    assert models.find("tiny") is newer
+    with pytest.raises(ModelNotFoundError, match="tiny@1, tiny@2"):
+        models.find("huge")
+
+
+def test_two_artifacts_of_one_name_and_version_are_refused(make_model):
+    model = make_model("tiny", "1")
+    with pytest.raises(ValueError, match="tiny@1"):
+        ModelRegistry([model, model])
 
 
 def test_a_version_can_be_installed_without_taking_over_the_name(make_model):
@@ -138,30 +140,3 @@ def test_a_failing_canary_of_a_current_version_is_a_problem_and_of_an_old_one_is
     assert models.problems == ()
     models.slot("other").canary = failed()
     assert models.problems == ("other@1: half the labels differ",)
-
-
-def test_a_description_tells_state_memory_canary_and_versions(make_model):
-    models = ModelRegistry([make_model("tiny", "1")])
-    models.install(make_model("tiny", "2"), memory_bytes=7_000_000, canary=failed())
-    models.note(Status(name="tiny", version="3", state=ModelState.UNAVAILABLE, reason="model.onnx is missing"))
-    described = models.describe("tiny")
-    assert (described["reference"], described["state"], described["current"], described["default"]) == (
-        "tiny@2", "failing", True, False,
-    )  # fmt: skip
-    assert described["memory_bytes"] == 7_000_000
-    assert described["canary"]["agreement"] == 0.5
-    assert described["versions"] == [
-        {"version": "3", "state": "unavailable", "reason": "model.onnx is missing"},
-        {"version": "2", "state": "failing", "reason": "half the labels differ"},
-        {"version": "1", "state": "ready", "reason": ""},
-    ]
-
-
-def test_what_could_not_be_loaded_is_described_with_its_reason(make_model):
-    models = ModelRegistry([make_model("tiny", "1")])
-    models.note(Status(name="broken", version="1", state=ModelState.UNAVAILABLE, reason="model.onnx is missing"))
-    for reference in ("broken", "broken@1"):
-        described = models.describe(reference)
-        assert (described["state"], described["reason"]) == ("unavailable", "model.onnx is missing")
-    with pytest.raises(ModelNotFoundError):
-        models.describe("broken@2")

@@ -7,8 +7,8 @@ import pytest
 
 from geminifusion_export.verification.comparison import budget_for
 from geminifusion_runtime.artifact import ArtifactError
-from geminifusion_runtime.errors import EngineError, QueueFullError
 from geminifusion_runtime.model import Model
+from geminifusion_service.errors import EngineFailedError, QueueFullError
 from geminifusion_service.models.self_test import (
     AGREEMENT_BUDGETS,
     answer_alone,
@@ -69,7 +69,7 @@ async def test_no_answer_fails_but_a_busy_service_says_nothing_about_the_model(g
     frames = canary_frames(directory, model)
 
     async def broken(model, request):
-        raise EngineError("the engine failed")
+        raise EngineFailedError("the engine failed")
 
     async def busy(model, request):
         raise QueueFullError("full")

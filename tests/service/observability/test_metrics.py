@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from geminifusion_service.observability.loop_lag import watch_loop_lag
 from geminifusion_service.observability.metrics import Metrics
 
 ROOT = Path(__file__).parents[3]
@@ -57,7 +56,7 @@ def test_a_deadline_that_passed_is_a_dropped_request(serving, pair):
 
 async def test_a_loop_that_is_held_up_shows_in_its_lag():
     metrics = Metrics()
-    watch = asyncio.create_task(watch_loop_lag(metrics))
+    watch = asyncio.create_task(metrics.watch_event_loop())
     await asyncio.sleep(0.2)
     time.sleep(0.3)  # noqa: ASYNC251 - holding up the loop is the point
     await asyncio.sleep(0.01)

@@ -4,7 +4,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from geminifusion_runtime.errors import DeadlineExceededError, QueueFullError
+from geminifusion_service.errors import DeadlineExceededError, QueueFullError
 from geminifusion_service.pipeline.admission import Admission
 
 

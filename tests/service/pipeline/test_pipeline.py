@@ -6,9 +6,10 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from geminifusion_runtime.errors import EngineError, NotReadyError, UndecodableImageError
+from geminifusion_runtime.errors import UndecodableImageError
 from geminifusion_runtime.model import Model
 from geminifusion_service.batching.batcher import Batcher
+from geminifusion_service.errors import EngineFailedError, NotReadyError
 from geminifusion_service.isolation.decoder_pool import ThreadReaders
 from geminifusion_service.pipeline.pipeline import Road, batch_of
 from geminifusion_service.request import SegmentOptions, SegmentRequest
@@ -77,7 +78,7 @@ def test_a_failing_engine_is_told(model, pair):
     def prepare(_items):
         raise MemoryError
 
-    with open_road(prepare=prepare) as road, pytest.raises(EngineError):
+    with open_road(prepare=prepare) as road, pytest.raises(EngineFailedError):
         road.take(model, request_of(pair.files(), disagreement=True)).result(10)
 
 

@@ -1,7 +1,6 @@
 """The only door, without a transport: what happens to one request, and to many at once."""
 
 import asyncio
-import dataclasses
 import threading
 import time
 from contextlib import asynccontextmanager
@@ -9,13 +8,9 @@ from contextlib import asynccontextmanager
 import numpy as np
 import pytest
 
-from geminifusion_runtime.errors import (
-    DeadlineExceededError,
-    InvalidOptionError,
-    NotReadyError,
-    QueueFullError,
-)
+from geminifusion_runtime.errors import InvalidOptionError
 from geminifusion_runtime.model import Model
+from geminifusion_service.errors import DeadlineExceededError, NotReadyError, QueueFullError
 from geminifusion_service.models.registry import ModelRegistry
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pipeline.segmenter import Segmenter
@@ -198,18 +193,3 @@ async def test_a_model_loaded_on_too_few_devices_is_refused(tiny_artifact):
     with pytest.raises(ValueError, match="loaded on 1 devices, but the settings name 2"):
         segmenter.open_for(ModelRegistry([Model.open(tiny_artifact, threads=1)]))
     await segmenter.close(1)
-
-
-def test_the_plan_of_a_calibrated_model_decides_how_many_run_together(tiny_artifact):
-    model = Model.open(tiny_artifact, threads=1)
-    assert model.batch_plan is None
-    model.calibrate(most=4, most_pixels=10**9, budget_s=5)
-    sizes = {(one.height, one.width) for one in model.batch_plan.calibrations}
-    assert sizes == {model.metadata.size.reference, tuple(side // 2 for side in model.metadata.size.reference)}
-    assert 1 <= model.batch_plan.limit(48, 64) <= 4
-    told = model.description()["batching"]
-    assert told["most"] == 4
-    assert {(one["height"], one["width"]) for one in told["measured"]} == sizes
-    assert all(one["batch_ms"]["1"] > 0 for one in told["measured"])
-    smaller = dataclasses.replace(model.batch_plan, most_pixels=1)
-    assert smaller.limit(48, 64) == 1

@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 import pytest
 
-from geminifusion_runtime.errors import BodyTimeoutError, NotReadyError, QueueFullError
+from geminifusion_service.errors import BodyTimeoutError, NotReadyError, QueueFullError
 from geminifusion_service.pipeline.streaming import Streams
 
 

@@ -17,7 +17,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from geminifusion_runtime.decoding.images import decode_depth
 from geminifusion_runtime.errors import UndecodableImageError
 from geminifusion_service.observability.logs import JsonFormatter, TextFormatter, set_up_logging
-from geminifusion_service.observability.request_context import Origin, current_origin, set_client
+from geminifusion_service.observability.request_context import RequestContext, current_request_context, set_client
 from geminifusion_service.pb import segmentation_pb2 as pb
 from geminifusion_service.pb import segmentation_pb2_grpc
 
@@ -111,7 +111,7 @@ def test_a_line_over_grpc_names_the_clients_address(live_server, pair, lines, fr
 )
 def test_every_kind_of_peer_has_a_name(peer, client):
     set_client(peer)
-    assert current_origin().client == client
+    assert current_request_context().client == client
 
 
 def test_a_refused_request_is_a_line_with_its_error(live_server, pair, lines):
@@ -238,7 +238,7 @@ def test_an_error_without_a_trace_names_none(live_server, pair, lines):
     ],
 )
 def test_a_traceparent_is_read_as_opentelemetry_reads_it(traceparent, trace_id):
-    assert Origin(headers={"traceparent": traceparent}).trace_id == trace_id
+    assert RequestContext(headers={"traceparent": traceparent}).trace_id == trace_id
     context = TraceContextTextMapPropagator().extract({"traceparent": traceparent})
     span = trace.get_current_span(context).get_span_context()
     assert (format(span.trace_id, "032x") if span.is_valid else None) == trace_id
@@ -256,3 +256,11 @@ def test_a_damaged_image_leaves_no_lines_of_a_library_in_the_log(capfd):
         root.handlers[:], root.level = before
         cv2.utils.logging.setLogLevel(level)
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("sent", "kept"), [(b"run-7", True), (b"two words", False), (b"", False)])
+def test_a_request_is_called_what_its_client_calls_it_where_that_is_safe(sent, kept):
+    context = RequestContext.of_http("http", [(b"x-request-id", sent), (b"x-other", b"1")], ("10.0.0.7", 4711))
+    assert (context.request_id == sent.decode()) is kept
+    assert context.request_id
+    assert (context.client, context.headers["x-other"]) == ("10.0.0.7", "1")

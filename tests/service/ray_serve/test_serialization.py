@@ -6,14 +6,15 @@ import pickle
 
 import pytest
 
-from geminifusion_runtime.errors import HTTP_STATUS, QueueFullError, ServiceError
+from geminifusion_runtime.errors import GeminiFusionError
+from geminifusion_service.errors import ERRORS, QueueFullError
 from geminifusion_service.ray_serve.serialization import Refusal
 
-KINDS = [kind for kind in HTTP_STATUS if kind is not ServiceError]
+KINDS = list(ERRORS.values())
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_every_error_arrives_as_it_was_raised(kind: type[ServiceError]) -> None:
+def test_every_error_arrives_as_it_was_raised(kind: type[GeminiFusionError]) -> None:
     sent = kind("what came, what was expected, what to do")
     arrived = pickle.loads(pickle.dumps(Refusal.of(sent))).error()
     assert type(arrived) is kind

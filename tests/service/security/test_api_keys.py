@@ -8,7 +8,7 @@ import grpc
 import httpx
 import pytest
 
-from geminifusion_runtime.errors import ForbiddenError, RateLimitedError, UnauthenticatedError
+from geminifusion_service.errors import ForbiddenError, RateLimitedError, UnauthenticatedError
 from geminifusion_service.pb import segmentation_pb2 as pb
 from geminifusion_service.pb import segmentation_pb2_grpc
 from geminifusion_service.security.api_keys import AccessControl, AccessFileError

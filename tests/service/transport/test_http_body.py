@@ -7,7 +7,8 @@ import httpx
 import numpy as np
 import pytest
 
-from geminifusion_runtime.errors import MalformedBodyError, ServiceError, UnsupportedBodyError
+from geminifusion_runtime.errors import GeminiFusionError
+from geminifusion_service.errors import MalformedBodyError, UnsupportedBodyError
 from geminifusion_service.transport.http.body import multipart_boundary, split_json, split_multipart
 
 
@@ -66,7 +67,7 @@ def test_mutated_forms_raise_nothing_but_our_errors():
             mutant[rng.integers(len(mutant))] = rng.choice(list(b'\r\n-XyZ;:"= \x00\xff'))
         try:
             split_multipart(bytes(mutant[: rng.integers(1, len(mutant) + 1)]), "XyZ")
-        except ServiceError:
+        except GeminiFusionError:
             continue
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from geminifusion_runtime.errors import InvalidOptionError, MalformedBodyError
+from geminifusion_runtime.errors import InvalidOptionError
 from geminifusion_service.api.open_inference import tensors
 from geminifusion_service.api.open_inference.parameters import Parameter
 from geminifusion_service.api.open_inference.schemas import InferenceRequest, InferenceResponse
 from geminifusion_service.api.open_inference.tensors import BYTES, Tensor, bytes_tensor
+from geminifusion_service.errors import MalformedBodyError
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 _MAX_TENSORS = 16

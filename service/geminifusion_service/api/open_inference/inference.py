@@ -10,12 +10,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from geminifusion_runtime.errors import InvalidOptionError, MethodNotAllowedError, public_error
+from geminifusion_runtime.errors import InvalidOptionError
 from geminifusion_service.api.open_inference.parameters import options_from
 from geminifusion_service.api.open_inference.schemas import InferenceRequest, InferenceResponse
 from geminifusion_service.api.open_inference.signatures import OUTPUT_NAMES, Target, configuration, metadata, resolve
 from geminifusion_service.api.open_inference.statistics import ModelStatistics
 from geminifusion_service.api.open_inference.tensor_batch import Images, facts, files_axes, join_batch, split_batch
+from geminifusion_service.errors import MethodNotAllowedError, public_error
 from geminifusion_service.model_manager import ModelManager
 from geminifusion_service.models.registry import ModelState
 from geminifusion_service.observability.metrics import Metrics
@@ -151,7 +152,7 @@ class OpenInference:
         """Count one inference by its outcome, and keep the inside of a bug in the log.
 
         Raises:
-            ServiceError: what was raised inside, or InternalError in the place of a bug.
+            GeminiFusionError: what was raised inside, or InternalError in the place of a bug.
         """
         try:
             yield
@@ -179,7 +180,7 @@ class OpenInference:
             ticket: of `admit`, for the first image of the batch; the others are let in or refused here.
 
         Raises:
-            ServiceError: see `errors`; anything else is a bug.
+            GeminiFusionError: see `errors`; anything else is a bug.
         """
         started = time.perf_counter()
         target = self._resolve(request.model_name, request.model_version)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from geminifusion_runtime.errors import InvalidOptionError, MalformedBodyError
+from geminifusion_runtime.errors import InvalidOptionError
 from geminifusion_service.api.open_inference import tensors
 from geminifusion_service.api.open_inference.parameters import Parameter
 from geminifusion_service.api.open_inference.schemas import InferenceRequest, InferenceResponse
 from geminifusion_service.api.open_inference.tensors import BYTES, Tensor
+from geminifusion_service.errors import MalformedBodyError
 from geminifusion_service.pb import open_inference_pb2 as pb
 
 _MAX_TENSORS = 16

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from geminifusion_runtime.errors import HTTP_STATUS
 from geminifusion_service.api.open_inference.signatures import OUTPUT_NAMES
 from geminifusion_service.api.open_inference.tensors import BYTES, DTYPES
+from geminifusion_service.errors import ERRORS
 
 _PARAMETERS: dict[str, Any] = {
     "type": "object",
@@ -61,10 +61,10 @@ _BINARY: dict[str, Any] = {"type": "string", "format": "binary"}
 
 _ERRORS: dict[str, Any] = {
     str(status): {
-        "description": ", ".join(sorted({error.code for error, code in HTTP_STATUS.items() if code == status})),
+        "description": ", ".join(sorted(code for code, error in ERRORS.items() if error.http_status == status)),
         "content": {"application/json": {"schema": _ERROR}},
     }
-    for status in sorted({int(status) for status in HTTP_STATUS.values()})
+    for status in sorted({int(error.http_status) for error in ERRORS.values()})
 }
 
 _DOCUMENT: dict[str, Any] = {"description": "JSON", "content": {"application/json": {"schema": {}}}}

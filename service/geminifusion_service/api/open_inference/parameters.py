@@ -7,7 +7,8 @@ from typing import Any
 
 from geminifusion_runtime.encoding.masks import MASK_FORMATS
 from geminifusion_runtime.errors import InvalidOptionError
-from geminifusion_service.request import SegmentOptions, is_request_id
+from geminifusion_service.observability.request_context import is_request_id
+from geminifusion_service.request import SegmentOptions
 
 Parameter = bool | int | float | str
 _MASK_FILES = tuple(name for name in MASK_FORMATS if name != "json")

@@ -10,14 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic_core import from_json, to_json
 
-from geminifusion_runtime.errors import (
-    HTTP_STATUS,
-    EmptyBodyError,
-    InvalidOptionError,
-    MalformedBodyError,
-    ServiceError,
-    UnsupportedBodyError,
-)
+from geminifusion_runtime.errors import GeminiFusionError, InvalidOptionError
 from geminifusion_service.api.open_inference.binary_body import (
     HEADER_LENGTH,
     Parsed,
@@ -36,6 +29,7 @@ from geminifusion_service.api.open_inference.openapi import (
     path_parameters,
 )
 from geminifusion_service.api.open_inference.schemas import InferenceResponse
+from geminifusion_service.errors import EmptyBodyError, MalformedBodyError, UnsupportedBodyError
 from geminifusion_service.pipeline.admission import Ticket
 from geminifusion_service.settings import Settings
 from geminifusion_service.transport.http.body import read_body
@@ -49,11 +43,11 @@ _UNLOAD_DEPENDENTS = "unload_dependents"  # Triton's clients always send it; the
 _Handler = Callable[[Request], Awaitable[Response]]
 
 
-def error_response(error: ServiceError, request_id: str) -> Response:
+def error_response(error: GeminiFusionError, request_id: str) -> Response:
     """An error as clients of the protocol read it."""
     headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
     content = to_json({"error": str(error), "code": error.code, "request_id": request_id})
-    return Response(content, int(HTTP_STATUS[type(error)]), headers, "application/json")
+    return Response(content, int(error.http_status), headers, "application/json")
 
 
 def is_open_inference(path: str) -> bool:

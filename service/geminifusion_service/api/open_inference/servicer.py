@@ -8,15 +8,15 @@ from contextlib import aclosing
 
 import grpc
 
-from geminifusion_runtime.errors import InvalidOptionError, ModelNotFoundError, ServiceError
+from geminifusion_runtime.errors import GeminiFusionError, InvalidOptionError
 from geminifusion_service.api.open_inference.inference import OpenInference
 from geminifusion_service.api.open_inference.messages import request_from, response_message
-from geminifusion_service.observability.request_context import set_client
+from geminifusion_service.errors import ModelNotFoundError
+from geminifusion_service.observability.request_context import new_request_id, set_client
 from geminifusion_service.pb import open_inference_pb2 as pb
 from geminifusion_service.pb import open_inference_pb2_grpc
 from geminifusion_service.pipeline.admission import Ticket
 from geminifusion_service.pipeline.streaming import Streams
-from geminifusion_service.request import new_request_id
 from geminifusion_service.transport.grpc.call_admission import current_ticket, milliseconds_left
 from geminifusion_service.transport.grpc.status import abort, details_of
 
@@ -69,7 +69,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
         """Names, datatypes and shapes of the tensors."""
         try:
             document = self._open_inference.model_metadata(request.name, request.version or None)
-        except ServiceError as error:
+        except GeminiFusionError as error:
             await abort(context, error)
         return pb.ModelMetadataResponse(**document)
 
@@ -79,7 +79,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
         """The same as Triton's model configuration."""
         try:
             document = self._open_inference.model_config(request.name, request.version or None)
-        except ServiceError as error:
+        except GeminiFusionError as error:
             await abort(context, error)
         return pb.ModelConfigResponse(config=pb.ModelConfig(**document))
 
@@ -89,7 +89,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
         """Totals of one model or of all since the server started."""
         try:
             document = self._open_inference.model_statistics(request.name or None, request.version or None)
-        except ServiceError as error:
+        except GeminiFusionError as error:
             await abort(context, error)
         return pb.ModelStatisticsResponse(**document)
 
@@ -100,7 +100,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
         try:
             context.disable_next_message_compression()  # on raw tensors gzip would cost more than the bytes it saves
             return await self._infer(request, milliseconds_left(context), current_ticket())
-        except ServiceError as error:
+        except GeminiFusionError as error:
             await abort(context, error)
 
     async def ModelStreamInfer(
@@ -120,7 +120,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
                     async for answer in answers:
                         context.disable_next_message_compression()
                         await context.write(answer)
-        except ServiceError as error:
+        except GeminiFusionError as error:
             await abort(context, error)
 
     async def RepositoryIndex(
@@ -138,7 +138,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
             if request.parameters:
                 raise InvalidOptionError("a model is loaded as the repository has it; send no parameters")
             await self._open_inference.load(request.model_name)
-        except ServiceError as error:
+        except GeminiFusionError as error:
             await abort(context, error)
         return pb.RepositoryModelLoadResponse()
 
@@ -150,14 +150,14 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
             if set(request.parameters) - {_UNLOAD_DEPENDENTS}:
                 raise InvalidOptionError(f"unloading takes no parameters but {_UNLOAD_DEPENDENTS}")
             await self._open_inference.unload(request.model_name)
-        except ServiceError as error:
+        except GeminiFusionError as error:
             await abort(context, error)
         return pb.RepositoryModelUnloadResponse()
 
     async def _frame(self, _number: int, message: pb.ModelInferRequest) -> pb.ModelStreamInferResponse:
         try:
             answer = pb.ModelStreamInferResponse(infer_response=await self._infer(message, None, None))
-        except ServiceError as error:
+        except GeminiFusionError as error:
             # The answer names the request, or a client with several under way could not tell which one failed.
             response = pb.ModelInferResponse(
                 model_name=message.model_name, model_version=message.model_version, id=message.id
@@ -170,7 +170,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
     async def _infer(
         self, message: pb.ModelInferRequest, milliseconds: float | None, ticket: Ticket | None
     ) -> pb.ModelInferResponse:
-        """Raises ServiceError and nothing else."""
+        """Raises GeminiFusionError and nothing else."""
         request_id = new_request_id()
         with self._open_inference.counted(TRANSPORT, request_id):
             raw = bool(message.raw_input_contents)

@@ -11,9 +11,9 @@ import enum
 from dataclasses import dataclass
 from typing import Any
 
-from geminifusion_runtime.errors import ModelNotFoundError
 from geminifusion_runtime.model import Model
 from geminifusion_service.api.open_inference.tensors import BYTES, DTYPES
+from geminifusion_service.errors import ModelNotFoundError
 from geminifusion_service.models.registry import ModelRegistry
 
 _RAW_SUFFIX = "_raw"

@@ -11,16 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_runtime.errors import (
-    EmptyBodyError,
-    ImageTooLargeError,
-    MalformedBodyError,
-    SizeMismatchError,
-    TooLargeError,
-    UnprocessableError,
-)
+from geminifusion_runtime.errors import ImageTooLargeError, SizeMismatchError, TooLargeError, UnprocessableError
 from geminifusion_service.api.open_inference.parameters import Parameter
 from geminifusion_service.api.open_inference.tensors import BYTES, Tensor, array_tensor, bytes_tensor
+from geminifusion_service.errors import EmptyBodyError, MalformedBodyError
 from geminifusion_service.request import SegmentResponse
 
 Image = bytes | NDArray[np.generic]

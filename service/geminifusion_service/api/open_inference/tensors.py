@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_runtime.errors import MalformedBodyError
+from geminifusion_service.errors import MalformedBodyError
 
 BYTES = "BYTES"
 DTYPES: dict[str, np.dtype[np.generic]] = {

@@ -9,10 +9,11 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_runtime.choices import Align, Priority, SensorPolicy
 from geminifusion_runtime.encoding.masks import MaskFormat
-from geminifusion_runtime.errors import HTTP_STATUS, InvalidOptionError, ServiceError
+from geminifusion_runtime.errors import GeminiFusionError, InvalidOptionError
 from geminifusion_runtime.model import Model
+from geminifusion_runtime.types import Align, Priority, SensorPolicy
+from geminifusion_service.models.description import describe_model
 from geminifusion_service.pb import segmentation_pb2 as pb
 from geminifusion_service.request import SegmentOptions, SegmentRequest, SegmentResponse
 
@@ -130,12 +131,12 @@ def response_message(response: SegmentResponse) -> pb.SegmentResponse:
     return message
 
 
-def error_message(error: ServiceError) -> pb.Error:
+def error_message(error: GeminiFusionError) -> pb.Error:
     """The error as one frame of a stream has it."""
     return pb.Error(
         code=error.code,
         message=str(error),
-        http_status=int(HTTP_STATUS[type(error)]),
+        http_status=int(error.http_status),
         retry_after_s=error.retry_after_s,
     )
 
@@ -149,7 +150,7 @@ def model_message(model: Model) -> pb.ModelDescription:
         classes=[
             pb.ClassDescription(id=spec.id, name=spec.name, color=_color(spec.color)) for spec in metadata.classes
         ],
-        json=json.dumps(model.description()),
+        json=json.dumps(describe_model(model)),
     )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from geminifusion_runtime.choices import SENSOR_POLICIES
 from geminifusion_runtime.encoding.masks import MASK_FORMATS, MEDIA_TYPES
-from geminifusion_runtime.errors import HTTP_STATUS
+from geminifusion_runtime.types import SENSOR_POLICIES
+from geminifusion_service.errors import ERRORS
 
 _PROBLEM: dict[str, Any] = {
     "type": "object",
@@ -16,15 +16,17 @@ _PROBLEM: dict[str, Any] = {
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string", "description": "what came, what was expected, what to do"},
-        "code": {"type": "string", "enum": sorted({error.code for error in HTTP_STATUS})},
+        "code": {"type": "string", "enum": sorted(ERRORS)},
         "request_id": {"type": "string"},
         "trace_id": {"type": "string", "description": "W3C, where the request is part of a trace"},
     },
 }
 
+_ERROR_STATUSES = sorted({error.http_status for error in ERRORS.values()})
+
 
 def _problem_response(status: int) -> dict[str, Any]:
-    codes = sorted({error.code for error, code in HTTP_STATUS.items() if code == status})
+    codes = sorted(code for code, error in ERRORS.items() if error.http_status == status)
     return {
         "description": ", ".join(codes),
         "content": {"application/problem+json": {"schema": _PROBLEM}},
@@ -127,6 +129,9 @@ SEGMENT_OPERATION: dict[str, Any] = {
                 MEDIA_TYPES["json"]: {"schema": _ANSWER},
             },
         },
-        **{str(int(status)): _problem_response(status) for status in sorted(set(HTTP_STATUS.values()))},
+        **{
+            str(int(status)): _problem_response(status)
+            for status in sorted({error.http_status for error in ERRORS.values()})
+        },
     },
 }

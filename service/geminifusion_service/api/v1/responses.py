@@ -16,17 +16,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from geminifusion_runtime.encoding.masks import MEDIA_TYPES
-from geminifusion_runtime.errors import HTTP_STATUS, ServiceError
-from geminifusion_service.observability.request_context import current_origin
+from geminifusion_runtime.errors import GeminiFusionError
+from geminifusion_service.observability.request_context import current_request_context
 from geminifusion_service.request import SegmentResponse
 
 # Run lengths and maps shrink to a half or less; pictures are packed already, and small answers not worth the time.
 _WORTH_GZIP, _GZIP_LEVEL, _GZIP_WINDOW = 1024, 1, 31
 
 
-def problem(error: ServiceError, request_id: str) -> Response:
+def problem(error: GeminiFusionError, request_id: str) -> Response:
     """The error as application/problem+json (RFC 9457), with the trace of the request where it is part of one."""
-    status = HTTP_STATUS[type(error)]
+    status = error.http_status
     document = {
         "type": f"urn:geminifusion:error:{error.code}",
         "title": error.title,
@@ -35,7 +35,7 @@ def problem(error: ServiceError, request_id: str) -> Response:
         "code": error.code,
         "request_id": request_id,
     }
-    if trace_id := current_origin().trace_id:
+    if trace_id := current_request_context().trace_id:
         document["trace_id"] = trace_id
     headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
     return Response(json.dumps(document), int(status), headers, "application/problem+json")

@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 import grpc
 
-from geminifusion_runtime.errors import FrameSupersededError, InvalidOptionError, ServiceError, public_error
+from geminifusion_runtime.errors import GeminiFusionError, InvalidOptionError
 from geminifusion_service.api.v1.grpc_messages import (
     error_message,
     gains_from_gzip,
@@ -16,14 +16,14 @@ from geminifusion_service.api.v1.grpc_messages import (
     request_from,
     response_message,
 )
+from geminifusion_service.errors import FrameSupersededError, public_error
 from geminifusion_service.observability.metrics import Metrics
-from geminifusion_service.observability.request_context import set_client
+from geminifusion_service.observability.request_context import new_request_id, set_client
 from geminifusion_service.pb import segmentation_pb2 as pb
 from geminifusion_service.pb import segmentation_pb2_grpc
 from geminifusion_service.pipeline.admission import Ticket
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.pipeline.streaming import Streams
-from geminifusion_service.request import new_request_id
 from geminifusion_service.transport.grpc.call_admission import current_ticket, milliseconds_left
 from geminifusion_service.transport.grpc.status import abort
 
@@ -46,7 +46,7 @@ class SegmentationServicer(segmentation_pb2_grpc.SegmentationServicer):
             if request.supersedable:
                 raise InvalidOptionError("supersedable is for the frames of SegmentStream; leave it out")
             answer = await self._segment(request, milliseconds_left(context), TRANSPORT, current_ticket())
-        except ServiceError as error:
+        except GeminiFusionError as error:
             await abort(context, error)
         if not gains_from_gzip(answer):
             context.disable_next_message_compression()
@@ -69,7 +69,7 @@ class SegmentationServicer(segmentation_pb2_grpc.SegmentationServicer):
                     async for answer in answers:
                         context.disable_next_message_compression()  # a frame's delay counts for more than its bytes
                         await context.write(answer)
-        except ServiceError as error:
+        except GeminiFusionError as error:
             await abort(context, error)
 
     async def ListModels(
@@ -81,7 +81,7 @@ class SegmentationServicer(segmentation_pb2_grpc.SegmentationServicer):
     async def _frame(self, number: int, request: pb.SegmentRequest) -> pb.SegmentStreamResponse:
         try:
             response = await self._segment(request, None, STREAM_TRANSPORT, None)
-        except ServiceError as error:
+        except GeminiFusionError as error:
             return pb.SegmentStreamResponse(frame=number, request_id=request.request_id, error=error_message(error))
         return pb.SegmentStreamResponse(frame=number, request_id=response.request_id, response=response)
 
@@ -93,7 +93,7 @@ class SegmentationServicer(segmentation_pb2_grpc.SegmentationServicer):
     async def _segment(
         self, request: pb.SegmentRequest, milliseconds: float | None, transport: str, ticket: Ticket | None
     ) -> pb.SegmentResponse:
-        """Raises ServiceError and nothing else."""
+        """Raises GeminiFusionError and nothing else."""
         try:
             response = await self._segmenter.segment(request_from(request, milliseconds_left=milliseconds), ticket)
         except Exception as error:

@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from geminifusion_runtime.errors import HTTP_STATUS, InvalidOptionError, MalformedBodyError, ServiceError
+from geminifusion_runtime.errors import GeminiFusionError, InvalidOptionError
 from geminifusion_service.api.v1.responses import document
-from geminifusion_service.request import SegmentOptions, SegmentRequest, SegmentResponse, is_request_id
+from geminifusion_service.errors import MalformedBodyError
+from geminifusion_service.observability.request_context import is_request_id
+from geminifusion_service.request import SegmentOptions, SegmentRequest, SegmentResponse
 
 _LENGTH = struct.Struct("<I")
 _MAX_HEAD = 64 * 1024
@@ -79,7 +81,7 @@ def answer_message(number: int, response: SegmentResponse) -> bytes | str:
     return b"".join((_LENGTH.pack(len(head)), head, response.mask))
 
 
-def error_message(error: ServiceError, *, number: int | None = None, request_id: str = "") -> str:
+def error_message(error: GeminiFusionError, *, number: int | None = None, request_id: str = "") -> str:
     """An error of frame `number`; without one, that which ends the stream."""
     facts: dict[str, Any] = {} if number is None else {"frame": number}
     if request_id:
@@ -87,7 +89,7 @@ def error_message(error: ServiceError, *, number: int | None = None, request_id:
     facts["error"] = {
         "code": error.code,
         "title": error.title,
-        "status": int(HTTP_STATUS[type(error)]),
+        "status": int(error.http_status),
         "detail": str(error),
     }
     if error.retry_after_s is not None:

@@ -10,20 +10,13 @@ from urllib.parse import urlsplit
 
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
-from geminifusion_runtime.errors import (
-    ForbiddenError,
-    FrameSupersededError,
-    InvalidOptionError,
-    ServiceError,
-    UnsupportedBodyError,
-    public_error,
-)
+from geminifusion_runtime.errors import GeminiFusionError, InvalidOptionError
 from geminifusion_service.api.v1.responses import problem
 from geminifusion_service.api.v1.stream_messages import answer_message, error_message, request_from, request_id_of
+from geminifusion_service.errors import ForbiddenError, FrameSupersededError, UnsupportedBodyError, public_error
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.pipeline.streaming import Streams
-from geminifusion_service.request import is_request_id, new_request_id
 
 PATH = "/v1/stream"
 MODES = ("ordered", "newest")
@@ -48,13 +41,13 @@ def add_stream_route(
 
     @app.websocket(PATH)
     async def stream(socket: WebSocket) -> None:
-        request_id = _request_id(socket)
+        request_id: str = socket.state.request_id
         try:
             _refuse_foreign(socket, origins)
             newest = _mode(socket) == "newest"
             segmenter.refuse_if_unavailable()
             streams.refuse_if_unavailable()
-        except ServiceError as error:
+        except GeminiFusionError as error:
             metrics.requests.labels(TRANSPORT, error.code).inc()
             await socket.send_denial_response(problem(error, request_id))
             return
@@ -72,7 +65,7 @@ def add_stream_route(
                 async with aclosing(answers):
                     async for answer in answers:
                         await _send(socket, answer)
-            except ServiceError as error:
+            except GeminiFusionError as error:
                 await _send(socket, error_message(error))
                 await socket.close(_GOING_AWAY, error.code)
             else:
@@ -141,11 +134,6 @@ def _mode(socket: WebSocket) -> str:
     if mode not in MODES:
         raise InvalidOptionError(f"mode is {mode[:100]!r}, expected one of {', '.join(MODES)}")
     return mode
-
-
-def _request_id(socket: WebSocket) -> str:
-    came = socket.headers.get("x-request-id", "")
-    return came if is_request_id(came) else new_request_id()
 
 
 async def _messages(socket: WebSocket) -> AsyncIterator[bytes | str]:

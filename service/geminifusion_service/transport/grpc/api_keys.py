@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import grpc
 import grpc.aio
 
-from geminifusion_runtime.errors import ServiceError
+from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_service.observability.metrics import Metrics
-from geminifusion_service.observability.request_context import Origin, set_client, set_origin
+from geminifusion_service.observability.request_context import RequestContext, set_client, set_request_context
 from geminifusion_service.pipeline.telemetry import Records
 from geminifusion_service.security.api_keys import AccessControl, Role
 from geminifusion_service.transport.grpc.status import abort
@@ -39,17 +39,17 @@ class RequireKey(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is u
             name: value for name, value in handler_call_details.invocation_metadata or () if isinstance(value, str)
         }
         principal = None
-        set_origin(Origin(transport="grpc", headers=headers))
+        set_request_context(RequestContext(transport="grpc", headers=headers))
         if self._access.asks_for_keys and not path.startswith(_OPEN):
             role: Role = "admin" if path.startswith(_CHANGES_MODELS) else "segment"
             try:
                 principal = self._access.check(headers, role=role).name
-            except ServiceError as error:
+            except GeminiFusionError as error:
                 return grpc.stream_stream_rpc_method_handler(self._refusal(error))
-        set_origin(Origin(transport="grpc", principal=principal, headers=headers))
+        set_request_context(RequestContext(transport="grpc", principal=principal, headers=headers))
         return await continuation(handler_call_details)
 
-    def _refusal(self, error: ServiceError) -> Callable[..., Awaitable[None]]:
+    def _refusal(self, error: GeminiFusionError) -> Callable[..., Awaitable[None]]:
         async def refuse(_messages: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> None:
             set_client(context.peer())
             self._records.failed(error, time.monotonic())

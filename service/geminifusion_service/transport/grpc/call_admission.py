@@ -10,8 +10,9 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from geminifusion_runtime.choices import Priority
-from geminifusion_runtime.errors import BodyTimeoutError, EmptyBodyError, ServiceError
+from geminifusion_runtime.errors import GeminiFusionError
+from geminifusion_runtime.types import Priority
+from geminifusion_service.errors import BodyTimeoutError, EmptyBodyError
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.observability.request_context import set_client
 from geminifusion_service.pipeline.admission import Ticket
@@ -88,7 +89,7 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is un
         try:
             self._segmenter.refuse_if_unavailable(priority=priority)
             self._open_streams.refuse_if_unavailable()
-        except ServiceError as error:
+        except GeminiFusionError as error:
             return grpc.stream_stream_rpc_method_handler(self._refusal(error, self._streams[path]))
         return handler
 
@@ -100,7 +101,7 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is un
                     message = await self._only(messages)
                     _ticket.set(ticket)
                     return await behaviour(message, context)
-            except ServiceError as error:
+            except GeminiFusionError as error:
                 self._metrics.requests.labels(transport, error.code).inc()
                 await abort(context, error)
 
@@ -117,7 +118,7 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is un
         except StopAsyncIteration:
             raise EmptyBodyError("the call came without its message; send one") from None
 
-    def _refusal(self, error: ServiceError, transport: str) -> Callable[..., Awaitable[None]]:
+    def _refusal(self, error: GeminiFusionError, transport: str) -> Callable[..., Awaitable[None]]:
         async def refuse(_messages: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> None:
             self._metrics.requests.labels(transport, error.code).inc()
             await abort(context, error)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Collection
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from geminifusion_runtime.errors import ModelNotFoundError
+from geminifusion_service.errors import ModelNotFoundError
 from geminifusion_service.models.registry import ModelState
 from geminifusion_service.pipeline.segmenter import Segmenter, State
 

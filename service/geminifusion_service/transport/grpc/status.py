@@ -8,24 +8,24 @@ import grpc
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
-from geminifusion_runtime.errors import GRPC_STATUS, ServiceError
-from geminifusion_service.observability.request_context import current_origin
+from geminifusion_runtime.errors import GeminiFusionError
+from geminifusion_service.observability.request_context import current_request_context
 
 DOMAIN = "geminifusion"
 Metadata = tuple[tuple[str, str | bytes], ...]
 
 
-def status_of(error: ServiceError) -> grpc.StatusCode:
+def status_of(error: GeminiFusionError) -> grpc.StatusCode:
     """The status of an error."""
-    return grpc.StatusCode[GRPC_STATUS[type(error)]]
+    return grpc.StatusCode[error.grpc_status]
 
 
-def details_of(error: ServiceError) -> str:
+def details_of(error: GeminiFusionError) -> str:
     """The text of an error; it starts with the code, for clients that show nothing else."""
     return f"{error.code}: {error}"
 
 
-def trailing_metadata(error: ServiceError) -> Metadata:
+def trailing_metadata(error: GeminiFusionError) -> Metadata:
     """`code`, when to try again, the trace, and all of it once more as the google.rpc.Status that libraries look for.
 
     `retry-pushback-ms` is what gRPC's own retry policies obey; -1 tells them not to try again.
@@ -35,19 +35,19 @@ def trailing_metadata(error: ServiceError) -> Metadata:
     if wait_s is not None:
         information.append(("retry-after", str(wait_s)))
     information.append(("retry-pushback-ms", "-1" if wait_s is None else str(1000 * wait_s)))
-    if trace_id := current_origin().trace_id:
+    if trace_id := current_request_context().trace_id:
         information.append(("x-trace-id", trace_id))
     information.append(("grpc-status-details-bin", _rich_status(error).SerializeToString()))
     return tuple(information)
 
 
-async def abort(context: grpc.aio.ServicerContext, error: ServiceError) -> NoReturn:
+async def abort(context: grpc.aio.ServicerContext, error: GeminiFusionError) -> NoReturn:
     """End a call with an error."""
     await context.abort(status_of(error), details_of(error), trailing_metadata(error))
     raise AssertionError("abort raises") from error
 
 
-def _rich_status(error: ServiceError) -> status_pb2.Status:
+def _rich_status(error: GeminiFusionError) -> status_pb2.Status:
     details = [error_details_pb2.ErrorInfo(reason=error.code, domain=DOMAIN)]
     if error.retry_after_s is not None:
         details.append(error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=error.retry_after_s)))

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from geminifusion_runtime.errors import ServiceError, UnauthenticatedError
-from geminifusion_service.observability.request_context import current_origin, set_origin
+from geminifusion_runtime.errors import GeminiFusionError
+from geminifusion_service.errors import UnauthenticatedError
+from geminifusion_service.observability.request_context import current_request_context, set_request_context
 from geminifusion_service.pipeline.telemetry import Records
 from geminifusion_service.security.api_keys import AccessControl, Role
 
-Refuse = Callable[[str, ServiceError, str], Response]
+Refuse = Callable[[str, GeminiFusionError, str], Response]
 
 # A load balancer has no key, and what tells that a server lives tells nothing else.
 _OPEN = ("/healthz", "/v2/health/")
@@ -47,17 +48,17 @@ class RequireKey:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         try:
             principal = self._access.check(headers, role=role_for(scope["path"], scope.get("method", "GET")))
-        except ServiceError as error:
+        except GeminiFusionError as error:
             self._records.failed(error, time.monotonic())
             await self._answer(error, scope, receive, send)
             return
-        set_origin(dataclasses.replace(current_origin(), principal=principal.name))
+        set_request_context(dataclasses.replace(current_request_context(), principal=principal.name))
         await self._app(scope, receive, send)
 
     def _is_open(self, path: str) -> bool:
         return path.startswith(_OPEN) or path == "/v2" or (self._open_metrics and path == "/metrics")
 
-    async def _answer(self, error: ServiceError, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer(self, error: GeminiFusionError, scope: Scope, receive: Receive, send: Send) -> None:
         response = self._refuse(scope["path"], error, scope.get("state", {}).get("request_id", ""))
         if isinstance(error, UnauthenticatedError):
             response.headers["WWW-Authenticate"] = "Bearer"

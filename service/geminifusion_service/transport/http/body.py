@@ -15,7 +15,7 @@ from email.message import Message
 
 from starlette.requests import ClientDisconnect, Request
 
-from geminifusion_runtime.errors import (
+from geminifusion_service.errors import (
     BodyTimeoutError,
     BodyTooLargeError,
     EmptyBodyError,

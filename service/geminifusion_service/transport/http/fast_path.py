@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from geminifusion_runtime.errors import ServiceError
+from geminifusion_runtime.errors import GeminiFusionError
 
 Handler = Callable[[Request], Awaitable[Response]]
 # What leads to a handler: its parameters from the path, or None if the path is another's.
@@ -32,7 +32,7 @@ class HotRoutes:
         self,
         app: ASGIApp,
         routes: list[tuple[Match, Handler]],
-        refuse: Callable[[str, ServiceError, str], Response],
+        refuse: Callable[[str, GeminiFusionError, str], Response],
     ) -> None:
         self._app = app
         self._routes = routes
@@ -53,7 +53,7 @@ class HotRoutes:
     async def _answer(self, handler: Handler, request: Request) -> Response:
         try:
             return await handler(request)
-        except ServiceError as error:
+        except GeminiFusionError as error:
             return self._refuse(request.scope["path"], error, request.state.request_id)
 
 

@@ -15,16 +15,18 @@ from http import HTTPStatus
 
 from starlette.responses import Response
 
-from geminifusion_runtime.errors import ServiceError
+from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_service.observability.metrics import Metrics
-from geminifusion_service.observability.request_context import Origin, set_origin
+from geminifusion_service.observability.request_context import (
+    RequestContext,
+    set_request_context,
+)
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.pipeline.telemetry import Records
-from geminifusion_service.request import is_request_id, new_request_id
 from geminifusion_service.security.api_keys import AccessControl
 
 Headers = Sequence[tuple[bytes, bytes]]  # names in lower case
-Refusal = Callable[[str, ServiceError, str], Response]  # from the path, the error and the request id
+Refusal = Callable[[str, GeminiFusionError, str], Response]  # from the path, the error and the request id
 
 _DECIDED_LATER = frozenset((b"expect", b"origin", b"x-forwarded-for", b"x-forwarded-proto"))
 _OPTIONS_DECIDED_LATER = (b"priority", b"deadline_ms", b"request_id")
@@ -65,7 +67,7 @@ class EarlyRefusals:
         length = fields.get(b"content-length", b"")
         try:
             self._segmenter.refuse_if_unavailable(body_bytes=int(length) if length.isdigit() else 0)
-        except ServiceError as error:
+        except GeminiFusionError as error:
             if not _DECIDED_LATER.isdisjoint(fields) or any(option in query for option in _OPTIONS_DECIDED_LATER):
                 return None
             # What it leaves in the context is of this request alone.
@@ -73,14 +75,11 @@ class EarlyRefusals:
         return None
 
     def _refuse(
-        self, path: str, error: ServiceError, fields: dict[bytes, bytes], client: tuple[str, int] | None
+        self, path: str, error: GeminiFusionError, fields: dict[bytes, bytes], client: tuple[str, int] | None
     ) -> bytes:
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in fields.items()}
-        came = headers.get("x-request-id", "")
-        request_id = came if is_request_id(came) else new_request_id()
-        set_origin(
-            Origin(transport="http", client=client[0] if client else None, request_id=request_id, headers=headers)
-        )
+        context = RequestContext.of_http("http", fields.items(), client)
+        set_request_context(context)
+        request_id = context.request_id
         self._metrics.requests.labels("http", error.code).inc()
         self._records.failed(error, time.monotonic())
         response = self._refusal(path, error, request_id)

@@ -8,9 +8,10 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from geminifusion_runtime.artifact import ArtifactError
-from geminifusion_runtime.errors import ModelLoadError, ModelMemoryError, ModelNotFoundError, NotReadyError
+from geminifusion_service.errors import ModelLoadError, ModelMemoryError, ModelNotFoundError, NotReadyError
 from geminifusion_service.models import lifecycle
 from geminifusion_service.models import self_test_schedule as canary_rounds
+from geminifusion_service.models.description import describe_reference
 from geminifusion_service.models.registry import ModelState, Status
 from geminifusion_service.request import SegmentOptions, SegmentRequest
 from geminifusion_service.transport.grpc.health import Health
@@ -161,7 +162,7 @@ async def test_a_damaged_version_is_reported_once_and_the_old_one_goes_on(
         await asyncio.sleep(0.12)
         assert caplog.text.count("tiny@2 is not served") == 1
         assert states(manager) == {"1": "ready", "2": "unavailable"}
-        assert damage in manager.registry.describe("tiny@2")["reason"]
+        assert damage in describe_reference(manager.registry, "tiny@2")["reason"]
         assert 'geminifusion_model_loads_total{name="tiny",outcome="failed"}' in metrics.text().decode()
         assert segmenter.ready
         assert (await segmenter.segment(a_request(pair))).model == "tiny@1"
@@ -348,7 +349,7 @@ async def test_the_least_recently_used_makes_room_but_never_the_default(publish,
             pass
         await manager.load("new")
         assert manager.registry.references == {"default@1", "used@1", "new@1"}
-        assert "made room for new@1" in manager.registry.describe("idle")["reason"]
+        assert "made room for new@1" in describe_reference(manager.registry, "idle")["reason"]
         await manager._watch.follow()
         assert "idle@1" not in manager.registry.references, "it comes back when it is asked for"
 
@@ -359,7 +360,7 @@ async def test_a_version_that_fails_its_canary_replaces_nothing(publish, reposit
         publish(version="2", wrong=0.2)
         await until(lambda: "tiny@2 is not served" in caplog.text)
         assert states(manager) == {"1": "ready", "2": "unavailable"}
-        assert "of the labels agree with torch's" in manager.registry.describe("tiny@2")["reason"]
+        assert "of the labels agree with torch's" in describe_reference(manager.registry, "tiny@2")["reason"]
         assert segmenter.ready
 
 
@@ -373,7 +374,7 @@ async def test_a_model_whose_canary_fails_is_loaded_but_the_service_is_not_ready
         text = metrics.text().decode()
         assert 'geminifusion_model_ready{name="tiny",version="1"} 0.0' in text
         assert 'geminifusion_canary_runs_total{name="tiny",outcome="failed",version="1"} 1.0' in text
-        assert manager.registry.describe("tiny")["canary"]["passed"] is False
+        assert describe_reference(manager.registry, "tiny")["canary"]["passed"] is False
 
 
 async def test_a_model_is_healthy_while_another_is_not(tmp_path, make_artifact, add_golden, managing):
@@ -457,7 +458,7 @@ async def test_canaries_can_be_switched_off(tmp_path, make_artifact, add_golden,
     directory = add_golden(make_artifact(tmp_path / "drifted"), wrong=0.2)
     async with managing(artifacts=(directory,), canary_interval_s=0) as (manager, segmenter, _):
         assert segmenter.ready
-        assert manager.registry.describe("tiny")["canary"] is None
+        assert describe_reference(manager.registry, "tiny")["canary"] is None
 
 
 async def test_an_artifact_without_golden_frames_is_held_to_what_it_first_answered(

@@ -1,16 +1,26 @@
-"""What is known of a sensor from one frame of it. Standard library only: clients import it."""
+"""Values that requests, settings and results share. Standard library only: clients import it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
+
+Align = Literal["none", "resize"]
+Isolation = Literal["thread", "process"]  # where an engine or a decoder runs: in the server, or in its own process
+Priority = Literal["high", "normal"]
+SensorPolicy = Literal["reject", "warn", "drop-modality"]
+
+ALIGNS = get_args(Align)
+PRIORITIES = get_args(Priority)
+SENSOR_POLICIES = get_args(SensorPolicy)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SensorHealth:
-    """One frame of one sensor.
+    """State of a sensor, as far as one frame shows it.
 
     Args:
-        holes: share of pixels that were not measured, 0…1; 0 for colour.
+        holes: share of pixels without a measurement, 0…1; 0 for colour.
         saturated: share of pixels at the end of the range, 0…1: every channel 255 for colour, the farthest reading for
             depth where that is shared by many.
         noise: standard deviation of the noise: grey levels of 255 for colour, metres for depth. By Immerkær, Fast Noise
@@ -24,4 +34,4 @@ class SensorHealth:
     problem: str | None = None
 
 
-UNJUDGED = SensorHealth(holes=0.0, saturated=0.0, noise=0.0)
+NOT_ASSESSED = SensorHealth(holes=0.0, saturated=0.0, noise=0.0)

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from geminifusion_runtime.encoding.disagreement import disagreement
-from geminifusion_runtime.model import Prediction
+from geminifusion_runtime.postprocessing import Prediction, disagreement
 
 
 def answer(labels, confidence):

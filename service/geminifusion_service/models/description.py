@@ -1,0 +1,96 @@
+"""What clients may know of a model, JSON-ready: the body of `/v1/models/NAME`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from geminifusion_runtime.artifact import ArtifactMetadata
+from geminifusion_runtime.model import Model
+from geminifusion_service.errors import ModelNotFoundError, NotReadyError
+from geminifusion_service.models.registry import ModelRegistry
+
+_METADATA = TypeAdapter(ArtifactMetadata)
+_FROM_METADATA = (
+    "task",
+    "encoder",
+    "fusion",
+    "precision",
+    "temperature",
+    "modalities",
+    "size",
+    "classes",
+    "ignore_index",
+    "training",
+    "weights_license",
+    "data_license",
+    "verification",
+)
+
+
+def describe_model(model: Model) -> dict[str, Any]:
+    """Classes, palette, modalities, limits, scores, licenses, and the runtime it was loaded with."""
+    facts: dict[str, Any] = _METADATA.dump_python(model.metadata, mode="json")
+    return {
+        "name": facts["name"],
+        "version": facts["version"],
+        "reference": model.reference,
+        "backend": model.backend.name,
+        "instances": model.num_instances,
+        "batching": None if model.batch_plan is None else model.batch_plan.description(),
+        **{key: facts[key] for key in _FROM_METADATA},
+    }
+
+
+def describe_reference(models: ModelRegistry, reference: str | None) -> dict[str, Any]:
+    """A loaded model's description with its state, memory, last self-test and the versions of its name.
+
+    Of a version that is known but not loaded, asked for by its reference or, for the newest of a name, by its name:
+    its state and the reason.
+
+    Raises:
+        ModelNotFoundError: nothing of that name is loaded, and nothing is known of it.
+        NotReadyError: no model was named, and the default is not loaded.
+    """
+    try:
+        slot = models.slot(reference)
+    except (ModelNotFoundError, NotReadyError):
+        for status in models.statuses():
+            if reference in (status.reference, status.name):
+                return {
+                    "name": status.name,
+                    "version": status.version,
+                    "reference": status.reference,
+                    "state": status.state.value,
+                    "reason": status.reason,
+                    "versions": _versions(models, status.name),
+                }
+        raise
+    canary = slot.canary
+    return {
+        **describe_model(slot.model),
+        "state": slot.state.value,
+        "current": models.is_current(slot),
+        "default": models.is_default(slot),
+        "memory_bytes": slot.memory_bytes,
+        "canary": None
+        if canary is None
+        else {
+            "kind": canary.kind,
+            "frames": canary.frames,
+            "agreement": canary.agreement,
+            "budget": canary.budget,
+            "passed": canary.passed,
+            "problem": canary.problem,
+            "at": canary.at.isoformat(timespec="seconds"),  # not its age: until the next one, the text stays
+        },
+        "versions": _versions(models, slot.model.metadata.name),
+    }
+
+
+def _versions(models: ModelRegistry, name: str) -> list[dict[str, str]]:
+    return [
+        {"version": status.version, "state": status.state.value, "reason": status.reason}
+        for status in models.statuses(name)
+    ]
