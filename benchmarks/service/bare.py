@@ -31,15 +31,21 @@ from requests_to_send import pair_of
 from stand_in import open_stand_in
 
 from geminifusion_runtime.cpu_count import usable_cores
-from geminifusion_runtime.decoding.decode import Decoded, Reading
+from geminifusion_runtime.decoding.decode import DecodedImage, DecodedRequest
 from geminifusion_runtime.model import Model
 from geminifusion_runtime.postprocessing import Prediction
 from geminifusion_runtime.preprocessing import PreparedItem
-from geminifusion_service.isolation.decoder_pool import Posted, ProcessReaders, Readers, ReadingOptions, ThreadReaders
+from geminifusion_service.isolation.decoder_pool import (
+    DecodeOptions,
+    DecoderPool,
+    EncodedImage,
+    ProcessDecoderPool,
+    ThreadDecoderPool,
+)
 from geminifusion_service.pipeline.encoding import encode
 from geminifusion_service.request import SegmentOptions
 
-_READING: ReadingOptions = {"max_pixels": 32_000_000, "depth_scale": None, "depth_invalid": ()}
+_READING: DecodeOptions = {"max_pixels": 32_000_000, "depth_scale": None, "depth_invalid": ()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,48 +61,50 @@ class Bare:
 class Steps:
     """The three steps; each is called from several threads but `run`."""
 
-    decode: Callable[[], tuple[Decoded, PreparedItem]]
+    decode: Callable[[], tuple[DecodedRequest, PreparedItem]]
     run: Callable[[list[PreparedItem]], list[Prediction]]
-    encode: Callable[[Decoded, Prediction], bytes]
+    encode: Callable[[DecodedRequest, Prediction], bytes]
 
 
-def steps(model: Model, *, readers: Readers | None, height: int, width: int) -> Steps:
-    """The steps with the codecs of the service; without readers, with plain OpenCV."""
+def steps(model: Model, *, decoders: DecoderPool | None, height: int, width: int) -> Steps:
+    """The steps with the codecs of the service; without decoders, with plain OpenCV."""
     files = pair_of(height, width).files
     options = SegmentOptions()
-    posted = [Posted(spec, files[spec.name]) for spec in model.metadata.modalities]
+    posted = [EncodedImage(spec, files[spec.name]) for spec in model.metadata.modalities]
 
-    def decode() -> tuple[Decoded, PreparedItem]:
-        assert readers is not None
+    def decode() -> tuple[DecodedRequest, PreparedItem]:
+        assert decoders is not None
         readings = {}
-        for image, found in zip(posted, readers.read(posted, _READING), strict=True):
-            assert isinstance(found, Reading), found
+        for image, found in zip(posted, decoders.decode(posted, _READING), strict=True):
+            assert isinstance(found, DecodedImage), found
             readings[image.spec.name] = found
-        return _prepared(model, Decoded(readings=readings))
+        return _prepared(model, DecodedRequest(images=readings))
 
-    def decode_opencv() -> tuple[Decoded, PreparedItem]:
+    def decode_opencv() -> tuple[DecodedRequest, PreparedItem]:
         rgb = cv2.imdecode(np.frombuffer(files["rgb"], np.uint8), cv2.IMREAD_COLOR_RGB)
         stored = cv2.imdecode(np.frombuffer(files["depth"], np.uint8), cv2.IMREAD_UNCHANGED)
         assert rgb is not None
         assert stored is not None
         depth = np.multiply(stored, np.float32(0.001), dtype=np.float32)
-        return _prepared(model, Decoded(readings={"rgb": Reading(array=rgb), "depth": Reading(array=depth)}))
+        return _prepared(
+            model, DecodedRequest(images={"rgb": DecodedImage(array=rgb), "depth": DecodedImage(array=depth)})
+        )
 
-    def encode_opencv(_: Decoded, prediction: Prediction) -> bytes:
+    def encode_opencv(_: DecodedRequest, prediction: Prediction) -> bytes:
         done, data = cv2.imencode(".png", prediction.labels)
         assert done
         return data.tobytes()
 
-    def encode_ours(decoded: Decoded, prediction: Prediction) -> bytes:
+    def encode_ours(decoded: DecodedRequest, prediction: Prediction) -> bytes:
         return bytes(encode(options, model.metadata, decoded, prediction).mask)
 
-    if readers is None:
+    if decoders is None:
         return Steps(decode=decode_opencv, run=model.run, encode=encode_opencv)
     return Steps(decode=decode, run=model.run, encode=encode_ours)
 
 
-def _prepared(model: Model, decoded: Decoded) -> tuple[Decoded, PreparedItem]:
-    others = {name: reading.array for name, reading in decoded.readings.items() if name != "rgb"}
+def _prepared(model: Model, decoded: DecodedRequest) -> tuple[DecodedRequest, PreparedItem]:
+    others = {name: reading.array for name, reading in decoded.images.items() if name != "rgb"}
     return decoded, model.prepare(decoded.rgb, others)
 
 
@@ -113,12 +121,12 @@ def sequential(work: Steps, seconds: float) -> list[float]:
 def pipelined(work: Steps, seconds: float, *, in_flight: int, max_batch: int, threads: int) -> list[float]:
     """All steps at once; the wall seconds of each pair from the start of its decoding."""
     places = threading.Semaphore(in_flight)
-    prepared: SimpleQueue[tuple[float, Decoded, PreparedItem] | None] = SimpleQueue()
-    predicted: SimpleQueue[tuple[float, Decoded, Prediction]] = SimpleQueue()
+    prepared: SimpleQueue[tuple[float, DecodedRequest, PreparedItem] | None] = SimpleQueue()
+    predicted: SimpleQueue[tuple[float, DecodedRequest, Prediction]] = SimpleQueue()
     taken: list[float] = []
     end = time.perf_counter() + seconds
 
-    def encode_one(start: float, decoded: Decoded, prediction: Prediction) -> None:
+    def encode_one(start: float, decoded: DecodedRequest, prediction: Prediction) -> None:
         work.encode(decoded, prediction)
         places.release()
         taken.append(time.perf_counter() - start)
@@ -199,9 +207,13 @@ def main() -> None:
     cv2.setNumThreads(1)
     model = Model.open(options.artifact) if options.artifact else open_stand_in(options.stand_in)
     model.warm_up()
-    kinds = {"service": ThreadReaders, "processes": lambda: ProcessReaders(options.threads), "opencv": lambda: None}
-    readers: Readers | None = kinds[options.codecs]()
-    work = steps(model, readers=readers, height=options.height, width=options.width)
+    kinds = {
+        "service": ThreadDecoderPool,
+        "processes": lambda: ProcessDecoderPool(options.threads),
+        "opencv": lambda: None,
+    }
+    decoders: DecoderPool | None = kinds[options.codecs]()
+    work = steps(model, decoders=decoders, height=options.height, width=options.width)
 
     def loop(seconds: float) -> list[float]:
         if options.loop == "sequential":
@@ -214,8 +226,8 @@ def main() -> None:
     wall, cpu = time.perf_counter(), cpu_seconds(os.getpid())
     taken = loop(options.seconds)
     wall, cpu = time.perf_counter() - wall, cpu_seconds(os.getpid()) - cpu
-    if readers is not None:
-        readers.close()
+    if decoders is not None:
+        decoders.close()
     found = Bare(throughput=len(taken) / wall, cpu_ms=1000 * cpu / len(taken), p50_ms=1000 * statistics.median(taken))
     print(json.dumps(dataclasses.asdict(found)))
 

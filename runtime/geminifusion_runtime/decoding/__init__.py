@@ -1,1 +1,1 @@
-"""Posted bytes to arrays."""
+"""Encoded images to arrays: headers, decoders, depth units, sensor health."""

@@ -1,4 +1,4 @@
-"""One request's images to the arrays a model takes."""
+"""Decoding of the images of one request, to the arrays a model takes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from geminifusion_runtime.types import NOT_ASSESSED, SensorHealth
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
-    """One modality, decoded: colour `H W 3` uint8 or depth `H W` float32 metres; and what to tell the client."""
+class DecodedImage:
+    """One modality: colour `H W 3` uint8 or depth `H W` float32 metres, with warnings for the client."""
 
     array: NDArray[np.generic]
     health: SensorHealth = NOT_ASSESSED
@@ -25,18 +25,18 @@ class Reading:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decoded:
-    """All that came, by modality name."""
+class DecodedRequest:
+    """The decoded images of a request, by modality name."""
 
-    readings: Mapping[str, Reading]
+    images: Mapping[str, DecodedImage]
 
     @property
     def rgb(self) -> NDArray[np.uint8]:
         """The colour image, `H W 3`."""
-        return self.readings["rgb"].array.astype(np.uint8, copy=False)
+        return self.images["rgb"].array.astype(np.uint8, copy=False)
 
 
-def read_modality(
+def decode_modality(
     data: bytes | NDArray[np.generic],
     spec: ModalitySpec,
     *,
@@ -44,12 +44,12 @@ def read_modality(
     depth_scale: float | None,
     depth_invalid: Sequence[float] = (),
     may_hold_gil: bool = False,
-) -> Reading:
-    """Decode one posted image; an array is taken as decoded.
+) -> DecodedImage:
+    """Decode one image; an array is taken as decoded.
 
     Args:
         data, max_pixels, depth_scale, depth_invalid, may_hold_gil: see `decode_rgb` and `decode_depth`.
-        spec: the model's input it is for.
+        spec: the input of the model that it is for.
 
     Raises:
         ServiceError: as `decode_rgb`, `decode_depth` and `to_metres` say.
@@ -61,11 +61,11 @@ def read_modality(
             else decode_rgb(data, max_pixels=max_pixels, field=spec.name, may_hold_gil=may_hold_gil)
         )
         usual = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size > 0
-        # another kind of array is refused later, with everything that is known of the model
+        # Another kind of array is rejected in preprocessing, which knows the whole model.
         return (
-            Reading(array=image, health=color_health(image.astype(np.uint8, copy=False)))
+            DecodedImage(array=image, health=color_health(image.astype(np.uint8, copy=False)))
             if usual
-            else Reading(array=image)
+            else DecodedImage(array=image)
         )
     if isinstance(data, np.ndarray):
         depth = to_metres(data, depth_scale=depth_scale, depth_invalid=depth_invalid, field=spec.name)
@@ -79,5 +79,5 @@ def read_modality(
             may_hold_gil=may_hold_gil,
         )
     if depth.metres.ndim != 2 or not depth.metres.size:
-        return Reading(array=depth.metres, warnings=depth.warnings)
-    return Reading(array=depth.metres, warnings=depth.warnings, health=depth_health(depth.metres))
+        return DecodedImage(array=depth.metres, warnings=depth.warnings)
+    return DecodedImage(array=depth.metres, warnings=depth.warnings, health=depth_health(depth.metres))

@@ -1,4 +1,4 @@
-"""Depth readings to metres, and what a careful operator would notice about them."""
+"""Conversion of stored depth to metres, with warnings about implausible values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SUSPICIOUS_SHARE = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class DepthImage:
-    """Depth in metres, `H W` float32, finite, 0 where nothing was measured; and what to tell the client."""
+    """Depth in metres, `H W` float32, finite, 0 where nothing was measured, with warnings for the client."""
 
     metres: NDArray[np.float32]
     num_invalid: int
@@ -53,7 +53,7 @@ def to_metres(
     depth_invalid: Sequence[float] = (),
     field: str = "depth",
 ) -> DepthImage:
-    """Turn stored depth into metres.
+    """Convert stored depth to metres.
 
     Args:
         readings: `H W`; uint16 (millimetres unless `depth_scale` is given), uint8 (only with `depth_scale`), or
@@ -81,7 +81,7 @@ def to_metres(
         kept = _unmarked(readings, depth_invalid)
         if kept is not None:  # a masked assignment takes many times as long where the holes are scattered
             readings = np.multiply(readings, kept)
-        # In single precision, as the readers do that models are trained and scored with.
+        # In single precision, as in training and evaluation.
         metres = np.multiply(readings, np.float32(scale), dtype=np.float32)
         num_invalid = metres.size - int(np.count_nonzero(readings))
         warnings.extend(_marker_warnings(readings, depth_invalid, field))
@@ -111,7 +111,7 @@ def to_metres(
 
 
 def _unmarked(readings: NDArray[np.generic], markers: Sequence[float]) -> NDArray[np.bool_] | None:
-    """Where a reading is none of the markers; None if that is everywhere, as none can be stored in this type."""
+    """Mask of readings that are none of the markers; None if the type can store none of them."""
     kind = readings.dtype
     if kind.kind == "u":  # one that the type cannot hold would be wrapped into it
         markers = [marker for marker in markers if marker == int(marker) and 0 <= marker <= _largest(kind)]
@@ -123,12 +123,12 @@ def _unmarked(readings: NDArray[np.generic], markers: Sequence[float]) -> NDArra
 
 
 def _largest(kind: np.dtype[np.generic]) -> int:
-    """What an unsigned type can hold."""
+    """Largest value of an unsigned type."""
     return int(2 ** (8 * kind.itemsize) - 1)
 
 
 def _marker_warnings(readings: NDArray[np.generic], markers: Sequence[float], field: str) -> list[str]:
-    """Many cameras and file formats mark a hole by the largest value, which read as a distance is a far wall."""
+    """Warn of a hole that is marked by the largest value, as by many cameras: read as a distance, it is a far wall."""
     largest = _largest(readings.dtype)
     sample = readings[::8, ::8]
     share = np.count_nonzero(sample == largest) / max(1, sample.size)

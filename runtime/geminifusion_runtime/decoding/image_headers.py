@@ -1,6 +1,6 @@
-"""What kind of image this is, how large, and whether it is whole, before any decoder sees it.
+"""Format, size and completeness of an image, before any decoder sees it.
 
-A decoder allocates what the header promises and, cut short, may return a half-grey picture without a word;
+A decoder allocates what the header promises and may return a half-grey image for a truncated file without an error;
 both are decided here instead.
 """
 
@@ -20,12 +20,12 @@ ImageFormat = Literal["png", "jpeg", "webp", "tiff", "npy"]
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-_MAX_SEGMENTS = 4096  # far beyond any camera's file; keeps a hostile one from spinning us
+_MAX_SEGMENTS = 4096  # far beyond any camera's file; bounds the work for a hostile one
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageHeader:
-    """Size in pixels and how a pixel is stored, before any conversion."""
+    """Size in pixels and pixel format as stored, before any conversion."""
 
     format: ImageFormat
     width: int
@@ -37,7 +37,7 @@ class ImageHeader:
 
 
 def sniff(data: bytes) -> ImageFormat | None:
-    """The format by its first bytes; file names and content types are often wrong."""
+    """Format of an image by its first bytes: file names and content types are often wrong."""
     if data.startswith(_PNG_SIGNATURE):
         return "png"
     if data.startswith(b"\xff\xd8\xff"):
@@ -52,15 +52,15 @@ def sniff(data: bytes) -> ImageFormat | None:
 
 
 def read_header(data: bytes, field: str) -> ImageHeader:
-    """Read the header and check that the file is whole.
+    """Read the header and check that the file is complete.
 
     Args:
         data: the encoded image.
         field: its name in the request, for the message.
 
     Raises:
-        UndecodableImageError: no known format, cut short or damaged.
-        UnsupportedImageError: a variant we refuse to guess at.
+        UndecodableImageError: no known format, truncated or damaged.
+        UnsupportedImageError: an ambiguous variant.
     """
     kind = sniff(data)
     if kind is None:
@@ -197,7 +197,7 @@ def read_npy_layout(data: bytes, field: str) -> tuple[tuple[int, ...], bool, np.
     """Shape, Fortran order, dtype and the offset of the values of an `.npy` file.
 
     Raises:
-        UndecodableImageError: the header does not parse or the values are not all there.
+        UndecodableImageError: the header does not parse, or values are missing.
         UnsupportedImageError: it holds Python objects.
     """
     stream = io.BytesIO(data[:65_600])

@@ -1,7 +1,7 @@
-"""Posted bytes to arrays.
+"""Decoders for colour and depth images.
 
-Depth is aligned to colour pixel by pixel, so an EXIF orientation is never applied: it would turn one and
-not the other. The usual kinds have fast decoders, OpenCV does the rest. All release the GIL but the fastest for PNG.
+Depth is aligned to colour pixel by pixel, so an EXIF orientation is never applied: it would turn one and not the other.
+JPEG and most PNGs have fast decoders, OpenCV does the rest. All release the GIL, except for the fastest one for PNG.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def decode_rgb(data: bytes, *, max_pixels: int, field: str = "rgb", may_hold_gil
 
     Args:
         data: the encoded image.
-        max_pixels: refuse an image whose header promises more.
+        max_pixels: reject an image whose header promises more.
         field: its name in the request, for messages.
-        may_hold_gil: nothing else wants to run in this process meanwhile.
+        may_hold_gil: no other thread of this process has to run meanwhile.
 
     Returns:
         `H W 3` uint8, RGB, as stored: an EXIF orientation is not applied.
@@ -69,11 +69,11 @@ def decode_depth(
 
     Args:
         data: the encoded image.
-        max_pixels: refuse an image whose header promises more.
+        max_pixels: reject an image whose header promises more.
         depth_scale: metres per stored unit; None reads integers as millimetres and floats as metres.
         depth_invalid: see `to_metres`.
         field: its name in the request, for messages.
-        may_hold_gil: nothing else wants to run in this process meanwhile.
+        may_hold_gil: no other thread of this process has to run meanwhile.
 
     Raises:
         UndecodableImageError, UnsupportedImageError, ImageTooLargeError, DepthScaleRequiredError,
@@ -107,7 +107,7 @@ def decode_depth(
         fast = _decode_fast(data, header, field, may_hold_gil) if header.format == "png" else None
         readings = _decode(data, cv2.IMREAD_UNCHANGED, header, field) if fast is None else fast
         if readings.ndim != 2:
-            # A palette PNG announces one channel and decodes to colours.
+            # The header of a palette PNG says one channel, and it decodes to colours.
             raise UnsupportedImageError(f"{field} is a palette image; send the raw depth, not a picture of it")
     return to_metres(readings, depth_scale=depth_scale, depth_invalid=depth_invalid, field=field)
 
@@ -122,7 +122,7 @@ def _check_pixels(header: ImageHeader, max_pixels: int, field: str) -> None:
 
 
 def _decode_fast(data: bytes, header: ImageHeader, field: str, may_hold_gil: bool) -> NDArray[np.generic] | None:
-    """By the fastest decoder of the format, with the bits OpenCV would give; None if OpenCV has to do it."""
+    """Decode with the fastest decoder of the format, to the values of OpenCV; None if there is none."""
     try:
         if header.format == "jpeg":
             image: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB")

@@ -1,9 +1,8 @@
-"""PNG, fast: by Rust's decoder where the GIL may be held, else inflated by ISA-L and unfiltered by OpenCV.
+"""Fast PNG decoding: by kornia-rs where the GIL may be held, else inflated by ISA-L and unfiltered by OpenCV.
 
-The first takes about half the time of the second, and the second two thirds of OpenCV's own. Inflating takes most of
-the time of decoding a PNG, and ISA-L needs half of what zlib does; but it is no PNG decoder. So its rows are put into a
-PNG again whose data is merely stored, and OpenCV undoes the row filters of that, which it does with vector
-instructions.
+The first takes about half the time of the second, and the second two thirds of OpenCV's own. Most of the time of
+decoding a PNG goes into inflating, for which ISA-L needs half the time of zlib; but it is no PNG decoder. So its rows
+are put into a PNG again, uncompressed, and OpenCV undoes the row filters of that one with vector instructions.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _STORED_HEADER = b"\x78\x01"  # zlib's, for a window of 32 KiB and no compressio
 
 
 class PngError(ValueError):
-    """The pixels are damaged, or there are more or fewer than the header says."""
+    """The pixel data is damaged, or its size differs from what the header says."""
 
 
 class _Layout(NamedTuple):
@@ -38,7 +37,7 @@ class _Layout(NamedTuple):
 
 
 def decode_png(data: bytes) -> NDArray[np.generic] | None:
-    """Decode a grey PNG, or an RGB one of 8 bits, without interlacing; None for any other, which OpenCV does alone.
+    """Decode a grey PNG, or an RGB one of 8 bits, without interlacing; None for any other, which is left to OpenCV.
 
     Releases the GIL.
 
@@ -67,21 +66,21 @@ def decode_png(data: bytes) -> NDArray[np.generic] | None:
 
 
 def decode_png_holding_gil(data: bytes) -> NDArray[np.generic] | None:
-    """As `decode_png`, in about half the time, but every other Python thread of this process waits meanwhile."""
+    """As `decode_png` in about half the time, while every other Python thread of this process waits."""
     layout = _layout(data)
     if (layout.color_type, layout.bits) not in _KINDS or layout.interlaced:
         return None
     decode = kornia_rs.io.decode_image_png_u8 if layout.bits == 8 else kornia_rs.io.decode_image_png_u16
     try:
         image = decode(data, (layout.height, layout.width), "rgb" if layout.color_type == _RGB else "mono")
-    except Exception as error:  # it has no type of its own
+    except Exception as error:  # the library has no exception type of its own
         raise PngError(str(error)) from None
     array: NDArray[np.generic] = np.asarray(image)
     return array if layout.color_type == _RGB else array[..., 0]
 
 
 def chunk(kind: bytes, *parts: bytes | memoryview) -> bytes:
-    """A chunk with its length and its checksum."""
+    """Build a chunk, with its length and checksum."""
     crc = isal_zlib.crc32(kind)
     for part in parts:
         crc = isal_zlib.crc32(part, crc)

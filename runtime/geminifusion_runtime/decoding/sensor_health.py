@@ -1,4 +1,4 @@
-"""How well a sensor seems to work, from one frame of it."""
+"""Assessment of a sensor from one of its frames."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from geminifusion_runtime.types import SensorHealth
 T = TypeVar("T", bound=np.generic)
 _WHITE = (255, 255, 255)
 
-# Of a frame no camera in order delivers; an answer to it would say nothing.
+# Limits that no frame of a working camera exceeds; a response to one beyond them would be meaningless.
 _MOST_HOLES = 0.95
 _MOST_SATURATED = 0.9
 _MOST_NOISE_COLOR = 50.0  # grey levels; pure noise has 74
 _MOST_NOISE_DEPTH = 0.25  # of the median distance; pure noise has about 0.6
 
-_STEP = 4  # shares are counted on every fourth row, of depth on every fourth column too: that tells them to a percent
+_STEP = 4  # shares are counted on every fourth row, for depth on every fourth column too: precise to a percent
 _PATCH = 256  # the side, in pixels, of the middle of the frame that noise is estimated on
-# The difference of two Laplacians, which no even slope reaches.
+# The difference of two Laplacians, which is zero on an even slope.
 _KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 
 
 def color_health(image: NDArray[np.uint8]) -> SensorHealth:
-    """Judge a colour frame, `H W 3`."""
+    """Assess a colour frame, `H W 3`."""
     rows = np.ascontiguousarray(image[::_STEP])
     by_row = rows.reshape(len(rows), -1)  # NumPy is slow along an axis of three, so that comes last
     brightest, darkest = by_row.max(axis=0).reshape(-1, 3).max(axis=0), by_row.min(axis=0).reshape(-1, 3).min(axis=0)
@@ -46,7 +46,7 @@ def color_health(image: NDArray[np.uint8]) -> SensorHealth:
 
 
 def depth_health(metres: NDArray[np.float32]) -> SensorHealth:
-    """Judge a depth frame, `H W` metres, 0 where nothing was measured."""
+    """Assess a depth frame, `H W` metres, 0 where nothing was measured."""
     sample = metres[::_STEP, ::_STEP]
     measured = sample[sample > 0]
     holes = 1 - measured.size / sample.size

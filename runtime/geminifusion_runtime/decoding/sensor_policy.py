@@ -1,4 +1,4 @@
-"""What is done about a frame of a broken sensor: refuse it, say so, or go on without it."""
+"""Policies for a frame of a broken sensor: reject it, warn, or drop the modality."""
 
 from __future__ import annotations
 
@@ -6,22 +6,25 @@ import dataclasses
 from collections.abc import Mapping
 
 from geminifusion_runtime.artifact import ModalitySpec
-from geminifusion_runtime.decoding.decode import Reading
+from geminifusion_runtime.decoding.decode import DecodedImage
 from geminifusion_runtime.errors import SensorBrokenError
 from geminifusion_runtime.types import SensorPolicy
 
 
 def apply_policy(
-    readings: Mapping[str, Reading], specs: Mapping[str, ModalitySpec], policy: SensorPolicy
-) -> tuple[dict[str, Reading], tuple[str, ...]]:
-    """The readings to go on with, and what to tell the client of those that were dropped.
+    images: Mapping[str, DecodedImage], specs: Mapping[str, ModalitySpec], policy: SensorPolicy
+) -> tuple[dict[str, DecodedImage], tuple[str, ...]]:
+    """Apply a policy to the images of a request.
+
+    Returns:
+        The images to go on with, and a warning for each that was dropped.
 
     Raises:
         SensorBrokenError: the policy is to reject; or to drop, and the model was not trained to do without.
     """
-    kept, notes = dict(readings), []
-    for name, reading in readings.items():
-        problem = reading.health.problem
+    kept, notes = dict(images), []
+    for name, image in images.items():
+        problem = image.health.problem
         if problem is None:
             continue
         if policy == "reject":
@@ -38,5 +41,5 @@ def apply_policy(
             notes.append(f"{name} was left out, because its sensor seems broken: {problem}")
         else:
             text = f"{name} seems to come from a broken sensor: {problem}"
-            kept[name] = dataclasses.replace(reading, warnings=(*reading.warnings, text))
+            kept[name] = dataclasses.replace(image, warnings=(*image.warnings, text))
     return kept, tuple(notes)

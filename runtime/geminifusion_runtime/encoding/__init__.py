@@ -1,1 +1,1 @@
-"""Label maps to what a client asked for."""
+"""Label maps to files and run lengths."""

@@ -1,4 +1,4 @@
-"""Which classes a mask shows: how much of it, and how far away."""
+"""Share and distance of each class in a mask."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ClassShare:
 def class_shares(
     labels: NDArray[np.uint8], depth_m: NDArray[np.float32] | None, classes: Sequence[ClassSpec]
 ) -> tuple[ClassShare, ...]:
-    """The classes that occur, the largest first.
+    """Shares of the classes that occur, the largest first.
 
     Args:
         labels: `H W` class indices.

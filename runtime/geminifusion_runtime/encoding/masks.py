@@ -1,7 +1,7 @@
-"""Label maps to files: PNG, palette PNG, overlay and npz.
+"""Encoding of label maps: PNG, palette PNG, overlay and npz.
 
-The PNGs of indices are written by hand: a label map is flat areas, so no row filter and the fastest
-compression already make it small, at a fraction of a general encoder's time.
+The PNGs of indices are written without an image library: a label map is flat areas, so no row filter and the fastest
+compression already make it small, in a fraction of a general encoder's time.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Palette = Sequence[tuple[int, int, int]]
 
 
 def index_png(labels: NDArray[np.uint8], palette: Palette | None = None) -> bytes:
-    """An 8-bit PNG whose values are the class indices of `labels` (`H W`), grey or with the class colours."""
+    """Encode the class indices of `labels` (`H W`) as an 8-bit PNG, grey or with the class colours."""
     height, width = labels.shape
     rows = np.zeros((height, 1 + width), np.uint8)  # the leading 0 of a row says: not filtered
     rows[:, 1:] = labels
@@ -50,14 +50,14 @@ def index_png(labels: NDArray[np.uint8], palette: Palette | None = None) -> byte
 
 
 def _color_table(palette: Palette, highest: int) -> NDArray[np.uint8]:
-    """The colours as `N 3`, black for indices the palette does not name, so that every index has an entry."""
+    """Colours as `N 3`, black for indices without a colour, so that every index has an entry."""
     table = np.zeros((max(len(palette), highest + 1), 3), np.uint8)
     table[: len(palette)] = palette
     return table
 
 
 def overlay_png(rgb: NDArray[np.uint8], labels: NDArray[np.uint8], palette: Palette) -> bytes:
-    """A PNG of the class colours blended evenly over `rgb` (`H W 3`)."""
+    """Encode the class colours, blended evenly over `rgb` (`H W 3`), as a PNG."""
     colors = _color_table(palette, 255)[labels]
     blend = cv2.addWeighted(rgb, 1 - _OVERLAY_OPACITY, colors, _OVERLAY_OPACITY, 0)
     done, png = cv2.imencode(
@@ -70,7 +70,7 @@ def overlay_png(rgb: NDArray[np.uint8], labels: NDArray[np.uint8], palette: Pale
 
 
 def npz(arrays: Mapping[str, NDArray[np.generic]]) -> bytes:
-    """The arrays as `numpy.load` reads them, compressed for speed rather than size."""
+    """Encode arrays as an `.npz` file, compressed for speed rather than size."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name, array in arrays.items():

@@ -1,1 +1,1 @@
-"""Work in other processes: what is the same for engines and decoders."""
+"""Work in other processes: decoders and engines, the protocol they speak, and the memory they share."""

@@ -1,4 +1,4 @@
-"""Who decodes: the thread that asks, or a process for each thread."""
+"""Decoders of the images of requests: in the calling thread, or in a process for each of several threads."""
 
 from __future__ import annotations
 
@@ -14,145 +14,151 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from geminifusion_runtime.artifact import ModalitySpec
-from geminifusion_runtime.decoding.decode import Reading, read_modality
+from geminifusion_runtime.decoding.decode import DecodedImage, decode_modality
 from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_runtime.types import SensorHealth
 from geminifusion_service.errors import ERRORS, DecoderLostError, InternalError, NotReadyError
-from geminifusion_service.isolation.worker_client import ChildLostError, ChildProcess
+from geminifusion_service.isolation.worker_client import WorkerLostError, WorkerProcess
 
 _log = logging.getLogger(__name__)
 
-_ANSWER_S = 60.0  # decoding the largest image takes about a second
+_TIMEOUT_S = 60.0  # decoding the largest image takes about a second
 _SPEC = TypeAdapter(ModalitySpec)
 
 
-class Posted(NamedTuple):
-    """One image of a request: an encoded file, or an array that is decoded already."""
+class EncodedImage(NamedTuple):
+    """One image of a request as it came: an encoded file, or an array that its transport has decoded already."""
 
     spec: ModalitySpec
     data: bytes | NDArray[np.generic]
 
 
-class ReadingOptions(TypedDict):
-    """What a request and the server say about reading it; see `read_modality`."""
+class DecodeOptions(TypedDict):
+    """Options and limits that hold for all images of a request; see `decode_modality`."""
 
     max_pixels: int
     depth_scale: float | None
     depth_invalid: Sequence[float]
 
 
-class Readers(Protocol):
-    """Reads the images of a request; called from several threads."""
-
-    def read(self, images: Sequence[Posted], options: ReadingOptions) -> list[Reading | Exception]:
-        """For each image what it holds, or what is wrong with it."""
-        ...
+class DecoderPool(Protocol):
+    """Decodes the images of a request; called from several threads."""
 
     def start(self) -> None:
         """Get ready."""
         ...
 
+    def decode(self, images: Sequence[EncodedImage], options: DecodeOptions) -> list[DecodedImage | Exception]:
+        """Decode images, in order; an exception in the place of an image says what is wrong with it."""
+        ...
+
     def close(self) -> None:
-        """Give everything back; who is still reading gets errors."""
+        """Release everything; calls in progress get errors."""
         ...
 
 
-class ThreadReaders:
-    """Decodes where it is called. The decoders release Python's lock, the steps between them need it."""
-
-    def read(self, images: Sequence[Posted], options: ReadingOptions) -> list[Reading | Exception]:
-        """See `Readers`."""
-        return [_read_here(image, options) for image in images]
+class ThreadDecoderPool:
+    """Decodes in the calling thread. The decoders release the GIL, the steps between them need it."""
 
     def start(self) -> None:
-        """See `Readers`."""
+        """See `DecoderPool`."""
+
+    def decode(self, images: Sequence[EncodedImage], options: DecodeOptions) -> list[DecodedImage | Exception]:
+        """See `DecoderPool`."""
+        return [_decode_here(image, options) for image in images]
 
     def close(self) -> None:
-        """See `Readers`."""
+        """See `DecoderPool`."""
 
 
-class ProcessReaders:
-    """Hands encoded images to processes, which share no lock with the server and nothing to attack in it.
+class ProcessDecoderPool:
+    """Hands encoded images to processes, which share no GIL with the server and hold nothing worth attacking.
 
-    A process that dies is replaced, and what it was reading is tried once more; images that end two processes are
-    refused.
+    A process that dies is replaced, and its images are tried once more; images that end two processes are rejected.
 
     Args:
-        count: processes; as many threads may read at once, others wait.
+        count: processes; as many threads may decode at once, others wait.
     """
 
     def __init__(self, count: int) -> None:
-        self._idle: LifoQueue[ChildProcess | None] = (
-            LifoQueue()
-        )  # None: to be started; the last one used has warm caches
+        # None: yet to be started. Last in, first out: the process used last has warm caches.
+        self._idle: LifoQueue[WorkerProcess | None] = LifoQueue()
         for _ in range(count):
             self._idle.put(None)
-        self._children: set[ChildProcess] = set()
+        self._count = count
+        self._workers: set[WorkerProcess] = set()
         self._lock = threading.Lock()
         self._closed = False
 
-    def start(self) -> None:
-        """Start all processes; they load while the server does."""
-        for child in [self._start() for _ in [self._idle.get() for _ in range(self._idle.qsize())]]:
-            self._idle.put(child)
-
     @property
     def process_ids(self) -> list[int]:
-        """Of the processes that run now."""
+        """Ids of the processes that run now."""
         with self._lock:
-            return [child.process.pid for child in self._children]
+            return [worker.process.pid for worker in self._workers]
 
-    def read(self, images: Sequence[Posted], options: ReadingOptions) -> list[Reading | Exception]:
-        """See `Readers`. Arrays, and what is empty, are read here."""
+    def start(self) -> None:
+        """Start all processes; they load while the server does. Call it before the first `decode`."""
+        for _ in range(self._count):
+            self._idle.get()
+        for worker in [self._start_worker() for _ in range(self._count)]:
+            self._idle.put(worker)
+
+    def decode(self, images: Sequence[EncodedImage], options: DecodeOptions) -> list[DecodedImage | Exception]:
+        """See `DecoderPool`. Arrays, and what is empty, are handled in the calling thread."""
         encoded = [image for image in images if isinstance(image.data, bytes) and image.data]
         if not encoded:
-            return [_read_here(image, options) for image in images]
+            return [_decode_here(image, options) for image in images]
         try:
-            found = dict(zip([id(image) for image in encoded], self._read_there(encoded, options), strict=True))
+            results = iter(self._decode_in_process(encoded, options))
         except GeminiFusionError as error:
-            found = {id(image): error for image in encoded}
-        return [found[id(image)] if id(image) in found else _read_here(image, options) for image in images]
+            results = iter([error] * len(encoded))
+        return [
+            next(results) if isinstance(image.data, bytes) and image.data else _decode_here(image, options)
+            for image in images
+        ]
 
     def close(self) -> None:
         """End the processes."""
         with self._lock:
             self._closed = True
-            children = list(self._children)
-            self._children.clear()
-        for child in children:
-            child.stop()
+            workers = list(self._workers)
+            self._workers.clear()
+        for worker in workers:
+            worker.stop()
 
-    def _read_there(self, images: Sequence[Posted], options: ReadingOptions) -> list[Reading | Exception]:
+    def _decode_in_process(
+        self, images: Sequence[EncodedImage], options: DecodeOptions
+    ) -> list[DecodedImage | Exception]:
         message = {"specs": [_as_json(image.spec) for image in images], "options": options}
         files = {str(index): np.frombuffer(image.data, np.uint8) for index, image in enumerate(images)}
-        child = self._idle.get()
+        worker = self._idle.get()
         try:
             for _ in range(2):
-                child = child or self._start()
+                worker = worker or self._start_worker()
                 try:
-                    answer, arrays = child.ask(message, files)
-                    return [_result(found, arrays) for found in answer["found"]]
-                except ChildLostError:
-                    self._lose(child)
-                    child = None
+                    response, arrays = worker.request(message, files)
+                    return [_image_or_error(result, arrays) for result in response["results"]]
+                except WorkerLostError:
+                    self._discard(worker)
+                    worker = None
         finally:
-            self._idle.put(child)
+            self._idle.put(worker)
         raise DecoderLostError("the process that decoded these images died twice; send undamaged files, or try later")
 
-    def _start(self) -> ChildProcess:
+    def _start_worker(self) -> WorkerProcess:
         with self._lock:
             if self._closed:
                 raise NotReadyError("the server stopped before this request was decoded; send it again")
-            child = ChildProcess("geminifusion_service.isolation.decoder_process", answer_s=_ANSWER_S)
-            self._children.add(child)
-            return child
+            worker = WorkerProcess("geminifusion_service.isolation.decoder_process", timeout_s=_TIMEOUT_S)
+            self._workers.add(worker)
+            return worker
 
-    def _lose(self, child: ChildProcess) -> None:
-        child.stop()
+    def _discard(self, worker: WorkerProcess) -> None:
+        worker.stop()
         with self._lock:
-            self._children.discard(child)
+            self._workers.discard(worker)
             if not self._closed:
-                _log.error("decoding process %d died; another is started", child.process.pid)
+                _log.error("decoding process %d died; another is started", worker.process.pid)
 
 
 @functools.lru_cache(maxsize=64)
@@ -160,16 +166,16 @@ def _as_json(spec: ModalitySpec) -> str:
     return _SPEC.dump_json(spec).decode()
 
 
-def _read_here(image: Posted, options: ReadingOptions) -> Reading | Exception:
+def _decode_here(image: EncodedImage, options: DecodeOptions) -> DecodedImage | Exception:
     try:
-        return read_modality(image.data, image.spec, **options)
+        return decode_modality(image.data, image.spec, **options)
     except Exception as error:
         return error
 
 
-def _result(found: Mapping[str, Any], arrays: Mapping[str, NDArray[np.generic]]) -> Reading | Exception:
-    if "code" in found:
-        return ERRORS.get(found["code"], InternalError)(found["message"])
-    return Reading(
-        array=arrays[found["array"]], health=SensorHealth(**found["health"]), warnings=tuple(found["warnings"])
+def _image_or_error(result: Mapping[str, Any], arrays: Mapping[str, NDArray[np.generic]]) -> DecodedImage | Exception:
+    if "code" in result:
+        return ERRORS.get(result["code"], InternalError)(result["message"])
+    return DecodedImage(
+        array=arrays[result["array"]], health=SensorHealth(**result["health"]), warnings=tuple(result["warnings"])
     )

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from geminifusion_runtime.artifact import ArtifactMetadata
 from geminifusion_runtime.backends.protocol import ClosableBackend
-from geminifusion_runtime.backends.selection import Chosen, open_backend
+from geminifusion_runtime.backends.selection import Chosen
 from geminifusion_runtime.devices import AUTO, Device, check_cores, engine_threads, pinned_to_cores
 from geminifusion_runtime.types import Isolation
-from geminifusion_service.isolation.process_backend import IsolatedBackend, Order
+from geminifusion_service.isolation.process_backend import ProcessBackend, WorkerConfig
 
 
 def open_instances(
@@ -37,17 +37,20 @@ def open_instances(
     opened: list[Chosen] = []
     with ExitStack() as undo:
         for device in devices:
-            each = engine_threads(device, len(devices), threads)
+            config = WorkerConfig(
+                directory=directory,
+                wanted=wanted,
+                threads=engine_threads(device, len(devices), threads),
+                custom_ops=custom_ops,
+                device=device,
+            )
             if isolation == "process":
-                order = Order(directory=directory, wanted=wanted, threads=each, custom_ops=custom_ops, device=device)
-                isolated = IsolatedBackend(order, metadata)
-                chosen = Chosen(isolated, isolated.reason)
+                backend = ProcessBackend(config, metadata)
+                chosen = Chosen(backend, backend.reason)
             else:
                 # The threads a runtime starts while it loads inherit the cores of the thread that loads it.
                 with pinned_to_cores(device.cores):
-                    chosen = open_backend(
-                        directory, metadata, wanted=wanted, threads=each, custom_ops=custom_ops, device=device
-                    )
+                    chosen = config.open_backend(metadata)
             if isinstance(chosen.backend, ClosableBackend):
                 undo.callback(chosen.backend.close)
             opened.append(chosen)

@@ -1,4 +1,4 @@
-"""A runtime in a process of its own: when it crashes, the server and every other request live on."""
+"""A backend in a process of its own: when it crashes, the server and every other request live on."""
 
 from __future__ import annotations
 
@@ -8,30 +8,32 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from geminifusion_runtime.artifact import ArtifactMetadata
 from geminifusion_runtime.backends.protocol import GraphOutputs
+from geminifusion_runtime.backends.selection import Chosen, open_backend
 from geminifusion_runtime.devices import AUTO, Device
 from geminifusion_service.errors import EngineLostError
-from geminifusion_service.isolation.worker_client import ChildLostError, ChildProcess, ending
+from geminifusion_service.isolation.worker_client import WorkerLostError, WorkerProcess, exit_description
 
 _log = logging.getLogger(__name__)
 
 _START_TIMEOUT_S = 120.0
-_MOST_LOSSES = 3  # within _LOSSES_WINDOW_S; beyond it the processes die of something that a new one does not cure
+_MOST_LOSSES = 3  # within _LOSSES_WINDOW_S; with more, the cause is one that a new process does not cure
 _LOSSES_WINDOW_S = 60.0
 _PAUSES_S = (10.0, 20.0, 40.0, 60.0)  # before each further start, until one lasts
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
-    """What a process is to load; as `open_backend` takes it."""
+class WorkerConfig:
+    """What one engine instance loads; the fields are those of `open_backend`."""
 
     directory: Path
     wanted: str = "auto"
@@ -39,31 +41,51 @@ class Order:
     custom_ops: Path | None = None
     device: Device = AUTO
 
+    def open_backend(self, metadata: ArtifactMetadata) -> Chosen:
+        """Load it in this process; see `selection.open_backend`."""
+        return open_backend(
+            self.directory,
+            metadata,
+            wanted=self.wanted,
+            threads=self.threads,
+            custom_ops=self.custom_ops,
+            device=self.device,
+        )
+
     def message(self) -> dict[str, Any]:
-        """For the process; JSON-ready."""
-        return {
-            "directory": str(self.directory.absolute()),
-            "wanted": self.wanted,
-            "threads": self.threads,
-            "custom_ops": str(self.custom_ops.absolute()) if self.custom_ops else None,
-            "device": asdict(self.device),
-        }
+        """JSON-ready form, for `from_message` in another process."""
+        return _CONFIG.dump_python(
+            replace(
+                self,
+                directory=self.directory.absolute(),
+                custom_ops=self.custom_ops.absolute() if self.custom_ops else None,
+            ),
+            mode="json",
+        )
+
+    @classmethod
+    def from_message(cls, message: Mapping[str, Any]) -> WorkerConfig:
+        """The configuration that `message` describes."""
+        return _CONFIG.validate_python(message)
 
 
-class IsolatedBackend:
-    """A process that runs batches, and the thread that replaces it whenever it dies.
+_CONFIG = TypeAdapter(WorkerConfig)
 
-    The batch it dies with fails with `EngineLostError`, which clients may try again; the next batch waits until a new
-    process is warm. After three deaths in a minute new ones are started only after a pause that grows from ten seconds
-    to a minute; meanwhile `problem` says so and batches fail at once. The artifact has to stay where it is: every new
-    process reads it, and checks it against its checksums again.
+
+class ProcessBackend:
+    """A process that runs batches, and a supervisor thread that replaces it whenever it dies.
+
+    The batch it dies with fails with `EngineLostError`, which clients may retry; the next batch waits until a new
+    process is warm. After three deaths in a minute, new processes are started only after a pause that grows from ten
+    seconds to a minute; meanwhile `problem` says so and batches fail at once. The artifact has to stay where it is:
+    every new process reads it, and verifies its checksums again.
 
     Raises:
         RuntimeError: the first process could not load the artifact.
     """
 
-    def __init__(self, order: Order, metadata: ArtifactMetadata) -> None:
-        self._order = order
+    def __init__(self, config: WorkerConfig, metadata: ArtifactMetadata) -> None:
+        self._config = config
         self._metadata = metadata
         self._changed = threading.Condition()
         self._worker: _Worker | None = None
@@ -72,21 +94,23 @@ class IsolatedBackend:
         self._closed = False
         self._losses: deque[float] = deque()
         self._num_pauses = 0
-        first = _Worker(order)
+        first = _Worker(config)
         self.name: str = first.name
         self.reason: str = f"{first.reason}; in a process of its own"
         self._worker = first
-        self._keeper = threading.Thread(target=self._keep, args=(first,), name="engine-keeper", daemon=True)
-        self._keeper.start()
+        self._supervisor = threading.Thread(
+            target=self._supervise, args=(first,), name="engine-supervisor", daemon=True
+        )
+        self._supervisor.start()
 
     @property
     def problem(self) -> str | None:
-        """Why no process is running nor being started; None while one is."""
+        """Why no process is running or being started; None while one is."""
         return self._problem
 
     @property
     def process_id(self) -> int | None:
-        """Of the process that runs batches; None while a new one is being made ready."""
+        """Id of the process that runs batches; None while a new one is starting."""
         worker = self._worker
         return None if worker is None else worker.process.pid
 
@@ -115,7 +139,7 @@ class IsolatedBackend:
                 )
         try:
             outputs = worker.run(inputs)
-        except ChildLostError:
+        except WorkerLostError:
             with self._changed:
                 if self._worker is worker:
                     self._worker = None
@@ -133,21 +157,21 @@ class IsolatedBackend:
             self._changed.notify_all()
         if worker is not None:
             worker.stop()
-        self._keeper.join()
+        self._supervisor.join()
 
-    def _keep(self, worker: _Worker | None) -> None:
-        """Until closed: wait for the process to die, start the next."""
+    def _supervise(self, worker: _Worker | None) -> None:
+        """Wait for the process to die and start the next, until closed."""
         while True:
             if worker is not None:
                 status = worker.process.wait()
                 worker.stop()
-                if self._note_loss(f"ended with {ending(status)}"):
+                if self._record_loss(f"ended with {exit_description(status)}"):
                     return
             try:
-                worker = _Worker(self._order)
+                worker = _Worker(self._config)
             except RuntimeError as error:
                 worker = None
-                if self._note_loss(f"did not start: {error}"):
+                if self._record_loss(f"did not start: {error}"):
                     return
                 continue
             with self._changed:
@@ -161,8 +185,8 @@ class IsolatedBackend:
             worker.stop()
             return
 
-    def _note_loss(self, what: str) -> bool:
-        """Pause if processes keep dying; whether the backend is closed and no other is wanted."""
+    def _record_loss(self, what: str) -> bool:
+        """Count a death and pause if processes keep dying. Returns whether the backend is closed."""
         now = time.monotonic()
         with self._changed:
             self._worker = None
@@ -184,29 +208,31 @@ class IsolatedBackend:
 
 
 class _Worker:
-    """One process, loaded and warm. Raises RuntimeError with its own words if it cannot be."""
+    """One process, loaded and warm. Raises RuntimeError with the message of the process if it cannot load."""
 
-    def __init__(self, order: Order) -> None:
-        self._child = ChildProcess("geminifusion_service.isolation.engine_process", answer_s=_START_TIMEOUT_S)
-        self.process = self._child.process
+    def __init__(self, config: WorkerConfig) -> None:
+        self._client = WorkerProcess("geminifusion_service.isolation.engine_process", timeout_s=_START_TIMEOUT_S)
+        self.process = self._client.process
         try:
-            answer, _ = self._ask({"order": order.message()})
-        except ChildLostError:
+            response, _ = self._request({"config": config.message()})
+        except WorkerLostError:
             status = self.process.poll()
             self.stop()
             if status is None:
                 raise RuntimeError(f"the engine's process was not ready within {_START_TIMEOUT_S:.0f} s") from None
-            raise RuntimeError(f"the engine's process ended with {ending(status)} while it was loading") from None
+            raise RuntimeError(
+                f"the engine's process ended with {exit_description(status)} while it was loading"
+            ) from None
         except RuntimeError:
             self.stop()
             raise
-        self._child.wait_for_answers(None)  # how long a batch may take is the model's affair
-        self.name: str = answer["ready"]
-        self.reason: str = answer["reason"]
+        self._client.set_timeout(None)  # how long a batch takes depends on the model
+        self.name: str = response["ready"]
+        self.reason: str = response["reason"]
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> GraphOutputs:
-        """Raises ChildLostError when the process has died, RuntimeError when the runtime failed."""
-        _, outputs = self._ask({}, inputs)
+        """Raises WorkerLostError when the process has died, RuntimeError when the runtime failed."""
+        _, outputs = self._request({}, inputs)
         return GraphOutputs(
             labels=cast("NDArray[np.uint8]", outputs["labels"]),
             confidence=cast("NDArray[np.float32]", outputs["confidence"]),
@@ -214,13 +240,13 @@ class _Worker:
         )
 
     def stop(self) -> None:
-        """End the process, if it has not ended, and give everything back; a run of this moment fails first."""
-        self._child.stop()
+        """End the process, if it has not ended, and release its memory; a run in progress fails first."""
+        self._client.stop()
 
-    def _ask(
+    def _request(
         self, message: Mapping[str, Any], arrays: Mapping[str, NDArray[np.generic]] | None = None
     ) -> tuple[dict[str, Any], dict[str, NDArray[np.generic]]]:
-        answer, outputs = self._child.ask(message, arrays)
-        if "failed" in answer:
-            raise RuntimeError(answer["failed"])
-        return answer, outputs
+        response, outputs = self._client.request(message, arrays)
+        if "failed" in response:
+            raise RuntimeError(response["failed"])
+        return response, outputs

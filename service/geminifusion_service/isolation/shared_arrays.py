@@ -1,6 +1,6 @@
 """Arrays in memory that two processes share: megabytes change hands without being copied through a pipe.
 
-The memory is a file without a name, so nothing is left behind when a process is killed.
+The memory is an anonymous file, so nothing is left behind when a process is killed.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-_ALIGNMENT = 64  # of a cache line, and enough for vector loads
+_ALIGNMENT = 64  # bytes of a cache line, and enough for vector loads
 _KEPT_BYTES = 64 * 1024 * 1024
 
 
-class Place(TypedDict):
-    """Where one array lies; JSON-ready."""
+class ArrayPlace(TypedDict):
+    """Position of one array in the memory; JSON-ready."""
 
     name: str
     dtype: str
@@ -29,7 +29,7 @@ class Place(TypedDict):
 
 
 def open_shared_memory() -> int:
-    """A file descriptor of empty, nameless memory, for `SharedArrays` here and in another process."""
+    """A file descriptor of empty, anonymous memory, for `SharedArrays` here and in another process."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("geminifusion")
     with tempfile.TemporaryFile() as file:
@@ -37,44 +37,48 @@ def open_shared_memory() -> int:
 
 
 class SharedArrays:
-    """One side's view of the memory. The sides take turns: who writes and when is theirs to agree on."""
+    """One side's view of the memory. The two sides take turns writing, as their messages tell them to."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._map: mmap.mmap | None = None
 
-    def write(self, arrays: Mapping[str, NDArray[np.generic]], *, start: int = 0) -> list[Place]:
-        """Copy arrays into the memory from `start` on, which grows as needed; where each now lies."""
-        places: list[Place] = []
+    def write(self, arrays: Mapping[str, NDArray[np.generic]], *, start: int = 0) -> list[ArrayPlace]:
+        """Copy arrays into the memory from offset `start` on; it grows as needed.
+
+        Returns:
+            The place of each array.
+        """
+        places: list[ArrayPlace] = []
         offset = start
         for name, array in arrays.items():
             offset = -(-offset // _ALIGNMENT) * _ALIGNMENT
-            places.append(Place(name=name, dtype=array.dtype.str, shape=list(array.shape), offset=offset))
+            places.append(ArrayPlace(name=name, dtype=array.dtype.str, shape=list(array.shape), offset=offset))
             offset += array.nbytes
-        self._hold(offset)
+        self._map_at_least(offset)
         for place in places:
             np.copyto(self._view(place), arrays[place["name"]])
         return places
 
-    def read(self, places: list[Place]) -> dict[str, NDArray[np.generic]]:
+    def read(self, places: list[ArrayPlace]) -> dict[str, NDArray[np.generic]]:
         """Views of what the other side wrote; they change when it writes again."""
-        self._hold(max((end_of(place) for place in places), default=0))
+        self._map_at_least(max((end_offset(place) for place in places), default=0))
         return {place["name"]: self._view(place) for place in places}
 
-    def keep_small(self) -> None:
-        """Give the system back what lies beyond the first 64 MiB: an unusually large image has left it behind.
+    def trim(self) -> None:
+        """Give the system back what lies beyond the first 64 MiB, which an unusually large image leaves behind.
 
-        For when nobody needs what is there; both sides' maps stay as they are.
+        Call it when nobody needs the arrays there; the maps of both sides stay as they are.
         """
         if self._map is not None and len(self._map) > _KEPT_BYTES and hasattr(mmap, "MADV_REMOVE"):
             self._map.madvise(mmap.MADV_REMOVE, _KEPT_BYTES)
 
     def close(self) -> None:
-        """Give the memory back once the last view is gone."""
+        """Release the memory once the last view is gone."""
         self._map = None
         os.close(self._descriptor)
 
-    def _hold(self, size: int) -> None:
+    def _map_at_least(self, size: int) -> None:
         if self._map is not None and len(self._map) >= size:
             return
         size = max(size, mmap.PAGESIZE)
@@ -83,13 +87,13 @@ class SharedArrays:
         # The old map is unmapped when the last view of it goes; closing it here would raise while there is one.
         self._map = mmap.mmap(self._descriptor, os.fstat(self._descriptor).st_size)
 
-    def _view(self, place: Place) -> NDArray[np.generic]:
+    def _view(self, place: ArrayPlace) -> NDArray[np.generic]:
         assert self._map is not None
         count = math.prod(place["shape"])
         flat = np.frombuffer(self._map, dtype=np.dtype(place["dtype"]), count=count, offset=place["offset"])
         return flat.reshape(place["shape"])
 
 
-def end_of(place: Place) -> int:
-    """The first byte after an array."""
+def end_offset(place: ArrayPlace) -> int:
+    """Offset of the first byte after an array."""
     return place["offset"] + math.prod(place["shape"]) * np.dtype(place["dtype"]).itemsize

@@ -1,4 +1,4 @@
-"""The server's end of a process that works for it: short JSON messages over a socket, arrays in shared memory."""
+"""The server's end of a worker process: short JSON messages over a socket, arrays in shared memory."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from numpy.typing import NDArray
 from geminifusion_service.isolation.shared_arrays import SharedArrays, open_shared_memory
 
 
-class ChildLostError(Exception):
-    """No answer came from the process."""
+class WorkerLostError(Exception):
+    """No response came from the worker process."""
 
 
-class ChildProcess:
-    """A process that runs `module` and answers one message after the other.
+class WorkerProcess:
+    """A process that runs `module` and responds to one message after the other.
 
-    The module's side is `processes.parent`. Use from one thread at a time, but for `stop`.
+    The module's side is `worker_main`. Use from one thread at a time, except for `stop`.
 
     Args:
         module: run as `python -m module CONNECTION MEMORY`, both inherited file descriptors.
-        answer_s: longest to wait for an answer; None waits for ever.
+        timeout_s: longest to wait for a response; None waits for ever.
     """
 
-    def __init__(self, module: str, *, answer_s: float | None = None) -> None:
+    def __init__(self, module: str, *, timeout_s: float | None = None) -> None:
         self._socket, theirs = socket.socketpair()
-        self._socket.settimeout(answer_s)
+        self._socket.settimeout(timeout_s)
         self._lines = self._socket.makefile("rb")
         memory = open_shared_memory()
         self._memory = SharedArrays(memory)
@@ -48,37 +48,40 @@ class ChildProcess:
                 process_group=0,  # a Ctrl-C at the terminal is for the server, which drains first
             )
 
-    def wait_for_answers(self, answer_s: float | None) -> None:
-        """Wait longer or shorter from now on."""
-        self._socket.settimeout(answer_s)
+    def set_timeout(self, timeout_s: float | None) -> None:
+        """Wait longer or shorter for responses from now on."""
+        self._socket.settimeout(timeout_s)
 
-    def ask(
+    def request(
         self, message: Mapping[str, Any], arrays: Mapping[str, NDArray[np.generic]] | None = None
     ) -> tuple[dict[str, Any], dict[str, NDArray[np.generic]]]:
-        """Send a message with arrays, whose places it gets as `inputs`; the answer, and copies of its `outputs`.
+        """Send a message, with the places of `arrays` as its `inputs`.
+
+        Returns:
+            The response, and copies of the arrays that its `outputs` place.
 
         Raises:
-            ChildLostError: the process died, was stopped, or did not answer in time.
+            WorkerLostError: the process died, was stopped, or did not respond in time.
         """
         with self._using:
             if self._lines.closed:
-                raise ChildLostError
+                raise WorkerLostError
             places = self._memory.write(arrays or {})
             try:
                 self._socket.sendall(json.dumps({**message, "inputs": places}).encode() + b"\n")
                 line = self._lines.readline()
             except OSError:  # TimeoutError among them
-                raise ChildLostError from None
+                raise WorkerLostError from None
             if not line.endswith(b"\n"):
-                raise ChildLostError
-            answer: dict[str, Any] = json.loads(line)
+                raise WorkerLostError
+            response: dict[str, Any] = json.loads(line)
             # Copies: the next message's arrays are written over them.
-            outputs = {name: array.copy() for name, array in self._memory.read(answer.get("outputs", [])).items()}
-            self._memory.keep_small()
-            return answer, outputs
+            outputs = {name: array.copy() for name, array in self._memory.read(response.get("outputs", [])).items()}
+            self._memory.trim()
+            return response, outputs
 
     def stop(self) -> None:
-        """End the process, if it has not ended, and give everything back; whoever waits for an answer fails first."""
+        """End the process, if it has not ended, and release its memory; a request in progress fails first."""
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
@@ -89,7 +92,7 @@ class ChildProcess:
                 self._memory.close()
 
 
-def ending(status: int) -> str:
+def exit_description(status: int) -> str:
     """An exit status in words."""
     return f"signal {-status}" if status < 0 else f"status {status}"
 

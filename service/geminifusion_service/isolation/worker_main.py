@@ -1,4 +1,4 @@
-"""What a process that works for the server does about its parent; the other end of `processes.child`."""
+"""The main loop of a worker process, and its end when the server is gone; the other end of `worker_client`."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-Answer = Callable[[dict[str, Any]], Mapping[str, Any]]
+Handler = Callable[[dict[str, Any]], Mapping[str, Any]]
 
 
-def answer_parent(descriptor: int, answer: Answer) -> None:
-    """Answer one message after the other until the parent closes the connection or is gone.
+def run_worker(descriptor: int, handle: Handler) -> None:
+    """Respond to one message after the other until the server closes the connection or is gone.
 
     Args:
         descriptor: of the inherited socket.
-        answer: from message to answer, both JSON-ready. What it raises ends the process.
+        handle: from message to response, both JSON-ready. What it raises ends the process.
     """
-    # The parent decides when to stop, after it has finished what it accepted.
+    # The server decides when to stop, after it has finished what it accepted.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, args=(descriptor,), daemon=True).start()
+    threading.Thread(target=_exit_on_hangup, args=(descriptor,), daemon=True).start()
     with socket.socket(fileno=descriptor) as connection, connection.makefile("rb") as lines:
         for line in lines:
-            answered = json.dumps(answer(json.loads(line))).encode() + b"\n"
+            response = json.dumps(handle(json.loads(line))).encode() + b"\n"
             try:
-                connection.sendall(answered)
+                connection.sendall(response)
             except OSError:
-                os._exit(1)  # the parent is gone
+                os._exit(1)  # the server is gone
 
 
-def _end_with_parent(descriptor: int) -> None:
-    """Leave as soon as the other end of the connection closes, also in the middle of work that takes for ever."""
+def _exit_on_hangup(descriptor: int) -> None:
+    """Exit as soon as the other end of the connection closes, even in the middle of work that never ends."""
     hangup = select.poll()
     hangup.register(descriptor, 0)  # POLLHUP and POLLERR are always reported
     hangup.poll()

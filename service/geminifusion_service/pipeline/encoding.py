@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_runtime.artifact import ArtifactMetadata
-from geminifusion_runtime.decoding.decode import Decoded
+from geminifusion_runtime.decoding.decode import DecodedRequest
 from geminifusion_runtime.encoding.class_shares import ClassShare, class_shares
 from geminifusion_runtime.encoding.masks import index_png, npz, overlay_png
 from geminifusion_runtime.encoding.run_lengths import RunLengths, encode_classes
@@ -28,7 +28,7 @@ class Encoded:
 def encode(
     options: SegmentOptions,
     metadata: ArtifactMetadata,
-    decoded: Decoded,
+    decoded: DecodedRequest,
     prediction: Prediction,
     disagreement: NDArray[np.float16] | None = None,
 ) -> Encoded:
@@ -59,9 +59,9 @@ def encode(
     return Encoded(mask=mask, classes=classes)
 
 
-def _depth(metadata: ArtifactMetadata, decoded: Decoded) -> NDArray[np.float32] | None:
+def _depth(metadata: ArtifactMetadata, decoded: DecodedRequest) -> NDArray[np.float32] | None:
     """The first modality that measures distance."""
     for spec in metadata.modalities:
-        if spec.unit == "metre" and spec.name in decoded.readings:
-            return decoded.readings[spec.name].array.astype(np.float32, copy=False)
+        if spec.unit == "metre" and spec.name in decoded.images:
+            return decoded.images[spec.name].array.astype(np.float32, copy=False)
     return None

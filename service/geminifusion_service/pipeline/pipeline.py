@@ -20,7 +20,7 @@ import numpy as np
 
 from geminifusion_runtime.artifact import ModalitySpec
 from geminifusion_runtime.decoding.alignment import resize_to_rgb
-from geminifusion_runtime.decoding.decode import Decoded, Reading
+from geminifusion_runtime.decoding.decode import DecodedImage, DecodedRequest
 from geminifusion_runtime.decoding.sensor_policy import apply_policy
 from geminifusion_runtime.errors import GeminiFusionError, InvalidOptionError
 from geminifusion_runtime.model import Model
@@ -30,7 +30,7 @@ from geminifusion_runtime.types import SensorHealth, SensorPolicy
 from geminifusion_service.batching.batch_queue import Finished
 from geminifusion_service.batching.batcher import Batcher
 from geminifusion_service.errors import NotReadyError
-from geminifusion_service.isolation.decoder_pool import Posted, Readers
+from geminifusion_service.isolation.decoder_pool import DecoderPool, EncodedImage
 from geminifusion_service.observability.request_context import new_request_id
 from geminifusion_service.observability.timeline import Span, Stage, Timeline, nanoseconds
 from geminifusion_service.pipeline.encoding import encode
@@ -45,7 +45,7 @@ Mark = tuple[Stage, float, float]  # start and end, seconds of time.monotonic
 class _Prepared:
     """One request, ready for the engine: the frame, and the frame of rgb alone where that was asked for."""
 
-    decoded: Decoded
+    decoded: DecodedRequest
     items: tuple[PreparedItem, ...]
     sensors: Mapping[str, SensorHealth]
     notes: tuple[str, ...]  # for the client, beside those of the readings
@@ -66,7 +66,7 @@ class Road:
         self,
         *,
         num_workers: int,
-        readers: Readers,
+        readers: DecoderPool,
         max_pixels: int,
         sensor_policy: SensorPolicy = "warn",
         batcher_for: Callable[[Callable[[], bool]], Batcher[BatchKey, Item, Prediction]],
@@ -115,7 +115,7 @@ class _Journey:
         self._started = time.monotonic()
         self._lock = threading.Lock()
         self._expected = True  # others may wait for its company
-        self._readings: dict[str, Reading | BaseException] = {}
+        self._readings: dict[str, DecodedImage | BaseException] = {}
         self._futures: list[Future[Finished[Prediction]]] = []
 
     def begin(self) -> None:
@@ -132,8 +132,8 @@ class _Journey:
 
     def _decode(self, part: Sequence[ModalitySpec], num_all: int) -> None:
         options = self._request.options
-        found = self._road.readers.read(
-            [Posted(spec, self._request.images[spec.name]) for spec in part],
+        found = self._road.readers.decode(
+            [EncodedImage(spec, self._request.images[spec.name]) for spec in part],
             {
                 "max_pixels": self._road.max_pixels,
                 "depth_scale": options.depth_scale,
@@ -147,7 +147,7 @@ class _Journey:
             self._queue()
 
     def _queue(self) -> None:
-        readings: dict[str, Reading] = {}
+        readings: dict[str, DecodedImage] = {}
         for spec in self._model.metadata.modalities:  # of several bad ones, name the model's first
             result = self._readings.get(spec.name)
             if isinstance(result, BaseException):
@@ -278,14 +278,16 @@ def _stopped() -> NotReadyError:
     return NotReadyError("the server stopped before this request was answered; send it again")
 
 
-def _prepare(model: Model, request: SegmentRequest, readings: Mapping[str, Reading], policy: SensorPolicy) -> _Prepared:
+def _prepare(
+    model: Model, request: SegmentRequest, readings: Mapping[str, DecodedImage], policy: SensorPolicy
+) -> _Prepared:
     specs = {spec.name: spec for spec in model.metadata.modalities}
     sensors = {name: reading.health for name, reading in readings.items()}
     kept, notes = apply_policy(readings, specs, request.options.sensor_policy or policy)
     if request.options.align == "resize":
         kept = resize_to_rgb(kept, specs)
-    decoded = Decoded(readings=kept)
-    others = {name: reading.array for name, reading in decoded.readings.items() if name != "rgb"}
+    decoded = DecodedRequest(images=kept)
+    others = {name: reading.array for name, reading in decoded.images.items() if name != "rgb"}
     item = model.prepare(decoded.rgb, others)
     if not request.options.disagreement:
         return _Prepared(decoded=decoded, items=(item,), sensors=sensors, notes=notes)
@@ -305,12 +307,12 @@ def _timeline(marks: Sequence[Mark], batch_size: int) -> Timeline:
     return Timeline(spans=spans, batch_size=batch_size)
 
 
-def _warnings(model: Model, request: SegmentRequest, decoded: Decoded) -> tuple[str, ...]:
-    absent = absence_warnings(model.metadata, decoded.readings)
+def _warnings(model: Model, request: SegmentRequest, decoded: DecodedRequest) -> tuple[str, ...]:
+    absent = absence_warnings(model.metadata, decoded.images)
     unproven = tuple(
         f"the model was never trained without {spec.name}, so the disagreement map shows how much it relies on it, "
         "not what it would see without"
         for spec in model.metadata.modalities
         if request.options.disagreement and spec.name != "rgb" and not spec.optional
     )
-    return absent + unproven + tuple(text for reading in decoded.readings.values() for text in reading.warnings)
+    return absent + unproven + tuple(text for reading in decoded.images.values() for text in reading.warnings)

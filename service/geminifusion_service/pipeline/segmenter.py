@@ -22,7 +22,7 @@ from geminifusion_runtime.preprocessing import check_names
 from geminifusion_runtime.types import Priority
 from geminifusion_service.batching.batcher import Batcher
 from geminifusion_service.errors import DeadlineExceededError, NotReadyError
-from geminifusion_service.isolation.decoder_pool import ProcessReaders, ThreadReaders
+from geminifusion_service.isolation.decoder_pool import ProcessDecoderPool, ThreadDecoderPool
 from geminifusion_service.models.registry import ModelRegistry
 from geminifusion_service.observability.metrics import DROP_REASONS, Metrics
 from geminifusion_service.observability.timeline import STAGES
@@ -64,7 +64,7 @@ class Segmenter:
         num_workers = settings.decode_workers or usable_cores()
         self._road = Road(
             num_workers=num_workers,
-            readers=ProcessReaders(num_workers) if settings.decode_isolation == "process" else ThreadReaders(),
+            readers=ProcessDecoderPool(num_workers) if settings.decode_isolation == "process" else ThreadDecoderPool(),
             max_pixels=settings.max_pixels,
             sensor_policy=settings.sensor_policy,
             batcher_for=self._batcher_for,

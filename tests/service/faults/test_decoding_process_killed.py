@@ -17,7 +17,7 @@ def decoders_of(server):
     for task in Path(f"/proc/{server.process.pid}/task").iterdir():
         for child in (task / "children").read_text().split():
             command = Path(f"/proc/{child}/cmdline")
-            if command.exists() and b"reading_process" in command.read_bytes():
+            if command.exists() and b"decoder_process" in command.read_bytes():
                 found.append(int(child))
     return found
 

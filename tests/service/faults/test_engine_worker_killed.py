@@ -21,7 +21,7 @@ def children(pid):
 def worker_of(server):
     """The one process with the engine in it."""
     (found,) = [
-        child for child in children(server.process.pid) if b"worker" in Path(f"/proc/{child}/cmdline").read_bytes()
+        child for child in children(server.process.pid) if b"engine_process" in Path(f"/proc/{child}/cmdline").read_bytes()
     ]
     return found
 

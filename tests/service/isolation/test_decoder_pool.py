@@ -1,4 +1,4 @@
-"""Images read in processes are those read in threads, whatever happens to a process."""
+"""Images decoded in processes are those decoded in threads, whatever happens to a process."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ import pytest
 from geminifusion_runtime.artifact import read_metadata
 from geminifusion_runtime.errors import UndecodableImageError
 from geminifusion_service.errors import DecoderLostError, NotReadyError
-from geminifusion_service.isolation.decoder_pool import Posted, ProcessReaders, ThreadReaders
+from geminifusion_service.isolation.decoder_pool import EncodedImage, ProcessDecoderPool, ThreadDecoderPool
 
 OPTIONS = {"max_pixels": 10**6, "depth_scale": None, "depth_invalid": ()}
 RANDOM = np.random.default_rng(0)
@@ -36,14 +36,14 @@ def specs(tiny_artifact):
 
 @pytest.fixture(scope="module")
 def processes():
-    readers = ProcessReaders(2)
-    readers.start()
-    yield readers
-    readers.close()
+    pool = ProcessDecoderPool(2)
+    pool.start()
+    yield pool
+    pool.close()
 
 
-def posted(specs, **images):
-    return [Posted(specs[name], data) for name, data in images.items()]
+def encoded_images(specs, **images):
+    return [EncodedImage(specs[name], data) for name, data in images.items()]
 
 
 def assert_same(ours, theirs):
@@ -77,29 +77,31 @@ KINDS = {
 
 
 @pytest.mark.parametrize("images", KINDS.values(), ids=KINDS)
-def test_what_a_process_reads_is_what_a_thread_reads(processes, specs, images):
-    images = posted(specs, **images)
-    assert_same(processes.read(images, OPTIONS), ThreadReaders().read(images, OPTIONS))
+def test_a_process_decodes_what_a_thread_decodes(processes, specs, images):
+    images = encoded_images(specs, **images)
+    assert_same(processes.decode(images, OPTIONS), ThreadDecoderPool().decode(images, OPTIONS))
 
 
 def test_a_scale_travels(processes, specs):
-    (reading,) = processes.read(posted(specs, depth=encoded(".png", DEPTH)), {**OPTIONS, "depth_scale": 0.5})
-    np.testing.assert_array_equal(reading.array, DEPTH * np.float32(0.5))
+    (image,) = processes.decode(encoded_images(specs, depth=encoded(".png", DEPTH)), {**OPTIONS, "depth_scale": 0.5})
+    np.testing.assert_array_equal(image.array, DEPTH * np.float32(0.5))
 
 
 def test_marks_of_no_measurement_travel(processes, specs):
     marked = DEPTH.copy()
     marked[:50] = 65535
-    (reading,) = processes.read(posted(specs, depth=encoded(".png", marked)), {**OPTIONS, "depth_invalid": (65535.0,)})
-    assert not reading.array[:50].any()
-    assert reading.array[50:].all()
-    assert reading.health.holes == pytest.approx(50 / 120, abs=0.02)
+    (image,) = processes.decode(
+        encoded_images(specs, depth=encoded(".png", marked)), {**OPTIONS, "depth_invalid": (65535.0,)}
+    )
+    assert not image.array[:50].any()
+    assert image.array[50:].all()
+    assert image.health.holes == pytest.approx(50 / 120, abs=0.02)
 
 
 def test_bits_that_are_damaged_are_refused(processes, specs):
     data = bytearray(encoded(".png", RGB))
     data[len(data) // 2] ^= 0xFF
-    (found,) = processes.read(posted(specs, rgb=bytes(data)), OPTIONS)
+    (found,) = processes.decode(encoded_images(specs, rgb=bytes(data)), OPTIONS)
     assert isinstance(found, UndecodableImageError)
 
 
@@ -107,77 +109,77 @@ def test_images_of_many_threads_do_not_mix(processes, specs):
     pictures = [np.full((48, 64, 3), value, np.uint8) for value in range(40)]
     found = [None] * len(pictures)
 
-    def read(which):
+    def decode(which):
         for index in range(which, len(pictures), 4):  # more threads than processes
-            (found[index],) = processes.read(posted(specs, rgb=encoded(".png", pictures[index])), OPTIONS)
+            (found[index],) = processes.decode(encoded_images(specs, rgb=encoded(".png", pictures[index])), OPTIONS)
 
-    threads = [threading.Thread(target=read, args=(which,)) for which in range(4)]
+    threads = [threading.Thread(target=decode, args=(which,)) for which in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    for picture, reading in zip(pictures, found, strict=True):
-        np.testing.assert_array_equal(reading.array, picture)
+    for picture, image in zip(pictures, found, strict=True):
+        np.testing.assert_array_equal(image.array, picture)
 
 
 def test_a_process_that_was_killed_is_replaced_and_nobody_notices(specs, caplog):
-    readers = ProcessReaders(1)
+    pool = ProcessDecoderPool(1)
     try:
-        images = posted(specs, rgb=encoded(".png", RGB))
-        readers.read(images, OPTIONS)
-        (killed,) = readers.process_ids
+        images = encoded_images(specs, rgb=encoded(".png", RGB))
+        pool.decode(images, OPTIONS)
+        (killed,) = pool.process_ids
         os.kill(killed, signal.SIGKILL)
-        (reading,) = readers.read(images, OPTIONS)
-        np.testing.assert_array_equal(reading.array, RGB[..., ::-1])
-        assert readers.process_ids != [killed]
+        (image,) = pool.decode(images, OPTIONS)
+        np.testing.assert_array_equal(image.array, RGB[..., ::-1])
+        assert pool.process_ids != [killed]
         assert f"{killed} died" in caplog.text
     finally:
-        readers.close()
+        pool.close()
 
 
 def test_images_that_end_two_processes_are_refused_with_a_retryable_error(specs):
-    readers = ProcessReaders(1)
+    pool = ProcessDecoderPool(1)
     stop = threading.Event()
 
     def kill_on_sight():
         while not stop.wait(0.002):
-            for process_id in readers.process_ids:
+            for process_id in pool.process_ids:
                 os.kill(process_id, signal.SIGKILL)
 
     killer = threading.Thread(target=kill_on_sight)
     killer.start()
     try:
-        (found,) = readers.read(posted(specs, rgb=encoded(".png", RGB)), OPTIONS)
+        (found,) = pool.decode(encoded_images(specs, rgb=encoded(".png", RGB)), OPTIONS)
         assert isinstance(found, DecoderLostError)
         assert found.retry_after_s
     finally:
         stop.set()
         killer.join()
-        readers.close()
+        pool.close()
 
 
 def test_closing_ends_the_processes_and_refuses_who_comes_later(specs):
-    readers = ProcessReaders(2)
-    readers.start()
-    running = readers.process_ids
+    pool = ProcessDecoderPool(2)
+    pool.start()
+    running = pool.process_ids
     assert len(running) == 2
-    readers.close()
+    pool.close()
     for process_id in running:
         assert not Path(f"/proc/{process_id}").exists()
-    (found,) = readers.read(posted(specs, rgb=encoded(".png", RGB)), OPTIONS)
+    (found,) = pool.decode(encoded_images(specs, rgb=encoded(".png", RGB)), OPTIONS)
     assert isinstance(found, NotReadyError)
 
 
 def test_the_processes_end_with_the_server():
     script = (
-        "from geminifusion_service.isolation.decoder_pool import ProcessReaders\n"
-        "readers = ProcessReaders(1); readers.start(); print(readers.process_ids[0], flush=True); input()"
+        "from geminifusion_service.isolation.decoder_pool import ProcessDecoderPool\n"
+        "pool = ProcessDecoderPool(1); pool.start(); print(pool.process_ids[0], flush=True); input()"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
-        reader = int(server.stdout.readline())
+        worker = int(server.stdout.readline())
         server.kill()
     until = time.monotonic() + 10
-    while state_of(reader) not in (None, "Z"):
+    while state_of(worker) not in (None, "Z"):
         assert time.monotonic() < until, "the decoding process outlived the server"
         time.sleep(0.02)
 

@@ -18,12 +18,12 @@ import pytest
 from geminifusion_runtime.artifact import read_metadata
 from geminifusion_runtime.backends.selection import open_backend
 from geminifusion_service.errors import EngineLostError
-from geminifusion_service.isolation.process_backend import IsolatedBackend, Order
+from geminifusion_service.isolation.process_backend import ProcessBackend, WorkerConfig
 
 
 @contextmanager
 def isolated(directory, **order):
-    backend = IsolatedBackend(Order(directory=directory, threads=1, **order), read_metadata(directory))
+    backend = ProcessBackend(WorkerConfig(directory=directory, threads=1, **order), read_metadata(directory))
     try:
         yield backend
     finally:
@@ -144,9 +144,9 @@ def test_the_process_ends_when_its_parent_is_killed(tiny_artifact):
         import sys, time
         from pathlib import Path
         from geminifusion_runtime.artifact import read_metadata
-        from geminifusion_service.isolation.process_backend import IsolatedBackend, Order
+        from geminifusion_service.isolation.process_backend import ProcessBackend, WorkerConfig
         directory = Path(sys.argv[1])
-        backend = IsolatedBackend(Order(directory=directory, threads=1), read_metadata(directory))
+        backend = ProcessBackend(WorkerConfig(directory=directory, threads=1), read_metadata(directory))
         print(backend.process_id, flush=True)
         time.sleep(600)
     """)

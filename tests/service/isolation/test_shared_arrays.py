@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from geminifusion_service.isolation.shared_arrays import SharedArrays, end_of, open_shared_memory
+from geminifusion_service.isolation.shared_arrays import SharedArrays, end_offset, open_shared_memory
 
 
 def test_what_one_side_writes_the_other_reads_also_after_it_has_grown():
@@ -17,7 +17,7 @@ def test_what_one_side_writes_the_other_reads_also_after_it_has_grown():
         for name, array in arrays.items():
             np.testing.assert_array_equal(found[name], array)
             assert found[name].dtype == array.dtype
-        answer = there.write({"sum": arrays["a"].sum(keepdims=True)}, start=max(map(end_of, places)))
+        answer = there.write({"sum": arrays["a"].sum(keepdims=True)}, start=max(map(end_offset, places)))
         np.testing.assert_array_equal(here.read(answer)["sum"], arrays["a"].sum(keepdims=True))
         np.testing.assert_array_equal(found["b"], arrays["b"])  # the answer lies behind it
     here.close()

@@ -10,7 +10,7 @@ from geminifusion_runtime.errors import UndecodableImageError
 from geminifusion_runtime.model import Model
 from geminifusion_service.batching.batcher import Batcher
 from geminifusion_service.errors import EngineFailedError, NotReadyError
-from geminifusion_service.isolation.decoder_pool import ThreadReaders
+from geminifusion_service.isolation.decoder_pool import ThreadDecoderPool
 from geminifusion_service.pipeline.pipeline import Road, batch_of
 from geminifusion_service.request import SegmentOptions, SegmentRequest
 
@@ -19,7 +19,7 @@ from geminifusion_service.request import SegmentOptions, SegmentRequest
 def open_road(*, num_workers=2, prepare=batch_of, **batching):
     road = Road(
         num_workers=num_workers,
-        readers=ThreadReaders(),
+        readers=ThreadDecoderPool(),
         max_pixels=10**6,
         batcher_for=lambda more_expected: Batcher(
             prepare, max_batch=lambda _key: 4, capacity=8, more_expected=more_expected, **batching
