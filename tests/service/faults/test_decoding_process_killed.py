@@ -22,10 +22,10 @@ def decoders_of(server):
     return found
 
 
-def wait_for_more(answers, count=6):
-    """Until so many more requests were answered: a request may meet one killed decoder, and not two."""
-    enough, until = len(answers) + count, time.monotonic() + 60
-    while len(answers) < enough:
+def wait_for_more(answers):
+    """Until every client got another two answers: so that no request meets two killed decoders."""
+    enough, until = [len(one) + 2 for one in answers], time.monotonic() + 60
+    while any(len(one) < count for one, count in zip(answers, enough, strict=True)):
         assert time.monotonic() < until, "requests are not answered any more"
         time.sleep(0.01)
 
@@ -34,13 +34,13 @@ def test_requests_survive_their_decoders_and_decoders_end_with_the_server(server
     files = make_pair(0, 240, 320).files()
     with server_process("--decode-isolation", "process", "--decode-workers", 2) as server:
         expected = server.post(files).content
-        answers, stop = [], threading.Event()
+        answers, stop = [[], [], []], threading.Event()
 
-        def client():
+        def client(mine):
             while not stop.is_set():
-                answers.append(server.post(files))
+                mine.append(server.post(files))
 
-        clients = [threading.Thread(target=client) for _ in range(3)]
+        clients = [threading.Thread(target=client, args=(mine,)) for mine in answers]
         for thread in clients:
             thread.start()
         for _ in range(4):
@@ -50,8 +50,8 @@ def test_requests_survive_their_decoders_and_decoders_end_with_the_server(server
         stop.set()
         for thread in clients:
             thread.join(30)
-        assert {answer.status_code for answer in answers} == {200}
-        assert {answer.content for answer in answers} == {expected}
+        assert {answer.status_code for mine in answers for answer in mine} == {200}
+        assert {answer.content for mine in answers for answer in mine} == {expected}
         running = decoders_of(server)
         assert len(running) == 2
         assert server.terminate() == 0
