@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from geminifusion_export.runtimes import OnnxRuntime
 from machine import describe_machine
 from numpy.typing import NDArray
 from original_formulation import OriginalFormulation
@@ -32,7 +33,6 @@ from torch.nn import functional as F
 from geminifusion_export.graph import SegmentationGraph, example_inputs, export_onnx
 from geminifusion_export.openvino_ir import OpenVinoRuntime, write_openvino
 from geminifusion_export.quantization import quantise
-from geminifusion_export.runtimes import OnnxRuntime
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.data.registry import open_dataset

@@ -25,6 +25,7 @@ from geminifusion_runtime.backends.protocol import Backend, ClosableBackend, Gra
 from geminifusion_runtime.backends.selection import open_backend
 from geminifusion_runtime.batch_size_tuning import BatchPlan, Calibration, calibrate
 from geminifusion_runtime.cpu_count import usable_cores
+from geminifusion_runtime.dummy_inputs import blank_inputs
 from geminifusion_runtime.errors import (
     ImageTooSmallError,
     MissingPartError,
@@ -349,11 +350,8 @@ class Model:
 
     def _blank(self, height: int, width: int) -> PreparedItem:
         """A frame of this size on which nothing is to be seen, as posted and then prepared."""
-        others: dict[str, NDArray[np.generic]] = {
-            spec.name: np.ones((height, width, 3) if spec.channels == 3 else (height, width), spec.dtype)
-            for spec in self.metadata.modalities[1:]
-        }
-        return self.prepare(np.ones((height, width, 3), np.uint8), others)
+        others = {name: array[0] for name, array in blank_inputs(self.metadata.modalities, (1, height, width)).items()}
+        return self.prepare(np.asarray(others.pop("rgb"), np.uint8), others)
 
     def description(self) -> dict[str, Any]:
         """What clients may know: classes, palette, modalities, limits, scores, licences; JSON-ready."""

@@ -13,13 +13,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_runtime.artifact import ArtifactMetadata, open_artifact
+from geminifusion_runtime.artifact import open_artifact
 from geminifusion_runtime.backends.protocol import Backend
 from geminifusion_runtime.backends.selection import open_backend
 from geminifusion_runtime.devices import Device, keep_to
+from geminifusion_runtime.dummy_inputs import blank_inputs
 from geminifusion_service.isolation.shared_arrays import SharedArrays, end_of
 from geminifusion_service.isolation.worker_main import answer_parent
 
@@ -57,16 +57,8 @@ def _open(order: dict[str, Any]) -> tuple[Backend, str]:
         custom_ops=Path(order["custom_ops"]) if order["custom_ops"] else None,
         device=device,
     )
-    chosen.backend.run(_blank(metadata))
+    chosen.backend.run(blank_inputs(metadata.modalities, (1, *metadata.size.reference)))
     return chosen.backend, chosen.reason
-
-
-def _blank(metadata: ArtifactMetadata) -> dict[str, NDArray[np.generic]]:
-    height, width = metadata.size.reference
-    return {
-        spec.name: np.ones((1, height, width, 3) if spec.channels == 3 else (1, height, width), spec.dtype)
-        for spec in metadata.modalities
-    }
 
 
 def _run(backend: Backend, memory: SharedArrays, request: dict[str, Any]) -> dict[str, Any]:
