@@ -114,7 +114,9 @@ def measure(artifact):
     run_benchmark(artifact, BenchmarkOptions(repeats=1, warmup=0, memory=False))
 
 
-@pytest.mark.parametrize("command", [verify_artifact, verify_as_an_export_does, measure], ids=["verify", "export", "bench"])
+@pytest.mark.parametrize(
+    "command", [verify_artifact, verify_as_an_export_does, measure], ids=["verify", "export", "bench"]
+)
 def test_what_is_measured_is_opened_as_it_is_served(artifact, sessions, networks, command):
     served_sessions, served_networks = served(artifact, sessions, networks)
     assert len(served_sessions) == 1

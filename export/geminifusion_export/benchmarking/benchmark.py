@@ -23,7 +23,7 @@ from geminifusion_export.benchmarking.peak_memory import peak_memory_mib
 from geminifusion_export.errors import BenchmarkError, first_line
 from geminifusion_export.runtime_discovery import Candidate, Unavailable, open_candidates
 from geminifusion_export.verification.certificate import machine_facts
-from geminifusion_export.verification.comparison import by
+from geminifusion_export.verification.comparison import describe_shape
 from geminifusion_runtime.artifact import MODEL_NAME, ArtifactMetadata, open_artifact
 from geminifusion_runtime.backends.openvino import REPEATS
 from geminifusion_runtime.backends.protocol import BatchShape, GraphInputs
@@ -162,7 +162,7 @@ def run_benchmark(artifact: Path, options: BenchmarkOptions | None = None) -> Be
         cases = [_Case(candidate, shape, inputs[shape]) for candidate in candidates]
         problems = [_first_runs(case) for case in cases]
         left_out += [
-            Unavailable(f"{case.candidate.label} at {by(shape)}", problem)
+            Unavailable(f"{case.candidate.label} at {describe_shape(shape)}", problem)
             for case, problem in zip(cases, problems, strict=True)
             if problem is not None
         ]

@@ -102,7 +102,7 @@ def build_engine(
     Raises:
         ArtifactError: the artifact is missing or damaged.
         EngineBuildError: TensorRT or a GPU is missing, the precision or the profiles do not fit the graph, TensorRT
-            refuses it, or the engine does not compute as asked.
+            rejects it, or the engine does not compute as asked.
     """
     metadata = open_artifact(artifact)
     precision = _precision(metadata, options.precision)

@@ -138,7 +138,7 @@ def _require_same_shapes(batch: ReferenceBatch, outputs: GraphOutputs, candidate
         if (found := getattr(outputs, name)).shape != (wanted := getattr(batch.outputs, name)).shape
     ]
     if wrong:
-        raise VerificationError(f"{candidate.name} at {by(batch.shape)}: {'; '.join(wrong)}")
+        raise VerificationError(f"{candidate.name} at {describe_shape(batch.shape)}: {'; '.join(wrong)}")
 
 
 def _miou(
@@ -154,7 +154,7 @@ def _miou(
 
 def problems(report: BackendReport, budget: Budget) -> list[str]:
     """What is over budget, one sentence each; empty if nothing is. NaN is over every budget."""
-    where = f"{report.backend} ({report.precision}) at {by((report.batch, report.height, report.width))}"
+    where = f"{report.backend} ({report.precision}) at {describe_shape((report.batch, report.height, report.width))}"
     limits = (
         ("confidence off by", report.confidence_max_error, budget.confidence_error),
         ("gate off by", report.gate_max_error, budget.gate_error),
@@ -178,6 +178,6 @@ def problems(report: BackendReport, budget: Budget) -> list[str]:
     return found
 
 
-def by(shape: BatchShape) -> str:
+def describe_shape(shape: BatchShape) -> str:
     """A shape in words: `1x480x640`."""
     return "x".join(map(str, shape))

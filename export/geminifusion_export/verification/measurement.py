@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 from geminifusion_export.errors import VerificationError, first_line
 from geminifusion_export.runtime_discovery import Candidate, Unavailable
-from geminifusion_export.verification.comparison import Comparison, budget_for, by, compare, problems, run_reference
+from geminifusion_export.verification.comparison import (
+    Comparison,
+    budget_for,
+    compare,
+    describe_shape,
+    problems,
+    run_reference,
+)
 from geminifusion_runtime.artifact import ArtifactMetadata, BackendReport
 from geminifusion_runtime.backends.protocol import BatchShape, GraphOutputs
 from geminifusion_runtime.dummy_inputs import random_inputs
@@ -107,7 +114,7 @@ class Measurement:
         for candidate in self.candidates if candidates is None else candidates:
             for batches in groups:
                 _, height, width = batches[0].shape
-                size = by(batches[0].shape)
+                size = describe_shape(batches[0].shape)
                 if (problem := candidate.backend.size_problem(height, width)) is not None:
                     self.not_measured.append(Unavailable(candidate.label, f"{size}: {problem}"))
                     continue
