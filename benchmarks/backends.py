@@ -1,12 +1,12 @@
-"""Every CPU backend against an honest re-creation of the original formulation, in one paired run.
+"""Every CPU backend against a faithful re-creation of the original formulation, in one paired run.
 
     python benchmarks/backends.py [--encoders mit_b0 mit_b3 --height 480 --width 640 --threads 2 --runs 15]
     python benchmarks/backends.py --checkpoint CHECKPOINT --data ROOT
 
-Without a checkpoint the weights are random: they cost the same time. All contenders do the whole way from uint8 and
-metres to the label map, and take turns, so that a machine whose speed drifts slows all of them; ratios are taken round
-by round. OpenVINO runs fixed to the size, as the service does for sizes that repeat. The int8 network is calibrated on
-`--data`, or on random inputs, which decide nothing about its speed.
+Without a checkpoint the weights are random: they cost the same time. All contenders run from uint8 and metres to the
+label map, and take turns, so that a machine whose speed drifts slows all of them; ratios are taken round by round.
+Backends have the options they serve with: OpenVINO runs a copy compiled for the size. The int8 network is calibrated on
+`--data`, or on random inputs, which do not affect its speed.
 
 Prints Markdown; `--profile` adds where OpenVINO's time goes.
 """
@@ -29,10 +29,9 @@ from original_formulation import OriginalFormulation
 from paired import paired_ratio, paired_seconds
 from torch.nn import functional as F
 
-from geminifusion_export.graph import SegmentationGraph, example_inputs, export_onnx
-from geminifusion_export.openvino_ir import OpenVinoRuntime, write_openvino
-from geminifusion_export.quantization import quantise
-from geminifusion_export.runtimes import OnnxRuntime
+from geminifusion_export.graph import SegmentationGraph, example_inputs, export_onnx, random_batch
+from geminifusion_export.openvino_ir import write_openvino
+from geminifusion_export.quantization import quantize
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.data.registry import open_dataset
@@ -41,6 +40,10 @@ from geminifusion_model.encoding import encode_inputs
 from geminifusion_model.task import Task
 from geminifusion_model.weights.checkpoint import load_network, read_info
 from geminifusion_runtime.artifact import Precision
+from geminifusion_runtime.backends.onnx_runtime import OnnxRuntimeBackend
+from geminifusion_runtime.backends.openvino import OpenVinoBackend, OpenVinoNetwork
+from geminifusion_runtime.backends.protocol import BackendError
+from geminifusion_runtime.machine import describe_machine as machine_facts
 
 NUM_CLASSES = 39
 CALIBRATION_FRAMES = 4
@@ -48,7 +51,6 @@ ORIGINAL = "original formulation, eager torch"
 # What the project asks of itself: the float32 exports, and the best of all, as multiples of the original's speed.
 TARGETS = {"mit_b0": (3.0, 8.0), "mit_b3": (2.0, 5.0)}
 FLOAT32 = ("ONNX Runtime float32", "OpenVINO float32")
-FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8")
 
 Contenders = dict[str, Callable[[], object]]
 
@@ -60,9 +62,7 @@ class Case:
         self.net, self.task, self.options, self.folder = net.eval(), task, options, folder
         self.shape = (1, options.height, options.width)
         self.inputs = example_inputs(task, *self.shape)
-        self.feeds: dict[str, NDArray[np.generic]] = {
-            modality.name: tensor.numpy() for modality, tensor in zip(task.modalities, self.inputs, strict=True)
-        }
+        self.arrays: dict[str, NDArray[np.generic]] = random_batch(task, self.shape)
         self.openvino: dict[str, tuple[Path, Precision]] = {}
 
     def contenders(self) -> Contenders:
@@ -82,23 +82,29 @@ class Case:
         model = self.folder / "model.onnx"
         export_onnx(graph, model)
         network = self.folder / write_openvino(model, self.folder).file
-        int8 = self.folder / quantise(network, self.folder, self._calibration(), CALIBRATION_FRAMES).file
-        self.openvino = {"OpenVINO float32": (network, "float32"), "OpenVINO int8": (int8, "int8")}
-        abilities = self.load(network, "float32").abilities
-        halves: tuple[tuple[str, Precision], ...] = (("BF16", "bfloat16"), ("FP16", "float16"))
-        self.openvino |= {f"OpenVINO {half}": (network, half) for ability, half in halves if ability in abilities}
-        onnx_runtime = OnnxRuntime(model, threads=self.options.threads)
-        runtimes = {"ONNX Runtime float32": onnx_runtime.run}
-        runtimes |= {name: self.load(*entry).run for name, entry in self.openvino.items()}
-        return {ORIGINAL: original_formulation, "inference form, eager torch": inference_form} | {
-            name: partial(run, self.feeds) for name, run in runtimes.items()
+        int8 = self.folder / quantize(network, self.folder, self._calibration(), CALIBRATION_FRAMES).file
+        threads, pixels = self.options.threads, self.shape[1] * self.shape[2]
+        onnx_runtime = OnnxRuntimeBackend(model, threads=threads, retained_pixels=pixels)
+        contenders: Contenders = {
+            ORIGINAL: original_formulation,
+            "inference form, eager torch": inference_form,
+            "ONNX Runtime float32": partial(onnx_runtime.run, self.arrays),
         }
-
-    def load(self, network: Path, precision: Precision, *, profiled: bool = False) -> OpenVinoRuntime:
-        """Compile a network for this case's size."""
-        return OpenVinoRuntime(
-            network, precision=precision, threads=self.options.threads, shape=self.shape, profiled=profiled
+        networks: tuple[tuple[Path, Precision], ...] = (
+            (network, "float32"),
+            (int8, "int8"),
+            (network, "bfloat16"),
+            (network, "float16"),
         )
+        for path, precision in networks:
+            try:
+                backend = OpenVinoBackend(path, precision=precision, threads=threads, prepared=[self.shape])
+            except BackendError as error:
+                print(f"OpenVINO {precision} is left out: {error}")
+                continue
+            self.openvino[f"OpenVINO {precision}"] = (path, precision)
+            contenders[f"OpenVINO {precision}"] = partial(backend.run, self.arrays)
+        return contenders
 
     def _calibration(self) -> list[Sample]:
         if self.options.data is not None:
@@ -109,14 +115,6 @@ class Case:
             rgb, depth = (tensor[0].numpy() for tensor in example_inputs(self.task, *self.shape, seed=seed))
             samples.append(Sample(str(seed), rgb, {"depth": depth}, np.zeros(rgb.shape[:2], np.uint8)))
         return samples
-
-
-def processor_features() -> str:
-    """Which of the instructions that decide about the backends this processor has."""
-    cpuinfo = Path("/proc/cpuinfo")
-    text = cpuinfo.read_text() if cpuinfo.is_file() else ""
-    found = set(next((line for line in text.splitlines() if line.startswith("flags")), "").split())
-    return ", ".join(f"{flag} {'yes' if flag in found else 'no'}" for flag in FLAGS)
 
 
 def table(seconds: dict[str, list[float]]) -> str:
@@ -132,7 +130,7 @@ def table(seconds: dict[str, list[float]]) -> str:
 
 
 def verdict(encoder: str, seconds: dict[str, list[float]]) -> str:
-    """The targets of this encoder and what was reached."""
+    """The targets of this encoder and the measured ratios."""
     ratios = {name: paired_ratio(seconds[ORIGINAL], values)[0] for name, values in seconds.items()}
     best = max(ratios, key=lambda name: ratios[name])
     found = max(ratios[name] for name in FLOAT32)
@@ -146,15 +144,16 @@ def verdict(encoder: str, seconds: dict[str, list[float]]) -> str:
 
 
 def profile(case: Case) -> str:
-    """Milliseconds of one more run of each OpenVINO network by kind of layer, the ten largest."""
+    """Milliseconds of one run of each OpenVINO network by type of layer, the ten largest."""
     lines = []
     for name, (path, precision) in case.openvino.items():
-        runtime = case.load(path, precision, profiled=True)
+        network = OpenVinoNetwork(path, precision=precision, threads=case.options.threads, profiled=True)
+        request = network.compile(case.shape)
         for _ in range(3):
-            runtime.run(case.feeds)
+            request.infer(case.arrays)
         spent: Counter[str] = Counter()
-        for layer in runtime.profile():
-            spent[f"{layer.kind} {layer.implementation}"] += 1e3 * layer.seconds
+        for layer in request.profiling_info:
+            spent[f"{layer.node_type} {layer.exec_type}"] += 1e3 * layer.real_time.total_seconds()
         lines += ["", f"{name}: {sum(spent.values()):.1f} ms", "", "| layer | ms |", "|---|---|"]
         lines += [f"| {kind} | {milliseconds:.1f} |" for kind, milliseconds in spent.most_common(10)]
     return "\n".join(lines)
@@ -188,7 +187,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     print(describe_machine("torch", "onnxruntime", "openvino", "nncf"))
-    print(f"{processor_features()}\n")
+    print(f"CPU features: {', '.join(machine_facts().cpu_features)}\n")
     for net, task in networks(options):
         with tempfile.TemporaryDirectory() as folder:
             case = Case(net, task, options, Path(folder))

@@ -28,10 +28,10 @@ from paired import paired_ratio, paired_seconds
 from torch import Tensor, nn
 
 from geminifusion_export.graph import SegmentationGraph, example_inputs, export_onnx
-from geminifusion_export.verification.comparison import open_session
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.inference_form import InferenceForm
+from geminifusion_runtime.backends.onnx_runtime import open_session
 
 WITH, WITHOUT = "geminifusion", "none"
 NUM_CLASSES = 39
@@ -74,7 +74,7 @@ def exported(net: GeminiFusion, options: argparse.Namespace) -> Callable[[], obj
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         export_onnx(SegmentationGraph(net, task), path)
-        session = open_session(path, options.threads)
+        session = open_session(path, threads=options.threads)
     inputs = example_inputs(task, options.batch, options.height, options.width)
     feeds = {m.name: tensor.numpy() for m, tensor in zip(task.modalities, inputs, strict=True)}
     return lambda: session.run(None, feeds)

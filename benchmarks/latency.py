@@ -1,9 +1,9 @@
-"""Latency of an exported MiT artifact against its training form and the original's formulation, in paired runs.
+"""Latency of an exported MiT artifact against its training form and the original formulation, in paired runs.
 
     python benchmarks/latency.py CHECKPOINT ARTIFACT [--height 480 --width 640 --threads 2 --runs 15]
 
-All do the whole way from uint8 and metres to the label map; runs alternate, so that a machine whose speed drifts slows
-all; the ratio is taken pair by pair and its median quoted.
+All run from uint8 and metres to the label map, the exported graph with the options it is served with. Runs alternate,
+so that a machine whose speed drifts slows all of them; ratios are taken pair by pair, and their median is quoted.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from paired import paired_ratio, paired_seconds
 from torch.nn import functional as F
 
 from geminifusion_export.graph import SegmentationGraph, example_inputs
-from geminifusion_export.verification.comparison import open_session
 from geminifusion_model.encoding import encode_inputs
 from geminifusion_model.weights.checkpoint import load_network, read_info
-from geminifusion_runtime.artifact import MODEL_NAME, open_artifact
+from geminifusion_runtime.artifact import open_artifact
+from geminifusion_runtime.backends.selection import open_backend
 
 
 def main() -> None:
@@ -43,9 +43,9 @@ def main() -> None:
     assert task is not None
     net = load_network(options.checkpoint)
     folded = SegmentationGraph(net, task)
-    session = open_session(options.artifact / MODEL_NAME, options.threads)
+    backend, _ = open_backend(options.artifact, metadata, wanted="onnxruntime", threads=options.threads)
     inputs = example_inputs(task, options.batch, options.height, options.width)
-    feeds = {m.name: tensor.numpy() for m, tensor in zip(task.modalities, inputs, strict=True)}
+    arrays = {m.name: tensor.numpy() for m, tensor in zip(task.modalities, inputs, strict=True)}
 
     @torch.inference_mode()
     def training_form() -> torch.Tensor:
@@ -69,7 +69,7 @@ def main() -> None:
         "original formulation, eager": original_formulation,
         "training form, eager torch": training_form,
         "inference form, eager torch": inference_form,
-        "exported graph, ONNX Runtime": lambda: session.run(None, feeds),
+        "exported graph, ONNX Runtime": lambda: backend.run(arrays),
     }
     seconds = paired_seconds(contenders, runs=options.runs, warm_up=2)
     print(describe_machine("torch", "onnxruntime"))

@@ -1,32 +1,23 @@
-"""What every benchmark prints before its figures: processor, cores, load, commit and versions."""
+"""The lines that head every benchmark's output: processor, cores, load, commit and versions."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import os
 import platform
-import subprocess
 from pathlib import Path
+
+from geminifusion_runtime.cpu_count import usable_cores
+from geminifusion_runtime.machine import cpu_name, source_version
 
 
 def describe_machine(*packages: str) -> str:
-    """One paragraph for the top of a benchmark's output."""
-    cpu = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        names = [
-            line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
-        ]
-        cpu = names[0] if names else cpu
-    commit = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
+    """Two lines: processor, cores and load; commit and the versions of Python and of these packages."""
+    version = source_version(Path(__file__).parent.parent)
+    commit = "unknown" if version is None else f"{version.commit[:7]}{'-dirty' if version.changed else ''}"
     versions = ", ".join(f"{package} {importlib.metadata.version(package)}" for package in packages)
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     return (
-        f"{cpu}, {len(os.sched_getaffinity(0))} cores, load {load}\n"
-        f"commit {commit or 'unknown'}, Python {platform.python_version()}, {versions}"
+        f"{cpu_name()}, {usable_cores()} cores, load {load}\n"
+        f"commit {commit}, Python {platform.python_version()}, {versions}"
     )

@@ -1,9 +1,9 @@
-"""What the TensorRT plugin's kernels cost by the compiler's own figures: bytes per token, registers, occupancy.
+"""The cost of the TensorRT plugin's kernels by the compiler's own figures: bytes per token, registers, occupancy.
 
     python benchmarks/plugin_figures.py
 
-Needs nvcc and no GPU; checked on CPU, not run on a GPU by us, so nothing here is a time. Bytes are counted while a
-small interpreter runs the compiled PTX (the one of the tests); the minimum is four tensors read and one written.
+Needs nvcc and no GPU, so nothing here is a time. Bytes are counted while a small interpreter (that of the tests) runs
+the compiled PTX; the minimum is four tensors read and one written.
 Registers and memory are what ptxas reports. Occupancy follows from them and the limits of the GPU.
 """
 
@@ -53,7 +53,7 @@ def occupancy(gpu: Multiprocessor, registers: int) -> float:
 
 
 def compiler_figures(nvcc: Path, architecture: int) -> dict[str, dict[str, int]]:
-    """Registers, spilled, stack and shared bytes of each kernel, as ptxas says them."""
+    """Registers, spilled, stack and shared bytes of each kernel, as ptxas reports them."""
     source = plugin_sources() / "tensorrt" / "fusion_kernel.cu"
     with tempfile.TemporaryDirectory() as folder:
         command = [nvcc, "-std=c++17", "-O2", "-cubin", f"-arch=sm_{architecture}", "-Xptxas=-v", source]
@@ -116,7 +116,7 @@ def main() -> None:
     nvcc = find_nvcc()
     release = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[-2]
     print(describe_machine("numpy", "torch"))
-    print(f"{release}; checked on CPU, not run on a GPU by us\n")
+    print(f"{release}\n")
     print("| kernel | " + " | ".join(f"registers sm_{a} | occupancy sm_{a}" for a in GPUS) + " | spilled | shared |")
     print("|---|" + "---:|" * (2 * len(GPUS) + 2))
     figures = {architecture: compiler_figures(nvcc, architecture) for architecture in GPUS}

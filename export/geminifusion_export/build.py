@@ -1,61 +1,58 @@
-"""Build an artifact: a checkpoint in, a verified directory out."""
+"""From a checkpoint to an artifact: a verified directory that can be served without torch."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import math
 import shutil
-import subprocess
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal
 
 from geminifusion_export.errors import ExportError
-from geminifusion_export.graph import OPSET, TRACED_SHAPE, SegmentationGraph, export_onnx
+from geminifusion_export.graph import OPSET, TRACED_SHAPE, SegmentationGraph, export_onnx, modality_spec
 from geminifusion_export.precision import to_precision
 from geminifusion_export.storage import save_model, store_weights_as_float16
 from geminifusion_export.targets import TargetOptions, add_runtimes
-from geminifusion_export.torch_reference import TorchReference, expected_at
-from geminifusion_export.verification.golden import GOLDEN_NAME, write_golden
-from geminifusion_export.verification.golden_frames import default_frames, frames_of
+from geminifusion_export.torch_backend import TorchBackend
+from geminifusion_export.verification.golden_frames import GOLDEN_NAME, default_frames, frames_of, write_golden_set
 from geminifusion_export.verification.torch_divergence import torch_locator
-from geminifusion_export.verification.verify_export import layer_locator, prove
+from geminifusion_export.verification.torch_reference import reference_batches, verified_shapes
+from geminifusion_export.verification.verify_export import layer_locator, verify_export
 from geminifusion_model.data.registry import open_dataset, splits_of
 from geminifusion_model.evaluation.calibration import Temperature
 from geminifusion_model.network import MIN_SIDE
-from geminifusion_model.task import ModalityEncoding, Task
+from geminifusion_model.task import Task
 from geminifusion_model.weights.checkpoint import CheckpointInfo, load_network, read_info, weights_sha256
 from geminifusion_runtime.artifact import (
     MODEL_NAME,
     ArtifactMetadata,
     ClassSpec,
     GoldenSet,
-    ModalitySpec,
-    ServedEncoding,
     SizePolicy,
     Training,
     sha256_of,
 )
+from geminifusion_runtime.machine import source_version
 
 _PACKAGES = ("geminifusion", "torch", "onnx", "onnxscript", "onnxruntime")
 _TRACED_NAME = "traced.onnx"
-_GOLDEN_FRAMES = 16
-_NO_MEASUREMENT: tuple[float | None, ...] = (0.0, None)
+_NUM_GOLDEN_FRAMES = 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
-    """What the checkpoint does not say.
+    """Everything about an export that the checkpoint does not say.
 
     Args:
         name, version: how clients ask for the model.
         precision: what the graph computes in; LayerNorm, softmax and what surrounds the network stay in float32.
-        weights: how a float32 graph's weights are stored in the file; a half graph stores them as it computes.
+        weights: how a float32 graph's weights are stored in the file; a half-precision graph stores them in its own.
         targets: runtimes to add beside the ONNX file.
-        golden: labelled frames to ship and prove the export on, a folder data set; None takes drawn rooms and the
+        golden: folder data set of labeled frames to ship and to verify the export on; None takes rendered rooms and the
             bundled photographs.
-        max_pixels: larger images are reduced to fit before the graph.
+        max_pixels: larger images are reduced to fit before they reach the graph.
         reference: height and width the service warms up with.
     """
 
@@ -73,35 +70,29 @@ def build_artifact(checkpoint: Path, destination: Path, options: ExportOptions) 
     """Export, verify against torch, and write the artifact; `destination` appears whole or not at all.
 
     Raises:
-        CheckpointError: `checkpoint` is none.
+        CheckpointError: `checkpoint` is not a checkpoint.
         ExportError: it has no task, the destination exists, or the graph cannot be exported.
         VerificationError: the graph differs from torch beyond its budget.
     """
-    info = read_info(checkpoint)
-    if info.task is None:
-        raise ExportError(
-            f"{checkpoint} does not say what its inputs and classes are; train it with `geminifusion train`, or write "
-            "it with geminifusion_model.weights.checkpoint.write_checkpoint(net, directory, task=…)"
-        )
     if options.precision != "float32" and options.weights != "float32":
         raise ExportError(f"a {options.precision} graph stores its weights as it computes; leave --weights out")
     if destination.exists():
         raise ExportError(f"{destination} exists; remove it or choose another directory")
-    temperature = Temperature.from_record(info.training)
-    graph = SegmentationGraph(load_network(checkpoint), info.task, 1.0 if temperature is None else temperature.value)
+    source = _read_checkpoint(checkpoint)
+    graph = SegmentationGraph(load_network(checkpoint), source.task, source.temperature or 1.0)
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".export-") as scratch:
         stage = Path(scratch) / destination.name
         stage.mkdir()
         files = _write_graph(graph, stage, Path(scratch), options)
-        golden = _write_golden(stage, graph, options)
-        metadata = _describe(info, info.task, temperature, options, files, weights_sha256(checkpoint), golden)
+        golden = _write_golden_set(stage, graph, options)
+        metadata = _metadata(source, options, (*files, stage / golden.file), golden)
         metadata = add_runtimes(stage, metadata, options.targets)
         as_traced = Path(scratch) / _TRACED_NAME
-        metadata = prove(
+        metadata = verify_export(
             stage,
             metadata,
-            expected_at(graph),
+            reference_batches(graph, verified_shapes(options.reference)),
             traced=TRACED_SHAPE,
             locate=layer_locator(as_traced, stage, metadata)
             if as_traced.is_file()
@@ -111,8 +102,34 @@ def build_artifact(checkpoint: Path, destination: Path, options: ExportOptions) 
     return metadata
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """What an export needs to know of its checkpoint."""
+
+    info: CheckpointInfo
+    task: Task
+    temperature: float | None  # None: not fitted
+    sha256: str  # of the weights
+
+
+def _read_checkpoint(checkpoint: Path) -> _Source:
+    info = read_info(checkpoint)
+    if info.task is None:
+        raise ExportError(
+            f"{checkpoint} does not say what its inputs and classes are; train it with `geminifusion train`, or write "
+            "it with geminifusion_model.weights.checkpoint.write_checkpoint(net, directory, task=…)"
+        )
+    temperature = Temperature.from_record(info.training)
+    return _Source(
+        info=info,
+        task=info.task,
+        temperature=None if temperature is None else temperature.value,
+        sha256=weights_sha256(checkpoint),
+    )
+
+
 def _write_graph(graph: SegmentationGraph, stage: Path, scratch: Path, options: ExportOptions) -> tuple[Path, ...]:
-    """`model.onnx` as asked for; a changed one leaves the graph as it was traced in `scratch`, to be compared with."""
+    """Write `model.onnx`; if it differs from the traced graph, leave that one in `scratch` to be compared with."""
     path = stage / MODEL_NAME
     model = export_onnx(graph, path)
     if options.precision == "float32" and options.weights == "float32":
@@ -125,41 +142,35 @@ def _write_graph(graph: SegmentationGraph, stage: Path, scratch: Path, options: 
     return save_model(model, path)
 
 
-def _write_golden(stage: Path, graph: SegmentationGraph, options: ExportOptions) -> GoldenSet:
+def _write_golden_set(stage: Path, graph: SegmentationGraph, options: ExportOptions) -> GoldenSet:
     task = graph.task
     if options.golden is None:
         frames = default_frames(task, math.ceil(MIN_SIDE / task.input_scale))
     else:
         split = splits_of("folder", options.golden)[-1]
-        frames = frames_of(open_dataset("folder", options.golden, split), _GOLDEN_FRAMES, task)
-    return write_golden(stage / GOLDEN_NAME, frames, TorchReference(graph), len(task.class_names))
+        frames = frames_of(open_dataset("folder", options.golden, split), _NUM_GOLDEN_FRAMES, task)
+    return write_golden_set(stage / GOLDEN_NAME, frames, TorchBackend(graph), len(task.class_names))
 
 
-def _describe(
-    info: CheckpointInfo,
-    task: Task,
-    temperature: Temperature | None,
-    options: ExportOptions,
-    files: tuple[Path, ...],
-    checkpoint_sha256: str,
-    golden: GoldenSet,
-) -> ArtifactMetadata:
+def _metadata(source: _Source, options: ExportOptions, files: tuple[Path, ...], golden: GoldenSet) -> ArtifactMetadata:
+    info, task = source.info, source.task
+    version = source_version(Path(__file__).parent)
     return ArtifactMetadata(
         schema_version=1,
         name=options.name,
         version=options.version,
         encoder=info.network.encoder,
         fusion=info.network.fusion,
-        # the RGB gives an answer its size, so it is never optional
+        # RGB determines the size of the labels, so it is never optional.
         modalities=tuple(
-            _modality(encoding, optional=encoding.name != "rgb" and _trained_without(info, encoding.name))
+            modality_spec(encoding, optional=encoding.name != "rgb" and _trained_without(info, encoding.name))
             for encoding in task.modalities
         ),
         size=SizePolicy(
             min_side=math.ceil(MIN_SIDE / task.input_scale), max_pixels=options.max_pixels, reference=options.reference
         ),
         input_scale=task.input_scale,
-        temperature=None if temperature is None else temperature.value,
+        temperature=source.temperature,
         classes=tuple(
             ClassSpec(id=index, name=name, color=color)
             for index, (name, color) in enumerate(zip(task.class_names, task.palette, strict=True))
@@ -168,9 +179,9 @@ def _describe(
         precision=options.precision,
         weights_stored_as=options.weights if options.precision == "float32" else "float32",
         opset=OPSET,
-        files={path.name: sha256_of(path) for path in (*files, files[0].with_name(golden.file))},
-        checkpoint_sha256=checkpoint_sha256,
-        git_commit=_git_commit(),
+        files={path.name: sha256_of(path) for path in files},
+        checkpoint_sha256=source.sha256,
+        git_commit=None if version is None else version.commit,
         created_with={package: importlib.metadata.version(package) for package in _PACKAGES},
         training=_training(info, task),
         weights_license=f"trained on {task.data_license}",
@@ -179,34 +190,8 @@ def _describe(
     )
 
 
-def _modality(encoding: ModalityEncoding, *, optional: bool) -> ModalitySpec:
-    """One graph input; `optional` where training has seen frames without it.
-
-    Raises:
-        ExportError: the service has no way yet to read measurements of this encoding.
-    """
-    kind = encoding.encoding
-    if kind not in get_args(ServedEncoding):
-        raise ExportError(
-            f"{encoding.name} is encoded as {kind}, which cannot be served yet; train with metric, inverse or log depth"
-        )
-    is_image = kind == "imagenet"
-    return ModalitySpec(
-        name=encoding.name,
-        dtype="uint8" if is_image else "float32",
-        channels=3 if is_image else 1,
-        unit="intensity" if is_image else "metre",
-        encoding=cast(ServedEncoding, kind),
-        range=encoding.range,
-        invalid=() if is_image else _NO_MEASUREMENT,
-        mean=encoding.mean,
-        std=encoding.std,
-        optional=optional,
-    )
-
-
 def _trained_without(info: CheckpointInfo, modality: str) -> bool:
-    """Whether training left out all of this modality in some frames."""
+    """Whether training dropped the whole modality in some frames."""
     noise = info.training.get("config", {}).get("augmentation", {}).get("noise") or {}
     return float(noise.get("missing", {}).get(modality, 0.0)) > 0
 
@@ -222,17 +207,3 @@ def _training(info: CheckpointInfo, task: Task) -> Training:
         pixel_accuracy=scores.get("pixel_accuracy"),
         mean_accuracy=scores.get("mean_accuracy"),
     )
-
-
-def _git_commit() -> str | None:
-    """The commit of the source tree this runs from, if it is one."""
-    git = shutil.which("git")
-    if git is None:
-        return None
-    found = subprocess.run(  # noqa: S603 - a fixed command on our own folder
-        [git, "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return found.stdout.strip() or None if found.returncode == 0 else None

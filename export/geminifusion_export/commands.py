@@ -17,7 +17,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 class _WithDefault(click.Group):
-    """A group whose command `artifact` need not be named: `export SOURCE DESTINATION` is `export artifact …`."""
+    """A group whose default command is `artifact`: `export SOURCE DESTINATION` is `export artifact …`."""
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
@@ -27,7 +27,7 @@ class _WithDefault(click.Group):
 
 @click.group(cls=_WithDefault)
 def export() -> None:
-    """Make artifacts, and the kernels they can run with.
+    """Build artifacts, and the kernels they can run with.
 
     `geminifusion export SOURCE DESTINATION` is short for `geminifusion export artifact SOURCE DESTINATION`.
     """
@@ -56,7 +56,7 @@ def export() -> None:
     type=click.IntRange(min=1),
     help="Larger images are reduced first.  [default: 1228800]",
 )
-@click.option("--golden", type=_FOLDER, help="A folder data set of labelled frames to ship and prove the export on.")
+@click.option("--golden", type=_FOLDER, help="A folder data set of labeled frames to ship and to verify the export on.")
 @click.option(
     "--to",
     "targets",
@@ -64,13 +64,13 @@ def export() -> None:
     type=click.Choice(["openvino", "openvino-int8", "tensorrt"]),
     help="A runtime to add beside the ONNX file; may be repeated.",
 )
-@click.option("--calibration", type=_FOLDER, help="For int8: a data set; its training frames give the ranges.")
-@click.option("--calibration-layout", default="nyuv2", show_default=True, help="Of that folder, as train's --dataset.")
-@click.option("--max-batch", default=8, show_default=True, help="TensorRT: of the default profiles.")
+@click.option("--calibration", type=_FOLDER, help="For int8: a data set whose training frames calibrate the ranges.")
+@click.option("--calibration-layout", default="nyuv2", show_default=True, help="Its layout, as train's --dataset.")
+@click.option("--max-batch", default=8, show_default=True, help="TensorRT: largest batch of the default profiles.")
 @click.option("--profile", "profiles", multiple=True, metavar="MIN:BEST:MAX", help="TensorRT: BxHxW each; repeatable.")
 @click.option("--plugin", type=_FILE, help="TensorRT: the plugin library; it is built if not given.")
 @click.option("--no-plugin", is_flag=True, help="TensorRT: run fusions in standard operators.")
-@click.option("--timing-cache", type=click.Path(path_type=Path), help="TensorRT: read if there, and written.")
+@click.option("--timing-cache", type=click.Path(path_type=Path), help="TensorRT: read if it exists, and written.")
 @click.option(
     "--hardware-compatibility",
     type=click.Choice(["none", "ampere_plus", "same_compute_capability"]),
@@ -94,7 +94,7 @@ def artifact(
 ) -> None:
     """Turn SOURCE into a verified artifact in the new directory DESTINATION.
 
-    SOURCE is a checkpoint, or an artifact to which runtimes are added; the latter needs no torch.
+    SOURCE is a checkpoint, or an artifact to whose copy runtimes are added; the latter needs no torch.
     """
     from geminifusion_export.targets import TargetOptions
     from geminifusion_runtime.artifact import METADATA_NAME
@@ -111,8 +111,9 @@ def artifact(
             "--version": version,
             "--precision": precision,
             "--weights": weights,
+            "--max-pixels": max_pixels,
+            "--golden": golden,
         }
-        fixed |= {"--precision": precision, "--weights": weights, "--max-pixels": max_pixels, "--golden": golden}
         if given := [option for option, value in fixed.items() if value is not None]:
             raise click.UsageError(
                 f"{source} is an artifact, which settles {', '.join(given)} already; give the checkpoint to change it"
@@ -148,7 +149,7 @@ def _extended(source: Path, destination: Path, options: TargetOptions) -> Artifa
 
 
 def _report(metadata: ArtifactMetadata, destination: Path) -> None:
-    from geminifusion_export.verification.report import verification_table
+    from geminifusion_export.verification.certificate import verification_table
 
     click.echo(verification_table(metadata.verification))
     for entry in metadata.runtimes:
@@ -192,9 +193,9 @@ def _engine_options(given: dict[str, object]) -> EngineOptions:
     type=click.Path(file_okay=False, path_type=Path),
     default=Path(),
     show_default=True,
-    help="The directory the library is put into; made if need be.",
+    help="Directory for the library; created if it does not exist.",
 )
-@click.option("--headers", type=_FOLDER, help="TensorRT: the folder with NvInferRuntime.h.")
+@click.option("--headers", type=_FOLDER, help="TensorRT: the directory with NvInferRuntime.h.")
 @click.option(
     "--architecture",
     "architectures",

@@ -1,8 +1,8 @@
-"""`geminifusion::PixelwiseFusion` in ONNX: an opaque node, and the function that says what it computes.
+"""`geminifusion::PixelwiseFusion` in ONNX: an opaque node, and the function that defines what it computes.
 
 One file serves every runtime. The node names a plugin (`plugin_namespace`, `plugin_version`), which TensorRT prefers to
-a function of the same name only when those attributes are present. The function body lets a runtime without our kernel
-run the node from standard operators.
+a function of the same name only if those attributes are present. The body of the function lets a runtime without our
+kernel run the node with standard operators.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def op_schema() -> onnx.defs.OpSchema:
 
 
 def translation() -> Callable[..., Any]:
-    """What `torch.onnx.export` calls for each `torch.ops.geminifusion.pixelwise_fusion`."""
+    """The function that `torch.onnx.export` calls for each `torch.ops.geminifusion.pixelwise_fusion`."""
     from onnxscript import values  # only tracing needs it; reading a graph does not
 
     op = values.Op(values.Opset(DOMAIN, DOMAIN_VERSION), OP_TYPE, op_schema())
@@ -65,7 +65,7 @@ def translation() -> Callable[..., Any]:
 
 
 def function_body(opset: int) -> onnx.FunctionProto:
-    """The op in standard operators: the graph's copy of `pixelwise_fusion_reference`."""
+    """The op in standard operators: the graph's counterpart of `pixelwise_fusion_reference`."""
     return onnx.parser.parse_function(
         f"""
         <domain: "{DOMAIN}", opset_import: ["" : {opset}]>
@@ -99,7 +99,7 @@ def function_body(opset: int) -> onnx.FunctionProto:
 
 
 def attach_function(model: onnx.ModelProto) -> int:
-    """Add the function to a model whose graph uses the op; returns how many nodes use it.
+    """Add the function to a model whose graph uses the op; return how many nodes use it.
 
     `torch.onnx.export` inlines functions, so the exporter leaves opaque nodes and this runs afterwards.
     """

@@ -1,9 +1,9 @@
 """From a trained network to `model.onnx`: sensor data in, label map out, every size dynamic.
 
 Signature: `rgb` uint8 `B H W 3`, `depth` float32 metres `B H W` (0 or NaN: no measurement), further modalities by name;
-outputs `labels` uint8 `B H W`, `confidence` float32 `B H/4 W/4` (probability of the winner), `gate` likewise (attention
-of the RGB stream to the other modality, 0…1). H/4 and W/4 are rounded up. A network of the RGB alone has the one input
-and the same outputs: it attends to nothing else, so its gate is 0 everywhere.
+outputs `labels` uint8 `B H W`, `confidence` float32 `B H/4 W/4` (probability of the winning class), `gate` float32
+`B H/4 W/4` (attention of the RGB stream to the other modality, 0…1). H/4 and W/4 are rounded up. A network of RGB alone
+has one input and the same outputs; it attends to nothing else, so its gate is 0 everywhere.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from __future__ import annotations
 import logging
 import warnings
 from pathlib import Path
+from typing import cast, get_args
 
+import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,19 +26,22 @@ from geminifusion_export.storage import save_model
 from geminifusion_model.encoding import encode_inputs
 from geminifusion_model.inference_form import InferenceForm
 from geminifusion_model.network import GeminiFusion
-from geminifusion_model.task import Task
+from geminifusion_model.task import ModalityEncoding, Task
+from geminifusion_runtime.artifact import ModalitySpec, ServedEncoding
+from geminifusion_runtime.backends.protocol import OUTPUT_NAMES, BatchShape
+from geminifusion_runtime.dummy_inputs import random_inputs
 
 OPSET = 20
-TRACED_SHAPE = (2, 96, 128)  # a batch of 1 would be taken for a constant
-OUTPUT_NAMES = ("labels", "confidence", "gate")
+TRACED_SHAPE: BatchShape = (2, 96, 128)  # a batch of 1 would be taken for a constant
+_NO_MEASUREMENT: tuple[float | None, ...] = (0.0, None)
 
 
 class SegmentationGraph(nn.Module):
     """The inference form with the task's encodings before it and the label map after it.
 
     Args:
-        temperature: fitted on held-out frames (arXiv:1706.04599); it divides the logits the confidence is taken from
-            and changes no label.
+        temperature: fitted on held-out frames (arXiv:1706.04599); divides the logits before the confidence is taken and
+            changes no label.
 
     Raises:
         ExportError: network and task have other modalities or classes.
@@ -56,7 +62,7 @@ class SegmentationGraph(nn.Module):
         self.network = InferenceForm(net)
 
     def forward(self, *modalities: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Raw modalities in the task's order to labels, confidence and gate (see the module's docstring)."""
+        """Compute labels, confidence and gate from raw modalities in the task's order; see the module's docstring."""
         height, width = modalities[0].shape[1:3]
         logits, gate = self.network(*encode_inputs(modalities, self.task))
         tempered = logits if self.temperature == 1.0 else logits / self.temperature
@@ -69,26 +75,50 @@ class SegmentationGraph(nn.Module):
         return full.argmax(1).to(torch.uint8), confidence, gate
 
 
+def modality_spec(encoding: ModalityEncoding, *, optional: bool = False) -> ModalitySpec:
+    """One graph input, as the artifact's metadata describes it.
+
+    Args:
+        optional: training has seen frames without it.
+
+    Raises:
+        ExportError: the service cannot decode measurements of this encoding yet.
+    """
+    kind = encoding.encoding
+    if kind not in get_args(ServedEncoding):
+        raise ExportError(
+            f"{encoding.name} is encoded as {kind}, which cannot be served yet; train with metric, inverse or log depth"
+        )
+    is_image = kind == "imagenet"
+    return ModalitySpec(
+        name=encoding.name,
+        dtype="uint8" if is_image else "float32",
+        channels=3 if is_image else 1,
+        unit="intensity" if is_image else "metre",
+        encoding=cast(ServedEncoding, kind),
+        range=encoding.range,
+        invalid=() if is_image else _NO_MEASUREMENT,
+        mean=encoding.mean,
+        std=encoding.std,
+        optional=optional,
+    )
+
+
+def random_batch(task: Task, shape: BatchShape, seed: int = 0) -> dict[str, NDArray[np.generic]]:
+    """Random raw modalities of a task by graph input name; see `random_inputs`."""
+    return random_inputs([modality_spec(modality) for modality in task.modalities], shape, seed)
+
+
 def example_inputs(task: Task, batch: int, height: int, width: int, seed: int = 0) -> tuple[Tensor, ...]:
-    """Random raw modalities with the graph's dtypes; depth 0…8 m with 10 % unmeasured."""
-    generator = torch.Generator().manual_seed(seed)
-    inputs = []
-    for modality in task.modalities:
-        if modality.encoding == "imagenet":
-            shape = (batch, height, width, 3)
-            inputs.append(torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8))
-        else:
-            metres = 8.0 * torch.rand((batch, height, width), generator=generator)
-            holes = torch.rand(metres.shape, generator=generator) < 0.1
-            inputs.append(metres.masked_fill(holes, 0.0))
-    return tuple(inputs)
+    """`random_batch` as tensors in the task's order, which `SegmentationGraph` is called with."""
+    return tuple(torch.from_numpy(array) for array in random_batch(task, (batch, height, width), seed).values())
 
 
 def export_onnx(graph: SegmentationGraph, path: Path) -> onnx.ModelProto:
     """Trace `graph`, attach the fusion's function, check the model and write it.
 
     Raises:
-        ExportError: the exporter or the checker refuses, or a size was baked in.
+        ExportError: the exporter or the checker rejects the graph, or a size was traced as a constant.
     """
     names = [modality.name for modality in graph.task.modalities]
     dynamic = tuple({0: "batch", 1: "height", 2: "width"} for _ in names)

@@ -1,10 +1,10 @@
-"""True float16 and bfloat16 graphs: computed in the half type, not only stored in it.
+"""Float16 and bfloat16 graphs that compute in the half type, not only store their weights in it.
 
-Three parts of a graph stay in float32. Before the first learned layer there are metres and 8-bit intensities; after the
-last one there are logits whose order is the answer; between them LayerNorm, softmax and other sums would lose what a
-half type cannot hold. Everything else runs in the half type, weights too, with an explicit cast wherever a value passes
-from one to the other: no operator mixes types, as strongly typed runtimes demand, and nothing is left to a runtime's
-own idea of a half-precision mode.
+Three parts of a graph stay in float32: the inputs before the first learned layer, which are metres and 8-bit
+intensities; the logits after the last one, whose order decides the labels; and between them LayerNorm, softmax and
+other sums, which would lose what a half type cannot hold. Everything else runs in the half type, weights included, with
+an explicit cast wherever a value passes from one to the other: no operator mixes types, as strongly typed runtimes
+demand, and nothing is left to a runtime's own half-precision mode.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NAMES: dict[int, str] = {
     TensorProto.FLOAT16: "float16",
     TensorProto.BFLOAT16: "bfloat16",
 }
-# The multiplications: nearly all of the arithmetic, and what "computed in" is about.
+# The multiplications: nearly all of the arithmetic, so they decide what is "computed in".
 _PRODUCTS = frozenset({"Conv", "Gemm", "MatMul", OP_TYPE})
 # Sums over many values, and functions whose results are lost in rounding.
 _KEPT = frozenset(
@@ -57,11 +57,11 @@ _KEPT = frozenset(
         "Reciprocal",
     }
 )
-# Values from nothing, and changes of type: nothing to compute in a half type, their users cast.
+# Constants and changes of type: there is nothing to compute in a half type, and their users cast.
 _SOURCES = frozenset({"Cast", "Constant", "ConstantOfShape", "Range", "CastLike"})
-# Answers that do not depend on the type they are asked about.
+# Their outputs do not depend on the type of their inputs.
 _TYPELESS = frozenset({"Shape", "Size"})
-# What only moves values is no computation.
+# Operators that only move values compute nothing.
 _MOVES = frozenset(
     {
         "Concat",
@@ -81,19 +81,19 @@ _MOVES = frozenset(
 )
 # The first with bfloat16 convolutions; between `graph.OPSET` and it, no operator of our networks changed its meaning.
 BFLOAT16_OPSET = 22
-# Inputs that are float32 whatever the operator computes in.
+# Inputs that stay float32 whatever the operator computes in.
 _FLOAT32_INPUTS = {"Resize": frozenset({1, 2})}
 
 
 def to_precision(model: onnx.ModelProto, precision: Precision) -> onnx.ModelProto:
-    """A copy that computes in `precision`; inputs and outputs keep their names, types and shapes.
+    """Copy a graph so that it computes in `precision`; inputs and outputs keep their names, types and shapes.
 
     Args:
         model: a float32 graph from `export_onnx`, its weights stored as float32 or float16.
 
     Raises:
-        ExportError: `precision` is no floating type, the graph is no float32 graph, a weight is too large for the type,
-            or the types of the graph cannot be inferred.
+        ExportError: `precision` is not a floating type, the graph is not a float32 graph, a weight is too large for the
+            type, or the types of the graph cannot be inferred.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
@@ -112,7 +112,7 @@ def to_precision(model: onnx.ModelProto, precision: Precision) -> onnx.ModelProt
 
 
 def count_precisions(model: onnx.ModelProto) -> dict[str, int]:
-    """How many operators compute in each floating type; what only moves or casts values does not count.
+    """Number of operators that compute in each floating type; those that only move or cast values do not count.
 
     Raises:
         ExportError: the types of the graph cannot be inferred.
@@ -124,7 +124,7 @@ def count_precisions(model: onnx.ModelProto) -> dict[str, int]:
 
 
 def require_precision(model: onnx.ModelProto, precision: Precision) -> None:
-    """Refuse a graph whose convolutions, matrix products and fusions do not all compute in `precision`.
+    """Reject a graph whose convolutions, matrix products and fusions do not all compute in `precision`.
 
     Raises:
         ExportError: naming how many do not, and the first of them.
@@ -149,7 +149,7 @@ def _computing(model: onnx.ModelProto, types: dict[str, int]) -> Iterator[onnx.N
 
 def _element_types(model: onnx.ModelProto) -> dict[str, int]:
     """The element type of every value."""
-    # shapes and types only: weights are not needed, and past 2 GB could not be passed
+    # Shapes and types only: weights are not needed, and could not be passed beyond 2 GB.
     bare = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions)
     graph = bare.graph
     graph.name = model.graph.name
@@ -181,7 +181,7 @@ def _raise_opset(model: onnx.ModelProto, least: int) -> None:
 
 
 class _Rewriter:
-    """Moves the middle of one float32 graph to `half`, in place."""
+    """Converts the middle of one float32 graph to `half`, in place."""
 
     def __init__(self, model: onnx.ModelProto, half: int) -> None:
         self._graph = model.graph
@@ -192,7 +192,7 @@ class _Rewriter:
         self._nodes: list[onnx.NodeProto] = []
 
     def rewrite(self) -> None:
-        """Move nodes, cast between them and the others, and drop the weights nothing reads any more."""
+        """Convert nodes, cast between them and the others, and drop weights that nothing reads any more."""
         middle = self._middle()
         for index, node in enumerate(self._graph.node):
             if node.op_type not in _SOURCES | _TYPELESS:
@@ -210,7 +210,7 @@ class _Rewriter:
             value.type.tensor_type.elem_type = self._types.get(value.name, value.type.tensor_type.elem_type)
 
     def _middle(self) -> set[int]:
-        """Which nodes to move: between the first and the last product, and safe in a half type."""
+        """Indices of the nodes to convert: between the first and the last product, and safe in a half type."""
         nodes = self._graph.node
         after: set[str] = set()  # values computed from a product
         for node in nodes:
@@ -235,7 +235,7 @@ class _Rewriter:
         }
 
     def _take_inputs(self, node: onnx.NodeProto, wanted: int) -> None:
-        """Let a node read every floating input in the type it computes in."""
+        """Make a node read every floating input in the type it computes in."""
         fixed = _FLOAT32_INPUTS.get(node.op_type, frozenset())
         for index, name in enumerate(node.input):
             found = self._types.get(name)
@@ -243,7 +243,7 @@ class _Rewriter:
                 node.input[index] = self._as_type(name, wanted)
 
     def _as_type(self, name: str, wanted: int) -> str:
-        """The value in another type: a rounded copy of a weight, or a cast, each made once."""
+        """The value in another type: a rounded copy of a weight, or a cast; each is created once."""
         converted = f"{name}.{_NAMES[wanted]}"
         if (name, wanted) not in self._converted:
             self._converted[name, wanted] = converted

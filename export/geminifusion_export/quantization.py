@@ -1,7 +1,7 @@
-"""An int8 network by post-training quantisation (NNCF), kept only if it still segments.
+"""An int8 network by post-training quantization (NNCF), kept only if it is still accurate.
 
-The int8 products read ranges that were seen on real frames, so calibration frames must look like what the network will
-be asked. They may come from the training split; the frames that decide whether the result is kept must not.
+The int8 products use ranges that were seen on calibration frames, so these must look like the frames the network will
+be sent. They may come from the training split; the frames that decide whether the result is kept must not.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_export.errors import ExportError
-from geminifusion_export.openvino_ir import OpenVinoRuntime, import_openvino
-from geminifusion_export.own_thread import in_own_thread
-from geminifusion_export.runtimes import Runtime
-from geminifusion_export.verification.comparison import VerificationError
+from geminifusion_export.errors import ExportError, VerificationError
+from geminifusion_export.openvino_ir import import_openvino
 from geminifusion_model.data.sample import Dataset, Sample
 from geminifusion_model.evaluation.metrics import ConfusionMatrix
 from geminifusion_runtime.artifact import RuntimeFile
+from geminifusion_runtime.backends.openvino import OpenVinoBackend, run_in_fresh_thread
+from geminifusion_runtime.backends.protocol import Backend
+from geminifusion_runtime.cpu_count import usable_cores
 
 INT8_NAME = "openvino-int8"
 ALLOWED_LOSS = 1.0
 _PRODUCTS = frozenset({"Convolution", "GroupConvolution", "MatMul"})
-# Sums, norms and maps of another size gain nothing from int8 on a CPU: each would only be rounded once more.
+# Sums, norms and resized maps gain nothing from int8 on a CPU: each would only be rounded once more.
 _FLOAT_TYPES = ["Add", "Subtract", "Multiply", "Divide", "Interpolate", "MVN", "ReduceMean", "ReduceSum"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuantisationOptions:
-    """How much is looked at.
+class QuantizationOptions:
+    """How many frames are used, and what loss is accepted.
 
     Args:
-        calibration_frames: spread evenly over the calibration split.
-        held_out_frames: the first of the held-out split; 0 for all.
+        calibration_frames: number of frames, spread evenly over the calibration split.
+        held_out_frames: number of frames from the start of the held-out split; 0 for all.
         allowed_loss: of mIoU, in points.
     """
 
@@ -53,7 +53,7 @@ class QuantisationOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class AccuracyLoss:
-    """A network against another on labelled frames; mIoUs in percent, `label_agreement` 0…1 over all pixels."""
+    """A network compared with another on labeled frames; mIoUs in percent, `label_agreement` 0…1 over all pixels."""
 
     frames: int
     reference_miou: float
@@ -62,7 +62,7 @@ class AccuracyLoss:
 
     @property
     def points(self) -> float:
-        """Of mIoU lost; negative if it was gained."""
+        """Points of mIoU lost; negative if mIoU was gained."""
         return self.reference_miou - self.miou
 
 
@@ -71,28 +71,29 @@ def write_int8(
     directory: Path,
     calibration: Dataset,
     held_out: Dataset,
-    options: QuantisationOptions | None = None,
+    options: QuantizationOptions | None = None,
     *,
     threads: int = 0,
 ) -> tuple[RuntimeFile, AccuracyLoss]:
-    """Quantise `openvino.xml`, measure what that costs, and leave the result in `directory` only if it is acceptable.
+    """Quantize `openvino.xml`, measure the loss, and leave the result in `directory` only if it is acceptable.
 
     Args:
         calibration: frames for the ranges; the training split.
-        held_out: labelled frames the network was not trained on.
+        held_out: labeled frames the network was not trained on.
+        threads: 0 takes all cores this process may use.
 
     Raises:
         ExportError: NNCF or OpenVINO is not installed, or a data set lacks an input of the network.
-        VerificationError: more than the allowed mIoU is lost; the files are gone again.
+        VerificationError: more than the allowed mIoU is lost; the files are removed.
     """
-    options = options or QuantisationOptions()
+    options = options or QuantizationOptions()
     count = min(options.calibration_frames, len(calibration))
     chosen = np.linspace(0, len(calibration) - 1, count).round().astype(int)
-    entry = quantise(network, directory, (calibration[int(index)] for index in chosen), count)
+    entry = quantize(network, directory, (calibration[int(index)] for index in chosen), count)
     path = directory / entry.file
     loss = measure_loss(
-        OpenVinoRuntime(network, threads=threads),
-        OpenVinoRuntime(path, precision="int8", threads=threads),
+        OpenVinoBackend(network, threads=threads or usable_cores()),
+        OpenVinoBackend(path, precision="int8", threads=threads or usable_cores()),
         held_out,
         limit=options.held_out_frames,
     )
@@ -107,7 +108,7 @@ def write_int8(
     return entry, loss
 
 
-def quantise(
+def quantize(
     network: Path, directory: Path, frames: Iterable[Sample], count: int, *, name: str = INT8_NAME
 ) -> RuntimeFile:
     """Write `<name>.xml` and `<name>.bin`: products in int8 with the ranges seen on `count` frames.
@@ -117,14 +118,14 @@ def quantise(
     """
     nncf = _import_nncf()
     openvino = import_openvino()
-    logging.getLogger("nncf").setLevel(logging.ERROR)  # its own function would quieten others' handlers as well
+    logging.getLogger("nncf").setLevel(logging.ERROR)  # NNCF's own function would silence other handlers as well
     model = openvino.Core().read_model(network)
     names = [port.get_any_name() for port in model.inputs]
-    feeds = [feeds_of(sample, names) for sample in frames]
-    quantised = in_own_thread(
+    batches = [batch_of(sample, names) for sample in frames]
+    quantized = run_in_fresh_thread(
         lambda: nncf.quantize(
             model,
-            nncf.Dataset(feeds),
+            nncf.Dataset(batches),
             preset=nncf.QuantizationPreset.MIXED,
             model_type=nncf.ModelType.TRANSFORMER,
             subset_size=count,
@@ -132,16 +133,16 @@ def quantise(
         )
     )
     path = directory / f"{name}.xml"
-    openvino.save_model(quantised, path, compress_to_fp16=False)
+    openvino.save_model(quantized, path, compress_to_fp16=False)
     return RuntimeFile(runtime="openvino", file=path.name, precision="int8")
 
 
 def sensitive_products(model: Any) -> list[str]:  # noqa: ANN401 - openvino.Model
-    """Names of the products that stay in float: few of the arithmetic, most of the loss.
+    """Names of the products that stay in float: little of the arithmetic, most of the loss.
 
-    Those of the attention, whose two factors both come from the frame; the first of each modality, which reads a
-    sensor's whole range; and the last, whose rounding would be seen in the labels. With them in int8, 5 % of the
-    bundled B0's labels changed; without, 0.3 %, for 3 % of the time.
+    They are the products of the attention, whose two factors both depend on the frame; the first of each modality,
+    which reads a sensor's whole range; and the last, whose rounding would show in the labels. With them in int8, 5 % of
+    the bundled B0's labels changed; without, 0.3 %, for 3 % of the time.
     """
     from_frame: set[str] = set()  # nodes that depend on an input, not on weights alone
     after_product: set[str] = set()
@@ -167,35 +168,35 @@ def sensitive_products(model: Any) -> list[str]:  # noqa: ANN401 - openvino.Mode
     return sensitive
 
 
-def measure_loss(reference: Runtime, candidate: Runtime, frames: Dataset, *, limit: int = 0) -> AccuracyLoss:
-    """Segment the same labelled frames with both, one by one.
+def measure_loss(reference: Backend, candidate: Backend, frames: Dataset, *, limit: int = 0) -> AccuracyLoss:
+    """Segment the same labeled frames with both backends, one by one.
 
     Args:
-        limit: only the first frames; 0 for all.
+        limit: number of frames from the start; 0 for all.
 
     Raises:
         ExportError: there is no frame.
     """
     count = min(limit, len(frames)) if limit else len(frames)
     if count == 0:
-        raise ExportError("no held-out frame to measure the loss on; give a split with labelled frames")
+        raise ExportError("no held-out frame to measure the loss on; give a split with labeled frames")
     matrices = [ConfusionMatrix(len(frames.task.class_names)) for _ in range(2)]
     equal = pixels = 0
     names = [modality.name for modality in frames.task.modalities]
     for index in range(count):
         sample = frames[index]
-        feeds = feeds_of(sample, names)
-        answers = [runtime.run(feeds).labels for runtime in (reference, candidate)]
-        for matrix, labels in zip(matrices, answers, strict=True):
+        inputs = batch_of(sample, names)
+        expected, found = (backend.run(inputs).labels for backend in (reference, candidate))
+        for matrix, labels in zip(matrices, (expected, found), strict=True):
             matrix.add(sample.labels, labels[0])
-        equal += int((answers[0] == answers[1]).sum())
-        pixels += answers[0].size
+        equal += int((expected == found).sum())
+        pixels += expected.size
     return AccuracyLoss(
         frames=count, reference_miou=matrices[0].miou(), miou=matrices[1].miou(), label_agreement=equal / pixels
     )
 
 
-def feeds_of(sample: Sample, names: Iterable[str]) -> dict[str, NDArray[np.generic]]:
+def batch_of(sample: Sample, names: Iterable[str]) -> dict[str, NDArray[np.generic]]:
     """A frame as a batch of one, by graph input name.
 
     Raises:

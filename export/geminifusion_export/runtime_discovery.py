@@ -1,80 +1,112 @@
-"""Which runtimes an artifact has files for, and which of those run on this machine."""
+"""The backends that an artifact has files for, opened as the service opens them.
+
+Verification and benchmarks measure what serves: every candidate comes from `open_backend`, which `geminifusion serve`
+and `geminifusion.load()` call too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
-from geminifusion_export.error_text import first_line
-from geminifusion_export.runtimes import OnnxRuntime, Runtime
-from geminifusion_runtime.artifact import MODEL_NAME, ArtifactMetadata, RuntimeFile
+from geminifusion_export.errors import first_line
+from geminifusion_runtime.artifact import ArtifactMetadata, Precision
+from geminifusion_runtime.backends.protocol import Backend
+from geminifusion_runtime.backends.selection import open_backend, precision_of
+from geminifusion_runtime.cpu_count import usable_cores
+
+
+class BackendFile(NamedTuple):
+    """One backend that an artifact can be run with.
+
+    Args:
+        wanted: as `geminifusion serve --backend` takes it.
+        name: for reports, if it cannot be opened.
+        custom_ops: our library of kernels for ONNX Runtime.
+    """
+
+    wanted: str
+    name: str
+    custom_ops: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """An open backend, to be compared with a reference; `precision` is what it computes in."""
+
+    file: BackendFile
+    backend: Backend
+    precision: Precision
+
+    @property
+    def name(self) -> str:
+        """The runtime without the precision, such as `openvino-cpu`."""
+        return self.backend.name.removesuffix(f"-{self.precision}")
+
+    @property
+    def label(self) -> str:
+        """The runtime with its precision, which tells two files of one runtime apart: `openvino-cpu int8`."""
+        return f"{self.name} {self.precision}"
 
 
 @dataclass(frozen=True)
 class Unavailable:
-    """A runtime that cannot be asked here: what it would be called, and why not."""
+    """A backend that cannot be measured here: its name, and why not."""
 
     name: str
     reason: str
 
+    @property
+    def label(self) -> str:
+        """The name, as `Candidate.label`."""
+        return self.name
 
-def open_runtimes(
-    artifact: Path,
-    metadata: ArtifactMetadata,
-    threads: int = 0,
-    *,
-    custom_ops: Path | None = None,
-    only: int | None = None,
-) -> list[Runtime | Unavailable]:
-    """Load everything the artifact has files for, in the order of its metadata, ONNX Runtime first.
+
+def backend_files(metadata: ArtifactMetadata, custom_ops: Path | None = None) -> tuple[BackendFile, ...]:
+    """Every backend the artifact has a file for, ONNX Runtime first, then in the order of its metadata.
 
     Args:
-        threads: of each runtime on the CPU; 0 leaves the choice to the runtime.
-        custom_ops: our kernels for ONNX Runtime, as one more runtime.
-        only: place in the answer of the one to load, for who must not have the others in memory.
+        custom_ops: our kernels for ONNX Runtime, as one more backend.
     """
-    loaders: list[Callable[[], Runtime | Unavailable]] = [lambda: _onnx_runtime(artifact, metadata, threads, None)]
+    precision = metadata.precision
+    found = [BackendFile("onnxruntime", f"onnxruntime-cpu {precision}")]
     if custom_ops is not None:
-        loaders.append(lambda: _onnx_runtime(artifact, metadata, threads, custom_ops))
-    loaders += [partial(_runtime, artifact, metadata, entry, threads) for entry in metadata.runtimes]
-    return [load() for load in (loaders if only is None else loaders[only : only + 1])]
+        found.append(BackendFile("onnxruntime", f"onnxruntime-cpu+ops {precision}", custom_ops))
+    for entry in metadata.runtimes:
+        wanted = (
+            entry.runtime
+            if entry.precision == "float32" or entry.runtime == "tensorrt"
+            else (f"{entry.runtime}-{entry.precision}")
+        )
+        found.append(BackendFile(wanted, f"{entry.runtime} {entry.precision}"))
+    return tuple(found)
 
 
-def label(runtime: Runtime | Unavailable) -> str:
-    """The runtime's name with its precision, which tells two files of one runtime apart."""
-    return runtime.name if isinstance(runtime, Unavailable) else f"{runtime.name} {runtime.precision}"
+def open_candidate(
+    file: BackendFile, artifact: Path, metadata: ArtifactMetadata, threads: int = 0
+) -> Candidate | Unavailable:
+    """Open one backend, or say why it cannot be.
 
-
-def _onnx_runtime(
-    artifact: Path, metadata: ArtifactMetadata, threads: int, custom_ops: Path | None
-) -> Runtime | Unavailable:
-    name = "onnxruntime-cpu" if custom_ops is None else "onnxruntime-cpu+ops"
+    Args:
+        threads: of a runtime on the CPU; 0 takes all cores this process may use.
+    """
     try:
-        return OnnxRuntime(artifact / MODEL_NAME, threads=threads, custom_ops=custom_ops, precision=metadata.precision)
-    except Exception as error:
-        return Unavailable(f"{name} {metadata.precision}", first_line(error))
+        backend, _ = open_backend(
+            artifact,
+            metadata,
+            wanted=file.wanted,
+            threads=threads or usable_cores(),
+            custom_ops=file.custom_ops,
+        )
+    except Exception as error:  # libraries raise whatever they like, and the other backends are measured all the same
+        return Unavailable(file.name, first_line(error))
+    return Candidate(file=file, backend=backend, precision=precision_of(metadata, backend.name))
 
 
-def _runtime(artifact: Path, metadata: ArtifactMetadata, entry: RuntimeFile, threads: int) -> Runtime | Unavailable:
-    name = f"{entry.runtime} {entry.precision}"
-    try:
-        if entry.runtime == "openvino":
-            return _openvino(artifact, entry, threads)
-        from geminifusion_export.engine.runtime import TensorRtRuntime
-
-        return TensorRtRuntime(artifact)
-    except ModuleNotFoundError as error:
-        return Unavailable(name, f'{error.name} is not installed; run: pip install "geminifusion[{entry.runtime}]"')
-    # a runtime may fail in any way its libraries like, and the others are asked all the same
-    except Exception as error:
-        return Unavailable(name, first_line(error))
-
-
-def _openvino(artifact: Path, entry: RuntimeFile, threads: int) -> Runtime:
-    from geminifusion_export.openvino_ir import OpenVinoRuntime
-
-    if entry.precision == "float16":
-        raise ValueError("OpenVINO computes in float32, bfloat16 or int8 on a CPU; export one of these")
-    return OpenVinoRuntime(artifact / entry.file, threads=threads, precision=entry.precision)
+def open_candidates(
+    artifact: Path, metadata: ArtifactMetadata, threads: int = 0, *, custom_ops: Path | None = None
+) -> Sequence[Candidate | Unavailable]:
+    """Open everything the artifact has files for; see `backend_files` and `open_candidate`."""
+    return [open_candidate(file, artifact, metadata, threads) for file in backend_files(metadata, custom_ops)]

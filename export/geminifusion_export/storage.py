@@ -1,7 +1,7 @@
-"""How a graph's weights lie on disk: in half precision to save space, and in a file of their own past 2 GB.
+"""How a graph's weights are stored: in half precision to save space, and in a file of their own beyond 2 GB.
 
-Weights stored as float16 are computed with in float32 all the same. Runtimes fold the casts when they load the file, so
-only the file is smaller: answers change by the rounding of the weights, nothing else.
+Weights stored as float16 are still computed with in float32. Runtimes fold the casts when they load the file, so only
+the file is smaller: outputs change by the rounding of the weights and nothing else.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-_MIN_ELEMENTS = 256  # below that the cast node costs more bytes than it saves
+_MIN_ELEMENTS = 256  # below that, the cast node costs more bytes than it saves
 _EXTERNAL_FROM_BYTES = 1024  # smaller tensors stay in the graph, where shape inference needs them
-# Protocol buffers end at 2^31 bytes; what is left is for the nodes.
+# Protocol buffers hold at most 2^31 bytes; the rest is for the nodes.
 SINGLE_FILE_BYTES = 2**31 - 2**26
 
 
 def store_weights_as_float16(model: onnx.ModelProto) -> int:
-    """Replace every large float32 initializer by a float16 one and a cast; returns how many.
+    """Replace every large float32 initializer by a float16 one and a cast; return how many.
 
-    Weights whose magnitude float16 cannot hold stay as they are.
+    Weights too large for float16 stay as they are.
     """
     limit = float(np.finfo(np.float16).max)
     casts = []
@@ -43,7 +43,7 @@ def store_weights_as_float16(model: onnx.ModelProto) -> int:
 
 
 def widen_stored_weights(model: onnx.ModelProto) -> int:
-    """Undo `store_weights_as_float16`: float32 initializers of the same values and no casts; returns how many."""
+    """Undo `store_weights_as_float16`: float32 initializers of the same values and no casts; return how many."""
     stored = {tensor.name: tensor for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT16}
     kept = []
     widened = 0
@@ -69,14 +69,14 @@ def save_model(model: onnx.ModelProto, path: Path, *, single_file_bytes: int = S
         single_file_bytes: weights up to this many bytes stay in the one file.
 
     Returns:
-        Every file written, `path` first; all of them belong into the artifact's checksums.
+        Every file written, `path` first; all of them belong in the artifact's checksums.
     """
     weights = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
     if weights <= single_file_bytes:
         onnx.save(model, path)
         return (path,)
     data = path.with_name(f"{path.name}.data")
-    data.unlink(missing_ok=True)  # onnx appends to a file that is there
+    data.unlink(missing_ok=True)  # onnx appends to an existing file
     onnx.save(
         model,
         path,
@@ -85,6 +85,6 @@ def save_model(model: onnx.ModelProto, path: Path, *, single_file_bytes: int = S
         location=data.name,
         size_threshold=_EXTERNAL_FROM_BYTES,
     )
-    # saving took the weights out of the caller's model
+    # Saving took the weights out of the caller's model.
     onnx.load_external_data_for_model(model, str(path.parent))
     return (path, data)

@@ -1,7 +1,7 @@
-"""Add runtimes to an artifact: OpenVINO in float32 or int8, a TensorRT engine. None of it but int8 needs torch.
+"""Adding runtimes to an artifact: OpenVINO in float32 or int8, a TensorRT engine. Only int8 needs torch.
 
-A directory that holds `model.onnx` and is described by its metadata goes in; the new files and their entries come out.
-Whoever calls this proves the result before anyone sees it.
+`add_runtimes` writes the new files into a directory that holds `model.onnx`, and returns the metadata with their
+entries; its callers verify the result before anybody else sees it.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ TARGETS: tuple[str, ...] = get_args(Target)
 
 @dataclass(frozen=True, kw_only=True)
 class TargetOptions:
-    """What to add.
+    """Which runtimes to add, and how.
 
     Args:
-        targets: of `TARGETS`, in any order.
-        calibration: the data set int8 is calibrated with: its training split for ranges, its last split for the loss.
-        calibration_layout: of that folder, as `--dataset` of training.
-        engine: of TensorRT; None takes the defaults.
+        targets: any of `TARGETS`, in any order.
+        calibration: data set for int8: its training split calibrates the ranges, its last split measures the loss.
+        calibration_layout: layout of that folder, as `--dataset` of training.
+        engine: how to build the TensorRT engine; None takes the defaults.
     """
 
     targets: tuple[str, ...] = ()
@@ -50,7 +50,7 @@ class TargetOptions:
     engine: EngineOptions | None = None
 
     def __post_init__(self) -> None:
-        """Refuse before anything is traced what cannot end well."""
+        """Reject what cannot succeed before anything is traced."""
         if unknown := [name for name in self.targets if name not in TARGETS]:
             raise ExportError(f"there is no target {', '.join(unknown)}; the targets are {', '.join(TARGETS)}")
         if "openvino-int8" in self.targets and self.calibration is None:
@@ -58,10 +58,10 @@ class TargetOptions:
 
 
 def add_runtimes(stage: Path, metadata: ArtifactMetadata, options: TargetOptions) -> ArtifactMetadata:
-    """Write the files of every target into `stage`, which the metadata describes; returns it with their entries.
+    """Write the files of every target into `stage`, which the metadata describes; return it with their entries.
 
     Raises:
-        ExportError, EngineError: a target cannot be made here; the message says what is missing.
+        ExportError, TensorRtError: a target cannot be built here; the message says what is missing.
         VerificationError: int8 loses too much.
     """
     if "openvino" in options.targets or "openvino-int8" in options.targets:
@@ -72,14 +72,14 @@ def add_runtimes(stage: Path, metadata: ArtifactMetadata, options: TargetOptions
 
 
 def extend_artifact(source: Path, destination: Path, options: TargetOptions) -> ArtifactMetadata:
-    """A copy of an artifact with more runtimes, proven; `destination` appears whole or not at all.
+    """Copy an artifact, add runtimes to the copy and verify it; `destination` appears whole or not at all.
 
     Raises:
-        ArtifactError: `source` is damaged or none.
-        ExportError, EngineError: the destination exists, or a target cannot be made here.
-        VerificationError: a runtime differs from the artifact's golden answers beyond its budget.
+        ArtifactError: `source` is damaged or not an artifact.
+        ExportError, TensorRtError: the destination exists, or a target cannot be built here.
+        VerificationError: a runtime differs from torch's recorded outputs beyond its budget.
     """
-    from geminifusion_export.verification.verify_export import prove
+    from geminifusion_export.verification.verify_export import verify_export
 
     metadata = open_artifact(source)
     if destination.exists():
@@ -91,7 +91,7 @@ def extend_artifact(source: Path, destination: Path, options: TargetOptions) -> 
         for name in metadata.files:
             shutil.copy(source / name, stage / name)
         write_metadata(stage, metadata)
-        metadata = prove(stage, add_runtimes(stage, metadata, options))
+        metadata = verify_export(stage, add_runtimes(stage, metadata, options))
         shutil.move(stage, destination)
     return metadata
 
@@ -105,7 +105,7 @@ def _add_openvino(stage: Path, metadata: ArtifactMetadata, options: TargetOption
             "network, so export with --precision float32"
         )
     with tempfile.TemporaryDirectory() as scratch:
-        # int8 is made from the float32 network, which stays only if it was asked for
+        # int8 is made from the float32 network, which is kept only if it was asked for.
         folder = stage if "openvino" in options.targets else Path(scratch)
         entry = write_openvino(stage / MODEL_NAME, folder)
         entries = [entry] if folder == stage else []
@@ -147,7 +147,7 @@ def _write_int8(stage: Path, metadata: ArtifactMetadata, network: Path, options:
 def _add_engine(stage: Path, metadata: ArtifactMetadata, options: TargetOptions) -> ArtifactMetadata:
     from geminifusion_export.engine.build import EngineOptions, build_engine
 
-    write_metadata(stage, metadata)  # the builder opens what it builds from as anyone would
+    write_metadata(stage, metadata)  # the builder opens the directory as an artifact
     entry, requirements, written = build_engine(stage, stage, options.engine or EngineOptions())
     return _with_entries(metadata, [entry], written, engine=requirements)
 
@@ -158,7 +158,7 @@ def _with_entries(
     written: Sequence[Path],
     engine: EngineRequirements | None = None,
 ) -> ArtifactMetadata:
-    """Entries of the same runtime and precision are replaced."""
+    """The metadata with further runtimes; entries of the same runtime and precision are replaced."""
     made = {(entry.runtime, entry.precision) for entry in entries}
     if engine is not None:  # an artifact has one engine, of whatever precision
         made |= {(entry.runtime, entry.precision) for entry in metadata.runtimes if entry.runtime == "tensorrt"}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from geminifusion_runtime.backends.names import BACKENDS, check_backend
+from geminifusion_runtime.backends import BACKENDS, check_backend
 from geminifusion_runtime.devices import parse_devices
 from geminifusion_runtime.types import SENSOR_POLICIES, Isolation, SensorPolicy
 

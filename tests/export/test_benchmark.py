@@ -9,9 +9,10 @@ import pytest
 from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 
-from geminifusion_export.benchmarking.benchmark import BenchmarkError, BenchmarkOptions, parse_size, run_benchmark
+from geminifusion_export.benchmarking.benchmark import BenchmarkOptions, parse_size, run_benchmark
 from geminifusion_export.benchmarking.flops import count_flops
 from geminifusion_export.benchmarking.latency_plot import Bar, latency_svg
+from geminifusion_export.errors import BenchmarkError
 from geminifusion_export.measure_commands import bench
 
 QUICK = {"repeats": 3, "warmup": 1, "threads": 1, "memory": False}
@@ -105,6 +106,7 @@ NEEDED_TO_SERVE = (
     "verification.verify_export",
     "benchmarking.doctor",
     "benchmarking.benchmark",
+    "targets",
 )
 
 

@@ -9,12 +9,12 @@ import onnxruntime as ort
 import pytest
 import torch
 
+from geminifusion_export.errors import PluginBuildError
 from geminifusion_export.fusion_node import DOMAIN, OP_TYPE, function_body
 from geminifusion_export.kernels.ops_build import LIBRARY_NAME, build_onnxruntime_ops
-from geminifusion_export.kernels.plugin_build import PluginBuildError
-from geminifusion_export.runtimes import OnnxRuntime
 from geminifusion_model.fusion_op import pixelwise_fusion_reference
 from geminifusion_runtime.artifact import MODEL_NAME
+from geminifusion_runtime.backends.onnx_runtime import OnnxRuntimeBackend
 from geminifusion_runtime.bundled import artifact_path
 
 pytestmark = pytest.mark.skipif(
@@ -198,8 +198,8 @@ def feeds_of(height, width, seed=0):
 @pytest.mark.parametrize("size", [(96, 128), (75, 101)])
 def test_exported_network_gives_the_same_labels_with_and_without_the_library(library, artifact, size):
     feeds = feeds_of(*size)
-    plain = OnnxRuntime(artifact / MODEL_NAME, threads=2).run(feeds)
-    fused = OnnxRuntime(artifact / MODEL_NAME, threads=2, custom_ops=library).run(feeds)
+    plain = OnnxRuntimeBackend(artifact / MODEL_NAME, threads=2, retained_pixels=48 * 64).run(feeds)
+    fused = OnnxRuntimeBackend(artifact / MODEL_NAME, threads=2, custom_ops=library, retained_pixels=48 * 64).run(feeds)
     assert (plain.labels == fused.labels).mean() >= 0.999
     assert len(np.unique(plain.labels)) > 1
     np.testing.assert_allclose(fused.confidence, plain.confidence, atol=1e-4)
@@ -209,8 +209,8 @@ def test_exported_network_gives_the_same_labels_with_and_without_the_library(lib
 def test_bundled_network_gives_the_same_labels_with_and_without_the_library(library):
     model = artifact_path() / MODEL_NAME
     feeds = feeds_of(192, 256)
-    plain = OnnxRuntime(model, threads=2).run(feeds)
-    fused = OnnxRuntime(model, threads=2, custom_ops=library).run(feeds)
+    plain = OnnxRuntimeBackend(model, threads=2, retained_pixels=48 * 64).run(feeds)
+    fused = OnnxRuntimeBackend(model, threads=2, custom_ops=library, retained_pixels=48 * 64).run(feeds)
     assert (plain.labels == fused.labels).mean() >= 0.999
 
 

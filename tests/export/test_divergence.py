@@ -10,7 +10,7 @@ from onnx import numpy_helper
 from geminifusion_export.graph import SegmentationGraph
 from geminifusion_export.openvino_ir import values_in_openvino, write_openvino
 from geminifusion_export.storage import store_weights_as_float16
-from geminifusion_export.verification.divergence import blame, find_divergence, layer_of
+from geminifusion_export.verification.divergence import describe_divergence, find_divergence, layer_of
 from geminifusion_export.verification.torch_divergence import first_divergence
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.weights.checkpoint import load_network
@@ -55,7 +55,7 @@ def test_layer_that_openvino_computes_otherwise_is_named(model, feeds, tmp_path,
     path = tmp_path / "model.onnx"
     onnx.save(damaged(model, f"network.{layer}.weight") if layer else model, path)
     file = write_openvino(path, tmp_path).file
-    found = blame(model, model, feeds, partial(values_in_openvino, tmp_path / file, feeds, "float32"))
+    found = describe_divergence(model, model, feeds, partial(values_in_openvino, tmp_path / file, feeds, "float32"))
     assert found is None if layer is None else found.startswith(layer), found
 
 
@@ -70,13 +70,13 @@ def test_rounded_weights_depart_by_their_rounding_alone(model, feeds):
     assert find_divergence(model, rounded, feeds, tolerance=1e-2) is None
 
 
-def test_graphs_that_cannot_be_compared_are_said_to_be(model, feeds):
-    assert "no layer could be named" in blame(model, model, {"rgb": feeds["rgb"]})
+def test_graphs_that_cannot_be_compared_are_reported_as_such(model, feeds):
+    assert "no layer could be named" in describe_divergence(model, model, {"rgb": feeds["rgb"]})
 
 
 def test_layer_that_leaves_torch_is_named(model, feeds, checkpoint):
     graph = SegmentationGraph(load_network(checkpoint), nyuv2_task(13))
-    assert "every module's answer agrees" in first_divergence(graph, model, feeds, 1e-3)
+    assert "the output of every module agrees" in first_divergence(graph, model, feeds, 1e-3)
     layer = "encoder.stages.2.blocks.0.fc2"
     assert first_divergence(graph, damaged(model, f"network.{layer}.weight"), feeds, 1e-3).startswith(layer)
 

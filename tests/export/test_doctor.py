@@ -2,12 +2,11 @@ import json
 import subprocess
 import sys
 
-from geminifusion_export.benchmarking.doctor import examine
-from geminifusion_export.machine import describe_machine, nvidia_gpus, usable_threads
+from geminifusion_export.benchmarking.doctor import diagnose
 
 
 def test_every_capability_is_one_line_with_a_reason_or_a_version():
-    diagnosis = examine()
+    diagnosis = diagnose()
     lines = str(diagnosis).splitlines()
     assert len(lines) == 1 + len(diagnosis.capabilities)
     assert all(capability.detail for capability in diagnosis.capabilities)
@@ -15,13 +14,13 @@ def test_every_capability_is_one_line_with_a_reason_or_a_version():
 
 
 def test_onnx_runtime_works_where_the_tests_run():
-    found = {capability.name: capability for capability in examine().capabilities}
+    found = {capability.name: capability for capability in diagnose().capabilities}
     assert found["ONNX Runtime (CPU)"].works
     assert "CPUExecutionProvider" in found["ONNX Runtime (CPU)"].detail
 
 
 def test_diagnosis_is_json_as_well():
-    facts = json.loads(examine().to_json())
+    facts = json.loads(diagnose().to_json())
     assert facts["machine"]["threads"] >= 1
     assert {"name", "works", "detail", "advice"} == set(facts["capabilities"][0])
 
@@ -36,32 +35,9 @@ def test_bare_machine_is_told_what_to_install():
         "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
         "sys.meta_path.insert(0, Bare())\n"
         "from geminifusion_export.benchmarking.doctor import examine\n"
-        "print(examine())\n"
+        "print(diagnose())\n"
     )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert "Traceback" not in answer.stdout + answer.stderr
     assert 'onnxruntime is not installed; run: pip install "geminifusion[service]"' in answer.stdout
     assert 'openvino is not installed; run: pip install "geminifusion[openvino]"' in answer.stdout
-
-
-def test_threads_follow_the_quota_of_the_control_group(tmp_path):
-    assert usable_threads(tmp_path) >= 1
-    (tmp_path / "cpu.max").write_text("50000 100000\n")
-    assert usable_threads(tmp_path) == 1
-    (tmp_path / "cpu.max").write_text("max 100000\n")
-    assert usable_threads(tmp_path) == usable_threads(tmp_path / "none")
-
-
-def test_machine_without_nvidia_smi_has_no_gpus(monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert nvidia_gpus() == ()
-
-
-def test_gpus_are_read_from_the_drivers_own_tool(monkeypatch, tmp_path):
-    tool = tmp_path / "nvidia-smi"
-    tool.write_text("#!/bin/sh\necho 'NVIDIA L4, 580.65.06, 8.9'\n")
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    (gpu,) = nvidia_gpus()
-    assert (gpu.name, gpu.driver, gpu.compute_capability) == ("NVIDIA L4", "580.65.06", "8.9")
-    assert describe_machine().gpus == (gpu,)

@@ -11,7 +11,7 @@ from geminifusion_export.engine.build import EngineBuildError, EngineOptions, bu
 from geminifusion_export.engine.inspection import LayerTypes, inspected_types, type_problem
 from geminifusion_export.engine.profiles import default_profiles, parse_profile, profile_problem
 from geminifusion_runtime.artifact import ShapeRange, SizePolicy, read_metadata, write_metadata
-from geminifusion_runtime.backends.tensorrt.requirements import EngineError, plan_parts, size_problem
+from geminifusion_runtime.backends.tensorrt.requirements import TensorRtError, plan_parts, size_problem
 
 SIZE = SizePolicy(min_side=58, max_pixels=1280 * 960, reference=(480, 640))
 
@@ -41,7 +41,7 @@ def test_profile_that_does_not_fit_the_sizes_is_refused(profile, words):
 
 @pytest.mark.parametrize("text", ["", "1x64x64", "8x64x64:1x64x64:1x64x64", "ax64x64:1x64x64:1x64x64", "1x2:3x4:5x6"])
 def test_text_that_is_no_profile_is_refused(text):
-    with pytest.raises(EngineError, match="is not MIN:BEST:MAX"):
+    with pytest.raises(TensorRtError, match="is not MIN:BEST:MAX"):
         parse_profile(text)
 
 

@@ -5,8 +5,9 @@ import onnx
 import pytest
 
 from geminifusion_export.fusion_node import OP_TYPE
-from geminifusion_export.runtimes import OnnxRuntime
-from geminifusion_export.torch_reference import TorchReference, random_feeds
+from geminifusion_export.graph import random_batch
+from geminifusion_export.torch_backend import TorchBackend
+from geminifusion_runtime.backends.onnx_runtime import OnnxRuntimeBackend
 
 RGBD = ("rgb", "depth")
 MEMBERS = [
@@ -25,10 +26,10 @@ MEMBERS = [
 @pytest.mark.parametrize(("encoder", "fusion", "modalities"), MEMBERS)
 def test_member_of_the_family_answers_as_torch_at_any_size(family_member, encoder, fusion, modalities):
     graph, path = family_member(encoder, fusion, modalities)
-    runtime, reference = OnnxRuntime(path, threads=2), TorchReference(graph)
+    backend, reference = OnnxRuntimeBackend(path, threads=2, retained_pixels=48 * 64), TorchBackend(graph)
     for shape in ((1, 64, 96), (3, 45, 71), (1, 101, 67)):
-        feeds = random_feeds(graph.task, shape)
-        got, expected = runtime.run(feeds), reference.run(feeds)
+        inputs = random_batch(graph.task, shape)
+        got, expected = backend.run(inputs), reference.run(inputs)
         np.testing.assert_allclose(got.confidence, expected.confidence, atol=1e-4, err_msg=str(shape))
         np.testing.assert_allclose(got.gate, expected.gate, atol=1e-4, err_msg=str(shape))
         assert (got.labels == expected.labels).mean() >= 0.999, shape

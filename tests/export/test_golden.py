@@ -4,23 +4,29 @@ import numpy as np
 import pytest
 
 from geminifusion_export.errors import ExportError
-from geminifusion_export.runtimes import OnnxRuntime
 from geminifusion_export.verification import golden_frames
-from geminifusion_export.verification.golden import GOLDEN_NAME, GoldenFrames, read_golden, write_golden
-from geminifusion_export.verification.golden_frames import default_frames, frames_of
+from geminifusion_export.verification.golden_frames import (
+    GOLDEN_NAME,
+    GoldenFrames,
+    default_frames,
+    frames_of,
+    write_golden_set,
+)
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.data.synthetic_rooms import Rooms
 from geminifusion_runtime.artifact import ArtifactError, read_metadata, sha256_of, write_metadata
+from geminifusion_runtime.backends.onnx_runtime import OnnxRuntimeBackend
+from geminifusion_runtime.golden_set import read_golden_set
 
 
 def frames(count=2):
     generator = np.random.default_rng(0)
     truth = generator.integers(0, 4, (count, 20, 24), dtype=np.uint8)
-    feeds = {
+    inputs = {
         "rgb": generator.integers(0, 256, (count, 20, 24, 3), dtype=np.uint8),
         "depth": generator.random((count, 20, 24), dtype=np.float32) * 4,
     }
-    return GoldenFrames(feeds=feeds, truth=truth, source="noise", license="none")
+    return GoldenFrames(inputs=inputs, truth=truth, source="noise", license="none")
 
 
 def seal(directory, golden):
@@ -34,30 +40,30 @@ def seal(directory, golden):
 @pytest.fixture
 def written(make_artifact, tmp_path):
     directory = make_artifact(tmp_path / "tiny")
-    reference = OnnxRuntime(directory / "model.onnx", threads=1)
-    return directory, seal(directory, write_golden(directory / GOLDEN_NAME, frames(), reference, 4))
+    reference = OnnxRuntimeBackend(directory / "model.onnx", threads=1, retained_pixels=48 * 64)
+    return directory, seal(directory, write_golden_set(directory / GOLDEN_NAME, frames(), reference, 4))
 
 
-def test_golden_set_reads_back_frame_by_frame_with_truth_and_answers(written):
+def test_golden_set_reads_back_frame_by_frame_with_truth_and_outputs(written):
     directory, metadata = written
     assert (metadata.golden.frames, metadata.golden.source) == (2, "noise")
-    expected = read_golden(directory, metadata)
+    expected = read_golden_set(directory, metadata)
     assert [entry.shape for entry in expected] == [(1, 20, 24)] * 2
-    np.testing.assert_array_equal(expected[1].feeds["rgb"][0], frames().feeds["rgb"][1])
+    np.testing.assert_array_equal(expected[1].inputs["rgb"][0], frames().inputs["rgb"][1])
     np.testing.assert_array_equal(expected[1].truth[0], frames().truth[1])
-    found = OnnxRuntime(directory / "model.onnx", threads=1).run(expected[1].feeds)
-    np.testing.assert_array_equal(found.labels, expected[1].answers.labels)
+    found = OnnxRuntimeBackend(directory / "model.onnx", threads=1, retained_pixels=48 * 64).run(expected[1].inputs)
+    np.testing.assert_array_equal(found.labels, expected[1].outputs.labels)
 
 
 def test_same_frames_give_the_same_bytes(written, tmp_path):
     directory, metadata = written
-    reference = OnnxRuntime(directory / "model.onnx", threads=1)
-    write_golden(tmp_path / "again.npz", frames(), reference, 4)
+    reference = OnnxRuntimeBackend(directory / "model.onnx", threads=1, retained_pixels=48 * 64)
+    write_golden_set(tmp_path / "again.npz", frames(), reference, 4)
     assert sha256_of(tmp_path / "again.npz") == metadata.files[GOLDEN_NAME]
 
 
 def test_artifact_without_golden_set_has_no_frames(tiny_artifact):
-    assert read_golden(tiny_artifact, read_metadata(tiny_artifact)) == ()
+    assert read_golden_set(tiny_artifact, read_metadata(tiny_artifact)) == ()
 
 
 @pytest.mark.parametrize(
@@ -79,14 +85,14 @@ def test_golden_set_that_does_not_fit_the_metadata_is_refused(written, change, m
     change(arrays)
     np.savez_compressed(directory / GOLDEN_NAME, **arrays)
     with pytest.raises(ArtifactError, match=message):
-        read_golden(directory, metadata)
+        read_golden_set(directory, metadata)
 
 
 def test_file_that_is_no_npz_is_refused(written):
     directory, metadata = written
     (directory / GOLDEN_NAME).write_bytes(b"PK broken")
     with pytest.raises(ArtifactError, match=r"golden\.npz cannot be read"):
-        read_golden(directory, metadata)
+        read_golden_set(directory, metadata)
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +101,8 @@ def bundled():
 
 
 def test_default_frames_are_rooms_with_truth_and_photographs_without(bundled):
-    assert bundled.feeds["rgb"].shape == (8, 180, 240, 3)
-    assert bundled.feeds["depth"].dtype == np.float32
+    assert bundled.inputs["rgb"].shape == (8, 180, 240, 3)
+    assert bundled.inputs["depth"].dtype == np.float32
     assert len(np.unique(bundled.truth[:5])) > 5
     assert set(np.unique(bundled.truth[5:])) == {255}
     assert "MIT" in bundled.license
@@ -104,7 +110,7 @@ def test_default_frames_are_rooms_with_truth_and_photographs_without(bundled):
 
 
 def test_default_depth_is_what_a_sensor_stores(bundled):
-    depth = bundled.feeds["depth"]
+    depth = bundled.inputs["depth"]
     assert (depth == 0).any(), "sensors leave holes"
     np.testing.assert_allclose(depth * 1000, np.round(depth * 1000), atol=1e-3)
 
@@ -119,12 +125,12 @@ def test_other_sensors_get_random_frames_above_the_smallest_side():
     task = nyuv2_task(13)
     thermal = dataclasses.replace(task.modalities[0], name="thermal")
     found = default_frames(dataclasses.replace(task, modalities=(task.modalities[0], thermal)), min_side=200)
-    assert found.feeds["thermal"].shape == (2, 200, 266, 3)
+    assert found.inputs["thermal"].shape == (2, 200, 266, 3)
     assert "random" in found.source
 
 
 def test_own_frames_must_have_the_networks_classes():
     rooms = Rooms(1, 20_000, (40, 48))
-    assert frames_of(rooms, 5, rooms.task).feeds["rgb"].shape == (1, 40, 48, 3)
+    assert frames_of(rooms, 5, rooms.task).inputs["rgb"].shape == (1, 40, 48, 3)
     with pytest.raises(ExportError, match="golden frames have 13 classes"):
         frames_of(rooms, 5, dataclasses.replace(rooms.task, class_names=("one", "two"), palette=((0, 0, 0), (1, 1, 1))))

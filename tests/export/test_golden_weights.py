@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from geminifusion_export.graph import SegmentationGraph, export_onnx
-from geminifusion_export.openvino_ir import OpenVinoRuntime, write_openvino
-from geminifusion_export.runtimes import OnnxRuntime
-from geminifusion_export.torch_reference import TorchReference, random_feeds
+from geminifusion_export.graph import SegmentationGraph, export_onnx, random_batch
+from geminifusion_export.openvino_ir import write_openvino
+from geminifusion_export.torch_backend import TorchBackend
 from geminifusion_model import load_official
 from geminifusion_model.data.nyuv2 import nyuv2_task
+from geminifusion_runtime.backends.onnx_runtime import OnnxRuntimeBackend
+from geminifusion_runtime.backends.openvino import OpenVinoBackend
 
 NUM_CLASSES = 40
 
@@ -46,14 +47,14 @@ def test_golden_network_answers_the_same_in_every_cpu_runtime(golden, task, case
     model = tmp_path / "model.onnx"
     export_onnx(graph, model)
     intermediate = tmp_path / write_openvino(model, tmp_path).file
-    reference = TorchReference(graph)
-    runtimes = [OnnxRuntime(model, threads=2), OpenVinoRuntime(intermediate, threads=2)]
+    reference = TorchBackend(graph)
+    backends = [OnnxRuntimeBackend(model, threads=2, retained_pixels=48 * 64), OpenVinoBackend(intermediate, threads=2)]
     for shape in ((1, 64, 96), (2, 71, 90)):
-        feeds = random_feeds(task, shape)
-        expected = reference.run(feeds)
+        inputs = random_batch(task, shape)
+        expected = reference.run(inputs)
         assert len(np.unique(expected.labels)) > 1, "labels of one class would agree by chance"
-        for runtime in runtimes:
-            got = runtime.run(feeds)
-            assert (got.labels == expected.labels).mean() >= 0.999, (runtime.name, shape)
+        for backend in backends:
+            got = backend.run(inputs)
+            assert (got.labels == expected.labels).mean() >= 0.999, (backend.name, shape)
             np.testing.assert_allclose(got.confidence, expected.confidence, atol=1e-3)
             np.testing.assert_allclose(got.gate, expected.gate, atol=1e-3)

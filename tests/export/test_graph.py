@@ -11,11 +11,11 @@ from geminifusion_export.errors import ExportError
 from geminifusion_export.fusion_node import DOMAIN, OP_TYPE
 from geminifusion_export.graph import SegmentationGraph, example_inputs
 from geminifusion_export.storage import store_weights_as_float16
-from geminifusion_export.verification.comparison import open_session
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.encoding import encode_inputs
 from geminifusion_model.weights.checkpoint import load_network
+from geminifusion_runtime.backends.onnx_runtime import open_session
 
 
 @pytest.fixture(scope="module")

@@ -51,9 +51,9 @@ _SCRIPT = textwrap.dedent(
     from geminifusion_runtime.artifact import read_metadata
     from geminifusion_export.engine import build as engine_build
     from geminifusion_export.engine.inspection import network_types
-    from geminifusion_runtime.backends.tensorrt.loading import Messages, deserialise, load_plugin
+    from geminifusion_runtime.backends.tensorrt.loading import Messages, deserialize, load_plugin
     from geminifusion_export.engine.profiles import default_profiles, parse_profile
-    from geminifusion_runtime.backends.tensorrt.requirements import EngineError
+    from geminifusion_runtime.backends.tensorrt.requirements import TensorRtError
 
     class Log(tensorrt_rtx.ILogger):
         def __init__(self):
@@ -84,7 +84,7 @@ _SCRIPT = textwrap.dedent(
     def damaged():
         messages = Messages()
         runtime = tensorrt_rtx.Runtime(messages.logger())
-        deserialise(b"no engine" * 1000, runtime, messages, "engine.plan")
+        deserialize(b"no engine" * 1000, runtime, messages, "engine.plan")
 
     def foreign_library(path):
         messages = Messages()
@@ -92,7 +92,7 @@ _SCRIPT = textwrap.dedent(
 
     try:
         locals()[sys.argv[1]](*json.loads(sys.argv[2]))
-    except EngineError as error:
+    except TensorRtError as error:
         sys.exit(f"REFUSED: {error}")
     """
 )

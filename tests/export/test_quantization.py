@@ -1,4 +1,4 @@
-"""Post-training quantisation, on a network small enough to quantise in a moment and, slowly, on a real one."""
+"""Post-training quantization, on a network small enough to quantize in a moment and, slowly, on a real one."""
 
 from itertools import pairwise
 
@@ -7,19 +7,19 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from geminifusion_export.errors import ExportError
-from geminifusion_export.openvino_ir import OpenVinoRuntime, write_openvino
+from geminifusion_export.errors import ExportError, VerificationError
+from geminifusion_export.openvino_ir import write_openvino
 from geminifusion_export.quantization import (
-    QuantisationOptions,
-    feeds_of,
+    QuantizationOptions,
+    batch_of,
     measure_loss,
-    quantise,
+    quantize,
     sensitive_products,
     write_int8,
 )
-from geminifusion_export.verification.comparison import VerificationError
 from geminifusion_model.data.sample import Sample, Subset
 from geminifusion_model.data.synthetic_rooms import Rooms
+from geminifusion_runtime.backends.openvino import OpenVinoBackend
 
 openvino = pytest.importorskip("openvino", reason="needs geminifusion[openvino]")
 pytest.importorskip("nncf", reason="needs geminifusion[openvino]")
@@ -90,12 +90,12 @@ def test_first_and_last_product_stay_in_float(network):
 
 
 def test_products_between_them_are_int8_and_labels_mostly_the_same(network, frames, tmp_path):
-    entry, loss = write_int8(network, tmp_path, frames, frames, QuantisationOptions(allowed_loss=5.0), threads=1)
+    entry, loss = write_int8(network, tmp_path, frames, frames, QuantizationOptions(allowed_loss=5.0), threads=1)
     assert (entry.runtime, entry.file, entry.precision) == ("openvino", "openvino-int8.xml", "int8")
-    quantised = read(tmp_path / entry.file)
+    quantized = read(tmp_path / entry.file)
     inputs_of = {
         node.get_friendly_name().split("/")[0]: {value.get_node().get_type_name() for value in node.input_values()}
-        for node in quantised.get_ops()
+        for node in quantized.get_ops()
         if node.get_type_name() == "Convolution"
     }
     assert [name for name, kinds in sorted(inputs_of.items()) if "FakeQuantize" in kinds] == ["conv_1", "conv_2"]
@@ -107,25 +107,26 @@ def test_products_between_them_are_int8_and_labels_mostly_the_same(network, fram
 def test_a_loss_beyond_the_allowed_one_is_refused_and_leaves_no_file(network, frames, tmp_path):
     with pytest.raises(VerificationError, match=r"int8 loses .* on 2 held-out frames .* serve the float32 network"):
         write_int8(
-            network, tmp_path, frames, frames, QuantisationOptions(held_out_frames=2, allowed_loss=-100.0), threads=1
+            network, tmp_path, frames, frames, QuantizationOptions(held_out_frames=2, allowed_loss=-100.0), threads=1
         )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_network_loses_nothing_against_itself(network, frames):
-    runtime = OpenVinoRuntime(network, threads=1)
-    loss = measure_loss(runtime, runtime, frames, limit=2)
+    backend = OpenVinoBackend(network, threads=1)
+    loss = measure_loss(backend, backend, frames, limit=2)
     assert (loss.frames, loss.label_agreement, loss.points) == (2, 1.0, 0.0)
 
 
 def test_frames_without_a_sensor_and_splits_without_frames_are_refused(network, frames):
     sample = frames[0]
     with pytest.raises(ExportError, match="has rgb, the network also takes depth"):
-        feeds_of(Sample(sample.name, sample.rgb, {}, sample.labels), ["rgb", "depth"])
+        batch_of(Sample(sample.name, sample.rgb, {}, sample.labels), ["rgb", "depth"])
+    backend = OpenVinoBackend(network, threads=1)
     with pytest.raises(ExportError, match="no held-out frame"):
-        measure_loss(OpenVinoRuntime(network), OpenVinoRuntime(network), Subset(frames, []))
+        measure_loss(backend, backend, Subset(frames, []))
     with pytest.raises(ExportError, match="0 calibration frames"):
-        QuantisationOptions(calibration_frames=0)
+        QuantizationOptions(calibration_frames=0)
 
 
 @pytest.mark.slow
@@ -133,10 +134,10 @@ def test_a_real_network_keeps_its_labels_in_int8(artifact, frames, tmp_path):
     network = tmp_path / write_openvino(artifact / "model.onnx", tmp_path).file
     sensitive = sensitive_products(read(network))
     assert len(sensitive) == 2 * 2 * 4 + 3, "scores and sums of 8 attentions, two stems, one classifier"
-    quantise(network, tmp_path, [frames[index] for index in range(3)], 3)
+    quantize(network, tmp_path, [frames[index] for index in range(3)], 3)
     loss = measure_loss(
-        OpenVinoRuntime(network, threads=2),
-        OpenVinoRuntime(tmp_path / "openvino-int8.xml", precision="int8", threads=2),
+        OpenVinoBackend(network, threads=2),
+        OpenVinoBackend(tmp_path / "openvino-int8.xml", precision="int8", threads=2),
         frames,
     )
     assert loss.label_agreement > 0.8, "random weights, so margins between classes are thin"

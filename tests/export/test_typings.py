@@ -144,7 +144,7 @@ def test_real_tensorrt_of_another_version_is_refused_before_the_engine_is_tried(
         import dataclasses
         from pathlib import Path
         from geminifusion_runtime.artifact import EngineRequirements, RuntimeFile, ShapeRange, read_metadata
-        from geminifusion_runtime.backends.tensorrt.requirements import EngineError
+        from geminifusion_runtime.backends.tensorrt.requirements import TensorRtError
         from geminifusion_runtime.backends.tensorrt.backend import TensorRtBackend
         shape = (1, 48, 64)
         needs = EngineRequirements(tensorrt_version=sys.argv[3], compute_capability="8.9",
@@ -154,7 +154,7 @@ def test_real_tensorrt_of_another_version_is_refused_before_the_engine_is_tried(
         metadata = dataclasses.replace(read_metadata(directory), runtimes=(entry,), engine=needs)
         try:
             TensorRtBackend(directory, metadata)
-        except EngineError as error:
+        except TensorRtError as error:
             print(error, flush=True)
         os._exit(0)
         """

@@ -1,1 +1,1 @@
-"""What this machine can run, and how fast."""
+"""Measuring latency and memory, and probing what a machine can run."""

@@ -1,7 +1,8 @@
-"""Measure an artifact on this machine: latency, throughput, arithmetic and memory of every runtime that works here.
+"""Measuring an artifact on this machine: latency, throughput, FLOPs and memory of every backend that works here.
 
-`Runtime.run` returns arrays on the host, so a measured time ends when the answer is there, on a GPU too. Cases take
-turns, one run each per round: a machine that slows down for a while slows all of them.
+Backends are opened with the options they serve with. `Backend.run` returns arrays on the host, so a measured time ends
+when the result is there, on a GPU too. At each shape the backends take turns, one run each per round: a machine that
+slows down for a while slows all of them.
 """
 
 from __future__ import annotations
@@ -10,28 +11,26 @@ import dataclasses
 import datetime
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from geminifusion_export.benchmarking.latency_plot import Bar, latency_svg
 from geminifusion_export.benchmarking.peak_memory import peak_memory_mib
-from geminifusion_export.error_text import first_line
-from geminifusion_export.machine import Machine, describe_machine, installed_packages
-from geminifusion_export.runtime_discovery import Unavailable, label, open_runtimes
-from geminifusion_export.runtimes import Runtime
+from geminifusion_export.errors import BenchmarkError, first_line
+from geminifusion_export.runtime_discovery import Candidate, Unavailable, open_candidates
 from geminifusion_export.verification.certificate import machine_facts
-from geminifusion_export.verification.comparison import Feeds, Shape, fits_engine
-from geminifusion_export.verification.sample_inputs import sample_feeds
+from geminifusion_export.verification.comparison import describe_shape
 from geminifusion_runtime.artifact import MODEL_NAME, ArtifactMetadata, open_artifact
+from geminifusion_runtime.backends.openvino import REPEATS
+from geminifusion_runtime.backends.protocol import BatchShape, GraphInputs
+from geminifusion_runtime.dummy_inputs import random_inputs
+from geminifusion_runtime.machine import Machine, describe_machine, installed_packages
 
 SCHEMA_VERSION = 1
-
-
-class BenchmarkError(ValueError):
-    """The benchmark was asked for something it cannot measure; the message says what can be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +38,13 @@ class BenchmarkOptions:
     """What to measure.
 
     Args:
-        backends: names, or the beginnings of names, of runtimes as `bench` prints them; all if empty.
+        backends: names of backends as `bench` prints them, or prefixes of names; all if empty.
         batches: batch sizes.
-        sizes: heights and widths; empty stands for the size the model was scored at.
+        sizes: heights and widths; the size the model was scored at if empty.
         threads: of runtimes on the CPU; 0 takes all this process may use.
-        repeats: measured rounds.
-        warmup: rounds before them.
-        memory: whether peak memory is measured, which loads every case once more.
+        repeats: number of measured rounds.
+        warmup: number of rounds before them.
+        memory: whether to measure peak memory, which loads every case once more.
 
     Raises:
         BenchmarkError: a count is out of range.
@@ -69,7 +68,7 @@ class BenchmarkOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """One runtime at one shape. Times in milliseconds per batch, memory in MiB of the whole process.
+    """One backend at one shape. Times in milliseconds per batch, memory in MiB of the whole process.
 
     `gflops` counts the graph's products of one batch (`flops.count_flops`), `gflops_per_second` divides by the median.
     """
@@ -109,7 +108,7 @@ class Benchmark:
         return json.dumps({"schema_version": SCHEMA_VERSION, **dataclasses.asdict(self)}, indent=2) + "\n"
 
     def to_svg(self) -> str:
-        """The latencies as a picture.
+        """The latencies as an SVG plot.
 
         Raises:
             BenchmarkError: nothing could be measured.
@@ -124,7 +123,7 @@ class Benchmark:
         return latency_svg(f"{self.artifact}: time per batch", f"{device}; {self.date}", bars)
 
     def __str__(self) -> str:
-        """A table, after the machine and before what was left out."""
+        """The machine, a table, and what could not be measured."""
         facts = machine_facts(self.machine)
         lines = [f"{self.artifact} ({self.encoder}), {self.date}, exported at commit {self.commit or 'unknown'}"]
         lines += [f"{name:<8}{text}" for name, text in facts.items()]
@@ -136,49 +135,48 @@ class Benchmark:
         return "\n".join([*lines, *self.remarks])
 
 
-@dataclass(frozen=True)
-class _Case:
-    place: int  # of the runtime in `open_runtimes`
-    runtime: Runtime
-    shape: Shape
-    feeds: Feeds
+class _Case(NamedTuple):
+    candidate: Candidate
+    shape: BatchShape
+    inputs: GraphInputs
 
 
 def run_benchmark(artifact: Path, options: BenchmarkOptions | None = None) -> Benchmark:
-    """Measure what the options ask for, of what works here.
+    """Measure what the options ask for, as far as it works here.
 
     Raises:
-        ArtifactError: the directory is no artifact, or a file is damaged.
-        BenchmarkError: no runtime has the name asked for, or a size is none the model takes.
+        ArtifactError: the directory is not an artifact, or a file is damaged.
+        BenchmarkError: no backend has the name asked for, or the model does not take a size.
     """
     options = options or BenchmarkOptions()
     metadata = open_artifact(artifact)
     machine = describe_machine()
     threads = options.threads or machine.threads
     shapes = _shapes(metadata, options)
-    wanted = _wanted(open_runtimes(artifact, metadata, threads), options.backends)
-    left_out = [entry for _, entry in wanted if isinstance(entry, Unavailable)]
-    cases: list[_Case] = []
+    wanted = _wanted(open_candidates(artifact, metadata, threads), options.backends)
+    candidates = [entry for entry in wanted if isinstance(entry, Candidate)]
+    left_out = [entry for entry in wanted if isinstance(entry, Unavailable)]
+    inputs = {shape: random_inputs(metadata.modalities, shape) for shape in shapes}
+    timed: list[tuple[_Case, list[float]]] = []
     for shape in shapes:
-        feeds = sample_feeds(metadata.modalities, shape)
-        for place, runtime in wanted:
-            if isinstance(runtime, Unavailable):
-                continue
-            reason = _first_run(runtime, shape, feeds, metadata)
-            if reason is None:
-                cases.append(_Case(place, runtime, shape, feeds))
-            else:
-                left_out.append(Unavailable(f"{label(runtime)} at {'x'.join(map(str, shape))}", reason))
-    seconds = _take_turns(cases, options)
-    flops, remarks = _flops(artifact, {case.shape: case.feeds for case in cases})
+        cases = [_Case(candidate, shape, inputs[shape]) for candidate in candidates]
+        problems = [_first_runs(case) for case in cases]
+        left_out += [
+            Unavailable(f"{case.candidate.label} at {describe_shape(shape)}", problem)
+            for case, problem in zip(cases, problems, strict=True)
+            if problem is not None
+        ]
+        timed += _take_turns([case for case, problem in zip(cases, problems, strict=True) if problem is None], options)
+    measured = {case.shape: case.inputs for case, _ in timed}
+    flops, remarks = _flops(artifact, measured)
     measurements = tuple(
         _measurement(
             case,
-            times,
+            seconds,
             flops.get(case.shape),
-            peak_memory_mib(artifact, case.place, case.shape, threads) if options.memory else None,
+            peak_memory_mib(artifact, case.candidate.file.wanted, case.shape, threads) if options.memory else None,
         )
-        for case, times in zip(cases, seconds, strict=True)
+        for case, seconds in timed
     )
     return Benchmark(
         artifact=metadata.reference,
@@ -195,7 +193,7 @@ def run_benchmark(artifact: Path, options: BenchmarkOptions | None = None) -> Be
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """`480x640` to height and width.
+    """Parse height and width, such as `480x640`.
 
     Raises:
         BenchmarkError: the text is not of that form.
@@ -206,7 +204,7 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _shapes(metadata: ArtifactMetadata, options: BenchmarkOptions) -> list[Shape]:
+def _shapes(metadata: ArtifactMetadata, options: BenchmarkOptions) -> list[BatchShape]:
     sizes = options.sizes or (metadata.size.reference,)
     for height, width in sizes:
         if min(height, width) < metadata.size.min_side or height * width > metadata.size.max_pixels:
@@ -217,48 +215,51 @@ def _shapes(metadata: ArtifactMetadata, options: BenchmarkOptions) -> list[Shape
     return [(batch, *size) for size in sizes for batch in options.batches]
 
 
-def _wanted(found: Sequence[Runtime | Unavailable], names: Iterable[str]) -> list[tuple[int, Runtime | Unavailable]]:
-    """Those asked for, each with its place among all."""
-    asked = tuple(names)
-    chosen = [(place, entry) for place, entry in enumerate(found) if not asked or label(entry).startswith(asked)]
-    if unknown := [name for name in asked if not any(label(entry).startswith(name) for entry in found)]:
+def _wanted(found: Sequence[Candidate | Unavailable], prefixes: tuple[str, ...]) -> list[Candidate | Unavailable]:
+    """Those whose label starts with one of the prefixes; all if there are none."""
+    labels = [entry.label for entry in found]
+    if unknown := [prefix for prefix in prefixes if not any(label.startswith(prefix) for label in labels)]:
         raise BenchmarkError(
-            f"the artifact has no backend {', '.join(unknown)}; it has {', '.join(map(label, found))}; add one with "
+            f"the artifact has no backend {', '.join(unknown)}; it has {', '.join(labels)}; add one with "
             "`geminifusion export ARTIFACT COPY --to …`"
         )
-    return chosen
+    return [entry for entry in found if not prefixes or entry.label.startswith(prefixes)]
 
 
-def _first_run(runtime: Runtime, shape: Shape, feeds: Feeds, metadata: ArtifactMetadata) -> str | None:
-    """Why this case cannot be measured, or None. The run also builds whatever a runtime builds per shape."""
-    if runtime.name.startswith("tensorrt") and not fits_engine(shape, metadata.engine):
-        return "outside the engine's optimisation profiles"
+def _first_runs(case: _Case) -> str | None:
+    """Run as often as it takes until a backend has built all it builds for a shape; the reason if it cannot run."""
+    _, height, width = case.shape
+    backend = case.candidate.backend
+    if (problem := backend.size_problem(height, width)) is not None:
+        return problem
     try:
-        runtime.run(feeds)
-    except Exception as error:  # out of memory, a kernel that is missing: the other cases can be measured
+        for _ in range(REPEATS):
+            backend.run(case.inputs)
+    except Exception as error:  # out of memory, a missing kernel: the other cases can be measured
         return first_line(error)
     return None
 
 
-def _take_turns(cases: Sequence[_Case], options: BenchmarkOptions) -> list[list[float]]:
-    seconds: list[list[float]] = [[] for _ in cases]
+def _take_turns(cases: Sequence[_Case], options: BenchmarkOptions) -> list[tuple[_Case, list[float]]]:
+    """Each case with the seconds of its measured runs."""
+    timed: list[tuple[_Case, list[float]]] = [(case, []) for case in cases]
     for index in range(options.warmup + options.repeats):
-        for case, times in zip(cases, seconds, strict=True):
+        for case, seconds in timed:
             start = time.perf_counter()
-            case.runtime.run(case.feeds)
+            case.candidate.backend.run(case.inputs)
             elapsed = time.perf_counter() - start
             if index >= options.warmup:
-                times.append(elapsed)
-    return seconds
+                seconds.append(elapsed)
+    return timed
 
 
-def _flops(artifact: Path, feeds: dict[Shape, Feeds]) -> tuple[dict[Shape, int], list[str]]:
+def _flops(artifact: Path, inputs: dict[BatchShape, GraphInputs]) -> tuple[dict[BatchShape, int], list[str]]:
     try:
         from geminifusion_export.benchmarking.flops import count_flops
     except ModuleNotFoundError as error:
         return {}, [f"FLOPs are not counted: {error.name} is not installed"]
     try:
-        return {shape: count_flops(artifact / MODEL_NAME, batch) for shape, batch in feeds.items()}, []
+        return {shape: count_flops(artifact / MODEL_NAME, batch) for shape, batch in inputs.items()}, []
     except Exception as error:  # a graph ONNX Runtime cannot run here, or one of more than 2 GB
         return {}, [f"FLOPs are not counted: {first_line(error)}"]
 
@@ -267,7 +268,7 @@ def _measurement(case: _Case, seconds: Sequence[float], flops: int | None, memor
     p50, p90, p99 = (float(value) for value in 1e3 * np.percentile(seconds, (50, 90, 99)))
     batch, height, width = case.shape
     return Measurement(
-        backend=label(case.runtime),
+        backend=case.candidate.label,
         batch=batch,
         height=height,
         width=width,
@@ -276,7 +277,7 @@ def _measurement(case: _Case, seconds: Sequence[float], flops: int | None, memor
         p90_ms=p90,
         p99_ms=p99,
         min_ms=1e3 * min(seconds),
-        # of the whole time, not of the median: what a machine that did nothing else would get through
+        # Of the whole time, not of the median: the throughput of a machine that does nothing else.
         frames_per_second=batch * len(seconds) / sum(seconds),
         gflops=None if flops is None else flops / 1e9,
         gflops_per_second=None if flops is None else flops / 1e6 / p50,

@@ -1,4 +1,4 @@
-"""What this machine can run, and what it lacks for the rest. Probing only: nothing is built, nothing raises."""
+"""What this machine can run, and what is missing for the rest. Probing only: nothing is built, nothing raises."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from geminifusion_export.error_text import first_line
+from geminifusion_export.errors import PluginBuildError, first_line
 from geminifusion_export.kernels.ops_build import find_compiler
-from geminifusion_export.kernels.plugin_build import TENSORRT_HEADERS, PluginBuildError, find_headers, find_nvcc
-from geminifusion_export.machine import Machine, describe_machine
-from geminifusion_export.own_thread import in_own_thread
+from geminifusion_export.kernels.plugin_build import TENSORRT_HEADERS, find_headers, find_nvcc
+from geminifusion_runtime.backends.openvino import run_in_fresh_thread
+from geminifusion_runtime.machine import Machine, describe_machine
 
-_SECONDS = 20.0
+_TIMEOUT_S = 20.0
 _PRODUCTS = {
     "bfloat16": ("amx_bf16", "avx512_bf16"),
     "int8": ("amx_int8", "avx512_vnni", "avx_vnni"),
@@ -27,11 +27,11 @@ _PRODUCTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Capability:
-    """One thing this machine can do, or not.
+    """One thing this machine can do, or cannot.
 
     Args:
-        name: what it is.
-        works: whether it does.
+        name: of the capability.
+        works: whether it can be used here.
         detail: version and findings, or why it does not work.
         advice: what to do about it; None where it works or nothing can be done.
     """
@@ -66,8 +66,8 @@ class Diagnosis:
         return "\n".join([head, *map(str, self.capabilities)])
 
 
-def examine() -> Diagnosis:
-    """Probe everything; a probe that fails in a way of its own is reported as a no."""
+def diagnose() -> Diagnosis:
+    """Probe everything; a probe that raises is reported as not working."""
     machine = describe_machine()
     probes: dict[str, Callable[[], Capability]] = {
         "bfloat16 on this CPU": lambda: _fast_products(machine, "bfloat16"),
@@ -149,7 +149,7 @@ def _openvino() -> Capability:
     import openvino
 
     core = openvino.Core()
-    devices = ", ".join(in_own_thread(lambda: core.available_devices))
+    devices = ", ".join(run_in_fresh_thread(lambda: core.available_devices))
     return Capability(name="OpenVINO", works=True, detail=f"{found.detail}; devices: {devices}")
 
 
@@ -166,16 +166,16 @@ def _tensorrt(machine: Machine) -> Capability:
     name = "TensorRT"
     if not _installed("tensorrt"):
         return _missing(name, "tensorrt", "tensorrt")
-    # in a process of its own: a library that does not fit its driver may end the one that loads it
-    asked = "import tensorrt; print(tensorrt.__version__)"
-    answer = subprocess.run(  # noqa: S603 - our own interpreter on a fixed line
-        [sys.executable, "-c", asked], capture_output=True, text=True, timeout=_SECONDS, check=False
+    # In a process of its own: a library that does not fit its driver may end the process that loads it.
+    program = "import tensorrt; print(tensorrt.__version__)"
+    output = subprocess.run(  # noqa: S603 - our own interpreter on a fixed line
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
     )
-    if answer.returncode != 0:
-        why = next(reversed(answer.stderr.strip().splitlines()), f"exit status {answer.returncode}")
+    if output.returncode != 0:
+        why = next(reversed(output.stderr.strip().splitlines()), f"exit status {output.returncode}")
         advice = "install the libraries of the same version: pip install --force-reinstall tensorrt-cu13"
         return Capability(name=name, works=False, detail=f"installed, but does not load ({why})", advice=advice)
-    version = answer.stdout.strip()
+    version = output.stdout.strip()
     if not _loads("libcuda.so.1"):
         return Capability(
             name=name,

@@ -1,5 +1,7 @@
-"""Floating-point operations of one batch, counted from the graph: two for each multiply-add of a matrix product or
-convolution. Everything else a network does is a few per cent and is left out, as is usual.
+"""Floating-point operations of one batch, counted from the graph.
+
+Each multiply-add of a matrix product or convolution counts as two. Everything else a network does is a few per cent and
+is left out, as is usual.
 """
 
 from __future__ import annotations
@@ -8,19 +10,20 @@ import math
 from pathlib import Path
 
 import onnx
-import onnxruntime as ort
 
-from geminifusion_export.verification.comparison import Feeds
+from geminifusion_runtime.backends.onnx_runtime import open_session
+from geminifusion_runtime.backends.protocol import GraphInputs
+from geminifusion_runtime.cpu_count import usable_cores
 
 _COUNTED = frozenset({"Conv", "Gemm", "MatMul"})
 _SUFFIX = ".counted_shape"
 
 
-def count_flops(model: Path, feeds: Feeds) -> int:
-    """FLOPs of one run of `model` on `feeds`.
+def count_flops(model: Path, inputs: GraphInputs) -> int:
+    """FLOPs of one run of `model`.
 
-    Sizes inside a graph with dynamic axes are known only to a runtime, so the graph is run once with the shapes, and
-    nothing else, of what the counted operators take and give.
+    Sizes inside a graph with dynamic axes are known only to a runtime, so the graph runs once with the shapes of the
+    counted operators' inputs and outputs as its only outputs.
     """
     graph = onnx.load(model)
     nodes = [node for node in graph.graph.node if node.op_type in _COUNTED]
@@ -32,16 +35,14 @@ def count_flops(model: Path, feeds: Feeds) -> int:
     graph.graph.output.extend(
         onnx.helper.make_tensor_value_info(f"{name}{_SUFFIX}", onnx.TensorProto.INT64, [None]) for name in names
     )
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    found = session.run([f"{name}{_SUFFIX}" for name in names], dict(feeds))
+    session = open_session(graph.SerializeToString(), threads=usable_cores(), optimized=False)
+    found = session.run([f"{name}{_SUFFIX}" for name in names], dict(inputs))
     shapes = {name: tuple(map(int, shape)) for name, shape in zip(names, found, strict=True)}
     return sum(2 * _multiply_adds(node, shapes) for node in nodes)
 
 
 def _multiply_adds(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
-    """Elements of the answer times the length of the sum behind each."""
+    """Elements of the output times the length of the sum behind each."""
     taken, weight, given = (shapes[name] for name in (node.input[0], node.input[1], node.output[0]))
     if node.op_type == "Conv":
         return math.prod(given) * math.prod(weight[1:])  # weight: outputs, inputs of a group, height, width

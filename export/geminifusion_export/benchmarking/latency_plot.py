@@ -1,4 +1,4 @@
-"""Latencies as an SVG picture: a bar to the median of each case, a line on to its 99th percentile."""
+"""Latencies as an SVG plot: a bar to the median of each case, a line on to its 99th percentile."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 _LEFT, _RIGHT, _TOP, _ROW, _BAR = 330, 120, 56, 30, 16
 _WIDTH = 960
-_COLOURS = ("#2f6fb3", "#d9822b", "#3a9d5d", "#8a5fb5", "#b5485d", "#6b7785")
+_COLORS = ("#2f6fb3", "#d9822b", "#3a9d5d", "#8a5fb5", "#b5485d", "#6b7785")
 
 
 class Bar(NamedTuple):
-    """One case. Milliseconds; `group` decides the colour."""
+    """One case. Milliseconds; `group` decides the color."""
 
     title: str
     group: str
@@ -22,7 +22,7 @@ class Bar(NamedTuple):
 
 
 def latency_svg(title: str, subtitle: str, bars: Sequence[Bar]) -> str:
-    """The picture, readable on any background.
+    """The plot, readable on any background.
 
     Args:
         bars: from top to bottom, at least one.
@@ -48,18 +48,18 @@ def latency_svg(title: str, subtitle: str, bars: Sequence[Bar]) -> str:
         tick += step
     parts.append(f'<text x="{_LEFT}" y="{bottom + 32}" font-size="11" fill="#666666">ms; bar p50, line p90, p99</text>')
     for index, bar in enumerate(bars):
-        parts += _drawn(bar, _TOP + _ROW * index, scale, _COLOURS[groups.index(bar.group) % len(_COLOURS)])
+        parts += _drawn(bar, _TOP + _ROW * index, scale, _COLORS[groups.index(bar.group) % len(_COLORS)])
     return "\n".join([*parts, "</svg>\n"])
 
 
-def _drawn(bar: Bar, top: float, scale: float, colour: str) -> list[str]:
+def _drawn(bar: Bar, top: float, scale: float, color: str) -> list[str]:
     middle = top + _ROW / 2
     p50, p90, p99 = (_LEFT + value * scale for value in (bar.p50, bar.p90, bar.p99))
     end = f"M{p90:.1f} {middle - 5:.1f}v10M{p99:.1f} {middle - 5:.1f}v10"
     return [
         f'<text x="{_LEFT - 10}" y="{middle + 4:.1f}" font-size="12" fill="#222222" text-anchor="end">'
         f"{escape(bar.title)}</text>",
-        f'<rect x="{_LEFT}" y="{middle - _BAR / 2:.1f}" width="{p50 - _LEFT:.1f}" height="{_BAR}" fill="{colour}"/>',
+        f'<rect x="{_LEFT}" y="{middle - _BAR / 2:.1f}" width="{p50 - _LEFT:.1f}" height="{_BAR}" fill="{color}"/>',
         f'<path d="M{p50:.1f} {middle:.1f}H{p99:.1f}{end}" stroke="#222222" fill="none"/>',
         f'<text x="{p99 + 8:.1f}" y="{middle + 4:.1f}" font-size="12" fill="#222222">{bar.p50:.1f} ms</text>',
     ]

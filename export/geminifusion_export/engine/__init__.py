@@ -1,1 +1,1 @@
-"""TensorRT engines: built, inspected, loaded and run. Not run on a GPU by us."""
+"""Building and inspecting TensorRT engines."""

@@ -1,7 +1,7 @@
-"""Build a TensorRT engine from an artifact's graph, and prove afterwards that it is what was asked for.
+"""Building a TensorRT engine from an artifact's graph, and checking that it is what was asked for.
 
-The network is strongly typed: precision is the graph's own, never a builder's choice. Checked with NVIDIA's parser and
-builder on CPU, the inspection of the finished engine not run on a GPU by us.
+The network is strongly typed: its precision is that of the graph, never the builder's choice. Tested on the CPU with
+NVIDIA's parser and builder.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from geminifusion_runtime.artifact import (
     open_artifact,
     sha256_of,
 )
-from geminifusion_runtime.backends.tensorrt.execution_context import ports_of, require_contract
+from geminifusion_runtime.backends.tensorrt.execution_context import bindings_of, require_contract
 from geminifusion_runtime.backends.tensorrt.loading import (
     Messages,
     compute_capability,
-    deserialise,
+    deserialize,
     import_tensorrt,
     load_plugin,
 )
-from geminifusion_runtime.backends.tensorrt.requirements import EngineError
+from geminifusion_runtime.backends.tensorrt.requirements import TensorRtError
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -41,7 +41,7 @@ ENGINE_NAME = "engine.plan"
 HardwareCompatibility = Literal["none", "ampere_plus", "same_compute_capability"]
 
 
-class EngineBuildError(EngineError):
+class EngineBuildError(TensorRtError):
     """An engine cannot be built here, or is not what was asked for."""
 
 
@@ -50,10 +50,10 @@ class EngineOptions:
     """How to build an engine.
 
     Args:
-        precision: what the engine must compute in; None takes the graph's own. Another one is refused, not converted.
+        precision: what the engine must compute in; None takes the graph's own. Another one is rejected, not converted.
         profiles: shapes to build for; None takes `default_profiles` with `max_batch`.
         max_batch: of the default profiles.
-        use_plugin: run the fusions in our plugin; without it in the operators of the function in the file.
+        use_plugin: run the fusions in our plugin; otherwise in the operators of the function in the file.
         plugin: the plugin library; None builds it.
         timing_cache: a file with the timings of earlier builds on this kind of GPU; read if there, and written.
         hardware_compatibility: which other GPUs the engine should load on.
@@ -102,7 +102,7 @@ def build_engine(
     Raises:
         ArtifactError: the artifact is missing or damaged.
         EngineBuildError: TensorRT or a GPU is missing, the precision or the profiles do not fit the graph, TensorRT
-            refuses it, or the engine does not compute as asked.
+            rejects it, or the engine does not compute as asked.
     """
     metadata = open_artifact(artifact)
     precision = _precision(metadata, options.precision)
@@ -117,11 +117,11 @@ def build_engine(
         version = import_tensorrt().__version__
         capability = compute_capability(options.device)
         plugin = _plugin(directory, options.plugin) if num_fusions else None
-        plan = serialise(model, metadata, precision, profiles, options, plugin, num_fusions)
+        plan = serialize(model, metadata, precision, profiles, options, plugin, num_fusions)
         path = directory / ENGINE_NAME
         path.write_bytes(plan)
         types = _inspect(plan, metadata, profiles, plugin)
-    except EngineError as error:
+    except TensorRtError as error:
         raise EngineBuildError(str(error)) from None
     if (problem := type_problem(types, precision, num_plugins=num_fusions)) is not None:
         path.unlink()
@@ -139,7 +139,7 @@ def build_engine(
     return entry, requirements, (path,) if plugin is None else (path, plugin)
 
 
-def serialise(
+def serialize(
     model: Path,
     metadata: ArtifactMetadata,
     precision: Precision,
@@ -148,10 +148,10 @@ def serialise(
     plugin: Path | None,
     num_fusions: int,
 ) -> bytes:
-    """Parse, check what was parsed, and build; the engine's bytes.
+    """Parse the graph, check the parsed network, and build the engine; return its bytes.
 
     Raises:
-        EngineError: TensorRT refuses the graph or the profiles, or the network it made is not what was asked for.
+        TensorRtError: TensorRT rejects the graph or the profiles, or the parsed network is not what was asked for.
     """
     import tensorrt as trt
 
@@ -162,10 +162,10 @@ def serialise(
         load_plugin(builder.get_plugin_registry(), plugin, messages)
     network = _parse(model, builder, logger)
     if (problem := type_problem(network_types(network), precision, num_plugins=num_fusions)) is not None:
-        raise EngineError(f"the parsed network is not what was asked for: {problem}; export the artifact again")
+        raise TensorRtError(f"the parsed network is not what was asked for: {problem}; export the artifact again")
     config = builder.create_builder_config()
     config.builder_optimization_level = options.optimization_level
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # the inspector says no types without it
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # the inspector gives no types without it
     levels = trt.HardwareCompatibilityLevel
     config.hardware_compatibility_level = {
         "none": levels.NONE,
@@ -176,22 +176,22 @@ def serialise(
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, int(options.workspace_gib * 2**30))
     for shapes in profiles:
         profile = builder.create_optimization_profile()
-        for port in ports_of(metadata):
-            if port.is_input:
-                ranges = (port.shape(*shape) for shape in (shapes.minimum, shapes.optimum, shapes.maximum))
-                profile.set_shape(port.name, *ranges)
+        for binding in bindings_of(metadata):
+            if binding.is_input:
+                ranges = (binding.shape(*shape) for shape in (shapes.minimum, shapes.optimum, shapes.maximum))
+                profile.set_shape(binding.name, *ranges)
         if config.add_optimization_profile(profile) < 0:
-            raise EngineError(f"TensorRT refuses the profile {shapes} ({messages.last_error()}); choose another")
+            raise TensorRtError(f"TensorRT refuses the profile {shapes} ({messages.last_error()}); choose another")
     if options.timing_cache is not None:
         _read_timing_cache(config, options.timing_cache)
     plan = builder.build_serialized_network(network, config)
-    # only a warning to TensorRT, and a failure at the first small frame
+    # TensorRT only warns about it, and fails at the first small frame.
     if broken := [text for text in messages.warnings if "not self-consistent" in text]:
-        raise EngineError(
+        raise TensorRtError(
             f"the network cannot run the smallest shape of a profile ({broken[0][:200]}); raise its minimum"
         )
     if plan is None:
-        raise EngineError(
+        raise TensorRtError(
             f"TensorRT could not build the engine: {messages.last_error()}; free GPU memory or lower "
             "the profiles' maximum, and see the lines before"
         )
@@ -201,7 +201,7 @@ def serialise(
 
 
 def _precision(metadata: ArtifactMetadata, asked: Precision | None) -> Precision:
-    """The graph's own precision, if that is what was asked for."""
+    """The graph's own precision; rejects another one."""
     if asked is not None and asked != metadata.precision:
         raise EngineBuildError(
             f"an engine in {asked} was asked for, the graph computes in {metadata.precision}; TensorRT takes types "
@@ -220,9 +220,10 @@ def _count_fusions(model: Path) -> int:
 
 
 def _plugin(directory: Path, given: Path | None) -> Path:
-    """The plugin's library inside `directory`, copied or built."""
+    """Copy or build the plugin's library; return its path in `directory`."""
     if given is None:
-        from geminifusion_export.kernels.plugin_build import PluginBuildError, build_tensorrt_plugin
+        from geminifusion_export.errors import PluginBuildError
+        from geminifusion_export.kernels.plugin_build import build_tensorrt_plugin
 
         try:
             return build_tensorrt_plugin(directory)
@@ -237,7 +238,7 @@ def _plugin(directory: Path, given: Path | None) -> Path:
 def _parse(model: Path, builder: trt.Builder, logger: trt.ILogger) -> trt.INetworkDefinition:
     import tensorrt as trt
 
-    # version 11 knows no other kind of network and ignores the flag, with a warning
+    # Version 11 knows no other kind of network and ignores the flag with a warning.
     strongly_typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(strongly_typed if trt.__version__.startswith("10.") else 0)
     parser = trt.OnnxParser(network, logger)
@@ -246,12 +247,12 @@ def _parse(model: Path, builder: trt.Builder, logger: trt.ILogger) -> trt.INetwo
         first = (
             f"{errors[0].node_operator()} {errors[0].node_name()}: {errors[0].desc()}" if errors else "no reason given"
         )
-        raise EngineError(f"TensorRT's parser refuses {model} ({first.strip()}); export the checkpoint again")
+        raise TensorRtError(f"TensorRT's parser refuses {model} ({first.strip()}); export the checkpoint again")
     return network
 
 
 def _read_timing_cache(config: trt.IBuilderConfig, path: Path) -> None:
-    """Start from earlier timings; those of another GPU or TensorRT are of no use and are replaced."""
+    """Start from earlier timings; those of another GPU or TensorRT are replaced."""
     for data in ([path.read_bytes()] if path.is_file() else []) + [b""]:
         if config.set_timing_cache(config.create_timing_cache(data), ignore_mismatch=False):
             return
@@ -270,10 +271,10 @@ def _write_timing_cache(config: trt.IBuilderConfig, path: Path) -> None:
 def _inspect(
     plan: bytes, metadata: ArtifactMetadata, profiles: tuple[ShapeRange, ...], plugin: Path | None
 ) -> LayerTypes:
-    """Which types the finished engine computes in, as TensorRT's own inspector says.
+    """The types the finished engine computes in, from TensorRT's engine inspector.
 
     Raises:
-        EngineError: the engine cannot be loaded, or the inspector says nothing useful.
+        TensorRtError: the engine cannot be loaded, or the inspector gives no types.
     """
     import tensorrt as trt
 
@@ -282,19 +283,19 @@ def _inspect(
     runtime = trt.Runtime(logger)
     if plugin is not None:
         load_plugin(runtime.get_plugin_registry(), plugin, messages)
-    engine = deserialise(plan, runtime, messages, "the new engine")
-    require_contract(engine, ports_of(metadata), len(profiles))
+    engine = deserialize(plan, runtime, messages, "the new engine")
+    require_contract(engine, bindings_of(metadata), len(profiles))
     context = engine.create_execution_context()
     if context is None:
-        raise EngineError(
+        raise TensorRtError(
             f"the new engine has no room on the GPU ({messages.last_error()}); lower the profiles' maximum"
         )
-    for port in ports_of(metadata):
-        if port.is_input:
-            context.set_input_shape(port.name, port.shape(*profiles[0].optimum))
+    for binding in bindings_of(metadata):
+        if binding.is_input:
+            context.set_input_shape(binding.name, binding.shape(*profiles[0].optimum))
     inspector = engine.create_engine_inspector()
-    inspector.execution_context = context  # of dynamic shapes it says no types otherwise
+    inspector.execution_context = context  # it gives no types of dynamic shapes otherwise
     try:
         return inspected_types(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
     except ValueError as error:
-        raise EngineError(f"the new engine cannot be inspected: {error}") from None
+        raise TensorRtError(f"the new engine cannot be inspected: {error}") from None

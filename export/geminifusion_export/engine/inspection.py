@@ -1,6 +1,6 @@
-"""In which types a network's layers compute: of a parsed network before the build, of an engine after it.
+"""The types that layers compute in: of a parsed network before the build, of an engine after it.
 
-A request for float16 that ends in float32 layers fails here; nothing is taken from what was asked.
+A request for float16 that ends in float32 layers fails here: types are read from the result, never from the request.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from geminifusion_runtime.artifact import Precision
 if TYPE_CHECKING:
     import tensorrt as trt
 
-# Layers that multiply, by TensorRT's names: nearly all of the arithmetic, and what "computed in" is about.
+# Layers that multiply, by TensorRT's names: nearly all of the arithmetic, so they decide what is "computed in".
 _PRODUCTS = frozenset({"CONVOLUTION", "MATRIX_MULTIPLY", "PLUGIN_V3"})
 _NETWORK_TYPES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "INT8": "int8", "FP8": "float8"}
 # How the engine inspector writes a tensor's type, alone ("Half") or within a format ("Row major linear FP16 format").
@@ -47,7 +47,7 @@ class LayerTypes:
 
 
 def network_types(network: trt.INetworkDefinition) -> LayerTypes:
-    """Count a parsed network's layers; in a strongly typed network the builder keeps these types."""
+    """Count the layers of a parsed network; in a strongly typed network the builder keeps their types."""
     every: Counter[str] = Counter()
     products: Counter[str] = Counter()
     plugins: Counter[str] = Counter()
@@ -66,10 +66,10 @@ def network_types(network: trt.INetworkDefinition) -> LayerTypes:
 
 
 def inspected_types(report: str) -> LayerTypes:
-    """Count an engine's layers in the inspector's JSON, made at detailed verbosity with a shape set.
+    """Count the layers of an engine in the inspector's JSON, written at detailed verbosity with a shape set.
 
     Raises:
-        ValueError: the text is no such report; without detail the inspector gives names alone.
+        ValueError: the text is no such report; without details the inspector gives names only.
     """
     try:
         layers = json.loads(report)["Layers"]
@@ -88,7 +88,7 @@ def inspected_types(report: str) -> LayerTypes:
 
 
 def type_problem(types: LayerTypes, precision: Precision, *, num_plugins: int) -> str | None:
-    """What is wrong with these layers if `precision` and so many plugin layers were asked for; None if nothing."""
+    """What is wrong with these layers if `precision` and `num_plugins` plugin layers were asked for, or None."""
     found = sum(types.plugins.values())
     if found != num_plugins:
         return f"{found} plugin layers are there where {num_plugins} fusions should run in the plugin" + (

@@ -1,4 +1,4 @@
-"""Optimisation profiles: the shapes an engine is built for, checked against the sizes the artifact promises."""
+"""Optimization profiles: the shapes an engine is built for, checked against the sizes the artifact promises."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import math
 from collections.abc import Sequence
 
 from geminifusion_runtime.artifact import ShapeRange, SizePolicy
-from geminifusion_runtime.backends.tensorrt.requirements import EngineError, describe_profiles, size_problem
+from geminifusion_runtime.backends.tensorrt.requirements import TensorRtError, describe_profiles, size_problem
 
-# The most elongated image that still has all of `max_pixels`; slimmer ones fit with fewer.
+# The most elongated image that may still have all of `max_pixels`; slimmer ones have to have fewer.
 _ASPECT = 4 / 3
 
 
 def default_profiles(size: SizePolicy, max_batch: int) -> tuple[ShapeRange, ...]:
-    """One profile for single frames of any size, one for batches up to the reference size, lying or standing.
+    """One profile for single frames of any size, one for batches up to the reference size, landscape or portrait.
 
     Batches of the largest size are left out on purpose: an engine reserves memory for its largest shape, and a batch
-    outside every profile is run frame by frame.
+    outside every profile runs frame by frame.
     """
     height, width = size.reference
-    # a square, so that portrait and landscape both fit
+    # A square, so that portrait and landscape both fit.
     longest = max(math.isqrt(round(size.max_pixels * _ASPECT)), height, width, size.min_side)
     single = ShapeRange(
         minimum=(1, size.min_side, size.min_side), optimum=(1, height, width), maximum=(1, longest, longest)
@@ -54,16 +54,16 @@ def profile_problem(size: SizePolicy, profiles: Sequence[ShapeRange]) -> str | N
 
 
 def parse_profile(text: str) -> ShapeRange:
-    """A profile from a command line: `1x64x64:1x480x640:8x640x640`, least, best and most, batch x height x width.
+    """Parse a profile from the command line: `1x64x64:1x480x640:8x640x640`, smallest, best and largest B x H x W.
 
     Raises:
-        EngineError: the text is no such triple.
+        TensorRtError: the text is no such triple.
     """
     try:
         minimum, optimum, maximum = (_shape(part) for part in text.split(":"))
         return ShapeRange(minimum=minimum, optimum=optimum, maximum=maximum)
     except ValueError:  # pydantic's errors are ValueErrors too
-        raise EngineError(
+        raise TensorRtError(
             f"profile {text!r} is not MIN:BEST:MAX with batch x height x width in order, e.g. "
             "1x64x64:1x480x640:8x640x640"
         ) from None

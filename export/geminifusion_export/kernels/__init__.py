@@ -1,1 +1,1 @@
-"""Compiling the plugin of TensorRT and the operators of ONNX Runtime."""
+"""Compiling the TensorRT plugin and the custom operators for ONNX Runtime."""

@@ -1,6 +1,6 @@
-"""Compiles our kernels for ONNX Runtime, `export/plugin/onnxruntime`, on the machine that will run them.
+"""Compiling our kernels for ONNX Runtime, `export/plugin/onnxruntime`, on the machine that will run them.
 
-A C++17 compiler is all it needs: the runtime's C interface is declared in the sources. The result is kept in the user's
+Only a C++17 compiler is needed: the runtime's C interface is declared in the sources. The library is kept in the user's
 cache under a hash of sources, compiler and flags, so building the same again copies a file.
 """
 
@@ -14,7 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from geminifusion_export.kernels.plugin_build import PluginBuildError, plugin_sources, run_compiler
+from geminifusion_export.errors import PluginBuildError
+from geminifusion_export.kernels.plugin_build import plugin_sources, run_compiler
 
 LIBRARY_NAME = "libgeminifusion_onnxruntime.so"
 COMPILER_VARIABLE = "CXX"
@@ -28,8 +29,7 @@ def build_onnxruntime_ops(output: Path) -> Path:
         The library's path.
 
     Raises:
-        PluginBuildError: no compiler, no sources, a system without shared libraries as we build them, a directory that
-            cannot be written, or the compiler failed.
+        PluginBuildError: no compiler, no sources, Windows, a directory that cannot be written, or the compiler failed.
     """
     if sys.platform == "win32":
         raise PluginBuildError(
@@ -43,7 +43,7 @@ def build_onnxruntime_ops(output: Path) -> Path:
             _compile(compiler, sources, cached)
         output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=output) as folder:
-            # a running process may have the old file mapped, so it is replaced and never overwritten
+            # A running process may have the old file mapped, so it is replaced and never overwritten.
             copied = Path(shutil.copy2(cached, folder))
             return copied.replace(output / LIBRARY_NAME)
     except OSError as error:
@@ -51,7 +51,7 @@ def build_onnxruntime_ops(output: Path) -> Path:
 
 
 def find_compiler() -> str:
-    """Path of the C++ compiler: the one that the environment variable CXX names, else g++, else clang++.
+    """Find the C++ compiler: the one that the environment variable CXX names, else g++, else clang++.
 
     Raises:
         PluginBuildError: there is none, or CXX names one that does not exist.
@@ -73,7 +73,7 @@ def _cache_directory() -> Path:
 
 
 def _fingerprint(sources: Path, compiler: str) -> str:
-    """Of what the library depends on, but for the system's own headers."""
+    """Hash of everything the library depends on except the system's headers."""
     digest = hashlib.sha256("\0".join((compiler, platform.machine(), *FLAGS)).encode())
     for path in sorted((*sources.glob("*.h"), *(sources / "onnxruntime").glob("*.*"))):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")

@@ -1,6 +1,6 @@
-"""Compiles the TensorRT plugin of the fusion, `export/plugin/tensorrt`, where nvcc and TensorRT's headers are.
+"""Compiling the fusion's TensorRT plugin, `export/plugin/tensorrt`, with nvcc and TensorRT's headers.
 
-No GPU is needed, no TensorRT library either: the plugin links to neither. The result holds machine code for every GPU
+Neither a GPU nor a TensorRT library is needed: the plugin links to neither. It holds machine code for every GPU
 generation the compiler knows and an intermediate form for later ones.
 """
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from geminifusion_export.errors import ExportError
+from geminifusion_export.errors import PluginBuildError
 
 TENSORRT_PLUGIN_NAME = "libgeminifusion_tensorrt.so"
 # Compute capabilities, times ten: Turing to Blackwell. 87 and 110 are Jetson Orin and Thor.
@@ -28,18 +28,14 @@ _SOURCES = ("fusion_kernel.cu", "fusion_plugin.cpp", "fusion_plugin_creator.cpp"
 _COMPILE_TIMEOUT_S = 1800
 
 
-class PluginBuildError(ExportError):
-    """A kernel library cannot be built here; the message says what is missing."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Headers:
-    """What to look for where a library's C headers may be installed."""
+    """Where the C headers of a library may be installed."""
 
     library: str
-    header: str  # a file of the directory looked for
+    header: str  # a file in the directory
     variables: tuple[str, ...]  # environment variables that name the directory, or the one above its `include`
-    places: tuple[str, ...]  # looked into after the variables
+    places: tuple[str, ...]  # searched after the variables
     advice: str
 
 
@@ -92,10 +88,10 @@ def build_tensorrt_plugin(
 
 
 def find_headers(wanted: Headers, given: Path | None = None) -> Path:
-    """The directory that holds `wanted.header`: `given`, or else the first of the variables and usual places.
+    """Find the directory that holds `wanted.header`: `given`, or else the first of the variables and usual places.
 
     Raises:
-        PluginBuildError: it is nowhere.
+        PluginBuildError: the header is in none of them.
     """
     if given is not None:
         candidates = [given, given / "include"]
@@ -111,10 +107,10 @@ def find_headers(wanted: Headers, given: Path | None = None) -> Path:
 
 
 def find_nvcc() -> Path:
-    """The CUDA compiler: of CUDA_HOME or CUDA_PATH, on the PATH, among Python's packages, or in /usr/local/cuda.
+    """Find the CUDA compiler: in CUDA_HOME or CUDA_PATH, on the PATH, among Python's packages, or in /usr/local/cuda.
 
     Raises:
-        PluginBuildError: there is none, or no C++ compiler that it needs.
+        PluginBuildError: there is none, or not the C++ compiler that it needs.
     """
     homes = [Path(os.environ[name]) for name in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(name)]
     candidates = [home / "bin" / "nvcc" for home in homes]
@@ -164,7 +160,7 @@ def compile_command(
     *,
     cudart: Literal["static", "none"] = "static",
 ) -> list[str]:
-    """What compiles the plugin: machine code for each architecture, intermediate code for GPUs after the last.
+    """The command that compiles the plugin: machine code for each architecture, intermediate code for later GPUs.
 
     Args:
         cudart: `none` leaves CUDA's runtime to the process that loads the library.
@@ -182,9 +178,9 @@ def compile_command(
         *codes,
         f"-gencode=arch=compute_{newest},code=compute_{newest}",
         f"-cudart={cudart}",
-        # the compiler looks into lib64, its Python package has lib
+        # The compiler searches lib64, its Python package has lib.
         f"-L{toolkit_of(nvcc) / 'lib'}",
-        # as a system's folder, because TensorRT's headers warn about their own deprecations
+        # As a system directory, because TensorRT's headers warn about their own deprecations.
         "-isystem",
         str(include),
         *(str(sources / name) for name in _SOURCES),
@@ -194,10 +190,10 @@ def compile_command(
 
 
 def toolkit_of(nvcc: Path) -> Path:
-    """The folder with the `include` and `lib` of a compiler, also if it is reached through a link or a short script.
+    """The directory with the `include` and `lib` of a compiler, also if it is reached through a link or a script.
 
     Raises:
-        PluginBuildError: the compiler does not say.
+        PluginBuildError: the compiler does not report it.
     """
     dry = subprocess.run([nvcc, "--dryrun", "-c", "none.cu"], capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
     top = re.search(r"^#\$ TOP=(.+)$", dry.stderr, re.MULTILINE)
@@ -207,10 +203,10 @@ def toolkit_of(nvcc: Path) -> Path:
 
 
 def run_compiler(command: list[str]) -> None:
-    """Run a compiler to its end.
+    """Run a compiler to completion.
 
     Raises:
-        PluginBuildError: it failed, with what it said first, or took more than half an hour.
+        PluginBuildError: it failed, with the start of its output, or took more than half an hour.
     """
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_COMPILE_TIMEOUT_S)  # noqa: S603
@@ -222,7 +218,11 @@ def run_compiler(command: list[str]) -> None:
 
 
 def plugin_sources() -> Path:
-    """The folder with the C++ and CUDA sources: in the installed package, or in a checkout beside it."""
+    """The directory with the C++ and CUDA sources: in the installed package, or beside it in a checkout.
+
+    Raises:
+        PluginBuildError: it is in neither place.
+    """
     package = Path(__file__).parents[1]
     for folder in (package / "plugin_sources", package.parent / "plugin"):
         if (folder / "pixelwise_fusion_math.h").is_file():

@@ -1,36 +1,23 @@
-"""The certificate of a verification: what was compared, on what, and what came out, for people and for programs."""
+"""The certificate of a verification: what was compared on which machine, and the result, as text and as JSON."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from geminifusion_export.machine import Machine, describe_machine, installed_packages
+from geminifusion_export.errors import VerificationError
 from geminifusion_export.runtime_discovery import Unavailable
-from geminifusion_export.verification.comparison import VerificationError
-from geminifusion_export.verification.report import verification_table
+from geminifusion_export.verification.measurement import Measurement, Section
 from geminifusion_runtime.artifact import METADATA_NAME, ArtifactMetadata, BackendReport, sha256_of
+from geminifusion_runtime.backends.protocol import GraphOutputs
+from geminifusion_runtime.golden_set import ReferenceBatch
+from geminifusion_runtime.machine import Machine, describe_machine, installed_packages
 
 SCHEMA_VERSION = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """Reports that share what they were compared with.
-
-    Args:
-        against: on what, and with what, in words.
-        problems: what was over budget, one sentence each.
-        measured_here: False for figures recorded at export and only repeated.
-    """
-
-    against: str
-    reports: tuple[BackendReport, ...]
-    problems: tuple[str, ...] = ()
-    measured_here: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +29,8 @@ class Certificate:
         commit: of the source that wrote the artifact.
         date: UTC, ISO 8601.
         hashes: SHA-256 of the checkpoint's weights, of the metadata and of each file.
-        checks: what was looked at besides numbers, one sentence each.
-        not_measured: runtimes the artifact has files for that could not be asked here.
+        checks: what was checked besides numbers, one sentence each.
+        not_measured: backends the artifact has files for that could not be measured here.
     """
 
     reference: str
@@ -70,10 +57,10 @@ class Certificate:
         return "passed" if measured else "unmeasured"
 
     def require_passed(self) -> None:
-        """Refuse a verification with anything over budget.
+        """Reject a verification with anything over budget.
 
         Raises:
-            VerificationError: naming what is.
+            VerificationError: naming everything over budget.
         """
         if self.problems:
             raise VerificationError(
@@ -87,7 +74,7 @@ class Certificate:
         return json.dumps(facts | dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
 
     def __str__(self) -> str:
-        """Lines to read."""
+        """The certificate as text."""
         lines = [f"certificate of {self.reference}, {self.date}", *(f"  {check}" for check in self.checks)]
         lines += [f"  SHA-256 {name:<22}{value}" for name, value in self.hashes.items()]
         lines += [f"  {name:<12}{text}" for name, text in machine_facts(self.machine).items()]
@@ -102,26 +89,55 @@ class Certificate:
 
 
 def machine_facts(machine: Machine) -> dict[str, str]:
-    """The machine in words, by what each is about."""
+    """The machine in words, by topic."""
     memory = "" if machine.memory_gib is None else f", {machine.memory_gib} GiB"
-    facts = {
+    return {
         "CPU": f"{machine.cpu}, {machine.threads} threads{memory} ({' '.join(machine.cpu_features) or 'plain'})",
         "GPU": "; ".join(f"{g.name}, compute {g.compute_capability}, driver {g.driver}" for g in machine.gpus)
         or "none found",
         "system": f"{machine.system}, Python {machine.python}",
     }
-    return facts
+
+
+def verification_table(reports: Iterable[BackendReport]) -> str:
+    """One line per backend and shape; errors are absolute, mIoU is given for frames with truth."""
+    head = (
+        f"{'backend':<20}{'precision':<10}{'batch x H x W':<16}{'confidence max':>15}{'mean':>10}"
+        f"{'gate max':>10}{'labels equal':>14}{'mIoU':>8}{'torch':>8}"
+    )
+    return "\n".join([head, *map(_line, reports)])
+
+
+def _line(report: BackendReport) -> str:
+    scores = "".join(f"{'-' if value is None else f'{value:.2f}':>8}" for value in (report.miou, report.reference_miou))
+    return (
+        f"{report.backend:<20}{report.precision:<10}{f'{report.batch} x {report.height} x {report.width}':<16}"
+        f"{report.confidence_max_error:>15.2e}{report.confidence_mean_error:>10.1e}{report.gate_max_error:>10.1e}"
+        f"{100 * report.label_agreement:>12.4f} %{scores}"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """A certificate, and the frames behind it: the golden frames, and each candidate's outputs for them by label."""
+
+    certificate: Certificate
+    golden: tuple[ReferenceBatch, ...] = ()
+    outputs: Mapping[str, tuple[GraphOutputs, ...]] = dataclasses.field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """The certificate as text."""
+        return str(self.certificate)
 
 
 def certify(
-    directory: Path,
-    metadata: ArtifactMetadata,
-    sections: tuple[Section, ...],
-    *,
-    checks: tuple[str, ...] = (),
-    not_measured: tuple[Unavailable, ...] = (),
+    directory: Path, metadata: ArtifactMetadata, measurement: Measurement, checks: Iterable[str] = ()
 ) -> Certificate:
-    """Sign a verification with the artifact's hashes and this machine's facts."""
+    """Add the artifact's hashes and the facts of this machine to what was measured.
+
+    Args:
+        directory: of the artifact, with `metadata` as its metadata.json.
+    """
     return Certificate(
         reference=metadata.reference,
         commit=metadata.git_commit,
@@ -133,7 +149,7 @@ def certify(
         },
         machine=describe_machine(),
         packages=installed_packages(),
-        checks=checks,
-        sections=sections,
-        not_measured=not_measured,
+        checks=tuple(checks),
+        sections=tuple(measurement.sections),
+        not_measured=tuple(measurement.not_measured),
     )

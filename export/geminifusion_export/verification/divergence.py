@@ -1,8 +1,8 @@
-"""Find the layer at which an exported graph leaves the one it should equal.
+"""Finding the layer at which an exported graph departs from the graph it should equal.
 
-Both are run with their intermediate values exposed and compared in the order of computation. Errors travel down a
-network, so the largest one says nothing: the layer to blame is the one whose own answer is much worse than what it was
-given, i.e. whose error exceeds that of its inputs by most.
+Both run with their intermediate values exposed, and the values are compared in the order of computation. Errors travel
+down a network, so the largest error says nothing: the layer at fault is the one whose output is much worse than its
+inputs, that is, whose error exceeds that of its inputs by most.
 """
 
 from __future__ import annotations
@@ -15,31 +15,32 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 
-from geminifusion_export.error_text import first_line
-from geminifusion_export.verification.comparison import Feeds
+from geminifusion_export.errors import first_line
+from geminifusion_runtime.backends.onnx_runtime import open_session
+from geminifusion_runtime.backends.protocol import GraphInputs
+from geminifusion_runtime.cpu_count import usable_cores
 
-# So many values are exposed in one run: all of a B3's at once, at camera size, would take gigabytes.
+# Exposed in one run: all values of a B3 at once, at camera size, would take gigabytes.
 _VALUES_PER_RUN = 512
 _SCOPES = "pkg.torch.onnx.name_scopes"
 Values = Mapping[str, NDArray[np.floating]]
 
 _FLOATS = (np.float16, np.float32, np.float64)
-# What only moves values cannot make them wrong, and is not worth a comparison.
+# Operators that only move values cannot make them wrong, and are not worth a comparison.
 _MOVES = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze", "Flatten"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Divergence:
-    """Where a graph departs. Errors are relative: root mean square of the difference by that of the value.
+    """Where a graph departs. Errors are relative: root mean square of the difference, divided by that of the value.
 
     Args:
-        layer: the module in the network, e.g. `encoder.stages.2.blocks.0.fc1`; the node's own name outside of any.
+        layer: the module in the network, e.g. `encoder.stages.2.blocks.0.fc1`; the node's own name outside any module.
         node, op_type: the node in the graph.
-        error: of its answer.
-        input_error: the largest of its inputs'.
+        error: of its output.
+        input_error: the largest error of its inputs.
     """
 
     layer: str
@@ -58,7 +59,7 @@ class Divergence:
 def find_divergence(
     reference: onnx.ModelProto | Path,
     candidate: onnx.ModelProto | Path,
-    feeds: Feeds,
+    inputs: GraphInputs,
     tolerance: float = 1e-5,
     *,
     probe: Callable[[Sequence[str]], Values] | None = None,
@@ -69,14 +70,14 @@ def find_divergence(
 
     Args:
         reference: the float32 graph.
-        candidate: what should equal it.
-        feeds: one batch for both.
+        candidate: the graph that should equal it.
+        inputs: one batch for both.
         tolerance: relative error that rounding alone may add.
-        probe: the candidate's values by name in another runtime, which may not know some of them any more; ONNX
-            Runtime's without it.
+        probe: gives the candidate's values by name in another runtime, which may have fused some of them away; by
+            default they are those of ONNX Runtime.
 
     Raises:
-        onnxruntime errors: one of the graphs does not run here at all.
+        Exception: from ONNX Runtime, if one of the graphs does not run here at all.
     """
     ours, theirs = (_loaded(source) for source in (reference, candidate))
     nodes = [node for node in theirs.graph.node if node.op_type not in _MOVES]
@@ -85,11 +86,11 @@ def find_divergence(
     errors: dict[str, float] = {}
     lost: set[str] = set()
     for some in _chunks(names):
-        expected = values_of(ours, some, feeds)
-        found = values_of(theirs, some, feeds) if probe is None else probe(some)
+        expected = values_of(ours, some, inputs)
+        found = values_of(theirs, some, inputs) if probe is None else probe(some)
         lost |= expected.keys() - found.keys()
         errors |= {name: relative_error(expected[name], found[name]) for name in expected.keys() & found.keys()}
-    errors = _carried_on(theirs, errors, lost)
+    errors = _propagated(theirs, errors, lost)
     worst: Divergence | None = None
     for node in nodes:
         error = max((errors.get(name, 0.0) for name in node.output), default=0.0)
@@ -102,7 +103,7 @@ def find_divergence(
 
 
 def layer_of(node: onnx.NodeProto) -> str:
-    """The module a node comes from, as users know it; the node's name where the exporter recorded none."""
+    """The module a node comes from, by its name in the checkpoint; the node's name where none was recorded."""
     return full_scope_of(node).removeprefix("network.") or node.name
 
 
@@ -115,7 +116,7 @@ def full_scope_of(node: onnx.NodeProto) -> str:
         scopes = ast.literal_eval(recorded)
     except (SyntaxError, ValueError):
         return ""
-    # the last entry is the operator itself
+    # The last entry is the operator itself.
     return next((scope for scope in reversed(scopes[:-1]) if scope and not scope.startswith("_")), "")
 
 
@@ -129,23 +130,19 @@ def _chunks(names: Sequence[str]) -> Iterator[list[str]]:
         yield some
 
 
-def values_of(model: onnx.ModelProto, names: Sequence[str], feeds: Feeds) -> dict[str, NDArray[np.floating]]:
-    """The float values of these names; others cannot be told apart from shapes and indices and are left out."""
+def values_of(model: onnx.ModelProto, names: Sequence[str], inputs: GraphInputs) -> dict[str, NDArray[np.floating]]:
+    """Float values of a graph by name; others cannot be told apart from shapes and indices and are left out."""
     exposed = onnx.ModelProto()
     exposed.CopyFrom(model)
     del exposed.graph.output[:]
     exposed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    options = ort.SessionOptions()
-    # as written, so that every value is the one its node computes, and a session is quickly made
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
-    session = ort.InferenceSession(exposed.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    found = dict(zip(names, session.run(list(names), dict(feeds)), strict=True))
+    session = open_session(exposed.SerializeToString(), threads=usable_cores(), optimized=False)
+    found = dict(zip(names, session.run(list(names), dict(inputs)), strict=True))
     return {name: value for name, value in found.items() if value.dtype in _FLOATS}
 
 
 def relative_error(expected: NDArray[np.floating], found: NDArray[np.floating] | None) -> float:
-    """Root mean square of the difference by that of what is expected; infinite for another shape, or no number."""
+    """Root mean square of the difference, divided by that of `expected`; infinite for another shape or for NaN."""
     if found is None or expected.shape != found.shape:
         return float("inf")
     ours, theirs = expected.astype(np.float64), found.astype(np.float64)
@@ -156,8 +153,8 @@ def relative_error(expected: NDArray[np.floating], found: NDArray[np.floating] |
     return error / max(scale, 1e-12) if np.isfinite(error) else float("inf")
 
 
-def _carried_on(model: onnx.ModelProto, errors: Mapping[str, float], lost: Collection[str] = ()) -> dict[str, float]:
-    """Give what a move puts out, and what a runtime has `lost`, the error of what it was given."""
+def _propagated(model: onnx.ModelProto, errors: Mapping[str, float], lost: Collection[str] = ()) -> dict[str, float]:
+    """Errors by name, in which outputs of moves, and values a runtime has `lost`, have the error of their inputs."""
     known = dict(errors)
     for node in model.graph.node:
         if node.op_type in _MOVES:
@@ -167,15 +164,15 @@ def _carried_on(model: onnx.ModelProto, errors: Mapping[str, float], lost: Colle
     return known
 
 
-def blame(
+def describe_divergence(
     reference: onnx.ModelProto | Path,
     candidate: onnx.ModelProto | Path,
-    feeds: Feeds,
+    inputs: GraphInputs,
     probe: Callable[[Sequence[str]], Values] | None = None,
 ) -> str | None:
-    """`find_divergence` in words; None if no node is to blame, and why if the graphs cannot be compared."""
+    """`find_divergence` in words; None if no node is at fault, and the reason if the graphs cannot be compared."""
     try:
-        found = find_divergence(reference, candidate, feeds, probe=probe)
-    except Exception as error:  # the answer explains another failure and must not take its place
+        found = find_divergence(reference, candidate, inputs, probe=probe)
+    except Exception as error:  # this text explains another failure and must not replace it
         return f"no layer could be named ({first_line(error)})"
     return None if found is None else str(found)

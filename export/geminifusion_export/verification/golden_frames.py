@@ -1,9 +1,9 @@
-"""Where the golden frames of an export come from: drawn rooms, the photographs of the package, or a user's own data."""
+"""The golden frames of an export: rendered rooms, the photographs of the package, or a user's own data."""
 
 from __future__ import annotations
 
-import json
-from importlib.resources import files
+from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -11,18 +11,65 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_export.errors import ExportError
-from geminifusion_export.graph import example_inputs
-from geminifusion_export.verification.golden import GoldenFrames
+from geminifusion_export.graph import random_batch
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.data.sample import Dataset
 from geminifusion_model.data.synthetic_rooms import Rooms
+from geminifusion_model.evaluation.metrics import ConfusionMatrix
 from geminifusion_model.task import Task
+from geminifusion_runtime.artifact import GoldenSet
+from geminifusion_runtime.backends.protocol import OUTPUT_NAMES, Backend, GraphInputs
+from geminifusion_runtime.bundled import demo_pairs
 
-# Small enough that a set weighs about a megabyte; neither side is a multiple of 32, so no runtime gets a tidy shape.
+GOLDEN_NAME = "golden.npz"
+# Small enough for a set of about a megabyte; neither side is a multiple of 32, so no runtime gets an easy shape.
 _SIZE = (180, 240)
 _NUM_ROOMS = 5
-_SEED = 20_000  # of no training set
-_MILLIMETRES = np.float32(1000.0)
+_SEED = 20_000  # no training set uses it
+_MILLIMETERS = np.float32(1000.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoldenFrames:
+    """Frames of one size, before the reference has run on them.
+
+    Args:
+        inputs: modalities by graph input name, `frames H W [3]`.
+        truth: `frames H W` uint8 class indices, or None if no pixel of any frame is labeled.
+        source: where they come from, in words.
+        license: terms under which they may be passed on.
+        notices: texts that those terms require to accompany the frames.
+    """
+
+    inputs: GraphInputs
+    truth: NDArray[np.uint8] | None
+    source: str
+    license: str
+    notices: str = ""
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+
+def write_golden_set(path: Path, frames: GoldenFrames, reference: Backend, num_classes: int) -> GoldenSet:
+    """Run the reference on every frame, one by one, and write frames and outputs; the same bytes each time.
+
+    Returns:
+        The metadata's entry; its `file` is the name of `path`.
+    """
+    batches = [
+        {name: array[index : index + 1] for name, array in frames.inputs.items()} for index in range(len(frames))
+    ]
+    outputs = [reference.run(batch) for batch in batches]
+    arrays = {name: np.concatenate([getattr(entry, name) for entry in outputs]) for name in OUTPUT_NAMES}
+    miou = None
+    if frames.truth is not None and (frames.truth < num_classes).any():
+        matrix = ConfusionMatrix(num_classes)
+        matrix.add(frames.truth, arrays["labels"])
+        arrays["truth"], miou = frames.truth, matrix.miou()
+    arrays["notices"] = np.frombuffer(frames.notices.encode(), np.uint8)
+    np.savez_compressed(path, allow_pickle=False, **dict(frames.inputs), **arrays)
+    return GoldenSet(file=path.name, frames=len(frames), source=frames.source, license=frames.license, miou=miou)
 
 
 class _Photograph(NamedTuple):
@@ -34,10 +81,10 @@ class _Photograph(NamedTuple):
 
 
 def default_frames(task: Task, min_side: int = 1) -> GoldenFrames:
-    """Frames that may be passed on with any artifact, the same for the same task.
+    """Frames that may be distributed with any artifact, the same for the same task.
 
-    For RGB, or RGB and metric depth: drawn rooms, whose labels are known, and the package's photographs. A task of
-    other classes than NYU's 13 gets them without labels; one with other sensors gets random inputs.
+    For RGB, or RGB and metric depth: rendered rooms, whose labels are known, and the package's photographs. A task with
+    other classes than NYU's 13 gets them without labels; a task with other sensors gets random inputs.
 
     Args:
         task: of the network.
@@ -46,9 +93,8 @@ def default_frames(task: Task, min_side: int = 1) -> GoldenFrames:
     size = _SIZE if min(_SIZE) >= min_side else (min_side, min_side * 4 // 3)
     kinds = {modality.name: modality.encoding for modality in task.modalities}
     if any(name not in ("rgb", "depth") for name in kinds) or kinds["rgb"] != "imagenet":
-        tensors = example_inputs(task, 2, *size, seed=_SEED)
         return GoldenFrames(
-            feeds={m.name: tensor.numpy() for m, tensor in zip(task.modalities, tensors, strict=True)},
+            inputs=random_batch(task, (2, *size), seed=_SEED),
             truth=None,
             source="random inputs: no frames with these sensors come with the package",
             license="no rights reserved",
@@ -56,26 +102,26 @@ def default_frames(task: Task, min_side: int = 1) -> GoldenFrames:
     rooms = Rooms(_NUM_ROOMS, _SEED, size)
     samples = [rooms[index] for index in range(len(rooms))]
     rgb = [sample.rgb for sample in samples]
-    depth = [_whole_millimetres(sample.others["depth"]) for sample in samples]
+    depth = [_round_to_millimeters(sample.others["depth"]) for sample in samples]
     truth = [sample.labels for sample in samples]
     photographs = _photographs(size)
     rgb += [entry.rgb for entry in photographs]
     depth += [entry.depth for entry in photographs]
     truth += [np.full(size, task.ignore_index, np.uint8) for _ in photographs]
-    feeds: dict[str, NDArray[np.generic]] = {"rgb": np.stack(rgb)}
+    inputs: dict[str, NDArray[np.generic]] = {"rgb": np.stack(rgb)}
     if "depth" in kinds:
-        feeds["depth"] = np.stack(depth)
+        inputs["depth"] = np.stack(depth)
     return GoldenFrames(
-        feeds=feeds,
+        inputs=inputs,
         truth=np.stack(truth) if task.class_names == nyuv2_task(13).class_names else None,
-        source="; ".join([f"{_NUM_ROOMS} rooms drawn by geminifusion", *(entry.source for entry in photographs)]),
+        source="; ".join([f"{_NUM_ROOMS} rooms rendered by geminifusion", *(entry.source for entry in photographs)]),
         license="; ".join(["rooms: Apache-2.0", *(entry.license for entry in photographs)]),
         notices="\n\n".join(f"{entry.license}\n\n{entry.notice}" for entry in photographs),
     )
 
 
 def frames_of(dataset: Dataset, count: int, task: Task) -> GoldenFrames:
-    """The first frames of a data set; they will be readable by whoever gets the artifact.
+    """The first frames of a data set; whoever gets the artifact can read them.
 
     Raises:
         ExportError: the data set has other modalities or classes than the task, or its frames differ in size.
@@ -95,7 +141,7 @@ def frames_of(dataset: Dataset, count: int, task: Task) -> GoldenFrames:
     if len(sizes) != 1:
         raise ExportError(f"the golden frames have sizes {sizes}; expected frames, all of one size")
     return GoldenFrames(
-        feeds={
+        inputs={
             name: np.stack([sample.rgb if name == "rgb" else sample.others[name] for sample in samples])
             for name in names
         },
@@ -106,24 +152,20 @@ def frames_of(dataset: Dataset, count: int, task: Task) -> GoldenFrames:
 
 
 def _photographs(size: tuple[int, int]) -> list[_Photograph]:
-    """The pairs in the front door's package; none in a copy without them."""
-    folder = files("geminifusion_runtime") / "pairs"
-    manifest = folder / "MANIFEST.json"
-    if not manifest.is_file():
-        return []
+    """The photographs that come with the package."""
     found = []
-    for entry in json.loads(manifest.read_text(encoding="utf-8")):
-        rgb = _decoded((folder / entry["rgb"]).read_bytes(), cv2.IMREAD_COLOR)
-        depth = _decoded((folder / entry["depth"]).read_bytes(), cv2.IMREAD_UNCHANGED)
+    for pair in demo_pairs().values():
+        rgb = _decoded(pair.rgb.read_bytes(), cv2.IMREAD_COLOR)
+        depth = _decoded(pair.depth.read_bytes(), cv2.IMREAD_UNCHANGED)
         small = cv2.resize(rgb, size[::-1], interpolation=cv2.INTER_AREA)
-        metres = cv2.resize(depth, size[::-1], interpolation=cv2.INTER_NEAREST) * np.float32(entry["depth_scale"])
+        meters = cv2.resize(depth, size[::-1], interpolation=cv2.INTER_NEAREST) * np.float32(pair.depth_scale)
         found.append(
             _Photograph(
                 np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2RGB), np.uint8),
-                _whole_millimetres(metres.astype(np.float32)),
-                f"{entry['source']} (reduced)",
-                f"{entry['name']}: {entry['license']}",
-                (folder / entry["license_file"]).read_text(encoding="utf-8"),
+                _round_to_millimeters(meters.astype(np.float32)),
+                f"{pair.source} (reduced)",
+                f"{pair.name}: {pair.license}",
+                pair.license_file.read_text(encoding="utf-8"),
             )
         )
     return found
@@ -135,6 +177,6 @@ def _decoded(content: bytes, flag: int) -> NDArray[np.integer]:
     return np.asarray(decoded, decoded.dtype)
 
 
-def _whole_millimetres(metres: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What a sensor would have stored; it also packs into half the bytes."""
-    return np.asarray(np.round(np.nan_to_num(metres, posinf=0.0) * _MILLIMETRES) / _MILLIMETRES, np.float32)
+def _round_to_millimeters(meters: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Round distances as a sensor stores them, which also compresses to half the bytes."""
+    return np.asarray(np.round(np.nan_to_num(meters, posinf=0.0) * _MILLIMETERS) / _MILLIMETERS, np.float32)

@@ -2,65 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 
-from geminifusion_runtime.backends.protocol import GraphOutputs
+from geminifusion_runtime.backends.protocol import (
+    OUTPUT_NAMES,
+    GraphInputs,
+    GraphOutputs,
+    graph_outputs,
+    require_outputs,
+)
 
-_OUTPUTS = ("labels", "confidence", "gate")
+
+def open_session(model: Path | bytes, *, threads: int, custom_ops: Path | None = None, optimized: bool = True) -> Any:  # noqa: ANN401 - onnxruntime is untyped
+    """A session on the CPU with the options that artifacts are served and verified with.
+
+    Args:
+        model: an ONNX file, or its bytes.
+        threads: of this session.
+        custom_ops: our library of kernels; without it the fusion runs from the function in the file.
+        optimized: False runs every node as the file has it, so that any value of the graph can be an output.
+    """
+    options = onnxruntime.SessionOptions()
+    if custom_ops is not None:
+        options.register_custom_ops_library(str(custom_ops))
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    # A plan is kept for every input shape and never freed; with free sizes that grows without bound.
+    options.enable_mem_pattern = False
+    # Spinning threads would take the cores that decoding, or another session, needs between two runs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if not optimized:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.log_severity_level = 3  # warnings about what the optimizer would have done
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 class OnnxRuntimeBackend:
     """One session on `threads` cores.
 
-    Memory: the arena keeps what it once allocated, which is fast while sizes repeat and a leak in disguise
-    when they vary. So runs larger than any at most `retained_pixels` large give their memory back, the
-    others keep it.
+    Memory: the arena keeps what it has once allocated, which is fast while sizes repeat and amounts to a leak when they
+    vary. So it is shrunk after every run of more than `retained_pixels` pixels.
 
     Args:
-        custom_ops: our library of kernels; without it the fusion runs from the function in the file.
+        retained_pixels: batch times height times width up to which the memory of a run is kept for the next.
+        custom_ops: see `open_session`.
 
     Raises:
         RuntimeError: ONNX Runtime cannot load the file, or it lacks an output of the contract.
     """
 
-    name = "onnxruntime-cpu"
-
     def __init__(self, model: Path, *, threads: int, retained_pixels: int, custom_ops: Path | None = None) -> None:
-        options = onnxruntime.SessionOptions()
-        if custom_ops is not None:
-            options.register_custom_ops_library(str(custom_ops))
-            self.name = "onnxruntime-cpu+ops"
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        # A plan per input shape is kept for ever; with free sizes that grows without bound.
-        options.enable_mem_pattern = False
-        # Spinning workers would take the cores the decoders need between two runs.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        missing = set(_OUTPUTS) - {output.name for output in self._session.get_outputs()}
-        if missing:
-            raise RuntimeError(f"{model} has no output {sorted(missing)}; export the artifact again")
+        self.name = "onnxruntime-cpu" if custom_ops is None else "onnxruntime-cpu+ops"
+        self._session = open_session(model, threads=threads, custom_ops=custom_ops)
+        require_outputs(model, (output.name for output in self._session.get_outputs()))
         self._retained_pixels = retained_pixels
-        self._return_memory = onnxruntime.RunOptions()
-        self._return_memory.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        self._shrink_arena = onnxruntime.RunOptions()
+        self._shrink_arena.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
     def size_problem(self, height: int, width: int) -> str | None:
         """None: the graph takes every size the metadata allows."""
         return None
 
-    def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> GraphOutputs:
+    def run(self, inputs: GraphInputs) -> GraphOutputs:
         """Run one batch; see `Backend`."""
         batch, height, width = inputs["rgb"].shape[:3]
         oversized = batch * height * width > self._retained_pixels
-        labels, confidence, gate = self._session.run(_OUTPUTS, dict(inputs), self._return_memory if oversized else None)
-        return GraphOutputs(
-            labels=labels,
-            confidence=confidence.astype(np.float32, copy=False),
-            gate=gate.astype(np.float32, copy=False),
-        )
+        return graph_outputs(*self._session.run(OUTPUT_NAMES, dict(inputs), self._shrink_arena if oversized else None))

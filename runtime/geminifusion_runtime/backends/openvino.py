@@ -3,41 +3,112 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from geminifusion_runtime.backends.protocol import GraphOutputs
+from geminifusion_runtime.artifact import Precision
+from geminifusion_runtime.backends.protocol import (
+    OUTPUT_NAMES,
+    BackendError,
+    BatchShape,
+    GraphInputs,
+    GraphOutputs,
+    require_outputs,
+)
 
 T = TypeVar("T")
 
-_OUTPUTS = ("labels", "confidence", "gate")
-# OpenVINO would compute in bfloat16 by itself where the processor has it; an int8 network is float32 in between.
-_HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16", "int8": "f32"}
-_ABILITIES = {"bfloat16": "BF16", "float16": "FP16", "int8": "INT8"}
+# OpenVINO would pick bfloat16 by itself where the processor has it. An int8 network says itself which operators are
+# int8; the others are float32.
+_PRECISION_HINTS: dict[Precision, str] = {"float32": "f32", "bfloat16": "bf16", "float16": "f16", "int8": "f32"}
+# OpenVINO's names for what a processor computes in; without the capability it would silently compute in float32.
+_CAPABILITIES: dict[Precision, str] = {"bfloat16": "BF16", "float16": "FP16", "int8": "INT8"}
+REPEATS = 3  # a shape that comes this often is compiled for
 
-Sizes = tuple[int, int, int]  # batch, height, width
+
+class OpenVinoNetwork:
+    """A network's file, and how it is compiled for this processor.
+
+    Args:
+        path: an OpenVINO file, its `.bin` beside it.
+        precision: what to compute in; `int8` is for the int8 network.
+        threads: of each compiled network.
+        profiled: measure every layer (`InferRequest.profiling_info`); costs a little of every run.
+
+    Raises:
+        BackendError: OpenVINO is not installed, or the processor does not compute in `precision`.
+    """
+
+    def __init__(self, path: Path, *, precision: Precision = "float32", threads: int, profiled: bool = False) -> None:
+        try:
+            import openvino
+        except ImportError:
+            raise BackendError('OpenVINO is not installed; run: pip install "geminifusion[openvino]"') from None
+        self.path = path
+        self._version: str = openvino.__version__
+        self._core = openvino.Core()
+        found = run_in_fresh_thread(lambda: self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+        needed = _CAPABILITIES.get(precision)
+        if needed is not None and needed not in found:
+            raise BackendError(
+                f"this processor does not compute in {precision} ({', '.join(found)}); serve the float32 network"
+            )
+        self._properties = {
+            "INFERENCE_PRECISION_HINT": _PRECISION_HINTS[precision],
+            "INFERENCE_NUM_THREADS": threads,
+            "PERFORMANCE_HINT": "LATENCY",
+            "PERF_COUNT": profiled,
+        }
+
+    def compile(self, shape: BatchShape | None = None, *, outputs: Sequence[str] | None = None) -> Any:  # noqa: ANN401 - openvino.InferRequest
+        """Compile the network, for any shape or for one.
+
+        Args:
+            outputs: values to give besides the network's outputs; a name it does not know is left out.
+
+        Raises:
+            BackendError: OpenVINO cannot load or compile the file.
+        """
+        try:
+            network = self._core.read_model(self.path)
+            if shape is not None:
+                network.reshape(
+                    {
+                        port.get_any_name(): [
+                            *shape,
+                            *(axis.get_length() for axis in list(port.get_partial_shape())[3:]),
+                        ]
+                        for port in network.inputs
+                    }
+                )
+            if outputs is not None:
+                known = {name for node in network.get_ops() for port in node.outputs() for name in port.get_names()}
+                network.add_outputs([name for name in outputs if name in known])
+            return run_in_fresh_thread(
+                lambda: self._core.compile_model(network, "CPU", self._properties).create_infer_request()
+            )
+        except RuntimeError as error:
+            raise BackendError(f"OpenVINO {self._version} cannot load {self.path} ({error})") from None
 
 
 class OpenVinoBackend:
-    """One network on `threads` cores, and copies of it for the sizes that are asked for most.
+    """One network on `threads` cores, and copies of it compiled for the shapes that come most.
 
-    A network fixed to one size is half as fast again as the one that takes any, and takes a second or two to compile.
-    So a size gets its own copy when it has come `repeats` times. Memory: at most `max_fixed_sizes` copies, the least
-    recently used goes first; and the network that takes any size starts afresh after `max_known_sizes` of them, because
-    OpenVINO keeps something of each.
+    A network compiled for one shape is half as fast again as the one that takes any, and takes a second or two to
+    compile. So a shape gets its own copy when it has come `repeats` times. Memory: at most `max_fixed_shapes` copies,
+    the least recently used is dropped first; and the network that takes any shape is compiled afresh after
+    `max_known_shapes` of them, because OpenVINO keeps something of each.
 
     Args:
-        path: `openvino.xml` or `openvino-int8.xml`, its `.bin` beside it.
-        precision: what to compute in; `int8` is for the int8 network.
-        prepared: batch, height and width of sizes that get their copies at once, so that no request waits for them.
+        path, precision, threads: see `OpenVinoNetwork`.
+        prepared: shapes that get their copies at once, so that no request waits for them.
 
     Raises:
-        RuntimeError: OpenVINO is missing or cannot load the file, the processor does not compute in `precision`, or the
+        BackendError: OpenVINO is missing or cannot load the file, the processor does not compute in `precision`, or the
             network lacks an output of the contract.
     """
 
@@ -45,102 +116,73 @@ class OpenVinoBackend:
         self,
         path: Path,
         *,
-        precision: Literal["float32", "bfloat16", "float16", "int8"] = "float32",
+        precision: Precision = "float32",
         threads: int,
-        prepared: Sequence[Sizes] = (),
-        repeats: int = 3,
-        max_fixed_sizes: int = 4,
-        max_known_sizes: int = 64,
+        prepared: Sequence[BatchShape] = (),
+        repeats: int = REPEATS,
+        max_fixed_shapes: int = 4,
+        max_known_shapes: int = 64,
     ) -> None:
-        try:
-            import openvino
-        except ImportError:
-            raise RuntimeError('OpenVINO is not installed; run: pip install "geminifusion[openvino]"') from None
         self.name = "openvino-cpu" if precision == "float32" else f"openvino-cpu-{precision}"
-        self._core = openvino.Core()
-        abilities = in_own_thread(lambda: self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
-        needed = _ABILITIES.get(precision)
-        if needed is not None and needed not in abilities:
-            raise RuntimeError(
-                f"this processor does not compute in {precision} ({', '.join(abilities)}); serve the float32 network"
-            )
-        self._path = path
-        self._properties = {
-            "INFERENCE_PRECISION_HINT": _HINTS[precision],
-            "INFERENCE_NUM_THREADS": threads,
-            "PERFORMANCE_HINT": "LATENCY",
-        }
-        self._repeats, self._max_fixed_sizes, self._max_known_sizes = repeats, max_fixed_sizes, max_known_sizes
-        self._fixed: OrderedDict[Sizes, Any] = OrderedDict()
-        self._times_seen: dict[Sizes, int] = {}
-        self._any_size = self._compile(None)
-        found = {name for port in self._any_size.model_outputs for name in port.get_names()}
-        if missing := set(_OUTPUTS) - found:
-            raise RuntimeError(f"{path} has no output {sorted(missing)}; export the artifact again")
-        for sizes in prepared[:max_fixed_sizes]:
-            self._fix(sizes)
+        self._network = OpenVinoNetwork(path, precision=precision, threads=threads)
+        self._repeats, self._max_fixed_shapes, self._max_known_shapes = repeats, max_fixed_shapes, max_known_shapes
+        self._fixed: OrderedDict[BatchShape, Any] = OrderedDict()
+        self._times_seen: dict[BatchShape, int] = {}
+        self._any_shape = self._network.compile()
+        require_outputs(path, (name for port in self._any_shape.model_outputs for name in port.get_names()))
+        for shape in prepared[:max_fixed_shapes]:
+            self._fix(shape)
 
     @property
-    def fixed_sizes(self) -> tuple[Sizes, ...]:
-        """Those with a copy of their own, the least recently used first."""
+    def fixed_shapes(self) -> tuple[BatchShape, ...]:
+        """Shapes with a copy of their own, the least recently used first."""
         return tuple(self._fixed)
 
     @property
-    def known_sizes(self) -> int:
-        """How many the network that takes any has seen since it started afresh."""
+    def num_known_shapes(self) -> int:
+        """Number of shapes that the network that takes any has seen since it was compiled."""
         return len(self._times_seen)
 
     def size_problem(self, height: int, width: int) -> str | None:
         """None: the graph takes every size the metadata allows."""
         return None
 
-    def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> GraphOutputs:
+    def run(self, inputs: GraphInputs) -> GraphOutputs:
         """Run one batch; see `Backend`."""
         batch, height, width = inputs["rgb"].shape[:3]
         found = self._request_for((batch, height, width)).infer(dict(inputs), share_inputs=True)
-        # the request's own memory is written again by the next run
-        labels, confidence, gate = (np.array(found[name]) for name in _OUTPUTS)
+        # The request's own memory is overwritten by the next run.
+        labels, confidence, gate = (np.array(found[name]) for name in OUTPUT_NAMES)
         return GraphOutputs(labels=labels, confidence=confidence, gate=gate)
 
-    def _request_for(self, sizes: Sizes) -> Any:  # noqa: ANN401 - openvino.InferRequest
-        if sizes in self._fixed:
-            self._fixed.move_to_end(sizes)
-            return self._fixed[sizes]
-        times = self._times_seen.get(sizes, 0) + 1
-        if times >= self._repeats and self._max_fixed_sizes:
-            if sizes in self._times_seen:
-                self._times_seen[sizes] = 0  # once dropped, it has to come back as often again
-            return self._fix(sizes)
-        if sizes not in self._times_seen and len(self._times_seen) >= self._max_known_sizes:
+    def _request_for(self, shape: BatchShape) -> Any:  # noqa: ANN401 - openvino.InferRequest
+        if shape in self._fixed:
+            self._fixed.move_to_end(shape)
+            return self._fixed[shape]
+        times = self._times_seen.get(shape, 0) + 1
+        if times >= self._repeats and self._max_fixed_shapes:
+            if shape in self._times_seen:
+                self._times_seen[shape] = 0  # once dropped, it has to come as often again
+            return self._fix(shape)
+        if shape not in self._times_seen and len(self._times_seen) >= self._max_known_shapes:
             self._times_seen.clear()
-            self._any_size = self._compile(None)
-        self._times_seen[sizes] = times
-        return self._any_size
+            self._any_shape = self._network.compile()
+        self._times_seen[shape] = times
+        return self._any_shape
 
-    def _fix(self, sizes: Sizes) -> Any:  # noqa: ANN401 - openvino.InferRequest
-        while len(self._fixed) >= self._max_fixed_sizes:
+    def _fix(self, shape: BatchShape) -> Any:  # noqa: ANN401 - openvino.InferRequest
+        while len(self._fixed) >= self._max_fixed_shapes:
             self._fixed.popitem(last=False)
-        self._fixed[sizes] = self._compile(sizes)
-        return self._fixed[sizes]
-
-    def _compile(self, sizes: Sizes | None) -> Any:  # noqa: ANN401 - openvino.InferRequest
-        network = self._core.read_model(self._path)
-        if sizes is not None:
-            network.reshape(
-                {
-                    port.get_any_name(): [*sizes, *(axis.get_length() for axis in list(port.get_partial_shape())[3:])]
-                    for port in network.inputs
-                }
-            )
-        return in_own_thread(lambda: self._core.compile_model(network, "CPU", self._properties).create_infer_request())
+        self._fixed[shape] = self._network.compile(shape)
+        return self._fixed[shape]
 
 
-def in_own_thread(call: Callable[[], T]) -> T:
-    """Ask OpenVINO where no signal is ever delivered.
+def run_in_fresh_thread(call: Callable[[], T]) -> T:
+    """Call OpenVINO in a thread of its own, to which no signal is ever delivered.
 
-    It gives the calling thread a signal stack, when it loads its CPU part or compiles, and unmaps it when the network
-    goes, in whichever thread that happens; the next signal of the first one, a Ctrl-C, would crash the process. A
-    thread that ends takes its signal stack with it.
+    OpenVINO gives the calling thread a signal stack when it loads its CPU plugin or compiles, and unmaps that stack
+    when the network is freed, in whichever thread that happens; the next signal to the first thread, such as Ctrl-C,
+    would crash the process. A thread that ends takes its signal stack with it.
     """
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(call).result()

@@ -1,39 +1,58 @@
-"""What the service asks of a runtime."""
+"""The contract between this package and an inference runtime: what a backend takes, returns and raises.
+
+Axes: B batch, H W the size of the graph's inputs, h w a quarter of it, rounded up.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+# By graph input name: `B H W 3` or `B H W`, dtypes and units as the artifact's metadata describes them.
+GraphInputs = Mapping[str, NDArray[np.generic]]
+BatchShape = tuple[int, int, int]  # B, H, W
+
+
+class BackendError(RuntimeError):
+    """A runtime is missing, or cannot load or run what it was given; the message says what to do."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GraphOutputs:
-    """One batch of answers. Axes: B batch, H W the size the graph saw, h w a quarter of it rounded up."""
+    """The graph's outputs for one batch."""
 
     labels: NDArray[np.uint8]  # B H W
     confidence: NDArray[np.float32]  # B h w, 0…1
     gate: NDArray[np.float32]  # B h w, 0…1
 
 
+OUTPUT_NAMES: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(GraphOutputs))
+
+
 class Backend(Protocol):
-    """A loaded graph.
+    """A loaded graph, ready to run.
 
     `run` is called from one thread at a time and may take long; it must release the GIL.
     """
 
     @property
     def name(self) -> str:
-        """The runtime, as metrics and the model list show it."""
+        """The runtime's name in metrics, model list and reports.
+
+        A backend that computes in another precision than the artifact's graph appends it: `openvino-cpu-int8`.
+        """
 
     def size_problem(self, height: int, width: int) -> str | None:
         """Why frames of this size cannot be run, for the client; None if they can."""
 
-    def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> GraphOutputs:
-        """Run one batch of same-sized inputs, by graph input name, each with a leading batch axis."""
+    def run(self, inputs: GraphInputs) -> GraphOutputs:
+        """Run one batch of inputs of one size. The outputs belong to the caller."""
 
 
 @runtime_checkable
@@ -41,7 +60,7 @@ class ClosableBackend(Protocol):
     """A backend that holds more than Python frees with the last reference: a device's memory, a process."""
 
     def close(self) -> None:
-        """Give it back; `run` is not called again."""
+        """Release it; `run` is not called again."""
 
 
 @runtime_checkable
@@ -50,4 +69,25 @@ class SupervisedBackend(Protocol):
 
     @property
     def problem(self) -> str | None:
-        """Why no run can be expected to succeed now, for the operator; None while there is no such reason."""
+        """Why no run can be expected to succeed at the moment, for the operator; None while there is no reason."""
+
+
+def graph_outputs(
+    labels: NDArray[np.uint8], confidence: NDArray[np.floating], gate: NDArray[np.floating]
+) -> GraphOutputs:
+    """Outputs as a runtime returned them; half-precision maps are widened to float32."""
+    return GraphOutputs(
+        labels=labels,
+        confidence=confidence.astype(np.float32, copy=False),
+        gate=gate.astype(np.float32, copy=False),
+    )
+
+
+def require_outputs(path: Path, names: Iterable[str]) -> None:
+    """Reject a file without the outputs of the contract.
+
+    Raises:
+        BackendError: naming the missing outputs.
+    """
+    if missing := set(OUTPUT_NAMES) - set(names):
+        raise BackendError(f"{path} has no output {sorted(missing)}; export the artifact again")

@@ -1,28 +1,37 @@
-"""Which runtime an artifact is served with on this machine, and why that one.
+"""Which runtime an artifact is run with on this machine, and why that one.
 
-Labels come first: `auto` takes what answers as the torch network does (an engine in the artifact's own precision, then
-OpenVINO in float32, then ONNX Runtime; on a GPU that was named, ONNX Runtime's CUDA provider). What trades labels for
-speed, bfloat16 and int8, has to be asked for.
+Labels come first: `auto` takes what gives the labels of the torch network (an engine in the artifact's own precision,
+then OpenVINO in float32, then ONNX Runtime; on a GPU that was named, ONNX Runtime's CUDA provider). bfloat16 and int8,
+which trade labels for speed, have to be asked for.
+
+Everything that runs an artifact opens it here, so a backend is verified, measured and self-tested with the options it
+serves with.
 """
 
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple, get_args
 
-from geminifusion_runtime.artifact import MODEL_NAME, ArtifactMetadata, RuntimeFile
-from geminifusion_runtime.backends.names import check_backend
+from geminifusion_runtime.artifact import MODEL_NAME, ArtifactMetadata, Precision, RuntimeFile
+from geminifusion_runtime.backends import check_backend
 from geminifusion_runtime.backends.onnx_runtime import OnnxRuntimeBackend
 from geminifusion_runtime.backends.plugins import open_plugin
-from geminifusion_runtime.backends.protocol import Backend
+from geminifusion_runtime.backends.protocol import Backend, BackendError
 from geminifusion_runtime.devices import AUTO, Device
 
 _ON_GPU = ("onnxruntime-cuda", "tensorrt")
+_OPENVINO: dict[str, Precision] = {
+    "openvino": "float32",
+    "openvino-bfloat16": "bfloat16",
+    "openvino-int8": "int8",
+}
 
 
 class Chosen(NamedTuple):
-    """A loaded runtime, and a clause for the log that says why it was taken."""
+    """A loaded backend, and a clause for the log that says why it was chosen."""
 
     backend: Backend
     reason: str
@@ -41,103 +50,124 @@ def open_backend(
 
     Args:
         directory: of the artifact; its files were checked against their SHA-256.
-        wanted: one of `names.BACKENDS`, or `torch:CHECKPOINT`.
+        wanted: one of `BACKENDS`, or `torch:CHECKPOINT`.
         threads: of a runtime on the CPU.
         custom_ops: our kernels for ONNX Runtime on the CPU; other runtimes have no use for them.
         device: the runtime must be able to use it; the caller keeps its own thread to the device's cores.
 
     Raises:
-        RuntimeError: what was asked for is not in the artifact or does not run here; or, for `auto`, nothing does.
+        RuntimeError: the artifact has no file for what was asked for, or it does not run here.
         ValueError: `wanted` is none of the choices.
     """
     check_backend(wanted)
+    loader = _Loader(directory, metadata, threads, custom_ops, device)
     if wanted == "auto":
-        return _automatic(directory, metadata, threads, custom_ops, device)
+        return loader.automatic()
     needed = "cuda" if wanted in _ON_GPU else "cpu"
     if not wanted.startswith("torch") and device.kind not in ("auto", needed):
-        raise RuntimeError(f"backend {wanted} runs on {needed}, not on {device}; change --backend or --devices")
-    return Chosen(_named(directory, metadata, wanted, threads, custom_ops, device), "it was asked for")
+        raise BackendError(f"backend {wanted} runs on {needed}, not on {device}; change --backend or --devices")
+    return Chosen(loader.named(wanted), "it was asked for")
 
 
-def _named(
-    directory: Path, metadata: ArtifactMetadata, wanted: str, threads: int, custom_ops: Path | None, device: Device
-) -> Backend:
-    if wanted == "onnxruntime":
-        return _onnx_runtime(directory, metadata, threads, custom_ops)
-    if wanted == "onnxruntime-cuda":
-        return _onnx_runtime_cuda(directory, metadata, device)
-    if wanted == "tensorrt":
-        _file(metadata, "tensorrt")
-        return _tensorrt(directory, metadata, device)
-    name, _, location = wanted.partition(":")
-    if name == "torch":
-        return open_plugin(name, directory, metadata, threads=threads, device=device, location=location)
-    return _openvino(directory, metadata, wanted, threads)
-
-
-def _automatic(
-    directory: Path, metadata: ArtifactMetadata, threads: int, custom_ops: Path | None, device: Device
-) -> Chosen:
-    passed_over = []
-    if device.kind != "cpu" and any(entry.runtime == "tensorrt" for entry in metadata.runtimes):
-        try:
-            return Chosen(_tensorrt(directory, metadata, device), "the artifact holds an engine for this GPU")
-        except RuntimeError as error:
-            passed_over.append(f"TensorRT: {error}")
-    if device.kind == "cuda":
-        reason = "; ".join([f"the artifact holds no engine that runs on {device}", *passed_over])
-        return Chosen(_onnx_runtime_cuda(directory, metadata, device), reason)
-    if any((entry.runtime, entry.precision) == ("openvino", "float32") for entry in metadata.runtimes):
-        if importlib.util.find_spec("openvino") is None:
-            passed_over.append('OpenVINO: not installed (pip install "geminifusion[openvino]")')
-        else:
-            return Chosen(
-                _openvino(directory, metadata, "openvino", threads),
-                "; ".join(["the artifact holds OpenVINO files, the fastest with the same labels here", *passed_over]),
-            )
-    reason = "; ".join(passed_over) or "the artifact holds nothing for another runtime"
-    return Chosen(_onnx_runtime(directory, metadata, threads, custom_ops), reason)
-
-
-def _onnx_runtime(directory: Path, metadata: ArtifactMetadata, threads: int, custom_ops: Path | None) -> Backend:
-    height, width = metadata.size.reference
-    return OnnxRuntimeBackend(
-        directory / MODEL_NAME, threads=threads, retained_pixels=height * width, custom_ops=custom_ops
-    )
-
-
-def _openvino(directory: Path, metadata: ArtifactMetadata, wanted: str, threads: int) -> Backend:
-    from geminifusion_runtime.backends.openvino import OpenVinoBackend
-
-    int8 = wanted == "openvino-int8"
-    entry = _file(metadata, "openvino", "int8" if int8 else "float32")
-    precision: Literal["float32", "bfloat16", "int8"] = (
-        "int8" if int8 else "bfloat16" if wanted == "openvino-bfloat16" else "float32"
-    )
-    reference = (1, *metadata.size.reference)
-    return OpenVinoBackend(directory / entry.file, precision=precision, threads=threads, prepared=[reference])
-
-
-def _onnx_runtime_cuda(directory: Path, metadata: ArtifactMetadata, device: Device) -> Backend:
-    from geminifusion_runtime.backends.onnx_runtime_cuda import OnnxRuntimeCudaBackend
-
-    height, width = metadata.size.reference
-    return OnnxRuntimeCudaBackend(directory / MODEL_NAME, device=device.index, retained_pixels=height * width)
-
-
-def _tensorrt(directory: Path, metadata: ArtifactMetadata, device: Device) -> Backend:
-    from geminifusion_runtime.backends.tensorrt.backend import TensorRtBackend
-
-    return TensorRtBackend(directory, metadata, device=device.index)
-
-
-def _file(metadata: ArtifactMetadata, runtime: str, precision: str | None = None) -> RuntimeFile:
+def precision_of(metadata: ArtifactMetadata, backend: str) -> Precision:
+    """The precision that a backend of this name computes the artifact in; see `Backend.name`."""
+    for precision in get_args(Precision):
+        if backend.endswith(f"-{precision}"):
+            return precision
+    if backend.startswith("openvino"):
+        return "float32"
     for entry in metadata.runtimes:
-        if entry.runtime == runtime and precision in (None, entry.precision):
-            return entry
-    held = ", ".join(f"{entry.runtime} {entry.precision}" for entry in metadata.runtimes) or "none but model.onnx"
-    target = f"{runtime}-int8" if precision == "int8" else runtime
-    raise RuntimeError(
-        f"{metadata.reference} has no file for {runtime} {precision or ''}".rstrip()
-        + f" (it has: {held}); add one: geminifusion export ARTIFACT DESTINATION --to {target}"
-    )
+        if entry.runtime == backend:
+            return entry.precision
+    return metadata.precision
+
+
+@dataclass(frozen=True)
+class _Loader:
+    """One artifact on one device."""
+
+    directory: Path
+    metadata: ArtifactMetadata
+    threads: int
+    custom_ops: Path | None
+    device: Device
+
+    def automatic(self) -> Chosen:
+        passed_over = []
+        if self.device.kind != "cpu" and any(entry.runtime == "tensorrt" for entry in self.metadata.runtimes):
+            try:
+                return Chosen(self._tensorrt(), "the artifact holds an engine for this GPU")
+            except RuntimeError as error:
+                passed_over.append(f"TensorRT: {error}")
+        if self.device.kind == "cuda":
+            reason = "; ".join([f"the artifact holds no engine that runs on {self.device}", *passed_over])
+            return Chosen(self._onnx_runtime_cuda(), reason)
+        if any((entry.runtime, entry.precision) == ("openvino", "float32") for entry in self.metadata.runtimes):
+            if importlib.util.find_spec("openvino") is None:
+                passed_over.append('OpenVINO: not installed (pip install "geminifusion[openvino]")')
+            else:
+                reason = "the artifact holds OpenVINO files, the fastest with the same labels here"
+                return Chosen(self._openvino("openvino"), "; ".join([reason, *passed_over]))
+        reason = "; ".join(passed_over) or "the artifact holds nothing for another runtime"
+        return Chosen(self._onnx_runtime(), reason)
+
+    def named(self, wanted: str) -> Backend:
+        if wanted == "onnxruntime":
+            return self._onnx_runtime()
+        if wanted == "onnxruntime-cuda":
+            return self._onnx_runtime_cuda()
+        if wanted == "tensorrt":
+            self._file("tensorrt")
+            return self._tensorrt()
+        if wanted in _OPENVINO:
+            return self._openvino(wanted)
+        name, _, location = wanted.partition(":")
+        return open_plugin(
+            name, self.directory, self.metadata, threads=self.threads, device=self.device, location=location
+        )
+
+    def _onnx_runtime(self) -> Backend:
+        height, width = self.metadata.size.reference
+        return OnnxRuntimeBackend(
+            self.directory / MODEL_NAME,
+            threads=self.threads,
+            retained_pixels=height * width,
+            custom_ops=self.custom_ops,
+        )
+
+    def _openvino(self, wanted: str) -> Backend:
+        from geminifusion_runtime.backends.openvino import OpenVinoBackend
+
+        precision = _OPENVINO[wanted]
+        entry = self._file("openvino", "int8" if precision == "int8" else "float32")
+        return OpenVinoBackend(
+            self.directory / entry.file,
+            precision=precision,
+            threads=self.threads,
+            prepared=[(1, *self.metadata.size.reference)],
+        )
+
+    def _onnx_runtime_cuda(self) -> Backend:
+        from geminifusion_runtime.backends.onnx_runtime_cuda import OnnxRuntimeCudaBackend
+
+        height, width = self.metadata.size.reference
+        return OnnxRuntimeCudaBackend(
+            self.directory / MODEL_NAME, device=self.device.index, retained_pixels=height * width
+        )
+
+    def _tensorrt(self) -> Backend:
+        from geminifusion_runtime.backends.tensorrt.backend import TensorRtBackend
+
+        return TensorRtBackend(self.directory, self.metadata, device=self.device.index)
+
+    def _file(self, runtime: str, precision: str | None = None) -> RuntimeFile:
+        for entry in self.metadata.runtimes:
+            if entry.runtime == runtime and precision in (None, entry.precision):
+                return entry
+        held = ", ".join(f"{entry.runtime} {entry.precision}" for entry in self.metadata.runtimes)
+        target = f"{runtime}-int8" if precision == "int8" else runtime
+        raise BackendError(
+            f"{self.metadata.reference} has no file for {runtime} {precision or ''}".rstrip()
+            + f" (it has: {held or 'none but model.onnx'}); add one: "
+            f"geminifusion export ARTIFACT DESTINATION --to {target}"
+        )

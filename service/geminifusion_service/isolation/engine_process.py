@@ -12,12 +12,12 @@ import logging
 import sys
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_runtime.artifact import ArtifactMetadata, open_artifact
+from geminifusion_runtime.artifact import open_artifact
 from geminifusion_runtime.backends.protocol import Backend
 from geminifusion_runtime.devices import pin_to_cores
+from geminifusion_runtime.dummy_inputs import blank_inputs
 from geminifusion_service.isolation.process_backend import WorkerConfig
 from geminifusion_service.isolation.shared_arrays import SharedArrays, end_offset
 from geminifusion_service.isolation.worker_main import run_worker
@@ -47,16 +47,8 @@ def _open(config: WorkerConfig) -> tuple[Backend, str]:
     pin_to_cores(config.device.cores)
     metadata = open_artifact(config.directory)
     chosen = config.open_backend(metadata)
-    chosen.backend.run(_blank(metadata))
+    chosen.backend.run(blank_inputs(metadata.modalities, (1, *metadata.size.reference)))
     return chosen.backend, chosen.reason
-
-
-def _blank(metadata: ArtifactMetadata) -> dict[str, NDArray[np.generic]]:
-    height, width = metadata.size.reference
-    return {
-        spec.name: np.ones((1, height, width, 3) if spec.channels == 3 else (1, height, width), spec.dtype)
-        for spec in metadata.modalities
-    }
 
 
 def _run(backend: Backend, memory: SharedArrays, request: dict[str, Any]) -> dict[str, Any]:

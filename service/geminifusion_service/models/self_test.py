@@ -8,29 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import zipfile
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_runtime.artifact import ArtifactError, ArtifactMetadata, Precision
+from geminifusion_runtime.artifact import ArtifactMetadata
+from geminifusion_runtime.backends.selection import precision_of
+from geminifusion_runtime.dummy_inputs import random_inputs
 from geminifusion_runtime.errors import GeminiFusionError
+from geminifusion_runtime.golden_set import MIN_LABEL_AGREEMENT, read_golden_set
 from geminifusion_runtime.model import Model
 from geminifusion_service.errors import InternalError
 from geminifusion_service.models.registry import CanaryResult
 from geminifusion_service.request import SegmentOptions, SegmentRequest
 
-# Least share of equal labels, by what the runtime computes in: the exporter's own limits (a test compares them).
-AGREEMENT_BUDGETS: Final[dict[Precision, float]] = {
-    "float32": 0.999,
-    "float16": 0.995,
-    "bfloat16": 0.97,
-    "int8": 0.85,
-}
 MAX_FRAMES = 8  # of a golden set, evenly spread: more would only cost engine time and memory
 ANSWER_TIMEOUT_S = 60.0
 _log = logging.getLogger(__name__)
@@ -102,19 +97,6 @@ async def check(model: Model, expected: CanaryFrames, probe: Probe) -> CanaryRes
     return _result(expected, equal / total)
 
 
-def precision_of(metadata: ArtifactMetadata, backend: str) -> Precision:
-    """What a backend computes in, by its name: OpenVINO is told, an engine is as it was built, ONNX as exported."""
-    for precision in AGREEMENT_BUDGETS:
-        if backend.endswith(f"-{precision}"):
-            return precision
-    if backend.startswith("openvino"):
-        return "float32"
-    for entry in metadata.runtimes:
-        if entry.runtime == backend:
-            return entry.precision
-    return metadata.precision
-
-
 def _result(expected: CanaryFrames, agreement: float | None, problem: str = "") -> CanaryResult:
     passed = agreement is not None and agreement >= expected.budget
     if agreement is not None and not passed:
@@ -135,42 +117,27 @@ def _result(expected: CanaryFrames, agreement: float | None, problem: str = "") 
 
 def _golden_frames(directory: Path, model: Model) -> CanaryFrames | None:
     metadata = model.metadata
-    if metadata.golden is None:
+    batches = read_golden_set(directory, metadata)
+    if not batches:
         return None
-    path = directory / metadata.golden.file
-    names = [spec.name for spec in metadata.modalities]
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in (*names, "labels")}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ArtifactError(f"{path} cannot be read as golden frames ({error}); export the artifact again") from None
-    labels = arrays["labels"]
-    if labels.ndim != 3 or labels.dtype != np.uint8 or any(arrays[n].shape[:3] != labels.shape for n in names):
-        shapes = {name: array.shape for name, array in arrays.items()}
-        raise ArtifactError(f"{path} holds {shapes}, expected frames of one size; export the artifact again")
-    height, width = labels.shape[1:]
+    _, height, width = batches[0].shape
     policy = metadata.size
     if height * width > policy.max_pixels or min(height, width) < policy.min_side:
         return None
     if model.backend.size_problem(height, width) is not None:
         return None
-    chosen = np.unique(np.linspace(0, len(labels) - 1, min(MAX_FRAMES, len(labels))).round().astype(int))
+    indices = np.unique(np.linspace(0, len(batches) - 1, min(MAX_FRAMES, len(batches))).round().astype(int))
+    chosen = [batches[index] for index in indices]
     return CanaryFrames(
         kind="golden",
         # copies: a view would keep the whole set in memory
-        frames=tuple({name: arrays[name][index].copy() for name in names} for index in chosen),
-        labels=tuple(labels[index].copy() for index in chosen),
-        budget=AGREEMENT_BUDGETS[precision_of(metadata, model.backend.name)],
+        frames=tuple({name: array[0].copy() for name, array in batch.inputs.items()} for batch in chosen),
+        labels=tuple(batch.outputs.labels[0].copy() for batch in chosen),
+        budget=MIN_LABEL_AGREEMENT[precision_of(metadata, model.backend.name)],
     )
 
 
 def _own_frame(metadata: ArtifactMetadata) -> Frame:
-    """The same soft noise for the same metadata, at the reference size, within each modality's range."""
-    rng = np.random.default_rng(0)
-    height, width = metadata.size.reference
-    frame: dict[str, NDArray[np.generic]] = {}
-    for spec in metadata.modalities:
-        low, high = (0.0, 255.0) if spec.unit == "intensity" else spec.range
-        shape = (height, width, 3) if spec.channels == 3 else (height, width)
-        frame[spec.name] = rng.uniform(low, high, shape).astype(spec.dtype)
-    return frame
+    """The same noise for the same metadata, at the reference size."""
+    inputs = random_inputs(metadata.modalities, (1, *metadata.size.reference))
+    return {name: array[0] for name, array in inputs.items()}

@@ -1,4 +1,4 @@
-"""The service's OpenVINO backend, on a network small enough to compile in a moment."""
+"""The OpenVINO backend, on a network small enough to compile in a moment."""
 
 import subprocess
 import sys
@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from geminifusion_runtime.backends.onnx_runtime import OnnxRuntimeBackend
-from geminifusion_runtime.backends.openvino import OpenVinoBackend, in_own_thread
+from geminifusion_runtime.backends.openvino import OpenVinoBackend, OpenVinoNetwork, run_in_fresh_thread
+from geminifusion_runtime.backends.protocol import BackendError
 
 openvino = pytest.importorskip("openvino", reason="needs geminifusion[openvino]")
 
@@ -54,30 +55,30 @@ def test_a_size_that_keeps_coming_gets_a_copy_with_the_same_answers(path, refere
     backend = OpenVinoBackend(path, threads=1, repeats=2)
     for seed in range(4):
         assert_same(backend.run(inputs(seed=seed)), reference.run(inputs(seed=seed)))
-        assert backend.fixed_sizes == (() if seed == 0 else ((1, 48, 64),))
+        assert backend.fixed_shapes == (() if seed == 0 else ((1, 48, 64),))
 
 
 def test_prepared_sizes_have_their_copies_before_the_first_request(path):
-    assert OpenVinoBackend(path, threads=1, prepared=[(1, 48, 64), (4, 48, 64)]).fixed_sizes == (
+    assert OpenVinoBackend(path, threads=1, prepared=[(1, 48, 64), (4, 48, 64)]).fixed_shapes == (
         (1, 48, 64),
         (4, 48, 64),
     )
 
 
 def test_copies_are_few_and_the_least_used_goes_first(path):
-    backend = OpenVinoBackend(path, threads=1, repeats=1, max_fixed_sizes=2)
+    backend = OpenVinoBackend(path, threads=1, repeats=1, max_fixed_shapes=2)
     for batch in (1, 2, 1, 3):
         backend.run(inputs(batch))
-    assert backend.fixed_sizes == ((1, 48, 64), (3, 48, 64))
+    assert backend.fixed_shapes == ((1, 48, 64), (3, 48, 64))
 
 
 def test_sizes_without_number_do_not_fill_the_memory(path, reference):
-    backend = OpenVinoBackend(path, threads=1, repeats=2, max_fixed_sizes=2, max_known_sizes=5)
+    backend = OpenVinoBackend(path, threads=1, repeats=2, max_fixed_shapes=2, max_known_shapes=5)
     for height in range(20, 40):
         for _ in range(height % 3 + 1):
             assert_same(backend.run(inputs(height=height)), reference.run(inputs(height=height)))
-            assert backend.known_sizes <= 5
-            assert len(backend.fixed_sizes) <= 2
+            assert backend.num_known_shapes <= 5
+            assert len(backend.fixed_shapes) <= 2
 
 
 def test_answers_stay_valid_after_the_next_run(path):
@@ -119,9 +120,9 @@ def test_without_openvino_the_message_says_how_to_get_it(path, monkeypatch):
 
 def test_a_precision_the_processor_lacks_is_refused(path):
     lacking = {"bfloat16": "BF16", "float16": "FP16"}
-    abilities = in_own_thread(lambda: openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
-    for precision, ability in lacking.items():
-        if ability in abilities:
+    capabilities = run_in_fresh_thread(lambda: openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    for precision, capability in lacking.items():
+        if capability in capabilities:
             OpenVinoBackend(path, threads=1, precision=precision).run(inputs())
         else:
             with pytest.raises(RuntimeError, match=f"does not compute in {precision}"):
@@ -130,8 +131,15 @@ def test_a_precision_the_processor_lacks_is_refused(path):
 
 def test_a_file_that_is_no_network_is_refused(tmp_path):
     (tmp_path / "openvino.xml").write_text("<nothing/>")
-    with pytest.raises(RuntimeError):
+    with pytest.raises(BackendError, match=r"cannot load .*openvino\.xml"):
         OpenVinoBackend(tmp_path / "openvino.xml", threads=1)
+
+
+def test_values_inside_the_network_can_be_asked_for_and_unknown_ones_are_left_out(path):
+    request = OpenVinoNetwork(path, threads=1).compile(outputs=["grey", "no such value"])
+    found = request.infer(inputs())
+    np.testing.assert_allclose(found["grey"], inputs()["rgb"].mean(-1), rtol=1e-5)
+    assert not [port for port in request.model_outputs if "no such value" in port.get_names()]
 
 
 def test_a_signal_is_survived_when_the_network_goes_in_another_thread(path):

@@ -7,7 +7,7 @@ import pytest
 
 from geminifusion_runtime.artifact import EngineRequirements, RuntimeFile, ShapeRange, read_metadata
 from geminifusion_runtime.backends.plugins import open_plugin
-from geminifusion_runtime.backends.selection import open_backend
+from geminifusion_runtime.backends.selection import open_backend, precision_of
 from geminifusion_runtime.devices import AUTO, parse_devices
 
 
@@ -95,6 +95,25 @@ def test_a_gpu_that_was_named_is_never_replaced_by_the_cpu(tiny_artifact, metada
         open_backend(tiny_artifact, metadata, threads=1, device=parse_devices("cuda")[0])
 
 
-def test_a_backend_no_installed_package_brings_is_refused_with_the_way_to_get_it(tiny_artifact, metadata):
-    with pytest.raises(RuntimeError, match=r"no installed package brings the backend caffe"):
+def test_a_backend_no_installed_package_provides_is_refused_with_the_way_to_get_it(tiny_artifact, metadata):
+    with pytest.raises(RuntimeError, match=r"no installed package provides the backend caffe"):
         open_plugin("caffe", tiny_artifact, metadata, threads=1, device=AUTO)
+
+
+@pytest.mark.parametrize(
+    ("backend", "precision"),
+    [
+        ("onnxruntime-cpu", "float32"),
+        ("openvino-cpu", "float32"),
+        ("openvino-cpu-bfloat16", "bfloat16"),
+        ("openvino-cpu-int8", "int8"),
+    ],
+)
+def test_the_name_of_a_backend_says_what_it_computes_in(metadata, backend, precision):
+    assert precision_of(metadata, backend) == precision
+
+
+def test_a_half_precision_graph_is_half_precision_on_its_own_runtime_only(metadata):
+    half = dataclasses.replace(metadata, precision="float16")
+    assert precision_of(half, "onnxruntime-cpu") == "float16"
+    assert precision_of(half, "openvino-cpu") == "float32"

@@ -17,7 +17,7 @@ from geminifusion_runtime.artifact import (
 )
 from geminifusion_runtime.backends.tensorrt.backend import TensorRtBackend
 from geminifusion_runtime.backends.tensorrt.requirements import (
-    EngineError,
+    TensorRtError,
     plan_parts,
     plugin_of,
     require_capability,
@@ -52,7 +52,7 @@ def engine_artifact(make_artifact, tmp_path):
 
 
 def test_artifact_without_an_engine_is_refused(tiny_artifact):
-    with pytest.raises(EngineError, match=r"tiny@1 holds no TensorRT engine; build one"):
+    with pytest.raises(TensorRtError, match=r"tiny@1 holds no TensorRT engine; build one"):
         TensorRtBackend(tiny_artifact, read_metadata(tiny_artifact))
 
 
@@ -64,19 +64,19 @@ def test_corrupted_engine_is_refused_before_it_is_loaded(engine_artifact):
 
 def test_missing_engine_is_refused(engine_artifact):
     (engine_artifact / "engine.plan").unlink()
-    with pytest.raises(EngineError, match=r"engine\.plan is missing; copy the whole artifact"):
+    with pytest.raises(TensorRtError, match=r"engine\.plan is missing; copy the whole artifact"):
         TensorRtBackend(engine_artifact, read_metadata(engine_artifact))
 
 
 def test_missing_plugin_is_refused(engine_artifact):
     (engine_artifact / "plugin.so").unlink()
-    with pytest.raises(EngineError, match=r"needs the plugin .*plugin\.so, which is missing"):
+    with pytest.raises(TensorRtError, match=r"needs the plugin .*plugin\.so, which is missing"):
         TensorRtBackend(engine_artifact, read_metadata(engine_artifact))
 
 
 def test_another_plugin_is_refused(engine_artifact):
     (engine_artifact / "plugin.so").write_bytes(b"another")
-    with pytest.raises(EngineError, match=r"plugin\.so has SHA-256 .*, the engine was built with"):
+    with pytest.raises(TensorRtError, match=r"plugin\.so has SHA-256 .*, the engine was built with"):
         TensorRtBackend(engine_artifact, read_metadata(engine_artifact))
 
 
@@ -86,14 +86,14 @@ def test_engine_of_functions_needs_no_plugin(tmp_path):
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorrt") is not None, reason="TensorRT is installed here")
 def test_absent_tensorrt_is_named_with_what_to_install(engine_artifact):
-    with pytest.raises(EngineError, match=r"TensorRT is not installed; install it: pip install"):
+    with pytest.raises(TensorRtError, match=r"TensorRT is not installed; install it: pip install"):
         TensorRtBackend(engine_artifact, read_metadata(engine_artifact))
 
 
 @pytest.mark.parametrize("version", ["11.4.1.2", "10.14.1.48", "11.4.0.105"])
 def test_another_tensorrt_is_refused(version):
     require_version(NEEDS, "11.4.0.106")
-    with pytest.raises(EngineError, match=rf"built with TensorRT 11\.4\.0\.106, {version} is installed"):
+    with pytest.raises(TensorRtError, match=rf"built with TensorRT 11\.4\.0\.106, {version} is installed"):
         require_version(NEEDS, version)
 
 
@@ -110,7 +110,7 @@ def test_engine_is_refused_on_a_gpu_it_was_not_built_for(compatibility, built_on
     for capability in runs_on:
         require_capability(needs, capability)
     for capability in refused_on:
-        with pytest.raises(EngineError, match=f"this GPU has {capability}; build it again"):
+        with pytest.raises(TensorRtError, match=f"this GPU has {capability}; build it again"):
             require_capability(needs, capability)
 
 

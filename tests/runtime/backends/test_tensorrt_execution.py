@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from geminifusion_export.engine.runtime import TensorRtRuntime
-from geminifusion_export.runtimes import OnnxRuntime
+from geminifusion_export.runtime_discovery import open_candidates
 from geminifusion_runtime.artifact import (
     MODEL_NAME,
     EngineRequirements,
@@ -22,9 +21,11 @@ from geminifusion_runtime.artifact import (
     sha256_of,
     write_metadata,
 )
-from geminifusion_runtime.backends.tensorrt import execution_context as engine_worker
+from geminifusion_runtime.backends.onnx_runtime import OnnxRuntimeBackend
+from geminifusion_runtime.backends.selection import open_backend
 from geminifusion_runtime.backends.tensorrt.backend import TensorRtBackend
-from geminifusion_runtime.backends.tensorrt.requirements import EngineError
+from geminifusion_runtime.backends.tensorrt.execution_context import SHAPES_KEPT
+from geminifusion_runtime.backends.tensorrt.requirements import TensorRtError
 
 _SPEC = importlib.util.spec_from_file_location("cuda_stand_in", Path(__file__).with_name("cuda_stand_in.py"))
 stand_in = importlib.util.module_from_spec(_SPEC)
@@ -86,7 +87,7 @@ def _feeds(batch, height, width, seed=0):
 
 
 def _assert_answers(found, artifact, feeds):
-    expected = OnnxRuntime(artifact / MODEL_NAME).run(feeds)
+    expected = OnnxRuntimeBackend(artifact / MODEL_NAME, threads=1, retained_pixels=48 * 64).run(feeds)
     for name in ("labels", "confidence", "gate"):
         got = getattr(found, name)
         np.testing.assert_array_equal(got, getattr(expected, name), err_msg=name)
@@ -129,7 +130,7 @@ def test_contexts_are_bounded_and_everything_is_given_back(backend, tensorrt, cu
         for _ in range(2):
             backend.run(_feeds(1, side, side))
     graphs = [thing for thing in cuda.alive.values() if isinstance(thing, list)]
-    assert len(graphs) <= engine_worker.SHAPES_KEPT
+    assert len(graphs) <= SHAPES_KEPT
     backend.close()
     assert not cuda.alive
 
@@ -140,11 +141,11 @@ def test_callers_at_the_same_time_have_contexts_of_their_own(backend, tensorrt, 
         answers = list(pool.map(backend.run, feeds))
     for one, answer in zip(feeds, answers, strict=True):
         _assert_answers(answer, engine_artifact, one)
-    assert tensorrt.engine.contexts == 1  # a worker is kept for the next caller, whatever its thread
+    assert tensorrt.engine.contexts == 1  # it is kept for the next caller, whatever its thread
 
 
 def test_size_outside_the_profiles_is_refused_before_anything_is_enqueued(backend, tensorrt):
-    with pytest.raises(EngineError, match=r"2 frame\(s\) of 200x64 .* height 16 to 160"):
+    with pytest.raises(TensorRtError, match=r"2 frame\(s\) of 200x64 .* height 16 to 160"):
         backend.run(_feeds(2, 200, 64))
     assert tensorrt.engine.executions == 0
     assert "height 16 to 160" in backend.size_problem(200, 64)
@@ -161,7 +162,7 @@ def test_input_of_another_type_or_missing_is_refused(backend):
 
 def test_gpu_without_room_is_refused_in_words_and_keeps_nothing(backend, cuda):
     cuda.memory_bytes = 5000
-    with pytest.raises(EngineError, match="cudaErrorMemoryAllocation"):
+    with pytest.raises(TensorRtError, match="cudaErrorMemoryAllocation"):
         backend.run(_feeds(1, 48, 64))
     assert not cuda.alive
 
@@ -177,24 +178,29 @@ def test_gpu_without_room_is_refused_in_words_and_keeps_nothing(backend, cuda):
 def test_engine_that_does_not_fit_is_refused(engine_artifact, tensorrt, change, words):
     metadata = read_metadata(engine_artifact)
     changed = dataclasses.replace(metadata, engine=dataclasses.replace(metadata.engine, **change))
-    with pytest.raises(EngineError, match=words):
+    with pytest.raises(TensorRtError, match=words):
         TensorRtBackend(engine_artifact, changed)
 
 
 def test_engine_that_tensorrt_refuses_is_refused_with_its_reason(engine_artifact, tensorrt):
     (engine_artifact / "engine.plan").write_bytes(b"nonsense")
-    with pytest.raises(EngineError, match="magic tag does not match"):
+    with pytest.raises(TensorRtError, match="magic tag does not match"):
         TensorRtBackend(engine_artifact, read_metadata(engine_artifact))
 
 
 def test_machine_without_a_gpu_is_refused(engine_artifact, tensorrt, cuda):
     cuda.num_devices = 0
-    with pytest.raises(EngineError, match="there is no NVIDIA GPU 0 to use here"):
+    with pytest.raises(TensorRtError, match="there is no NVIDIA GPU 0 to use here"):
         TensorRtBackend(engine_artifact, read_metadata(engine_artifact))
 
 
-def test_verification_asks_the_engine_through_the_same_door(engine_artifact, tensorrt):
-    runtime = TensorRtRuntime(engine_artifact)
+def test_verification_opens_the_engine_as_serving_does(engine_artifact, tensorrt):
+    metadata = read_metadata(engine_artifact)
+    served = open_backend(engine_artifact, metadata, threads=1).backend
+    onnx, verified = open_candidates(engine_artifact, metadata, 1)
+    assert isinstance(served, TensorRtBackend)
+    assert type(verified.backend) is type(served)
+    assert verified.label == "tensorrt float32"
+    assert onnx.label == "onnxruntime-cpu float32"
     feeds = _feeds(3, 40, 50)
-    assert (runtime.name, runtime.precision) == ("tensorrt", "float32")
-    _assert_answers(runtime.run(feeds), engine_artifact, feeds)
+    _assert_answers(verified.backend.run(feeds), engine_artifact, feeds)

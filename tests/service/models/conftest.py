@@ -28,11 +28,14 @@ def add_golden(make_pair: Callable[..., Any]) -> Callable[..., Path]:
         pairs = [make_pair(seed) for seed in range(2)]
         labels = np.stack([pair.labels for pair in pairs])
         labels.reshape(-1)[: round(wrong * labels.size)] ^= 1
+        quarter = [-(-side // 4) for side in labels.shape[1:]]
         np.savez_compressed(
             directory / "golden.npz",
             rgb=np.stack([pair.rgb for pair in pairs]),
             depth=np.stack([pair.depth_mm * np.float32(0.001) for pair in pairs]),
             labels=labels,
+            confidence=np.ones((2, *quarter), np.float32),
+            gate=np.zeros((2, *quarter), np.float32),
         )
         metadata = read_metadata(directory)
         write_metadata(

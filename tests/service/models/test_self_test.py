@@ -5,16 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from geminifusion_export.verification.comparison import budget_for
 from geminifusion_runtime.artifact import ArtifactError
 from geminifusion_runtime.model import Model
 from geminifusion_service.errors import EngineFailedError, QueueFullError
 from geminifusion_service.models.self_test import (
-    AGREEMENT_BUDGETS,
     answer_alone,
     canary_frames,
     check,
-    precision_of,
 )
 
 
@@ -31,10 +28,6 @@ def golden_model(tmp_path, make_artifact, add_golden):
 
 async def probe(model, request):
     return answer_alone(model, request.images)
-
-
-def test_budgets_are_the_exporters():
-    assert {name: budget_for(name).label_agreement for name in AGREEMENT_BUDGETS} == AGREEMENT_BUDGETS
 
 
 async def test_golden_frames_are_compared_with_torchs_labels(golden_model):
@@ -95,23 +88,3 @@ def test_golden_frames_of_a_size_the_service_would_reduce_are_not_used(golden_mo
         model.metadata, size=dataclasses.replace(model.metadata.size, max_pixels=40 * 60, reference=(32, 48))
     )
     assert canary_frames(directory, model).kind == "self"
-
-
-@pytest.mark.parametrize(
-    ("backend", "precision"),
-    [
-        ("onnxruntime-cpu", "float32"),
-        ("openvino-cpu", "float32"),
-        ("openvino-cpu-bfloat16", "bfloat16"),
-        ("openvino-cpu-int8", "int8"),
-    ],
-)
-def test_the_budget_is_that_of_what_the_runtime_computes_in(tiny_artifact, backend, precision):
-    metadata = Model.open(tiny_artifact, threads=1).metadata
-    assert precision_of(metadata, backend) == precision
-
-
-def test_a_half_precision_graph_is_half_precision_on_its_own_runtime_only(tiny_artifact):
-    metadata = dataclasses.replace(Model.open(tiny_artifact, threads=1).metadata, precision="float16")
-    assert precision_of(metadata, "onnxruntime-cpu") == "float16"
-    assert precision_of(metadata, "openvino-cpu") == "float32"

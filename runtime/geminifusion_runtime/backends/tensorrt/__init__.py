@@ -1,1 +1,1 @@
-"""Running a prebuilt TensorRT engine."""
+"""Prebuilt TensorRT engines: what they need, how they are loaded, how they run."""

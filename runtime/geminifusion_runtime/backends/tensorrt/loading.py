@@ -1,6 +1,6 @@
-"""TensorRT and the GPU, found or refused with words; shared by building and running an engine.
+"""Finding TensorRT and the GPU, and loading engine and plugin; shared by building and running an engine.
 
-Nothing heavy is imported before a function is called: TensorRT and cuda-bindings are optional.
+TensorRT and cuda-bindings are optional, so they are imported when a function is called.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from geminifusion_runtime.artifact import ArtifactMetadata
 from geminifusion_runtime.backends.tensorrt.requirements import (
-    EngineError,
+    TensorRtError,
     engine_of,
     plugin_of,
     require_capability,
@@ -30,55 +30,55 @@ T = TypeVar("T")
 
 
 def import_tensorrt() -> ModuleType:
-    """The module `tensorrt`.
+    """Import `tensorrt`.
 
     Raises:
-        EngineError: it is not installed, lacks its libraries, or is older than version 10.
+        TensorRtError: it is not installed, lacks its libraries, or is older than version 10.
     """
     try:
         import tensorrt
     except (ImportError, OSError) as error:
         missing = isinstance(error, ModuleNotFoundError) and error.name == "tensorrt"
         what = "TensorRT is not installed" if missing else f"TensorRT cannot be loaded ({error})"
-        raise EngineError(f"{what}; {_INSTALL}, or see NVIDIA's installation guide") from None
+        raise TensorRtError(f"{what}; {_INSTALL}, or see NVIDIA's installation guide") from None
     if int(tensorrt.__version__.split(".")[0]) < 10:
-        raise EngineError(f"TensorRT {tensorrt.__version__} is installed, engines need 10.13 or newer; {_INSTALL}")
+        raise TensorRtError(f"TensorRT {tensorrt.__version__} is installed, engines need 10.13 or newer; {_INSTALL}")
     return tensorrt
 
 
 def import_cuda() -> ModuleType:
-    """The module `cuda.bindings.runtime`.
+    """Import `cuda.bindings.runtime`.
 
     Raises:
-        EngineError: it is not installed.
+        TensorRtError: it is not installed.
     """
     try:
         from cuda.bindings import runtime
     except ImportError as error:
-        raise EngineError(f"the CUDA bindings cannot be loaded ({error}); {_INSTALL}") from None
+        raise TensorRtError(f"the CUDA bindings cannot be loaded ({error}); {_INSTALL}") from None
     return runtime
 
 
 def check(result: tuple[cudart.cudaError_t] | tuple[cudart.cudaError_t, T]) -> T:
-    """The value of a CUDA call, which gives its error first.
+    """Return the value of a CUDA call, whose result starts with its error code.
 
     Raises:
-        EngineError: the call failed.
+        TensorRtError: the call failed.
     """
     from cuda.bindings import runtime
 
     error, value = result if len(result) == 2 else (result[0], None)
     if error != runtime.cudaError_t.cudaSuccess:
         name, words = (runtime.cudaGetErrorName(error)[1], runtime.cudaGetErrorString(error)[1])
-        raise EngineError(f"CUDA failed with {name.decode()} ({words.decode()}); see nvidia-smi, or try again")
+        raise TensorRtError(f"CUDA failed with {name.decode()} ({words.decode()}); see nvidia-smi, or try again")
     return cast(T, value)
 
 
 def compute_capability(device: int = 0) -> str:
-    """Of one GPU, as `8.9`.
+    """Compute capability of one GPU, such as `8.9`.
 
     Raises:
-        EngineError: there is no driver, or no such GPU.
+        TensorRtError: there is no driver, or no such GPU.
     """
     import_cuda()
     from cuda.bindings import runtime
@@ -86,7 +86,7 @@ def compute_capability(device: int = 0) -> str:
     error, count = runtime.cudaGetDeviceCount()
     if error != runtime.cudaError_t.cudaSuccess or count <= device:
         why = runtime.cudaGetErrorString(error)[1].decode() if error else f"{count} GPU(s) found"
-        raise EngineError(
+        raise TensorRtError(
             f"there is no NVIDIA GPU {device} to use here ({why}); run where nvidia-smi lists one, in a container with "
             "--gpus all"
         )
@@ -99,18 +99,18 @@ def compute_capability(device: int = 0) -> str:
 
 
 class Messages:
-    """What TensorRT said: the last errors and warnings, for our own messages."""
+    """TensorRT's log: its errors and warnings, to be quoted in our own messages."""
 
     def __init__(self) -> None:
         self.errors: list[str] = []
         self.warnings: list[str] = []
 
     def last_error(self) -> str:
-        """The latest error in one line."""
+        """First line of the latest error."""
         return self.errors[-1].splitlines()[0] if self.errors else "TensorRT gave no reason"
 
     def logger(self) -> trt.ILogger:
-        """A logger that fills these lists; it must live as long as what it is given to."""
+        """A logger that appends to these lists; it must live as long as the object it is given to."""
         import tensorrt as trt
 
         messages = self
@@ -134,29 +134,29 @@ def load_plugin(registry: trt.IPluginRegistry, library: Path, messages: Messages
     """Register the creators of a plugin library.
 
     Raises:
-        EngineError: it is no plugin library, or does not hold the fusion.
+        TensorRtError: it is no plugin library, or has no creator of the fusion.
     """
     if registry.load_library(str(library.resolve())) is None:
-        raise EngineError(
+        raise TensorRtError(
             f"TensorRT cannot load the plugin {library} ({messages.last_error()}); build it for this machine: "
             "geminifusion export plugin --runtime tensorrt"
         )
     if registry.get_creator("PixelwiseFusion", "1", "geminifusion") is None:
-        raise EngineError(
+        raise TensorRtError(
             f"{library} has no creator of geminifusion::PixelwiseFusion version 1; build the plugin of this release: "
             "geminifusion export plugin --runtime tensorrt"
         )
 
 
-def deserialise(plan: bytes, runtime: trt.Runtime, messages: Messages, name: str) -> trt.ICudaEngine:
-    """An engine from its bytes.
+def deserialize(plan: bytes, runtime: trt.Runtime, messages: Messages, name: str) -> trt.ICudaEngine:
+    """Load an engine from its bytes.
 
     Raises:
-        EngineError: TensorRT refuses them, in its own words.
+        TensorRtError: TensorRT rejects them; quotes its reason.
     """
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
-        raise EngineError(
+        raise TensorRtError(
             f"TensorRT cannot load {name} ({messages.last_error()}); it was damaged or built for another machine: "
             "build it again"
         )
@@ -164,15 +164,18 @@ def deserialise(plan: bytes, runtime: trt.Runtime, messages: Messages, name: str
 
 
 def require_loadable(directory: Path, metadata: ArtifactMetadata, device: int) -> tuple[Path, Path | None]:
-    """Check everything that can be checked before an engine is touched; the engine's and its plugin's path.
+    """Check everything that can be checked before an engine is loaded.
+
+    Returns:
+        Path of the engine, and of its plugin if it needs one.
 
     Raises:
-        EngineError: the artifact has no engine, a file is missing or another one, or TensorRT or the GPU does not fit.
+        TensorRtError: the artifact has no engine, a file is missing or differs, or TensorRT or the GPU does not fit.
     """
     entry, needs = engine_of(metadata)
     plan = directory / entry.file
     if not plan.is_file():
-        raise EngineError(f"{plan} is missing; copy the whole artifact again")
+        raise TensorRtError(f"{plan} is missing; copy the whole artifact again")
     plugin = plugin_of(directory, needs)
     require_version(needs, import_tensorrt().__version__)
     require_capability(needs, compute_capability(device))

@@ -1,7 +1,4 @@
-"""What a TensorRT engine may be loaded with, and which batches it takes: all that is decided before CUDA is touched.
-
-The exporter and the service share it, so it imports the artifact's contract and nothing else of ours.
-"""
+"""What a TensorRT engine can be loaded with, and which batches it takes: everything decided before CUDA is touched."""
 
 from __future__ import annotations
 
@@ -10,16 +7,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from geminifusion_runtime.artifact import ArtifactMetadata, EngineRequirements, RuntimeFile, ShapeRange, sha256_of
+from geminifusion_runtime.backends.protocol import BackendError
 
 _REBUILD = "build it again on this machine: geminifusion export ARTIFACT DESTINATION --to tensorrt"
 
 
-class EngineError(RuntimeError):
+class TensorRtError(BackendError):
     """An engine cannot be loaded or run here; the message says why and what to do."""
 
 
 class Part(NamedTuple):
-    """Frames `start` to `stop` of a batch, run with one optimisation profile."""
+    """Frames `start` to `stop` of a batch, which run with one optimization profile."""
 
     profile: int
     start: int
@@ -30,11 +28,11 @@ def engine_of(metadata: ArtifactMetadata) -> tuple[RuntimeFile, EngineRequiremen
     """The artifact's engine and what it needs.
 
     Raises:
-        EngineError: it has none.
+        TensorRtError: it has none.
     """
     entry = next((entry for entry in metadata.runtimes if entry.runtime == "tensorrt"), None)
     if entry is None or metadata.engine is None:
-        raise EngineError(
+        raise TensorRtError(
             f"{metadata.reference} holds no TensorRT engine; build one: "
             "geminifusion export ARTIFACT DESTINATION --to tensorrt"
         )
@@ -42,51 +40,51 @@ def engine_of(metadata: ArtifactMetadata) -> tuple[RuntimeFile, EngineRequiremen
 
 
 def require_version(engine: EngineRequirements, tensorrt_version: str) -> None:
-    """Engines load into exactly the release that built them.
+    """Reject another TensorRT than the one that built the engine: an engine loads into exactly that release.
 
     Raises:
-        EngineError: another TensorRT is installed.
+        TensorRtError: another TensorRT is installed.
     """
     if tensorrt_version != engine.tensorrt_version:
-        raise EngineError(
+        raise TensorRtError(
             f"the engine was built with TensorRT {engine.tensorrt_version}, {tensorrt_version} is installed; install "
             f"that release or {_REBUILD}"
         )
 
 
 def require_capability(engine: EngineRequirements, compute_capability: str) -> None:
-    """Engines run on the kind of GPU they were built for.
+    """Reject a GPU of another kind than the engine was built for.
 
     Args:
-        compute_capability: of the GPU here, as `8.9`.
+        compute_capability: of this machine's GPU, such as `8.9`.
 
     Raises:
-        EngineError: it does not fit.
+        TensorRtError: it does not fit.
     """
     if compute_capability == engine.compute_capability:
         return
     if engine.hardware_compatibility == "ampere_plus" and _number(compute_capability) >= (8, 0):
         return
     allowed = {"ampere_plus": "8.0 or newer"}.get(engine.hardware_compatibility, f"exactly {engine.compute_capability}")
-    raise EngineError(
+    raise TensorRtError(
         f"the engine was built for compute capability {allowed}, this GPU has {compute_capability}; {_REBUILD}"
     )
 
 
 def plugin_of(directory: Path, engine: EngineRequirements) -> Path | None:
-    """The plugin library the engine was built with, or None if it needs none.
+    """Path of the plugin library the engine was built with, or None if it needs none.
 
     Raises:
-        EngineError: the file is missing or another one.
+        TensorRtError: the file is missing or another one.
     """
     if engine.plugin_file is None:
         return None
     path = directory / engine.plugin_file
     if not path.is_file():
-        raise EngineError(f"the engine needs the plugin {path}, which is missing; copy the whole artifact again")
+        raise TensorRtError(f"the engine needs the plugin {path}, which is missing; copy the whole artifact again")
     found = sha256_of(path)
     if found != engine.plugin_sha256:
-        raise EngineError(
+        raise TensorRtError(
             f"{path} has SHA-256 {found[:12]}…, the engine was built with {str(engine.plugin_sha256)[:12]}…; copy the "
             f"artifact again or {_REBUILD}"
         )
@@ -97,18 +95,18 @@ def size_problem(profiles: Sequence[ShapeRange], height: int, width: int) -> str
     """Why no profile takes frames of this size, one at a time; None if one does."""
     try:
         plan_parts(profiles, 1, height, width)
-    except EngineError as error:
+    except TensorRtError as error:
         return str(error)
     return None
 
 
 def plan_parts(profiles: Sequence[ShapeRange], batch: int, height: int, width: int) -> tuple[Part, ...]:
-    """Cut a batch into as few runs as the profiles allow, in order.
+    """Split a batch into as few runs as the profiles allow, in order.
 
-    Of two profiles that take as many frames, the smaller is meant for them and was tuned closer to them.
+    Of two profiles that take the same number of frames, the smaller one is used: it was tuned closer to them.
 
     Raises:
-        EngineError: no profile takes frames of this size, naming the ranges.
+        TensorRtError: no profile takes frames of this size, naming the ranges.
     """
     parts: list[Part] = []
     start = 0
@@ -121,7 +119,7 @@ def plan_parts(profiles: Sequence[ShapeRange], batch: int, height: int, width: i
             and profile.minimum[0] <= batch - start
         ]
         if not fitting:
-            raise EngineError(
+            raise TensorRtError(
                 f"{batch - start} frame(s) of {height}x{width} (height x width) are outside what the engine was built "
                 f"for: {describe_profiles(profiles)}; send another size, or build an engine with a wider profile"
             )
@@ -132,7 +130,7 @@ def plan_parts(profiles: Sequence[ShapeRange], batch: int, height: int, width: i
 
 
 def describe_profiles(profiles: Sequence[ShapeRange]) -> str:
-    """The ranges in words, smallest and largest of each axis."""
+    """The profiles in words: smallest and largest value of each axis."""
     return " or ".join(
         f"batch {low[0]} to {high[0]}, height {low[1]} to {high[1]}, width {low[2]} to {high[2]}"
         for low, high in ((profile.minimum, profile.maximum) for profile in profiles)

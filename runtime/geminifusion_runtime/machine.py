@@ -1,9 +1,11 @@
-"""What this machine is: the facts a measurement depends on. Probing only; what cannot be read is left out."""
+"""Facts about this machine, the installed packages and the source tree, on which a measurement depends.
+
+Standard library only, and probing only: what cannot be read is left out.
+"""
 
 from __future__ import annotations
 
 import importlib.metadata
-import math
 import os
 import platform
 import shutil
@@ -11,8 +13,20 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-# What decides how fast a precision is on a CPU: bf16 and 8-bit products want the last five.
-CPU_FEATURES = ("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+from geminifusion_runtime.cpu_count import usable_cores
+
+# Instructions that decide how fast a precision is on a CPU.
+CPU_FEATURES = (
+    "avx2",
+    "fma",
+    "avx512f",
+    "avx512_fp16",
+    "avx512_vnni",
+    "avx_vnni",
+    "avx512_bf16",
+    "amx_bf16",
+    "amx_int8",
+)
 _PACKAGES = (
     "geminifusion",
     "numpy",
@@ -25,7 +39,8 @@ _PACKAGES = (
     "tensorrt-cu13",
     "torch",
 )
-_SMI_SECONDS = 10.0
+_SMI_TIMEOUT_S = 10.0
+_GIT_TIMEOUT_S = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +53,16 @@ class Gpu:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SourceVersion:
+    """A git commit, and whether files differ from it."""
+
+    commit: str
+    changed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Machine:
-    """One machine. `threads` are those this process may use, which in a container are fewer than there are."""
+    """One machine; `threads` is the number of cores this process may use."""
 
     cpu: str
     cpu_features: tuple[str, ...]
@@ -51,12 +74,12 @@ class Machine:
 
 
 def describe_machine() -> Machine:
-    """Look at the machine this runs on."""
+    """Probe the machine this runs on."""
     cpu, flags = _cpu()
     return Machine(
         cpu=cpu,
         cpu_features=tuple(name for name in CPU_FEATURES if name in flags),
-        threads=usable_threads(),
+        threads=usable_cores(),
         memory_gib=_memory_gib(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
@@ -65,7 +88,7 @@ def describe_machine() -> Machine:
 
 
 def installed_packages() -> dict[str, str]:
-    """Version of each package a result depends on, of those that are installed."""
+    """Version of each installed package that a result depends on."""
     found = {}
     for package in _PACKAGES:
         try:
@@ -75,30 +98,43 @@ def installed_packages() -> dict[str, str]:
     return found
 
 
-def usable_threads(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Threads that can run at once: the affinity mask, and the CPU quota of the control group (version 2 or 1)."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _quota(cgroup)
-    return max(1, allowed if quota is None else min(allowed, math.ceil(quota)))
+def cpu_name() -> str:
+    """The processor's name as the system gives it."""
+    return _cpu()[0]
 
 
 def nvidia_gpus() -> tuple[Gpu, ...]:
-    """The GPUs `nvidia-smi` names; none without a driver."""
+    """GPUs that `nvidia-smi` lists; none without a driver."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return ()
     try:
-        answer = subprocess.run(  # noqa: S603 - a fixed question to the driver's own tool
+        output = subprocess.run(  # noqa: S603 - a fixed query to the driver's own tool
             [program, "--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader"],
             capture_output=True,
             text=True,
-            timeout=_SMI_SECONDS,
+            timeout=_SMI_TIMEOUT_S,
             check=True,
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return ()
-    rows = [[part.strip() for part in line.split(",")] for line in answer.splitlines()]
+    rows = [[part.strip() for part in line.split(",")] for line in output.splitlines()]
     return tuple(Gpu(name=row[0], driver=row[1], compute_capability=row[2]) for row in rows if len(row) == 3)
+
+
+def source_version(folder: Path) -> SourceVersion | None:
+    """The commit of the checkout that `folder` is tracked in, and whether files in `folder` differ from it.
+
+    None where there is no checkout or no git. A folder that lies in a checkout without being tracked by it, such as a
+    package installed inside somebody's project, has no version.
+    """
+    git = shutil.which("git")
+    if git is None or not _git(git, folder, "ls-files", "."):
+        return None
+    commit = _git(git, folder, "rev-parse", "HEAD")
+    if not commit:
+        return None
+    return SourceVersion(commit=commit, changed=bool(_git(git, folder, "status", "--porcelain", ".")))
 
 
 def _cpu() -> tuple[str, frozenset[str]]:
@@ -121,12 +157,18 @@ def _memory_gib() -> float | None:
         return None
 
 
-def _quota(cgroup: Path) -> float | None:
-    """Cores a control group grants, or None where there is no quota."""
-    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
-        try:
-            quota, period = " ".join((cgroup / name).read_text(encoding="ascii") for name in names).split()
-            return float(quota) / float(period) if float(quota) > 0 else None
-        except (OSError, ValueError, ZeroDivisionError):
-            continue
-    return None
+def _git(git: str, folder: Path, *arguments: str) -> str:
+    """Git's output; empty where it fails: no checkout, another owner, a slow disk."""
+    command = [git, "--no-optional-locks", "-C", str(folder), *arguments]
+    try:
+        found = subprocess.run(  # noqa: S603 - fixed commands on our own folder
+            command,
+            capture_output=True,
+            text=True,
+            timeout=_GIT_TIMEOUT_S,
+            check=False,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return found.stdout.strip() if found.returncode == 0 else ""

@@ -1,0 +1,85 @@
+"""The golden set of an artifact: frames with the torch network's outputs, to check any backend against anywhere.
+
+Layout of the `.npz`: every modality by its graph input name, `frames H W` or `frames H W 3`, raw as the graph takes it;
+`labels` uint8 `frames H W`, `confidence` and `gate` float32 `frames ⌈H/4⌉ ⌈W/4⌉` as torch computed them; `truth` uint8
+`frames H W` where it is known, the ignore value elsewhere; `notices` the texts of the licenses, UTF-8 as uint8.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geminifusion_runtime.artifact import ArtifactError, ArtifactMetadata, Precision
+from geminifusion_runtime.backends.protocol import OUTPUT_NAMES, BatchShape, GraphInputs, GraphOutputs
+
+# Least share of labels, 0…1, that have to agree with the torch network's, by the precision a backend computes in.
+MIN_LABEL_AGREEMENT: Final[dict[Precision, float]] = {
+    "float32": 0.999,
+    "float16": 0.995,
+    "bfloat16": 0.97,
+    "int8": 0.85,
+}
+
+
+class ReferenceBatch(NamedTuple):
+    """One batch, the reference's outputs for it, and the true labels `B H W` where they are known."""
+
+    inputs: GraphInputs
+    outputs: GraphOutputs
+    truth: NDArray[np.uint8] | None = None
+
+    @property
+    def shape(self) -> BatchShape:
+        """Batch, height and width."""
+        batch, height, width = self.outputs.labels.shape
+        return batch, height, width
+
+
+def read_golden_set(directory: Path, metadata: ArtifactMetadata) -> tuple[ReferenceBatch, ...]:
+    """Read the frames and torch's outputs, each frame as a batch of one; empty if the artifact has no golden set.
+
+    Raises:
+        ArtifactError: the file cannot be read, lacks an array, or one has another shape or type than expected.
+    """
+    if metadata.golden is None:
+        return ()
+    path = directory / metadata.golden.file
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays: dict[str, NDArray[np.generic]] = {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise ArtifactError(f"{path} cannot be read ({error}); export the artifact again") from None
+    _check_arrays(path, arrays, metadata)
+    names = [modality.name for modality in metadata.modalities]
+    return tuple(
+        ReferenceBatch(
+            {name: arrays[name][index : index + 1] for name in names},
+            GraphOutputs(**{name: arrays[name][index : index + 1] for name in OUTPUT_NAMES}),  # type: ignore[arg-type]
+            np.asarray(arrays["truth"][index : index + 1], np.uint8) if "truth" in arrays else None,
+        )
+        for index in range(metadata.golden.frames)
+    )
+
+
+def _check_arrays(path: Path, arrays: dict[str, NDArray[np.generic]], metadata: ArtifactMetadata) -> None:
+    assert metadata.golden is not None  # there is no file without it
+    rgb = arrays.get("rgb")
+    height, width = rgb.shape[1:3] if rgb is not None and rgb.ndim == 4 else (0, 0)
+    full = (metadata.golden.frames, height, width)
+    quarter = (metadata.golden.frames, -(-height // 4), -(-width // 4))
+    wanted: dict[str, tuple[tuple[int, ...], str]] = {
+        spec.name: ((*full, 3) if spec.channels == 3 else full, spec.dtype) for spec in metadata.modalities
+    }
+    wanted |= {"labels": (full, "uint8"), "confidence": (quarter, "float32"), "gate": (quarter, "float32")}
+    if "truth" in arrays:
+        wanted["truth"] = (full, "uint8")
+    for name, (shape, dtype) in wanted.items():
+        found = arrays.get(name)
+        if found is None or found.shape != shape or found.dtype != dtype:
+            what = "nothing" if found is None else f"{found.dtype} {found.shape}"
+            raise ArtifactError(f"{path} holds {what} as {name}, expected {dtype} {shape}; export the artifact again")
