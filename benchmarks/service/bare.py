@@ -33,11 +33,11 @@ from stand_in import open_stand_in
 from geminifusion_runtime.cpu_count import usable_cores
 from geminifusion_runtime.decoding.decode import Decoded, Reading
 from geminifusion_runtime.model import Model
+from geminifusion_runtime.options import SegmentOptions
 from geminifusion_runtime.postprocessing import Prediction
 from geminifusion_runtime.preprocessing import PreparedItem
 from geminifusion_service.isolation.decoder_pool import Posted, ProcessReaders, Readers, ReadingOptions, ThreadReaders
 from geminifusion_service.pipeline.encoding import encode
-from geminifusion_service.request import SegmentOptions
 
 _READING: ReadingOptions = {"max_pixels": 32_000_000, "depth_scale": None, "depth_invalid": ()}
 

@@ -10,7 +10,6 @@ import io
 import struct
 import zipfile
 from collections.abc import Mapping, Sequence
-from typing import Literal, get_args
 
 import cv2
 import numpy as np
@@ -18,9 +17,8 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 
 from geminifusion_runtime.decoding.png import SIGNATURE, chunk
+from geminifusion_runtime.types import MaskFormat
 
-MaskFormat = Literal["png", "palette", "json", "npz", "overlay"]
-MASK_FORMATS: tuple[MaskFormat, ...] = get_args(MaskFormat)
 MEDIA_TYPES: dict[MaskFormat, str] = {
     "png": "image/png",
     "palette": "image/png",

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from geminifusion_runtime.artifact import ArtifactError, ArtifactMetadata, Precision
 from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_runtime.model import Model
+from geminifusion_runtime.options import SegmentOptions
 from geminifusion_service.errors import InternalError
 from geminifusion_service.models.registry import CanaryResult
-from geminifusion_service.request import SegmentOptions, SegmentRequest
+from geminifusion_service.request import SegmentRequest
 
 # Least share of equal labels, by what the runtime computes in: the exporter's own limits (a test compares them).
 AGREEMENT_BUDGETS: Final[dict[Precision, float]] = {
