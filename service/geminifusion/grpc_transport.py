@@ -16,6 +16,7 @@ import numpy as np
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from numpy.typing import NDArray
 
+from geminifusion_runtime.encoding.run_lengths import labels_from_runs
 from geminifusion_runtime.types import SensorHealth
 from geminifusion_service.errors import ERRORS
 from geminifusion_service.pb import segmentation_pb2 as pb
@@ -24,7 +25,6 @@ from geminifusion_service.pb import segmentation_pb2_grpc as stubs
 from .access import Access
 from .errors import AnswerTimeout, BadAnswer, BadInput, ServerError, ServerUnreachable, answered_error
 from .results import ClassShare, Result
-from .rle import labels_from_runs
 from .streaming import FrameAnswer, SentFrames
 from .wire import SegmentCall, may_use_proxy, seconds
 

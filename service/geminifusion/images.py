@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geminifusion_runtime.png_encoder import encode_png
+
 from .errors import BadInput, ClientError
-from .png import encode_png
 
 _MOST_MARKERS = 8  # as the service has it
 

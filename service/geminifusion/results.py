@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_runtime.encoding.class_shares import ClassShare
+from geminifusion_runtime.png_encoder import encode_png
 from geminifusion_runtime.types import SensorHealth
 
 from .images import decode_rgb
-from .png import encode_png
 
 __all__ = ["ClassShare", "Result"]
 

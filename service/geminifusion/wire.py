@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
+from geminifusion_runtime.encoding.run_lengths import labels_from_runs
 from geminifusion_runtime.types import Align, Priority, SensorHealth, SensorPolicy
 
 from .errors import BadAnswer, ServerError, answered_error
 from .results import ClassShare, Result
-from .rle import labels_from_runs
 
 
 @dataclass(frozen=True, kw_only=True)

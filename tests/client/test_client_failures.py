@@ -23,9 +23,9 @@ from geminifusion.errors import (
     ServerError,
     ServerUnreachable,
 )
-from geminifusion.png import encode_png
 from geminifusion.server_process import open_port
 from geminifusion.wire import result_from_json
+from geminifusion_runtime.png_encoder import encode_png
 
 RGB = np.zeros((2, 3, 3), np.uint8)
 DEPTH = np.ones((2, 3), np.float32)

@@ -24,7 +24,7 @@ CASES = {
 
 
 def grey_png(pair):
-    from geminifusion.png import encode_png
+    from geminifusion_runtime.png_encoder import encode_png
 
     return encode_png((pair.depth_mm // 256).astype(np.uint8))
 
