@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Annotated, Any, get_args, get_type_hints
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo
@@ -38,12 +39,12 @@ def _flag(value: object, info: ValidationInfo) -> object:
 
 
 def _numbers(value: object, info: ValidationInfo) -> object:
-    """Numbers from text, separated by commas, or from a list; a number alone stands for a list of one."""
+    """Numbers from text, separated by commas, or from a sequence; a number alone stands for a sequence of one."""
     if info.context is _TEXT and isinstance(value, str):
         return tuple(map(float, value.split(","))) if value else ()
-    if isinstance(value, list):
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return tuple(value)
-    return (value,) if isinstance(value, int | float) else value
+    return (value,) if isinstance(value, Real) else value
 
 
 Flag = Annotated[bool, BeforeValidator(_flag)]

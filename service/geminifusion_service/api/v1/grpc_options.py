@@ -44,7 +44,7 @@ def options_from_message(message: pb.SegmentRequest, *, milliseconds_left: float
         if name in _CHOICES:
             values[name] = _choice(name, value)
         elif name in _FIELDS:
-            values[name] = list(value) if name == "depth_invalid" else value
+            values[name] = value
     if milliseconds_left is not None:
         milliseconds_left = max(milliseconds_left, 0.001)  # one that has just passed leaves 0 or less
         values["deadline_ms"] = min(values.get("deadline_ms", milliseconds_left), milliseconds_left)
