@@ -33,6 +33,7 @@ from stand_in import open_stand_in
 from geminifusion_runtime.cpu_count import usable_cores
 from geminifusion_runtime.decoding.decode import DecodedImage, DecodedRequest
 from geminifusion_runtime.model import Model
+from geminifusion_runtime.options import SegmentOptions
 from geminifusion_runtime.postprocessing import Prediction
 from geminifusion_runtime.preprocessing import PreparedItem
 from geminifusion_service.isolation.decoder_pool import (
@@ -43,7 +44,6 @@ from geminifusion_service.isolation.decoder_pool import (
     ThreadDecoderPool,
 )
 from geminifusion_service.pipeline.encoding import encode
-from geminifusion_service.request import SegmentOptions
 
 _READING: DecodeOptions = {"max_pixels": 32_000_000, "depth_scale": None, "depth_invalid": ()}
 

@@ -7,10 +7,11 @@ from typing import Literal, get_args
 
 Align = Literal["none", "resize"]
 Isolation = Literal["thread", "process"]  # where an engine or a decoder runs: in the server, or in its own process
+MaskFormat = Literal["png", "palette", "json", "npz", "overlay"]
 Priority = Literal["high", "normal"]
 SensorPolicy = Literal["reject", "warn", "drop-modality"]
 
-ALIGNS = get_args(Align)
+MASK_FORMATS: tuple[MaskFormat, ...] = get_args(MaskFormat)
 PRIORITIES = get_args(Priority)
 SENSOR_POLICIES = get_args(SensorPolicy)
 

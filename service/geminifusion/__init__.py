@@ -10,20 +10,22 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .client import AsyncClient, Client
+    from .async_client import AsyncClient
+    from .client import Client
     from .errors import ClientError
-    from .local import load
+    from .local import LocalModel, load
     from .results import ClassShare, Result
 
 __version__ = "0.1.0"
 
-__all__ = ["AsyncClient", "ClassShare", "Client", "ClientError", "Result", "__version__", "load"]
+__all__ = ["AsyncClient", "ClassShare", "Client", "ClientError", "LocalModel", "Result", "__version__", "load"]
 
 _HOME = {
-    "AsyncClient": "client",
+    "AsyncClient": "async_client",
     "ClassShare": "results",
     "Client": "client",
     "ClientError": "errors",
+    "LocalModel": "local",
     "Result": "results",
     "load": "local",
 }

@@ -2,40 +2,30 @@
 
 from __future__ import annotations
 
+import ast
+import functools
+import importlib.util
 import os
 import sys
 import traceback
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 
 import click
 
 from . import __version__
+from .errors import MissingExtraError
 
 GROUP = "geminifusion.commands"
 
-# What a library that may be missing belongs to, by the package of the command that needed it.
+# Extra that installs what a command needs, by the package of the command.
 _EXTRAS = {
-    "geminifusion": "service",
+    "geminifusion": "runtime",
     "geminifusion_runtime": "runtime",
     "geminifusion_service": "service",
     "geminifusion_model": "model",
     "geminifusion_export": "export",
-}
-
-# One line each, so that listing the commands imports none of them.
-SUMMARIES = {
-    "bench": "Measure an artifact's speed on this machine.",
-    "data": "Examine a data set, or draw synthetic rooms.",
-    "demo": "Start a server, segment a real photograph with it, show what it found.",
-    "doctor": "Say what this machine can run, and why not.",
-    "evaluate": "Score a checkpoint on a labelled data set.",
-    "export": "Turn a checkpoint into an artifact that can be served, or add runtimes to one.",
-    "models": "Describe the models of a server, or an artifact directory.",
-    "predict": "Segment one RGB-D pair and write the mask.",
-    "serve": "Serve an artifact over HTTP and gRPC.",
-    "train": "Train a network.",
-    "verify": "Prove an artifact on this machine: files, runtimes, golden frames.",
 }
 
 
@@ -45,7 +35,7 @@ class LazyGroup(click.Group):
     def __init__(self, commands_by_name: Mapping[str, EntryPoint]) -> None:
         super().__init__(
             name="geminifusion",
-            help="Segment RGB-D pictures with GeminiFusion: train, export, serve, predict.",
+            help="Segment RGB-D images with GeminiFusion: train, export, serve, predict.",
             params=[
                 click.Option(["--debug"], is_flag=True, help="Show the traceback of an error."),
                 click.Option(
@@ -77,9 +67,28 @@ class LazyGroup(click.Group):
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """List the sub-commands without importing them."""
-        rows = [(name, SUMMARIES.get(name, "")) for name in self.list_commands(context)]
+        rows = [(name, _summary(self._entry_points[name])) for name in self.list_commands(context)]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
+
+
+def _summary(entry: EntryPoint) -> str:
+    """First line of a command's help, read from the source: to import every command would take seconds."""
+    for node in _source(entry.module).body:
+        match node:
+            case ast.FunctionDef(name=entry.attr):
+                return (ast.get_docstring(node) or "").partition("\n")[0]
+            case ast.Assign(targets=[ast.Name(id=entry.attr)], value=ast.Call(keywords=keywords)):
+                for keyword in keywords:
+                    if keyword.arg == "help" and isinstance(keyword.value, ast.Constant):
+                        return str(keyword.value.value).partition("\n")[0]
+    return ""
+
+
+@functools.cache
+def _source(module: str) -> ast.Module:
+    spec = importlib.util.find_spec(module)
+    return ast.parse(Path(spec.origin).read_bytes() if spec and spec.origin else "")
 
 
 def command_group() -> LazyGroup:
@@ -127,16 +136,15 @@ def _message(error: Exception) -> str:
 
 
 def _missing_part(error: ModuleNotFoundError) -> str:
-    needed_by = next(
-        (
-            package
-            for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__)))
-            if (package := str(frame.f_globals.get("__name__", "")).partition(".")[0]) in _EXTRAS
-            and frame.f_globals.get("__name__") != __name__
-        ),
-        (error.name or "").partition(".")[0],
+    if isinstance(error, MissingExtraError):
+        return str(error)
+    # The outermost of our packages is that of the command, whose extra brings everything the inner ones need.
+    packages = (
+        name.partition(".")[0]
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+        if (name := str(frame.f_globals.get("__name__", ""))) != __name__
     )
-    extra = _EXTRAS.get(needed_by)
+    extra = next((_EXTRAS[package] for package in packages if package in _EXTRAS), None)
     advice = f'run: pip install "geminifusion[{extra}]"' if extra else "install it"
     return f"this command needs {error.name}, which is not installed; {advice}"
 

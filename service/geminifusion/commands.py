@@ -1,35 +1,37 @@
-"""The sub-commands of the front door: predict, models, demo."""
+"""The sub-commands predict, models and demo."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 _DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
+_LOCAL_OPTIONS = {"depth_scale", "depth_invalid"}  # of those of a request
+
 _artifact_option = click.option("--artifact", type=_DIRECTORY, help="Artifact directory [default: the bundled model].")
 _url_option = click.option("--url", help="Ask this server instead: http://host:port or grpc://host:port.")
 
 
-@click.command()
+class _PredictCommand(click.Command):
+    """Has the options of a request as well, whose definition is imported only when it is needed."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """All parameters of the command, `--help` last."""
+        from .predict_options import request_options
+
+        *own, help_option = super().get_params(ctx)
+        return [*own, *request_options(), help_option]
+
+
+@click.command(cls=_PredictCommand)
 @click.argument("rgb", type=_FILE)
 @click.argument("depth", type=_FILE, required=False)
 @_artifact_option
 @_url_option
-@click.option("--model", help="Which model of the server: name or name@version.")
-@click.option(
-    "--depth-scale",
-    type=click.FloatRange(min=0, min_open=True),
-    help="Metres per unit of integer depth [default: 0.001 for 16-bit pictures].",
-)
-@click.option(
-    "--depth-invalid",
-    type=float,
-    multiple=True,
-    help="Stored value of depth that means no measurement, such as 65535; may be given several times.",
-)
 @click.option(
     "--format",
     "formats",
@@ -50,11 +52,9 @@ def predict(
     depth: Path | None,
     artifact: Path | None,
     url: str | None,
-    model: str | None,
-    depth_scale: float | None,
-    depth_invalid: tuple[float, ...],
     formats: tuple[str, ...],
     output: Path,
+    **options: Any,  # noqa: ANN401 - options of the request
 ) -> None:
     """Segment one RGB-D pair and write the mask.
 
@@ -63,19 +63,13 @@ def predict(
     the classes found and the files written.
     """
     _one_source(artifact, url)
-    if model and not url:
-        raise click.UsageError("--model chooses among a server's models; give --url as well")
+    given = {name: value for name, value in options.items() if value not in (None, False, ())}
+    if not url and (remote := given.keys() - _LOCAL_OPTIONS):
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(remote))
+        raise click.UsageError(f"{names}: only for a server; give --url as well")
     from .prediction import segment_files, write_formats
 
-    result = segment_files(
-        rgb,
-        depth,
-        artifact=artifact,
-        url=url,
-        model=model,
-        depth_scale=depth_scale,
-        depth_invalid=depth_invalid,
-    )
+    result = segment_files(rgb, depth, artifact=artifact, url=url, options=given)
     click.echo(result.table())
     for warning in result.warnings:
         click.echo(f"warning: {warning}", err=True)
@@ -112,7 +106,7 @@ def models(artifact: Path | None, url: str | None) -> None:
 )
 @click.option("--http-port", type=click.IntRange(0, 65535), default=8000, show_default=True)
 @click.option("--grpc-port", type=click.IntRange(0, 65535), default=8001, show_default=True)
-@click.option("--once", is_flag=True, help="Stop after the first answer.")
+@click.option("--once", is_flag=True, help="Stop after the first result.")
 def demo(artifact: Path | None, pair_name: str, output: Path, http_port: int, grpc_port: int, once: bool) -> None:
     """Start a server, segment a real photograph with it, show what it found.
 

@@ -1,4 +1,4 @@
-"""What `make demo` shows: a real server, a real photograph, and what the network sees in it."""
+"""The demo: a real server, a real photograph, and what the network sees in it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ from geminifusion_runtime.artifact import read_metadata
 from geminifusion_runtime.bundled import DemoPair
 
 from .client import Client
-from .server_process import ServerProcess, open_port
+from .server_process import open_port, running_server
 
 _HOST = "127.0.0.1"
-_READY_SECONDS = 90.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class DemoPlan:
-    """What to show, and where to leave it."""
+    """Input and output of a demo."""
 
     artifact: Path
     pair: DemoPair
@@ -41,42 +40,39 @@ class DemoPlan:
 
 
 def run_demo(plan: DemoPlan) -> None:
-    """Serve the artifact, segment the pair through the server, print and write the answer, keep serving.
+    """Serve the artifact, segment the pair through the server, print and write the result, keep serving.
 
-    With `once` it stops after the answer; else on Ctrl-C, SIGTERM, or when the server ends by itself.
+    With `once` it stops after the result; else on Ctrl-C, SIGTERM, or when the server ends by itself.
 
     Raises:
-        ServerFailed: the server did not start; the message ends with its log.
-        ClientError: it started but did not answer as it should.
+        ServerStartError: the server did not start; the message ends with its log.
+        ClientError: the server started but did not respond as it should.
     """
     plan.output.mkdir(parents=True, exist_ok=True)
     http_port = _announced_port("HTTP", plan.http_port)
     grpc_port = _announced_port("gRPC", plan.grpc_port)
-    url = f"http://{_HOST}:{http_port}"
-    arguments = [
-        "--artifact", str(plan.artifact),
-        "--host", _HOST,
-        "--http-port", str(http_port),
-        "--grpc-port", str(grpc_port),
-    ]  # fmt: skip
     click.echo(f"starting a server on {plan.artifact.name} …")
     with (
         _end_like_interrupt(),
-        ServerProcess(arguments, plan.output / "server.log") as server,
-        Client(url) as client,
+        running_server(
+            ["--artifact", plan.artifact, "--host", _HOST],
+            plan.output / "server.log",
+            http_port=http_port,
+            grpc_port=grpc_port,
+        ) as server,
+        Client(server.http_url) as client,
     ):
-        server.wait_ready(client.ready, _READY_SECONDS)
         _show_pair(client, plan)
         peak_mib = server.peak_memory_mib()
         if peak_mib is not None:
             click.echo(f"peak memory of the server: {peak_mib:.0f} MiB")
         if plan.once:
             return
-        click.echo(f"\nserving {url} (documentation at {url}/docs) and grpc://{_HOST}:{grpc_port}; try:")
-        pictures = f"-F rgb=@{shlex.quote(str(plan.pair.rgb))}"
+        click.echo(f"\nserving {server.http_url} (documentation at {server.http_url}/docs) and {server.grpc_url}; try:")
+        images = f"-F rgb=@{shlex.quote(str(plan.pair.rgb))}"
         if plan.depth is not None:
-            pictures += f" -F depth=@{shlex.quote(str(plan.depth))}"
-        click.echo(f"  curl {pictures} '{url}/v1/segment?format=overlay' -o overlay.png")
+            images += f" -F depth=@{shlex.quote(str(plan.depth))}"
+        click.echo(f"  curl {images} '{server.http_url}/v1/segment?format=overlay' -o overlay.png")
         try:
             click.echo("Ctrl-C stops it")
             server.wait()

@@ -1,4 +1,4 @@
-"""Models in words: what they see, what they tell apart, how good they are, and under which terms."""
+"""Models in words: their modalities, classes, scores and licenses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .errors import BadAnswer
+from .errors import InvalidResponseError
 
 
 def describe_artifact(directory: Path) -> str:
@@ -22,15 +22,15 @@ def describe_artifact(directory: Path) -> str:
 
 
 def describe_served(model: Mapping[str, Any]) -> str:
-    """A few lines about a model, from what a server says of it: the same facts under the same names.
+    """A few lines about a model, from the description a server gives: the same facts under the same names.
 
     Raises:
-        BadAnswer: a fact is missing.
+        InvalidResponseError: a fact is missing.
     """
     try:
         return _describe(model)
     except (KeyError, TypeError, ValueError) as error:
-        raise BadAnswer(
+        raise InvalidResponseError(
             f"the description of a model lacks what this release expects ({error!r}); "
             "install client and server of one release"
         ) from error

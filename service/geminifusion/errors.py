@@ -1,14 +1,15 @@
 """What can go wrong on the client's side of the wire, in one tree.
 
 ClientError
-├── BadInput              the picture or an option was wrong before anything was sent
-├── ServerUnreachable     no connection to the address
-├── AnswerTimeout         no answer within the client's timeout
-├── BadAnswer             something answered, but not this service
-└── ServerError           the service answered with an error: `code` says which
-    ├── RequestRefused    4xx: sending the same again gives the same
-    ├── ServerBusy        429, 503: worth trying again, after `retry_after` seconds when the server said so
-    └── DeadlineMissed    504: not ready within the deadline of the request
+├── InvalidInputError         an image or an option was wrong before anything was sent
+├── MissingExtraError         a library that comes with an optional part of the package is not installed
+├── ServerUnreachableError    no connection to the address
+├── ResponseTimeoutError      no response within the client's timeout
+├── InvalidResponseError      something responded, but not this service
+└── ServerError               the service responded with an error: `code` says which
+    ├── RequestRejectedError  4xx: sending the same again gives the same
+    ├── ServerBusyError       429, 503: worth a retry, after `retry_after` seconds when the server said so
+    └── DeadlineExceededError 504: not ready within the deadline of the request
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from contextlib import contextmanager
 
 
 class ClientError(Exception):
-    """An answer could not be had; the message says what came, what was expected and what to do.
+    """There is no result; the message says what came, what was expected and what to do.
 
     Attributes:
         code: stable word for programs, such as `size_mismatch` or `unreachable`.
-        status: HTTP status; over gRPC the HTTP status that corresponds; None when no answer came.
-        request_id: what the server's log calls this request, or would.
+        status: HTTP status; over gRPC the HTTP status that corresponds; None when no response came.
+        request_id: name of the request in the server's log.
     """
 
     code = "client_error"
@@ -43,43 +44,49 @@ class ClientError(Exception):
         self.request_id = request_id
 
 
-class BadInput(ClientError, ValueError):
-    """The picture, the depth or an option cannot be sent as it is."""
+class InvalidInputError(ClientError, ValueError):
+    """The image, the depth or an option cannot be sent as it is."""
 
-    code = "bad_input"
+    code = "invalid_input"
 
 
-class ServerUnreachable(ClientError, ConnectionError):
-    """Nothing answers at the address."""
+class MissingExtraError(ClientError, ModuleNotFoundError):
+    """A library is not installed; the message says how to install it."""
+
+    code = "missing_extra"
+
+
+class ServerUnreachableError(ClientError, ConnectionError):
+    """Nothing responds at the address."""
 
     code = "unreachable"
 
 
-class AnswerTimeout(ClientError, TimeoutError):
+class ResponseTimeoutError(ClientError, TimeoutError):
     """The server took longer than the client's timeout."""
 
     code = "timeout"
 
 
-class BadAnswer(ClientError):
-    """The answer does not follow the wire: another service, or another version of this one."""
+class InvalidResponseError(ClientError):
+    """The response does not follow the protocol: another service, or another version of this one."""
 
-    code = "bad_answer"
+    code = "invalid_response"
 
 
 class ServerError(ClientError):
-    """The service understood the connection and answered with an error of its own."""
+    """The service responded with an error of its own."""
 
     code = "server_error"
 
 
-class RequestRefused(ServerError):
+class RequestRejectedError(ServerError):
     """The request itself is at fault."""
 
-    code = "refused"
+    code = "rejected"
 
 
-class ServerBusy(ServerError):
+class ServerBusyError(ServerError):
     """The server is full or not ready; `retry_after` is its advice in seconds, when it gave one."""
 
     code = "busy"
@@ -97,30 +104,32 @@ class ServerBusy(ServerError):
         self.retry_after = retry_after
 
 
-class DeadlineMissed(ServerError):
+class DeadlineExceededError(ServerError):
     """The deadline sent with the request passed before its mask was ready."""
 
     code = "deadline"
 
 
 @contextmanager
-def needing_client_extra(what: str) -> Iterator[None]:
-    """Around imports of what the extra `client` brings, for `what`; says how to install a library that is missing."""
+def requires_extra(what: str, extra: str) -> Iterator[None]:
+    """Put around imports of what `extra` of the package installs, and `what` needs.
+
+    Raises:
+        MissingExtraError: a library is not installed.
+    """
     try:
         yield
     except ModuleNotFoundError as error:
-        raise ClientError(
-            f'{what} needs {error.name}; run: pip install "geminifusion[client]"', code="missing_extra"
-        ) from None
+        raise MissingExtraError(f'{what} needs {error.name}; run: pip install "geminifusion[{extra}]"') from None
 
 
-def answered_error(
+def error_of_status(
     message: str, *, code: str | None, status: int, request_id: str | None, retry_after: float | None = None
 ) -> ServerError:
     """The error of the tree for an HTTP status, or its gRPC counterpart, of 400 and above."""
     if status in (429, 503):
-        return ServerBusy(message, code=code, status=status, request_id=request_id, retry_after=retry_after)
+        return ServerBusyError(message, code=code, status=status, request_id=request_id, retry_after=retry_after)
     if status == 504:
-        return DeadlineMissed(message, code=code, status=status, request_id=request_id)
-    kind = RequestRefused if 400 <= status < 500 else ServerError
+        return DeadlineExceededError(message, code=code, status=status, request_id=request_id)
+    kind = RequestRejectedError if 400 <= status < 500 else ServerError
     return kind(message, code=code, status=status, request_id=request_id)

@@ -1,4 +1,4 @@
-"""gRPC, spoken with grpcio and the service's stubs."""
+"""The gRPC interface, with grpcio and the service's stubs."""
 
 from __future__ import annotations
 
@@ -16,21 +16,31 @@ import numpy as np
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from numpy.typing import NDArray
 
+from geminifusion_runtime.encoding.run_lengths import labels_from_runs
 from geminifusion_runtime.types import SensorHealth
+from geminifusion_service.api.v1.grpc_options import message_fields
 from geminifusion_service.errors import ERRORS
 from geminifusion_service.pb import segmentation_pb2 as pb
 from geminifusion_service.pb import segmentation_pb2_grpc as stubs
 
-from .access import Access
-from .errors import AnswerTimeout, BadAnswer, BadInput, ServerError, ServerUnreachable, answered_error
+from .connection import Credentials, may_use_proxy
+from .errors import (
+    ClientError,
+    InvalidInputError,
+    InvalidResponseError,
+    ResponseTimeoutError,
+    ServerError,
+    ServerUnreachableError,
+    error_of_status,
+)
+from .options import SegmentCall
 from .results import ClassShare, Result
-from .rle import labels_from_runs
-from .streaming import FrameAnswer, SentFrames
-from .wire import SegmentCall, may_use_proxy, seconds
+from .streaming import FrameResponse, PendingFrames
+from .wire import seconds
 
 # Run lengths and half-precision maps of the largest picture a server takes stay well below; they do not stay
 # below gRPC's default of 4 MiB.
-_MAX_ANSWER_BYTES = 2**28
+_MAX_RESPONSE_BYTES = 2**28
 _HEALTH_SECONDS = 2.0
 _STATUS_OF_CODE = {code: int(kind.http_status) for code, kind in ERRORS.items()}
 
@@ -38,29 +48,29 @@ _STATUS_OF_CODE = {code: int(kind.http_status) for code, kind in ERRORS.items()}
 class GrpcTransport:
     """One channel to one server."""
 
-    def __init__(self, url: str, timeout_s: float, access: Access) -> None:
-        self._url, self._timeout_s, self._metadata = url, timeout_s, _metadata(access)
+    def __init__(self, url: str, timeout_s: float, credentials: Credentials) -> None:
+        self._url, self._timeout_s, self._metadata = url, timeout_s, _metadata(credentials)
         if _is_secure(url):
-            self._channel = grpc.secure_channel(_target(url), _credentials(access), _options(url))
+            self._channel = grpc.secure_channel(_target(url), _channel_credentials(credentials), _options(url))
         else:
             self._channel = grpc.insecure_channel(_target(url), _options(url))
         self._stub = stubs.SegmentationStub(self._channel)  # type: ignore[no-untyped-call]
         self._health = health_pb2_grpc.HealthStub(self._channel)
 
     def segment(self, call: SegmentCall) -> Result:
-        """Send a pair and read the answer."""
+        """Send a pair and read the response."""
         with _client_errors(self._url, self._timeout_s, call.request_id):
-            answer = self._stub.Segment(_request(call), timeout=self._timeout_s, metadata=self._metadata)
-        return _result(answer, call.source)
+            response = self._stub.Segment(_request(call), timeout=self._timeout_s, metadata=self._metadata)
+        return _result(response, call.source)
 
-    def stream(self, calls: Iterator[SegmentCall], *, newest: bool) -> Iterator[FrameAnswer]:
-        """Send frames as fast as they are taken and read their answers."""
-        sent = _SentFrames(newest=newest)
+    def stream(self, calls: Iterator[SegmentCall], *, newest: bool) -> Iterator[FrameResponse]:
+        """Send frames as fast as they are accepted, and read the responses."""
+        sent = _PendingMessages(newest=newest)
         with _client_errors(self._url, self._timeout_s):
             call = self._stub.SegmentStream(sent.requests(calls), metadata=self._metadata)
             try:
-                for answer in call:
-                    yield sent.answer(answer)
+                for message in call:
+                    yield sent.response(message)
             finally:
                 call.cancel()
                 sent.raise_failure()
@@ -68,16 +78,16 @@ class GrpcTransport:
     def models(self) -> list[dict[str, Any]]:
         """The models as the server describes them."""
         with _client_errors(self._url, self._timeout_s):
-            answer = self._stub.ListModels(pb.ListModelsRequest(), timeout=self._timeout_s, metadata=self._metadata)
-        return [json.loads(model.json) for model in answer.models]
+            response = self._stub.ListModels(pb.ListModelsRequest(), timeout=self._timeout_s, metadata=self._metadata)
+        return [json.loads(model.json) for model in response.models]
 
     def ready(self) -> bool:
-        """Whether the server says it is ready; False while nothing answers."""
+        """Whether the server says it is ready; False while nothing responds."""
         try:
-            answer = self._health.Check(health_pb2.HealthCheckRequest(), timeout=_HEALTH_SECONDS)
+            response = self._health.Check(health_pb2.HealthCheckRequest(), timeout=_HEALTH_SECONDS)
         except grpc.RpcError:
             return False
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+        return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
 
     def close(self) -> None:
         """Close the channel."""
@@ -87,27 +97,27 @@ class GrpcTransport:
 class AsyncGrpcTransport:
     """`GrpcTransport` for an event loop."""
 
-    def __init__(self, url: str, timeout_s: float, access: Access) -> None:
-        self._url, self._timeout_s, self._access = url, timeout_s, access
-        self._metadata = _metadata(access)
+    def __init__(self, url: str, timeout_s: float, credentials: Credentials) -> None:
+        self._url, self._timeout_s, self._credentials = url, timeout_s, credentials
+        self._metadata = _metadata(credentials)
         self._opened: grpc.aio.Channel | None = None
 
     async def segment(self, call: SegmentCall) -> Result:
-        """Send a pair and read the answer."""
+        """Send a pair and read the response."""
         with _client_errors(self._url, self._timeout_s, call.request_id):
             stub = stubs.SegmentationStub(self._channel())  # type: ignore[no-untyped-call]
-            answer = await stub.Segment(_request(call), timeout=self._timeout_s, metadata=self._metadata)
-        return await asyncio.to_thread(_result, answer, call.source)
+            response = await stub.Segment(_request(call), timeout=self._timeout_s, metadata=self._metadata)
+        return await asyncio.to_thread(_result, response, call.source)
 
-    async def stream(self, calls: AsyncIterator[SegmentCall], *, newest: bool) -> AsyncIterator[FrameAnswer]:
-        """Send frames as fast as they are taken and read their answers."""
-        sent = _SentFrames(newest=newest)
+    async def stream(self, calls: AsyncIterator[SegmentCall], *, newest: bool) -> AsyncIterator[FrameResponse]:
+        """Send frames as fast as they are accepted, and read the responses."""
+        sent = _PendingMessages(newest=newest)
         with _client_errors(self._url, self._timeout_s):
             stub = stubs.SegmentationStub(self._channel())  # type: ignore[no-untyped-call]
             call = stub.SegmentStream(sent.requests_async(calls), metadata=self._metadata)
             try:
-                async for answer in call:
-                    yield await asyncio.to_thread(sent.answer, answer)
+                async for message in call:
+                    yield await asyncio.to_thread(sent.response, message)
             finally:
                 call.cancel()
                 sent.raise_failure()
@@ -116,17 +126,17 @@ class AsyncGrpcTransport:
         """The models as the server describes them."""
         with _client_errors(self._url, self._timeout_s):
             stub = stubs.SegmentationStub(self._channel())  # type: ignore[no-untyped-call]
-            answer = await stub.ListModels(pb.ListModelsRequest(), timeout=self._timeout_s, metadata=self._metadata)
-        return [json.loads(model.json) for model in answer.models]
+            response = await stub.ListModels(pb.ListModelsRequest(), timeout=self._timeout_s, metadata=self._metadata)
+        return [json.loads(model.json) for model in response.models]
 
     async def ready(self) -> bool:
-        """Whether the server says it is ready; False while nothing answers."""
+        """Whether the server says it is ready; False while nothing responds."""
         health = health_pb2_grpc.HealthStub(self._channel())
         try:
-            answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=_HEALTH_SECONDS)
+            response = await health.Check(health_pb2.HealthCheckRequest(), timeout=_HEALTH_SECONDS)
         except grpc.RpcError:
             return False
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+        return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
 
     async def close(self) -> None:
         """Close the channel."""
@@ -138,14 +148,14 @@ class AsyncGrpcTransport:
         if self._opened is None:
             target, options = _target(self._url), _options(self._url)
             if _is_secure(self._url):
-                self._opened = grpc.aio.secure_channel(target, _credentials(self._access), options)
+                self._opened = grpc.aio.secure_channel(target, _channel_credentials(self._credentials), options)
             else:
                 self._opened = grpc.aio.insecure_channel(target, options)
         return self._opened
 
 
-class _SentFrames(SentFrames):
-    """As messages."""
+class _PendingMessages(PendingFrames):
+    """The frames of one stream as messages."""
 
     def __init__(self, *, newest: bool) -> None:
         super().__init__()
@@ -169,15 +179,15 @@ class _SentFrames(SentFrames):
         except Exception as error:
             self.failure = error
 
-    def answer(self, message: pb.SegmentStreamResponse) -> FrameAnswer:
-        """What the server says of one of the frames."""
+    def response(self, message: pb.SegmentStreamResponse) -> FrameResponse:
+        """The server's response to one of the frames."""
         call = self.pop(message.frame)
         if message.WhichOneof("result") == "response":
-            return FrameAnswer(number=message.frame, result=_result(message.response, call.source))
+            return FrameResponse(number=message.frame, result=_result(message.response, call.source))
         error = message.error
-        return FrameAnswer(
+        return FrameResponse(
             number=message.frame,
-            error=answered_error(
+            error=error_of_status(
                 error.message,
                 code=error.code,
                 status=error.http_status,
@@ -191,23 +201,23 @@ def _is_secure(url: str) -> bool:
     return urlsplit(url).scheme == "grpcs"
 
 
-def _credentials(access: Access) -> grpc.ChannelCredentials:
+def _channel_credentials(credentials: Credentials) -> grpc.ChannelCredentials:
     return grpc.ssl_channel_credentials(
-        root_certificates=_bytes(access.ca),
-        private_key=_bytes(access.key),
-        certificate_chain=_bytes(access.certificate),
+        root_certificates=_bytes(credentials.ca),
+        private_key=_bytes(credentials.key),
+        certificate_chain=_bytes(credentials.certificate),
     )
 
 
-def _bytes(path: Path | None) -> bytes | None:
+def _bytes(path: str | Path | None) -> bytes | None:
     try:
-        return None if path is None else path.read_bytes()
+        return None if path is None else Path(path).read_bytes()
     except OSError as error:
-        raise BadInput(f"cannot read {path} ({error.strerror}); give a PEM file") from None
+        raise InvalidInputError(f"cannot read {path} ({error.strerror}); give a PEM file") from None
 
 
-def _metadata(access: Access) -> tuple[tuple[str, str], ...]:
-    return () if access.api_key is None else (("authorization", f"Bearer {access.api_key}"),)
+def _metadata(credentials: Credentials) -> tuple[tuple[str, str], ...]:
+    return () if credentials.api_key is None else (("authorization", f"Bearer {credentials.api_key}"),)
 
 
 def _target(url: str) -> str:
@@ -216,8 +226,8 @@ def _target(url: str) -> str:
 
 def _options(url: str) -> list[tuple[str, int]]:
     return [
-        ("grpc.max_receive_message_length", _MAX_ANSWER_BYTES),
-        ("grpc.max_send_message_length", _MAX_ANSWER_BYTES),
+        ("grpc.max_receive_message_length", _MAX_RESPONSE_BYTES),
+        ("grpc.max_send_message_length", _MAX_RESPONSE_BYTES),
         ("grpc.enable_http_proxy", int(may_use_proxy(url))),
         # Finds a server that vanished without a word while a call is open; the server allows a ping every 20 s.
         ("grpc.keepalive_time_ms", 30_000),
@@ -225,40 +235,19 @@ def _options(url: str) -> list[tuple[str, int]]:
     ]
 
 
-_ALIGNS = {"none": pb.ALIGN_NONE, "resize": pb.ALIGN_RESIZE}
-_PRIORITIES = {"normal": pb.PRIORITY_NORMAL, "high": pb.PRIORITY_HIGH}
-_SENSOR_POLICIES = {
-    None: pb.SENSOR_POLICY_UNSPECIFIED,
-    "reject": pb.SENSOR_POLICY_REJECT,
-    "warn": pb.SENSOR_POLICY_WARN,
-    "drop-modality": pb.SENSOR_POLICY_DROP_MODALITY,
-}
-
-
 def _request(call: SegmentCall, *, supersedable: bool = False) -> pb.SegmentRequest:
-    return pb.SegmentRequest(
-        images=call.images(),
-        model=call.model or "",
-        depth_scale=call.depth_scale,
-        depth_invalid=call.depth_invalid,
-        format=pb.MASK_FORMAT_RLE,
-        confidence=call.confidence,
-        gate=call.gate,
-        disagreement=call.disagreement,
-        align=_ALIGNS[call.align],
-        sensor_policy=_SENSOR_POLICIES[call.sensor_policy],
-        priority=_PRIORITIES[call.priority],
-        deadline_ms=call.deadline_ms,
-        request_id=call.request_id,
-        supersedable=supersedable,
-    )
+    return pb.SegmentRequest(images=call.images, supersedable=supersedable, **message_fields(call.options))
 
 
-def _result(answer: pb.SegmentResponse, source: bytes | NDArray[np.uint8]) -> Result:
+def _result(response: pb.SegmentResponse, source: bytes | NDArray[np.uint8]) -> Result:
     try:
-        labels = labels_from_runs({runs.class_id: runs.counts for runs in answer.rle}, answer.height, answer.width)
+        labels = labels_from_runs(
+            {runs.class_id: runs.counts for runs in response.rle}, response.height, response.width
+        )
     except ValueError as error:
-        raise BadAnswer(f"the answer makes no sense ({error}); install client and server of one release") from error
+        raise InvalidResponseError(
+            f"the response makes no sense ({error}); install client and server of one release"
+        ) from error
     return Result(
         labels=labels,
         classes=tuple(
@@ -271,12 +260,12 @@ def _result(answer: pb.SegmentResponse, source: bytes | NDArray[np.uint8]) -> Re
                 median_depth_m=share.median_depth_m if share.HasField("median_depth_m") else None,
                 nearest_depth_m=share.nearest_depth_m if share.HasField("nearest_depth_m") else None,
             )
-            for share in answer.classes
+            for share in response.classes
         ),
-        model=answer.model,
-        confidence=_plane(answer.confidence) if answer.HasField("confidence") else None,
-        gate=_plane(answer.gate) if answer.HasField("gate") else None,
-        disagreement=_plane(answer.disagreement) if answer.HasField("disagreement") else None,
+        model=response.model,
+        confidence=_plane(response.confidence) if response.HasField("confidence") else None,
+        gate=_plane(response.gate) if response.HasField("gate") else None,
+        disagreement=_plane(response.disagreement) if response.HasField("disagreement") else None,
         sensors={
             name: SensorHealth(
                 holes=one.holes,
@@ -284,12 +273,12 @@ def _result(answer: pb.SegmentResponse, source: bytes | NDArray[np.uint8]) -> Re
                 noise=one.noise,
                 problem=one.problem if one.HasField("problem") else None,
             )
-            for name, one in answer.sensors.items()
+            for name, one in response.sensors.items()
         },
-        timings_ms={field.name: value for field, value in answer.timings_ms.ListFields()},
-        warnings=tuple(answer.warnings),
-        request_id=answer.request_id,
-        batch_size=answer.batch_size,
+        timings_ms={field.name: value for field, value in response.timings_ms.ListFields()},
+        warnings=tuple(response.warnings),
+        request_id=response.request_id,
+        batch_size=response.batch_size,
         source=source,
     )
 
@@ -306,14 +295,12 @@ def _client_errors(url: str, timeout_s: float, request_id: str | None = None) ->
         raise _client_error(error, url, timeout_s, request_id) from error
 
 
-def _client_error(
-    error: grpc.RpcError, url: str, timeout_s: float, request_id: str | None
-) -> ServerError | ServerUnreachable | AnswerTimeout | BadAnswer:
+def _client_error(error: grpc.RpcError, url: str, timeout_s: float, request_id: str | None) -> ClientError:
     metadata = {key: str(value) for key, value in error.trailing_metadata() or ()}
     status, details = error.code(), error.details()
-    if "code" in metadata:  # the service's own error; without it the answer comes from gRPC itself
+    if "code" in metadata:  # the service's own error; without it the status comes from gRPC itself
         code = metadata["code"]
-        return answered_error(
+        return error_of_status(
             details.removeprefix(f"{code}: "),
             code=code,
             status=_STATUS_OF_CODE.get(code, 500),
@@ -321,23 +308,23 @@ def _client_error(
             retry_after=seconds(metadata.get("retry-after")),
         )
     if status is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
-        return answered_error(
-            f"the pictures are more bytes than may be sent at once ({details}); send smaller ones, or start the server "
+        return error_of_status(
+            f"the images are more bytes than may be sent at once ({details}); send smaller ones, or start the server "
             "with a larger --max-body-bytes",
             code="body_too_large",
             status=413,
             request_id=request_id,
         )
     if status is grpc.StatusCode.UNAVAILABLE:
-        return ServerUnreachable(
-            f"nothing answers at {url} ({details}); start it with `geminifusion serve`, or check the address",
+        return ServerUnreachableError(
+            f"nothing responds at {url} ({details}); start it with `geminifusion serve`, or check the address",
             request_id=request_id,
         )
     if status is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return AnswerTimeout(
-            f"{url} did not answer within {timeout_s:g} s; give a longer timeout, or ask at a quieter time",
+        return ResponseTimeoutError(
+            f"{url} did not respond within {timeout_s:g} s; give a longer timeout, or ask at a quieter time",
             request_id=request_id,
         )
     if status is grpc.StatusCode.UNIMPLEMENTED:
-        return BadAnswer(f"{url} speaks gRPC but is no geminifusion server ({details}); check the address")
+        return InvalidResponseError(f"{url} speaks gRPC but is no geminifusion server ({details}); check the address")
     return ServerError(f"the gRPC call to {url} failed with {status.name}: {details}", code=status.name.lower())

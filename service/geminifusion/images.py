@@ -1,43 +1,39 @@
-"""From what a user has in hand (path, bytes, array) to the bytes of a request field, and back to pixels."""
+"""Images as users have them (path, bytes, array) to the bytes of a request field, and back to pixels."""
 
 from __future__ import annotations
 
 import io
-import math
-from collections.abc import Sequence
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import BadInput, ClientError
-from .png import encode_png
+from geminifusion_runtime.png_encoder import encode_png
 
-_MOST_MARKERS = 8  # as the service has it
+from .errors import InvalidInputError, requires_extra
 
-Picture = str | Path | bytes | NDArray[Any]
+ImageInput = str | Path | bytes | NDArray[Any]
 
 
-def rgb_bytes(rgb: Picture) -> bytes:
-    """The encoded colour picture: a file's content, the bytes as they are, or `H W 3` uint8 as lossless PNG.
+def rgb_bytes(rgb: ImageInput) -> bytes:
+    """The encoded color image: a file's content, the bytes as they are, or `H W 3` uint8 as lossless PNG.
 
     Raises:
-        BadInput: the file cannot be read, or the array is of another shape or type.
+        InvalidInputError: the file cannot be read, or the array is of another shape or type.
     """
     if isinstance(rgb, np.ndarray):
         if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.size == 0:
-            raise BadInput(f"rgb is a {rgb.dtype} array of shape {rgb.shape}; give HxWx3 uint8 in RGB order")
+            raise InvalidInputError(f"rgb is a {rgb.dtype} array of shape {rgb.shape}; give HxWx3 uint8 in RGB order")
         return encode_png(rgb)
     return file_bytes(rgb, "rgb")
 
 
-def depth_bytes(depth: Picture) -> bytes:
+def depth_bytes(depth: ImageInput) -> bytes:
     """The encoded depth: a file's content, bytes as they are, `H W` uint16 as PNG, `H W` float metres as npy.
 
     Raises:
-        BadInput: the file cannot be read, or the array is of another shape or type.
+        InvalidInputError: the file cannot be read, or the array is of another shape or type.
     """
     if isinstance(depth, np.ndarray):
         if depth.ndim == 2 and depth.size and depth.dtype == np.uint16:
@@ -46,34 +42,11 @@ def depth_bytes(depth: Picture) -> bytes:
             buffer = io.BytesIO()
             np.save(buffer, depth.astype("<f4"), allow_pickle=False)
             return buffer.getvalue()
-        raise BadInput(
+        raise InvalidInputError(
             f"depth is a {depth.dtype} array of shape {depth.shape}; give HxW floats in metres, "
             "or HxW uint16 with depth_scale (metres per unit, 0.001 for millimetres)"
         )
     return file_bytes(depth, "depth")
-
-
-def markers_of(depth_invalid: float | Sequence[float]) -> tuple[float, ...]:
-    """One stored value that means no measurement, or several, as a tuple.
-
-    Raises:
-        BadInput: more than eight, or one that is no finite number.
-    """
-    several = isinstance(depth_invalid, Sequence) and not isinstance(depth_invalid, str | bytes)
-    markers: tuple[Any, ...] = tuple(depth_invalid) if several else (depth_invalid,)  # type: ignore[arg-type]
-    if len(markers) > _MOST_MARKERS or not all(map(_is_finite, markers)):
-        raise BadInput(
-            f"depth_invalid is {repr(depth_invalid)[:100]}; give at most {_MOST_MARKERS} stored values that mean no "
-            "measurement, such as 65535"
-        )
-    return tuple(map(float, markers))
-
-
-def _is_finite(value: object) -> bool:
-    try:
-        return isinstance(value, Real) and math.isfinite(value)
-    except OverflowError:  # an integer beyond every float
-        return False
 
 
 def file_bytes(source: str | Path | bytes, name: str) -> bytes:
@@ -81,29 +54,25 @@ def file_bytes(source: str | Path | bytes, name: str) -> bytes:
     if isinstance(source, bytes):
         return source
     if not isinstance(source, str | Path):
-        raise BadInput(f"{name} is a {type(source).__name__}; give a path, bytes or a numpy array")
+        raise InvalidInputError(f"{name} is a {type(source).__name__}; give a path, bytes or a numpy array")
     try:
         return Path(source).read_bytes()
     except OSError as error:
-        raise BadInput(
+        raise InvalidInputError(
             f"{name} file {str(source)!r} cannot be read ({error.strerror or error}); check the path"
         ) from None
 
 
 def decode_rgb(encoded: bytes) -> NDArray[np.uint8]:
-    """Pixels of an encoded picture as the service sees them, `H W 3` uint8 RGB; an EXIF rotation is ignored.
+    """Pixels of an encoded image as the service sees them, `H W 3` uint8 RGB; an EXIF rotation is ignored.
 
     Raises:
-        BadInput: the bytes are no picture.
-        ClientError: OpenCV is not installed.
+        InvalidInputError: the bytes are no image.
+        MissingExtraError: OpenCV is not installed.
     """
-    try:
+    with requires_extra("decoding an image", "client"):
         import cv2
-    except ModuleNotFoundError:
-        raise ClientError(
-            'decoding a picture needs OpenCV; run: pip install "geminifusion[client]"', code="missing_extra"
-        ) from None
     pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels is None:
-        raise BadInput("the picture cannot be decoded; give a PNG, JPEG or WebP file")
+        raise InvalidInputError("the image cannot be decoded; give a PNG, JPEG or WebP file")
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)

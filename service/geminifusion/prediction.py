@@ -1,41 +1,42 @@
-"""What `geminifusion predict` does: an RGB and usually its depth in, the wanted files out."""
+"""Behind `geminifusion predict`: an RGB and usually its depth in, the requested files out."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from .results import Result
 
 
 def segment_files(
-    rgb: Path,
-    depth: Path | None,
-    *,
-    artifact: Path | None,
-    url: str | None,
-    model: str | None,
-    depth_scale: float | None,
-    depth_invalid: Sequence[float],
+    rgb: Path, depth: Path | None, *, artifact: Path | None, url: str | None, options: Mapping[str, Any]
 ) -> Result:
-    """Segment a frame on the server at `url`, or in this process with the artifact (None: the bundled one)."""
+    """Segment a frame on the server at `url`, or in this process with the artifact (None: the bundled one).
+
+    Args:
+        rgb, depth: files of the images.
+        artifact: directory of an artifact.
+        url: address of a server.
+        options: those of the request; without a server `depth_scale` and `depth_invalid` alone.
+    """
     if url:
         from .client import Client
 
         with Client(url) as client:
-            return client.segment(rgb, depth, depth_scale=depth_scale, depth_invalid=depth_invalid, model=model)
+            return client.segment(rgb, depth, **options)
     from .local import load
 
-    return load(artifact)(rgb, depth, depth_scale=depth_scale, depth_invalid=depth_invalid)
+    return load(artifact)(rgb, depth, **options)
 
 
 def write_formats(result: Result, formats: Iterable[str], directory: Path, stem: str) -> list[Path]:
     """Write the result in each format as `directory/stem_….…`; the paths written.
 
-    `palette` is an indexed PNG in the class colours, `overlay` the tinted picture, `png` the bare class
-    indices, `npz` labels with confidence and gate, `json` everything but the pixels.
+    `palette` is an indexed PNG in the class colors, `overlay` the tinted image, `png` the bare class indices, `npz`
+    the labels with all maps, `json` everything but the pixels.
     """
     directory.mkdir(parents=True, exist_ok=True)
     written = []

@@ -1,4 +1,4 @@
-"""The answer for one RGB-D pair, the same whether a server or this process made it."""
+"""The result for one RGB-D pair, the same whether a server or this process computed it."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_runtime.encoding.class_shares import ClassShare
+from geminifusion_runtime.png_encoder import encode_png
 from geminifusion_runtime.types import SensorHealth
 
 from .images import decode_rgb
-from .png import encode_png
 
 __all__ = ["ClassShare", "Result"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Result:
-    """Labels for every pixel of the posted picture, with what is known about them.
+    """Labels of every pixel of the posted image, with what is known about them.
 
     Attributes:
-        labels: `H W` uint8 class indices at the size of the posted picture.
+        labels: `H W` uint8 class indices at the size of the posted image.
         confidence: probability of the winning class, 0…1, float32 at a quarter of the size the network saw
             (rounded up); None when it was not asked for. A server sends it in half precision.
         gate: how much the RGB stream attends to the other modality, 0…1, like `confidence`; 0 where there is none.
         classes: the classes present, largest first.
         model: `name@version`.
         timings_ms: stage to milliseconds.
-        warnings: what the service found odd about the input, in sentences.
-        disagreement: how much the answer changes when the other modalities are taken away, 0…1, like `confidence`.
-        sensors: how well each sensor seems to work, by modality.
-        request_id: what the server's log calls this request.
-        batch_size: how many pairs shared the run of the network.
-        source: the picture the labels belong to, encoded or `H W 3` uint8 RGB, for `overlay`.
+        warnings: sentences about what is odd in the input.
+        disagreement: how much the labels depend on the other modalities, 0…1, like `confidence`.
+        sensors: health of each sensor by modality.
+        request_id: name of the request in the server's log.
+        batch_size: number of pairs that shared the run of the network.
+        source: the image that the labels belong to, encoded or `H W 3` uint8 RGB, for `overlay`.
     """
 
     labels: NDArray[np.uint8]
@@ -54,35 +54,35 @@ class Result:
 
     @property
     def palette(self) -> NDArray[np.uint8]:
-        """`256 3` uint8 RGB: the colour of every class present; all others are black."""
-        colours = np.zeros((256, 3), np.uint8)
+        """`256 3` uint8 RGB: the color of every class present; all others are black."""
+        colors = np.zeros((256, 3), np.uint8)
         for share in self.classes:
-            colours[share.id] = share.color
-        return colours
+            colors[share.id] = share.color
+        return colors
 
     def overlay(self, alpha: float = 0.5) -> NDArray[np.uint8]:
-        """The posted picture tinted with the class colours, `H W 3` uint8 RGB.
+        """The posted image tinted with the class colors, `H W 3` uint8 RGB.
 
         Args:
-            alpha: 0 shows the picture alone, 1 the class colours alone.
+            alpha: 0 shows the image alone, 1 the class colors alone.
 
         Raises:
-            ValueError: `alpha` is outside 0…1, or the result was made without its picture.
-            ClientError: the picture is encoded and OpenCV, which would decode it, is not installed.
+            ValueError: `alpha` is outside 0…1, or the result was made without its image.
+            MissingExtraError: the image is encoded, and OpenCV to decode it is not installed.
         """
         if not 0 <= alpha <= 1:
-            raise ValueError(f"alpha is {alpha}; give a number from 0 (picture) to 1 (class colours)")
+            raise ValueError(f"alpha is {alpha}; give a number from 0 (image) to 1 (class colors)")
         if self.source is None:
-            raise ValueError("this result was made without its picture, so there is nothing to lay it over")
+            raise ValueError("this result was made without its image, so there is nothing to draw on")
         rgb = decode_rgb(self.source) if isinstance(self.source, bytes) else self.source
         if rgb.shape[:2] != self.labels.shape:
-            raise ValueError(f"the picture is {rgb.shape[:2]} but the labels are {self.labels.shape}")
+            raise ValueError(f"the image is {rgb.shape[:2]} but the labels are {self.labels.shape}")
         tint = self.palette[self.labels].astype(np.float32)
         blend = rgb.astype(np.float32) * np.float32(1 - alpha) + tint * np.float32(alpha)
         return np.rint(blend).astype(np.uint8)
 
     def save(self, path: str | Path) -> Path:
-        """Write the labels: `.png` as an indexed PNG in the class colours, `.npz` with confidence and gate.
+        """Write the labels: `.png` as an indexed PNG in the class colors, `.npz` with all maps.
 
         Raises:
             ValueError: the suffix is another.
@@ -92,11 +92,11 @@ class Result:
             case ".png":
                 path.write_bytes(encode_png(self.labels, self.palette))
             case ".npz":
-                maps: dict[str, NDArray[Any]] = {"labels": self.labels}
-                maps |= {"confidence": self.confidence} if self.confidence is not None else {}
-                maps |= {"gate": self.gate} if self.gate is not None else {}
+                maps = {"confidence": self.confidence, "gate": self.gate, "disagreement": self.disagreement}
+                arrays: dict[str, NDArray[Any]] = {"labels": self.labels}
+                arrays |= {name: values for name, values in maps.items() if values is not None}
                 with path.open("wb") as stream:
-                    np.savez_compressed(stream, **maps)  # type: ignore[arg-type]  # its stub types every keyword as bool
+                    np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # its stub types every keyword as bool
             case suffix:
                 raise ValueError(f"cannot save labels as {suffix or 'a file without suffix'!r}; use .png or .npz")
         return path
@@ -112,7 +112,7 @@ class Result:
         return path
 
     def table(self) -> str:
-        """The classes present as lines of text: name, share of the picture, median distance."""
+        """The classes present as lines of text: name, share of the image, median distance."""
         width = max([len("class"), *(len(share.name) for share in self.classes)])
         lines = [f"{'class':<{width}}   share   median distance"]
         for share in self.classes:

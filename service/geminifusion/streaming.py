@@ -1,25 +1,25 @@
-"""Frames in, answers out: what a stream of a client gives back."""
+"""Streams of a client: the response to each frame, and the frames that wait for theirs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from .errors import BadAnswer, BadInput, ServerError
+from .errors import InvalidInputError, InvalidResponseError, ServerError
+from .options import SegmentCall
 from .results import Result
-from .wire import SegmentCall
 
 StreamMode = Literal["ordered", "newest"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FrameAnswer:
-    """The answer to one frame: a result or an error.
+class FrameResponse:
+    """The response to one frame: a result or an error.
 
     Attributes:
-        number: of the frame in the stream, counted from 0.
+        number: position of the frame in the stream, counted from 0.
         result: the labels; None where there is an error.
-        error: why there are none; the stream goes on.
+        error: why there is no result; the stream goes on.
     """
 
     number: int
@@ -28,15 +28,15 @@ class FrameAnswer:
 
     @property
     def superseded(self) -> bool:
-        """Whether the frame gave way to a newer one, as mode `newest` has it."""
+        """Whether a newer frame took the place of this one, as happens in mode `newest`."""
         return self.error is not None and self.error.code == "frame_superseded"
 
 
-class SentFrames:
-    """The frames of one stream that have no answer yet.
+class PendingFrames:
+    """The frames of one stream that were sent and have no response yet.
 
     Attributes:
-        failure: what the source of the frames raised.
+        failure: the exception that the source of the frames raised.
         complete: whether there are no more to be sent.
     """
 
@@ -47,41 +47,41 @@ class SentFrames:
         self.complete = False
 
     @property
-    def unanswered(self) -> int:
-        """How many there are."""
+    def count(self) -> int:
+        """Number of frames without a response."""
         return len(self._calls)
 
     def add(self, call: SegmentCall) -> None:
-        """Take note of the next frame, which is about to be sent."""
+        """Add the next frame, which is about to be sent."""
         self._calls[self._num_sent] = call
         self._num_sent += 1
 
     def pop(self, number: object) -> SegmentCall:
-        """The frame an answer is for.
+        """Remove and return the frame that a response belongs to.
 
         Raises:
-            BadAnswer: there is none of this number.
+            InvalidResponseError: no frame of this number is pending.
         """
         call = self._calls.pop(number, None) if isinstance(number, int) else None
         if call is None:
-            raise BadAnswer(
-                f"the server answered frame {number}, which was not sent or is answered; "
+            raise InvalidResponseError(
+                f"the server responded to frame {number}, which was not sent or has its response; "
                 "install client and server of one release"
             )
         return call
 
     def raise_failure(self) -> None:
-        """Raise what the source of the frames raised."""
+        """Raise the exception that the source of the frames raised, if there is one."""
         if self.failure is not None:
             raise self.failure
 
 
 def is_newest(mode: str) -> bool:
-    """Whether a newer frame may take the place of one not begun.
+    """Whether a newer frame may take the place of one on which the engine has not begun.
 
     Raises:
-        BadInput: no such mode.
+        InvalidInputError: no such mode.
     """
     if mode not in get_args(StreamMode):
-        raise BadInput(f"mode is {mode!r}; give one of {', '.join(get_args(StreamMode))}")
+        raise InvalidInputError(f"mode is {mode!r}; give one of {', '.join(get_args(StreamMode))}")
     return mode == "newest"

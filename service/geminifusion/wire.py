@@ -1,4 +1,4 @@
-"""The REST wire as pure functions: what a request says, and what an answer means."""
+"""Requests and responses of the HTTP interface as pure functions."""
 
 from __future__ import annotations
 
@@ -7,128 +7,54 @@ import json
 import math
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_runtime.types import Align, Priority, SensorHealth, SensorPolicy
+from geminifusion_runtime.encoding.run_lengths import labels_from_runs
+from geminifusion_runtime.options import as_text, given_values
+from geminifusion_runtime.types import SensorHealth
 
-from .errors import BadAnswer, ServerError, answered_error
+from .errors import InvalidResponseError, ServerError, error_of_status
+from .options import SegmentCall
 from .results import ClassShare, Result
-from .rle import labels_from_runs
-
-
-@dataclass(frozen=True, kw_only=True)
-class SegmentCall:
-    """One request, ready for either transport: encoded pictures and options."""
-
-    rgb: bytes
-    depth: bytes | None
-    depth_scale: float | None = None
-    depth_invalid: tuple[float, ...] = ()
-    model: str | None = None
-    confidence: bool = True
-    gate: bool = True
-    disagreement: bool = False
-    align: Align = "none"
-    sensor_policy: SensorPolicy | None = None
-    priority: Priority = "normal"
-    deadline_ms: float | None = None
-    request_id: str
-    source: bytes | NDArray[np.uint8]
-
-    def images(self) -> dict[str, bytes]:
-        """The pictures to send, by modality."""
-        return {"rgb": self.rgb} if self.depth is None else {"rgb": self.rgb, "depth": self.depth}
-
-
-@dataclass(frozen=True, kw_only=True)
-class RetryPolicy:
-    """When to ask a busy server again: at most `retries` times, waiting at most `longest_wait_s` each."""
-
-    retries: int
-    longest_wait_s: float
-
-    def wait_s(self, attempt: int, advised_s: float | None) -> float | None:
-        """Seconds to wait after attempt number `attempt` (from 0) was refused; None to give up."""
-        wait = 0.1 * 2**attempt if advised_s is None else advised_s
-        return wait if attempt < self.retries and wait <= self.longest_wait_s else None
-
-
-def may_use_proxy(url: str) -> bool:
-    """Whether a proxy named in the environment may stand between: it cannot reach this machine's own loopback."""
-    return urlsplit(url).hostname not in ("localhost", "127.0.0.1", "::1")
 
 
 def segment_query(call: SegmentCall) -> dict[str, str]:
-    """The query options of `POST /v1/segment`."""
-    query = {
-        "format": "json",
-        "confidence": str(int(call.confidence)),
-        "gate": str(int(call.gate)),
-        "disagreement": str(int(call.disagreement)),
-        "align": call.align,
-        "priority": call.priority,
-        "request_id": call.request_id,
-    }
-    optional = {
-        "depth_scale": call.depth_scale,
-        "model": call.model,
-        "sensor_policy": call.sensor_policy,
-        "deadline_ms": call.deadline_ms,
-    }
-    if call.depth_invalid:
-        query["depth_invalid"] = ",".join(map(repr, call.depth_invalid))
-    return query | {name: str(value) for name, value in optional.items() if value is not None}
+    """The query of `POST /v1/segment`."""
+    return as_text(call.options)
 
 
 def frame_message(call: SegmentCall) -> bytes:
-    """A frame of the WebSocket `/v1/stream`: the length of the head, the head, the pictures."""
-    images = call.images()
-    options = {
-        "format": "json",
-        "confidence": call.confidence,
-        "gate": call.gate,
-        "disagreement": call.disagreement,
-        "align": call.align,
-        "priority": call.priority,
-        "request_id": call.request_id,
-        "depth_invalid": list(call.depth_invalid) or None,
-        "depth_scale": call.depth_scale,
-        "model": call.model,
-        "sensor_policy": call.sensor_policy,
-        "deadline_ms": call.deadline_ms,
-    }
-    given = {name: value for name, value in options.items() if value is not None}
-    head = json.dumps({"images": {name: len(data) for name, data in images.items()}, **given}).encode()
-    return b"".join((struct.pack("<I", len(head)), head, *images.values()))
+    """A frame of the WebSocket `/v1/stream`: the length of the header, the header, the images."""
+    sizes = {name: len(data) for name, data in call.images.items()}
+    header = json.dumps({"images": sizes, **given_values(call.options)}).encode()
+    return b"".join((struct.pack("<I", len(header)), header, *call.images.values()))
 
 
 def result_from_json(body: bytes, source: bytes | NDArray[np.uint8]) -> Result:
-    """The result in an answer with `format=json`.
+    """The result in a response of `format=json`.
 
     Raises:
-        BadAnswer: the body is not that answer.
+        InvalidResponseError: the body is no such response.
     """
     try:
-        answer = json.loads(body)
+        facts = json.loads(body)
     except ValueError as error:
         raise _not_ours(error) from error
-    return result_from_facts(answer, source)
+    return result_from_facts(facts, source)
 
 
-def result_from_facts(answer: dict[str, Any], source: bytes | NDArray[np.uint8]) -> Result:
-    """The result in the JSON object of an answer.
+def result_from_facts(facts: dict[str, Any], source: bytes | NDArray[np.uint8]) -> Result:
+    """The result in the JSON object of a response.
 
     Raises:
-        BadAnswer: it is not that.
+        InvalidResponseError: the object is no such response.
     """
     try:
-        size = answer["size"]
-        runs = {int(mask["class_id"]): str(mask["counts"]) for mask in answer["mask"]["rle"]}
+        size = facts["size"]
+        runs = {int(mask["class_id"]): str(mask["counts"]) for mask in facts["mask"]["rle"]}
         return Result(
             labels=labels_from_runs(runs, int(size["height"]), int(size["width"])),
             classes=tuple(
@@ -141,32 +67,32 @@ def result_from_facts(answer: dict[str, Any], source: bytes | NDArray[np.uint8])
                     median_depth_m=_optional_float(entry["median_depth_m"]),
                     nearest_depth_m=_optional_float(entry.get("nearest_depth_m")),
                 )
-                for entry in answer["classes"]
+                for entry in facts["classes"]
             ),
-            model=str(answer["model"]),
-            confidence=_half_map(answer.get("confidence")),
-            gate=_half_map(answer.get("gate")),
-            disagreement=_half_map(answer.get("disagreement")),
-            sensors={str(name): SensorHealth(**health) for name, health in answer.get("sensors", {}).items()},
-            timings_ms={str(stage): float(ms) for stage, ms in answer["timings_ms"].items()},
-            warnings=tuple(map(str, answer["warnings"])),
-            request_id=str(answer["request_id"]),
-            batch_size=int(answer["batch_size"]),
+            model=str(facts["model"]),
+            confidence=_half_map(facts.get("confidence")),
+            gate=_half_map(facts.get("gate")),
+            disagreement=_half_map(facts.get("disagreement")),
+            sensors={str(name): SensorHealth(**health) for name, health in facts.get("sensors", {}).items()},
+            timings_ms={str(stage): float(ms) for stage, ms in facts["timings_ms"].items()},
+            warnings=tuple(map(str, facts["warnings"])),
+            request_id=str(facts["request_id"]),
+            batch_size=int(facts["batch_size"]),
             source=source,
         )
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise _not_ours(error) from error
 
 
-def _not_ours(error: Exception) -> BadAnswer:
-    return BadAnswer(
-        f"the answer is not one of geminifusion's ({type(error).__name__}: {error}); "
+def _not_ours(error: Exception) -> InvalidResponseError:
+    return InvalidResponseError(
+        f"the response is not one of geminifusion's ({type(error).__name__}: {error}); "
         "check the address, and that client and server are of the same release"
     )
 
 
-def error_from_answer(status: int, headers: Mapping[str, str], body: bytes) -> ServerError:
-    """The error an answer of status 400 or above stands for, problem document or not."""
+def error_from_response(status: int, headers: Mapping[str, str], body: bytes) -> ServerError:
+    """The error of a response whose status is 400 or above, problem document or not."""
     request_id = headers.get("x-request-id")
     retry_after = seconds(headers.get("retry-after"))
     try:
@@ -175,15 +101,15 @@ def error_from_answer(status: int, headers: Mapping[str, str], body: bytes) -> S
         request_id = str(problem["request_id"])
     except (KeyError, TypeError, ValueError):
         text = body[:200].decode("utf-8", "replace").strip() or "no text"
-        return answered_error(
-            f"the server answered {status}: {text}",
+        return error_of_status(
+            f"the server responded {status}: {text}",
             code=None, status=status, request_id=request_id, retry_after=retry_after,
         )  # fmt: skip
-    return answered_error(detail, code=code, status=status, request_id=request_id, retry_after=retry_after)
+    return error_of_status(detail, code=code, status=status, request_id=request_id, retry_after=retry_after)
 
 
 def seconds(text: str | None) -> float | None:
-    """A `Retry-After` in seconds; None for the date form and for nonsense."""
+    """A `Retry-After` in seconds; None for its date form and for what is no number."""
     try:
         value = float(text) if text is not None else None
     except ValueError:

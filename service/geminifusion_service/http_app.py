@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
@@ -15,8 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from geminifusion_runtime.encoding.masks import MASK_FORMATS
-from geminifusion_runtime.errors import BadRequestError, GeminiFusionError, InvalidOptionError
+from geminifusion_runtime.errors import BadRequestError, GeminiFusionError
+from geminifusion_runtime.options import SegmentOptions
 from geminifusion_service.api.open_inference.inference import OpenInference
 from geminifusion_service.api.open_inference.routes import error_response as open_inference_error
 from geminifusion_service.api.open_inference.routes import (
@@ -26,6 +24,7 @@ from geminifusion_service.api.open_inference.routes import (
     open_inference_router,
 )
 from geminifusion_service.api.v1.openapi import PROBLEM_RESPONSES, SEGMENT_OPERATION, UNCHANGED_RESPONSES
+from geminifusion_service.api.v1.query import options_from_query
 from geminifusion_service.api.v1.repository import add_repository_routes
 from geminifusion_service.api.v1.responses import answer, problem, tagged_json
 from geminifusion_service.errors import MethodNotAllowedError, NotFoundError, public_error
@@ -38,7 +37,7 @@ from geminifusion_service.observability.request_context import (
 )
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.pipeline.telemetry import Records
-from geminifusion_service.request import SegmentOptions, SegmentRequest
+from geminifusion_service.request import SegmentRequest
 from geminifusion_service.security.api_keys import AccessControl
 from geminifusion_service.settings import Settings
 from geminifusion_service.transport.http.api_keys import RequireKey
@@ -52,7 +51,7 @@ from geminifusion_service.transport.http.body import (
 from geminifusion_service.transport.http.disconnect import unless_gone
 from geminifusion_service.transport.http.fast_path import HotRoutes, exactly
 from geminifusion_service.transport.http.head_requests import HeadAsGet
-from geminifusion_service.transport.http.negotiation import accepts_gzip, preferred_format
+from geminifusion_service.transport.http.negotiation import accepts_gzip
 
 _log = logging.getLogger(__name__)
 
@@ -224,70 +223,15 @@ def parse_query(request: Request) -> SegmentOptions:
     """The options in the query string; a format that is not named is that of `Accept`.
 
     Raises:
-        InvalidOptionError: an unknown name, one that comes twice, or a value that does not parse.
+        InvalidOptionError: see `options_from_query`.
     """
-    pairs = request.query_params.multi_items()
-    query = dict(pairs)
-    for name, _ in pairs:
-        if name not in _OPTIONS:
-            raise InvalidOptionError(f"there is no option {name[:100]!r}; expected {', '.join(_OPTIONS)}")
-    if len(query) != len(pairs):
-        raise InvalidOptionError("an option comes twice; send each once")
-    values: dict[str, Any] = {name: _OPTIONS[name](name, text) for name, text in query.items()}
-    values.setdefault("request_id", request.state.request_id)
-    if "format" not in values:
-        values["format"] = preferred_format(request.headers.get("accept"))
-    options = SegmentOptions(**values)
+    options = options_from_query(
+        request.query_params.multi_items(),
+        request_id=request.state.request_id,
+        accept=request.headers.get("accept"),
+    )
     request.state.request_id = options.request_id
-    if options.format not in ("json", "npz") and (options.confidence or options.gate or options.disagreement):
-        raise InvalidOptionError(
-            f"format={options.format} cannot carry confidence, gate or disagreement; ask for format=json or format=npz"
-        )
     return options
-
-
-def _text(_: str, text: str) -> str:
-    return text
-
-
-def _number(name: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise InvalidOptionError(f"{name} is {text[:100]!r}, expected a number") from None
-
-
-def _numbers(name: str, text: str) -> tuple[float, ...]:
-    return tuple(_number(name, part) for part in text.split(",")) if text else ()
-
-
-def _flag(name: str, text: str) -> bool:
-    values: Mapping[str, bool] = {"1": True, "true": True, "0": False, "false": False}
-    if text.lower() not in values:
-        raise InvalidOptionError(f"{name} is {text[:100]!r}, expected 1 or 0")
-    return values[text.lower()]
-
-
-def _format(name: str, text: str) -> str:
-    if text not in MASK_FORMATS:
-        raise InvalidOptionError(f"{name} is {text[:100]!r}, expected one of {', '.join(MASK_FORMATS)}")
-    return text
-
-
-_OPTIONS: dict[str, Callable[[str, str], object]] = {
-    "model": _text,
-    "depth_scale": _number,
-    "depth_invalid": _numbers,
-    "align": _text,
-    "sensor_policy": _text,
-    "format": _format,
-    "confidence": _flag,
-    "gate": _flag,
-    "disagreement": _flag,
-    "priority": _text,
-    "deadline_ms": _number,
-    "request_id": _text,
-}
 
 
 class RequestIds:

@@ -1,4 +1,4 @@
-"""A real pair of files, and a real server on them, shared by the tests of the front door."""
+"""A real pair of files and a real server, shared by the tests of the client and the command line."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,10 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from geminifusion import Client
-from geminifusion.server_process import ServerProcess, open_port
-
-HOST = "127.0.0.1"
+from geminifusion.server_process import running_server
 
 
 @dataclass(frozen=True)
@@ -21,13 +18,6 @@ class Pair:
     depth_path: Path
     rgb: np.ndarray
     depth_mm: np.ndarray
-
-
-@dataclass(frozen=True)
-class LiveServer:
-    http: str
-    grpc: str
-    process: ServerProcess
 
 
 @pytest.fixture(scope="session")
@@ -45,16 +35,6 @@ def pair(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def live_server(tiny_artifact, tmp_path_factory):
-    http_port, grpc_port = open_port(0, HOST), open_port(0, HOST)
-    arguments = [
-        "--artifact",
-        str(tiny_artifact),
-        "--http-port",
-        str(http_port),
-        "--grpc-port",
-        str(grpc_port),
-    ]
     log = tmp_path_factory.mktemp("server") / "server.log"
-    with ServerProcess(arguments, log) as process, Client(f"http://{HOST}:{http_port}") as client:
-        process.wait_ready(client.ready, seconds=30)
-        yield LiveServer(f"http://{HOST}:{http_port}", f"grpc://{HOST}:{grpc_port}", process)
+    with running_server(["--artifact", tiny_artifact], log) as server:
+        yield server

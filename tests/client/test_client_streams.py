@@ -1,4 +1,4 @@
-"""`Client.stream` and its async twin against a running server; addresses, keys and limits that go with them."""
+"""`Client.stream` and `AsyncClient.stream` against a running server; addresses, keys and limits that go with them."""
 
 import asyncio
 import sys
@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from websockets.sync.server import serve
 
-from geminifusion.access import Access
-from geminifusion.client import AsyncClient, Client
+from geminifusion import AsyncClient, Client
+from geminifusion.connection import Credentials
 from geminifusion.errors import (
-    BadAnswer,
-    BadInput,
     ClientError,
-    RequestRefused,
-    ServerBusy,
+    InvalidInputError,
+    InvalidResponseError,
+    RequestRejectedError,
+    ServerBusyError,
     ServerError,
-    ServerUnreachable,
+    ServerUnreachableError,
 )
 from geminifusion_runtime.model import Model
 from geminifusion_service.server import Server
@@ -98,7 +98,7 @@ def test_a_bad_frame_is_an_answer_and_the_stream_goes_on(address):
     (good,) = frames(1)
     with Client(address) as client:
         first, second, third = client.stream([good, (b"broken", good[1]), good])
-    assert isinstance(second.error, RequestRefused)
+    assert isinstance(second.error, RequestRejectedError)
     assert second.error.code == "undecodable_image"
     assert not second.superseded
     np.testing.assert_array_equal(first.result.labels, third.result.labels)
@@ -151,12 +151,12 @@ def test_an_error_of_the_source_reaches_the_caller(address):
 
 @pytest.mark.parametrize("scheme", ["grpc", "http", "https"])
 def test_a_stream_to_nobody_says_so(scheme):
-    with Client(f"{scheme}://127.0.0.1:1") as client, pytest.raises(ServerUnreachable):
+    with Client(f"{scheme}://127.0.0.1:1") as client, pytest.raises(ServerUnreachableError):
         list(client.stream(frames(1)))
 
 
 def test_modes_that_cannot_be(address):
-    with Client(address) as client, pytest.raises(BadInput, match="newest"):
+    with Client(address) as client, pytest.raises(InvalidInputError, match="newest"):
         client.stream(frames(1), mode="fastest")
 
 
@@ -166,7 +166,7 @@ def test_a_message_beyond_the_limit_is_called_too_large(tiny_artifact, scheme):
     frame = noise, np.ones((300, 400), np.float32)
     with server(tiny_artifact, max_body_bytes=1024) as urls, Client(urls[scheme]) as client:
         for ask in (lambda: client.segment(*frame), lambda: list(client.stream([frame]))):
-            with pytest.raises(RequestRefused) as refused:
+            with pytest.raises(RequestRejectedError) as refused:
                 ask()
             assert (refused.value.code, refused.value.status) == ("body_too_large", 413)
 
@@ -176,7 +176,7 @@ def test_a_stream_that_may_not_be_opened_says_why(tiny_artifact, scheme):
     with server(tiny_artifact, max_streams=1) as urls, Client(urls[scheme]) as client:
         first = client.stream(frames(1000))
         next(first)
-        with pytest.raises(ServerBusy) as refused:
+        with pytest.raises(ServerBusyError) as refused:
             next(client.stream(frames(1)))
         assert (refused.value.code, refused.value.status, refused.value.retry_after) == ("queue_full", 429, 1)
         first.close()
@@ -271,12 +271,12 @@ def another_server(handler, **options):
 @pytest.mark.parametrize(
     ("behave", "kind", "text"),
     [
-        (lambda socket: socket.send("hello"), BadAnswer, "not one of geminifusion's"),
-        (lambda socket: socket.send("[]"), BadAnswer, "not one of geminifusion's"),
-        (lambda socket: socket.send('{"frame": 5}'), BadAnswer, "frame 5, which was not sent"),
-        (lambda socket: socket.send('{"frame": 0}'), BadAnswer, "not one of geminifusion's"),
-        (lambda socket: socket.close(), ServerUnreachable, "did not say why"),
-        (lambda socket: socket.socket.shutdown(2), ServerUnreachable, "broke"),
+        (lambda socket: socket.send("hello"), InvalidResponseError, "not one of geminifusion's"),
+        (lambda socket: socket.send("[]"), InvalidResponseError, "not one of geminifusion's"),
+        (lambda socket: socket.send('{"frame": 5}'), InvalidResponseError, "frame 5, which was not sent"),
+        (lambda socket: socket.send('{"frame": 0}'), InvalidResponseError, "not one of geminifusion's"),
+        (lambda socket: socket.close(), ServerUnreachableError, "did not say why"),
+        (lambda socket: socket.socket.shutdown(2), ServerUnreachableError, "broke"),
     ],
 )
 def test_a_stream_that_goes_wrong_is_an_error_of_ours(behave, kind, text):
@@ -294,7 +294,7 @@ def test_a_stream_follows_no_redirection():
         response.headers["Location"] = "/elsewhere"
         return response
 
-    not_followed = pytest.raises(BadAnswer, match="302")
+    not_followed = pytest.raises(InvalidResponseError, match="302")
     with another_server(lambda _: None, process_request=redirect) as url, Client(url) as client, not_followed:
         list(client.stream(frames(1)))
 
@@ -309,11 +309,11 @@ def test_a_stream_over_http_names_the_library_it_needs(monkeypatch):
 
 
 def test_access_that_makes_no_sense_is_refused_before_anything_is_sent(tmp_path):
-    with pytest.raises(BadInput, match="both or none"):
+    with pytest.raises(InvalidInputError, match="both or none"):
         Client("grpcs://localhost:1", certificate=tmp_path / "client.pem")
-    with pytest.raises(BadInput, match="header"):
+    with pytest.raises(InvalidInputError, match="header"):
         Client("http://localhost:1", api_key="a\nb")
     for url in ("grpcs://localhost:1", "https://localhost:1"):
-        with pytest.raises(BadInput, match="PEM"):
+        with pytest.raises(InvalidInputError, match="PEM"):
             Client(url, ca=tmp_path / "missing.pem")
-    assert "secret" not in repr(Access(api_key="secret"))
+    assert "secret" not in repr(Credentials(api_key="secret"))

@@ -95,7 +95,7 @@ def test_predict_writes_the_files_asked_for_and_prints_the_table(tiny_artifact, 
 
 def test_predict_through_a_server_prints_the_same_table(live_server, tiny_artifact, pair, tmp_path):
     here = invoke(predict, pair.rgb_path, pair.depth_path, "--artifact", tiny_artifact, "--output", tmp_path)
-    for url in (live_server.http, live_server.grpc):
+    for url in (live_server.http_url, live_server.grpc_url):
         there = invoke(predict, pair.rgb_path, pair.depth_path, "--url", url, "--output", tmp_path)
         assert there.output == here.output
 
@@ -106,7 +106,7 @@ def test_predict_takes_the_marks_of_no_measurement(live_server, tiny_artifact, p
         depth = pair.depth_mm.copy()
         depth[:25] = mark
         cv2.imwrite(str(tmp_path / "depth.png"), depth)
-        for where in (["--artifact", tiny_artifact], ["--url", live_server.http], ["--url", live_server.grpc]):
+        for where in (["--artifact", tiny_artifact], ["--url", live_server.http_url], ["--url", live_server.grpc_url]):
             marks = ["--depth-invalid", "65535", "--depth-invalid", "-1"]
             done = invoke(predict, pair.rgb_path, tmp_path / "depth.png", *where, *marks, "--output", tmp_path)
             tables.append(done.output)
@@ -114,7 +114,21 @@ def test_predict_takes_the_marks_of_no_measurement(live_server, tiny_artifact, p
     assert "looks like a mark" not in tables[0]
 
 
-@pytest.mark.parametrize("options", [["--artifact", ".", "--url", "http://x"], ["--model", "tiny"]])
+def test_predict_hands_options_of_the_request_to_the_server(live_server, pair, tmp_path):
+    small = tmp_path / "small.png"
+    cv2.imwrite(str(small), pair.depth_mm[::2, ::2])
+    where = ["--url", live_server.http_url, "--output", tmp_path, "--format", "npz"]
+    rejected = CliRunner().invoke(predict, [str(one) for one in (pair.rgb_path, small, *where)])
+    assert "send both at the same size" in str(rejected.exception) or rejected.exit_code == 1
+    done = invoke(predict, pair.rgb_path, small, *where, "--align", "resize", "--disagreement")
+    assert done.exit_code == 0, done.output
+    with np.load(tmp_path / "room.npz") as maps:
+        assert set(maps) == {"labels", "confidence", "gate", "disagreement"}
+
+
+@pytest.mark.parametrize(
+    "options", [["--artifact", ".", "--url", "http://x"], ["--model", "tiny"], ["--align", "resize"]]
+)
 def test_options_that_contradict_each_other_are_wrong_usage(pair, options):
     done = invoke(predict, pair.rgb_path, pair.depth_path, *options)
     assert done.exit_code == 2
@@ -123,7 +137,7 @@ def test_options_that_contradict_each_other_are_wrong_usage(pair, options):
 
 def test_models_describes_an_artifact_and_a_server(tiny_artifact, live_server):
     metadata = load(tiny_artifact, threads=1).metadata
-    for source in (["--artifact", tiny_artifact], ["--url", live_server.http], ["--url", live_server.grpc]):
+    for source in (["--artifact", tiny_artifact], ["--url", live_server.http_url], ["--url", live_server.grpc_url]):
         done = invoke(models, *source)
         assert done.exit_code == 0, done.output
         assert done.output.startswith(metadata.reference)
@@ -182,7 +196,7 @@ def test_demo_started_as_a_background_job_still_ends_on_an_interrupt(tiny_artifa
 
 
 def test_demo_takes_a_free_port_when_the_wanted_one_is_taken(tiny_artifact, tmp_path, live_server):
-    taken = live_server.http.rpartition(":")[2]
+    taken = live_server.http_url.rpartition(":")[2]
     done = run("demo", "--once", "--artifact", tiny_artifact, "--output", tmp_path, "--http-port", taken,
                "--grpc-port", open_port(0, "127.0.0.1"))  # fmt: skip
     assert done.returncode == 0, done.stderr

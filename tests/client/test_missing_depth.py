@@ -5,7 +5,7 @@ import pytest
 
 from geminifusion import Client, load
 from geminifusion.errors import ServerError
-from geminifusion.server_process import ServerProcess, open_port
+from geminifusion.server_process import running_server
 from geminifusion_runtime.errors import MissingPartError
 
 
@@ -16,12 +16,9 @@ def artifact(make_artifact, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def addresses(artifact, tmp_path_factory):
-    http, grpc = open_port(0, "127.0.0.1"), open_port(0, "127.0.0.1")
-    arguments = ["--artifact", str(artifact), "--http-port", str(http), "--grpc-port", str(grpc)]
     log = tmp_path_factory.mktemp("server") / "server.log"
-    with ServerProcess(arguments, log) as process, Client(f"http://127.0.0.1:{http}") as client:
-        process.wait_ready(client.ready, seconds=30)
-        yield {"http": f"http://127.0.0.1:{http}", "grpc": f"grpc://127.0.0.1:{grpc}"}
+    with running_server(["--artifact", artifact], log) as server:
+        yield {"http": server.http_url, "grpc": server.grpc_url}
 
 
 @pytest.mark.parametrize("transport", ["http", "grpc"])
@@ -45,7 +42,7 @@ def test_no_depth_is_taken_as_nothing_measured(artifact, pair):
 
 
 def test_a_model_that_needs_depth_still_asks_for_it(live_server, tiny_artifact, pair):
-    with Client(live_server.http) as client, pytest.raises(ServerError, match="depth is missing") as refused:
+    with Client(live_server.http_url) as client, pytest.raises(ServerError, match="depth is missing") as refused:
         client.segment(pair.rgb_path)
     assert refused.value.code == "missing_part"
     with pytest.raises(MissingPartError, match="depth is missing"):

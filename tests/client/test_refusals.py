@@ -4,14 +4,20 @@ import numpy as np
 import pytest
 
 from geminifusion import Client, load
-from geminifusion.errors import BadAnswer, BadInput, DeadlineMissed, RequestRefused, ServerUnreachable
+from geminifusion.errors import (
+    DeadlineExceededError,
+    InvalidInputError,
+    InvalidResponseError,
+    RequestRejectedError,
+    ServerUnreachableError,
+)
 from geminifusion.server_process import open_port
 from geminifusion_runtime.errors import GeminiFusionError
 
 
 @pytest.fixture(params=["http", "grpc"])
 def client(request, live_server):
-    with Client(getattr(live_server, request.param)) as client:
+    with Client(getattr(live_server, f"{request.param}_url")) as client:
         yield client
 
 
@@ -24,7 +30,7 @@ CASES = {
 
 
 def grey_png(pair):
-    from geminifusion.png import encode_png
+    from geminifusion_runtime.png_encoder import encode_png
 
     return encode_png((pair.depth_mm // 256).astype(np.uint8))
 
@@ -33,7 +39,7 @@ def grey_png(pair):
 def test_refusal_carries_code_status_and_request_id(client, pair, code):
     status, make = CASES[code]
     rgb, depth, options = make(pair)
-    with pytest.raises(RequestRefused) as caught:
+    with pytest.raises(RequestRejectedError) as caught:
         client.segment(rgb, depth, request_id="asked-1", **options)
     assert (caught.value.code, caught.value.status) == (code, status)
     assert caught.value.request_id == "asked-1"
@@ -49,7 +55,7 @@ def test_the_same_refusal_without_a_server(tiny_artifact, pair, code):
 
 
 def test_a_deadline_nobody_can_meet_is_missed(client, pair):
-    with pytest.raises(DeadlineMissed) as caught:
+    with pytest.raises(DeadlineExceededError) as caught:
         client.segment(pair.rgb, pair.depth_mm, deadline_ms=0.001)
     assert (caught.value.code, caught.value.status) == ("deadline_exceeded", 504)
 
@@ -63,7 +69,7 @@ def test_a_deadline_nobody_can_meet_is_missed(client, pair):
     ],
 )
 def test_arguments_that_are_no_pictures_are_named(tiny_artifact, rgb, depth, message):
-    with pytest.raises(BadInput, match=message):
+    with pytest.raises(InvalidInputError, match=message):
         load(tiny_artifact, threads=1)(rgb, depth)
 
 
@@ -71,11 +77,11 @@ def test_nobody_listening_is_said_with_the_address():
     url = f"grpc://127.0.0.1:{open_port(0, '127.0.0.1')}"
     with Client(url) as client:
         assert not client.ready()
-        with pytest.raises(ServerUnreachable, match=f"nothing answers at {url}"):
+        with pytest.raises(ServerUnreachableError, match=f"nothing responds at {url}"):
             client.models()
 
 
 def test_the_http_port_is_not_mistaken_for_the_grpc_port(live_server):
-    wrong = live_server.http.replace("http://", "grpc://")
-    with Client(wrong) as client, pytest.raises((BadAnswer, ServerUnreachable)):
+    wrong = live_server.http_url.replace("http://", "grpc://")
+    with Client(wrong) as client, pytest.raises((InvalidResponseError, ServerUnreachableError)):
         client.models()

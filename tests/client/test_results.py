@@ -60,7 +60,7 @@ def test_overlay_says_what_it_lacks(result):
     with pytest.raises(ValueError, match="alpha is 2"):
         result.overlay(2)
     bare = Result(labels=result.labels, classes=result.classes, model="tiny@1")
-    with pytest.raises(ValueError, match="without its picture"):
+    with pytest.raises(ValueError, match="without its image"):
         bare.overlay()
 
 

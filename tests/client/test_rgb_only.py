@@ -8,8 +8,8 @@ from click.testing import CliRunner
 
 from geminifusion import Client, load
 from geminifusion.commands import demo, models, predict
-from geminifusion.errors import RequestRefused
-from geminifusion.server_process import ServerProcess, open_port
+from geminifusion.errors import RequestRejectedError
+from geminifusion.server_process import open_port, running_server
 from geminifusion_runtime.errors import UnknownPartError
 
 
@@ -20,12 +20,9 @@ def artifact(make_artifact, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def addresses(artifact, tmp_path_factory):
-    http, grpc = open_port(0, "127.0.0.1"), open_port(0, "127.0.0.1")
-    arguments = ["--artifact", str(artifact), "--http-port", str(http), "--grpc-port", str(grpc)]
     log = tmp_path_factory.mktemp("server") / "server.log"
-    with ServerProcess(arguments, log) as process, Client(f"http://127.0.0.1:{http}") as client:
-        process.wait_ready(client.ready, seconds=30)
-        yield {"http": f"http://127.0.0.1:{http}", "grpc": f"grpc://127.0.0.1:{grpc}"}
+    with running_server(["--artifact", artifact], log) as server:
+        yield {"http": server.http_url, "grpc": server.grpc_url}
 
 
 @pytest.mark.parametrize("transport", ["http", "grpc"])
@@ -52,7 +49,7 @@ def test_a_bare_post_of_the_picture_gives_a_mask(addresses, pair):
 
 @pytest.mark.parametrize("transport", ["http", "grpc"])
 def test_depth_is_refused_and_the_message_says_what_to_send(transport, addresses, artifact, pair):
-    with Client(addresses[transport]) as client, pytest.raises(RequestRefused) as refused:
+    with Client(addresses[transport]) as client, pytest.raises(RequestRejectedError) as refused:
         client.segment(pair.rgb_path, pair.depth_path)
     assert (refused.value.code, refused.value.status) == ("unknown_part", 400)
     assert "rgb-only@1 has no input 'depth'; send rgb (" in str(refused.value)

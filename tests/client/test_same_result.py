@@ -30,7 +30,7 @@ def assert_same(one, other):
 
 @pytest.fixture(scope="module", params=["http", "grpc"])
 def client(request, live_server):
-    with Client(getattr(live_server, request.param)) as client:
+    with Client(getattr(live_server, f"{request.param}_url")) as client:
         yield client
 
 
@@ -87,7 +87,7 @@ def test_depth_scale_reaches_the_network(client, segment, pair):
 
 async def test_async_client_answers_the_same(live_server, segment, pair):
     here = segment(pair.rgb, pair.depth_mm)
-    for url in (live_server.http, live_server.grpc):
+    for url in (live_server.http_url, live_server.grpc_url):
         async with AsyncClient(url) as client:
             assert await client.ready()
             assert_same(await client.segment(pair.rgb, pair.depth_path), here)
@@ -97,10 +97,10 @@ async def test_async_client_answers_the_same(live_server, segment, pair):
 def test_overlay_and_npz_are_those_the_server_draws(client, live_server, pair, tmp_path):
     result = client.segment(pair.rgb_path, pair.depth_path)
     files = {"rgb": pair.rgb_path.read_bytes(), "depth": pair.depth_path.read_bytes()}
-    drawn = httpx.post(f"{live_server.http}/v1/segment?format=overlay", files=files).content
+    drawn = httpx.post(f"{live_server.http_url}/v1/segment?format=overlay", files=files).content
     pixels = cv2.imdecode(np.frombuffer(drawn, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
     np.testing.assert_array_equal(result.overlay(), pixels)
-    packed = httpx.post(f"{live_server.http}/v1/segment?format=npz", files=files).content
+    packed = httpx.post(f"{live_server.http_url}/v1/segment?format=npz", files=files).content
     with np.load(io.BytesIO(packed)) as theirs, np.load(result.save(tmp_path / "ours.npz")) as ours:
         assert set(ours) == set(theirs)
         np.testing.assert_array_equal(ours["labels"], theirs["labels"])
@@ -147,7 +147,7 @@ import sys
 for extra in ("cv2", "grpc", "google.protobuf", "onnxruntime", "fastapi", "torch", "onnx"):
     sys.modules[extra] = None
 from geminifusion import Client
-result = Client({live_server.http!r}).segment({str(pair.rgb_path)!r}, {str(pair.depth_path)!r})
+result = Client({live_server.http_url!r}).segment({str(pair.rgb_path)!r}, {str(pair.depth_path)!r})
 result.save({str(tmp_path / "labels.npz")!r})
 result.save({str(tmp_path / "mask.png")!r})
 """

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_runtime.errors import DepthScaleRequiredError, InvalidOptionError, UnsupportedImageError
+from geminifusion_runtime.errors import DepthScaleRequiredError, UnsupportedImageError
+from geminifusion_runtime.options import parse_values
 
 MILLIMETRE = 0.001
 _FARTHEST_PLAUSIBLE_M = 100.0
 _NEAREST_PLAUSIBLE_M = 0.05
-_MOST_MARKERS = 8
 _SUSPICIOUS_SHARE = 0.05
 
 
@@ -25,25 +24,6 @@ class DepthImage:
     metres: NDArray[np.float32]
     num_invalid: int
     warnings: tuple[str, ...] = ()
-
-
-def check_depth_scale(depth_scale: float | None) -> None:
-    """Raise InvalidOptionError unless it is None or a positive, finite number of metres per stored unit."""
-    if depth_scale is not None and not (math.isfinite(depth_scale) and 0 < depth_scale <= 1000):
-        raise InvalidOptionError(
-            f"depth_scale is {depth_scale}, expected metres per stored unit in (0, 1000]; millimetres are 0.001"
-        )
-
-
-def check_depth_invalid(markers: Sequence[float]) -> None:
-    """Raise InvalidOptionError unless these are at most eight finite numbers."""
-    if len(markers) > _MOST_MARKERS:
-        raise InvalidOptionError(f"depth_invalid is {len(markers)} values, expected at most {_MOST_MARKERS}")
-    if not all(math.isfinite(marker) for marker in markers):
-        raise InvalidOptionError(
-            f"depth_invalid is {','.join(map(str, markers))[:100]}, expected stored values that mean not measured, "
-            "such as 65535; 0, negative, NaN and infinite always do"
-        )
 
 
 def to_metres(
@@ -68,8 +48,7 @@ def to_metres(
         UnsupportedImageError: another dtype.
         InvalidOptionError: a scale that is no positive number, or too many markers.
     """
-    check_depth_scale(depth_scale)
-    check_depth_invalid(depth_invalid)
+    parse_values({"depth_scale": depth_scale, "depth_invalid": tuple(depth_invalid)})
     warnings = []
     if readings.dtype == np.uint16 or readings.dtype == np.uint8:
         if depth_scale is None and readings.dtype == np.uint8:

@@ -16,7 +16,8 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
+from geminifusion_runtime.png_encoder import SIGNATURE, chunk
+
 _GREY, _RGB = 0, 2
 _KINDS = ((_GREY, 8), (_GREY, 16), (_RGB, 8))
 _LARGEST_STORED = 65535  # bytes of a stored block, RFC 1951 section 3.2.4
@@ -77,14 +78,6 @@ def decode_png_holding_gil(data: bytes) -> NDArray[np.generic] | None:
         raise PngError(str(error)) from None
     array: NDArray[np.generic] = np.asarray(image)
     return array if layout.color_type == _RGB else array[..., 0]
-
-
-def chunk(kind: bytes, *parts: bytes | memoryview) -> bytes:
-    """Build a chunk, with its length and checksum."""
-    crc = isal_zlib.crc32(kind)
-    for part in parts:
-        crc = isal_zlib.crc32(part, crc)
-    return b"".join([struct.pack(">I", sum(map(len, parts))), kind, *parts, struct.pack(">I", crc)])
 
 
 def _layout(data: bytes) -> _Layout:

@@ -22,9 +22,10 @@ from geminifusion_runtime.dummy_inputs import random_inputs
 from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_runtime.golden_set import MIN_LABEL_AGREEMENT, read_golden_set
 from geminifusion_runtime.model import Model
+from geminifusion_runtime.options import SegmentOptions
 from geminifusion_service.errors import InternalError
 from geminifusion_service.models.registry import CanaryResult
-from geminifusion_service.request import SegmentOptions, SegmentRequest
+from geminifusion_service.request import SegmentRequest
 
 MAX_FRAMES = 8  # of a golden set, evenly spread: more would only cost engine time and memory
 ANSWER_TIMEOUT_S = 60.0

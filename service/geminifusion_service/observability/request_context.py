@@ -10,7 +10,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+from geminifusion_runtime.options import REQUEST_ID_PATTERN
+
+_REQUEST_ID = re.compile(REQUEST_ID_PATTERN)
 # W3C Trace Context: version, trace, span and flags; more of them in versions to come.
 _TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 

@@ -12,8 +12,8 @@ from geminifusion_runtime.decoding.decode import DecodedRequest
 from geminifusion_runtime.encoding.class_shares import ClassShare, class_shares
 from geminifusion_runtime.encoding.masks import index_png, npz, overlay_png
 from geminifusion_runtime.encoding.run_lengths import RunLengths, encode_classes
+from geminifusion_runtime.options import SegmentOptions
 from geminifusion_runtime.postprocessing import Prediction
-from geminifusion_service.request import SegmentOptions
 
 
 @dataclass(frozen=True, kw_only=True)

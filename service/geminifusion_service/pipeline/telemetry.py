@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 
+from geminifusion_runtime.options import SegmentOptions
 from geminifusion_service.errors import public_error
 from geminifusion_service.observability.logs import log_request
 from geminifusion_service.observability.request_context import current_request_context, set_recorded_trace
 from geminifusion_service.pipeline.tracing import Tracing
-from geminifusion_service.request import SegmentOptions, SegmentResponse
+from geminifusion_service.request import SegmentResponse
 
 _CLIENT_GONE = 499  # as reverse proxies log it
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from geminifusion_runtime.decoding.images import decode_depth, decode_rgb
-from geminifusion_runtime.decoding.png import SIGNATURE, PngError, chunk, decode_png
+from geminifusion_runtime.decoding.png import PngError, decode_png
 from geminifusion_runtime.errors import UndecodableImageError
+from geminifusion_runtime.png_encoder import SIGNATURE, chunk
 
 RANDOM = np.random.default_rng(0)
 SMOOTH = cv2.resize(RANDOM.integers(0, 256, (9, 11, 3), dtype=np.uint8), (333, 217), interpolation=cv2.INTER_CUBIC)

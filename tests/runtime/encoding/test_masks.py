@@ -4,12 +4,10 @@ import io
 
 import cv2
 import numpy as np
-import pytest
 
 from geminifusion_runtime.artifact import ClassSpec
 from geminifusion_runtime.encoding.class_shares import class_shares
 from geminifusion_runtime.encoding.masks import index_png, npz, overlay_png
-from geminifusion_runtime.encoding.run_lengths import encode_classes
 
 PALETTE = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
 LABELS = np.random.default_rng(3).integers(0, 3, (23, 37), dtype=np.uint8)
@@ -46,45 +44,6 @@ def test_an_npz_loads_without_pickle():
         assert set(loaded) == set(arrays)
         for name, array in arrays.items():
             np.testing.assert_array_equal(loaded[name], array)
-
-
-def coco_decode(text, height, width):
-    """COCO's rleFrString and rleDecode, written out step by step from their definition."""
-    counts, position = [], 0
-    while position < len(text):
-        value, shift, more = 0, 0, True
-        while more:
-            byte = ord(text[position]) - 48
-            value |= (byte & 0x1F) << shift
-            more, shift, position = bool(byte & 0x20), shift + 5, position + 1
-            if not more and byte & 0x10:
-                value |= -1 << shift
-        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
-    pixels = np.concatenate([np.full(n, i % 2, np.uint8) for i, n in enumerate(counts)])
-    return pixels.reshape((height, width), order="F")
-
-
-@pytest.mark.parametrize(
-    "labels",
-    [
-        LABELS,
-        np.zeros((5, 7), np.uint8),
-        np.ones((1, 1), np.uint8),
-        np.repeat(np.arange(4, dtype=np.uint8), 20_000).reshape(200, 400),
-        np.eye(300, dtype=np.uint8),
-    ],
-    ids=["noise", "one class", "one pixel", "long runs", "diagonal"],
-)
-def test_run_lengths_decode_to_the_mask_of_each_class(labels):
-    runs = encode_classes(labels)
-    assert [one.class_id for one in runs] == sorted(set(labels.ravel().tolist()))
-    for one in runs:
-        np.testing.assert_array_equal(coco_decode(one.counts, *labels.shape), labels == one.class_id)
-
-
-def test_run_lengths_of_a_small_mask_are_cocos_text():
-    # columns of [[0, 1], [1, 1]] are 0 1 1 1: one off, three on
-    assert encode_classes(np.array([[0, 1], [1, 1]], np.uint8))[1].counts == "13"
 
 
 CLASSES = tuple(

@@ -8,12 +8,13 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from geminifusion_runtime.artifact import ArtifactError
+from geminifusion_runtime.options import SegmentOptions
 from geminifusion_service.errors import ModelLoadError, ModelMemoryError, ModelNotFoundError, NotReadyError
 from geminifusion_service.models import lifecycle
 from geminifusion_service.models import self_test_schedule as canary_rounds
 from geminifusion_service.models.description import describe_reference
 from geminifusion_service.models.registry import ModelState, Status
-from geminifusion_service.request import SegmentOptions, SegmentRequest
+from geminifusion_service.request import SegmentRequest
 from geminifusion_service.transport.grpc.health import Health
 
 POLL = {"model_poll_s": 0.02, "model_settle_s": 0.1}

@@ -8,11 +8,12 @@ import pytest
 
 from geminifusion_runtime.errors import UndecodableImageError
 from geminifusion_runtime.model import Model
+from geminifusion_runtime.options import SegmentOptions
 from geminifusion_service.batching.batcher import Batcher
 from geminifusion_service.errors import EngineFailedError, NotReadyError
 from geminifusion_service.isolation.decoder_pool import ThreadDecoderPool
 from geminifusion_service.pipeline.pipeline import Road, batch_of
-from geminifusion_service.request import SegmentOptions, SegmentRequest
+from geminifusion_service.request import SegmentRequest
 
 
 @contextmanager

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from geminifusion import Client
-from geminifusion.errors import ServerUnreachable
+from geminifusion.errors import ServerUnreachableError
 from geminifusion.server_process import ServerProcess
 from geminifusion_service.ray_serve.reaper import processes_of
 
@@ -47,15 +47,13 @@ class OnRay:
             environment.setenv("TMPDIR", str(self._folders))
             environment.setenv("HOME", str(self.home))
             arguments = ["--engine", "ray", "--artifact", str(artifact), "--http-port", "0", "--grpc-port", "0"]
-            self.process = ServerProcess([*arguments, *options], log, stop_seconds=40)
+            self.process = ServerProcess([*arguments, *options], log, stop_s=40)
         try:
-            self.process.wait_ready(lambda: "geminifusion ready:" in log.read_text(), START_S)
+            self.process.wait_ready(START_S)
         except BaseException:
             self.stop()
             raise
-        addresses = re.search(r"listening: (http://\S+) (grpc://\S+)", log.read_text())
-        assert addresses is not None
-        self.url, self.grpc_url = addresses.groups()
+        self.url, self.grpc_url = self.process.http_url, self.process.grpc_url
         (self.folder,) = self._folders.glob("geminifusion-ray-*")
 
     @property
@@ -227,7 +225,7 @@ def test_sigterm_under_load_fails_nothing_that_was_accepted_and_leaves_nothing(
         server.stop()
     # Nobody listened any more, or closed a connection on which nothing had been asked yet: neither was accepted.
     assert load.failures
-    assert {type(error) for error in load.failures} == {ServerUnreachable}
+    assert {type(error) for error in load.failures} == {ServerUnreachableError}
     assert not processes_of(server.folder)
     assert not server.folder.exists()
     # ONNX Runtime keeps an identifier of its own there; Ray keeps nothing.

@@ -11,18 +11,25 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from geminifusion_runtime.errors import InvalidOptionError
+from geminifusion_runtime.options import SegmentOptions
 from geminifusion_service.api.open_inference.parameters import options_from
 from geminifusion_service.api.open_inference.schemas import InferenceRequest, InferenceResponse
 from geminifusion_service.api.open_inference.signatures import OUTPUT_NAMES, Target, configuration, metadata, resolve
 from geminifusion_service.api.open_inference.statistics import ModelStatistics
-from geminifusion_service.api.open_inference.tensor_batch import Images, facts, files_axes, join_batch, split_batch
+from geminifusion_service.api.open_inference.tensor_batch import (
+    Images,
+    files_axes,
+    join_batch,
+    response_parameters,
+    split_batch,
+)
 from geminifusion_service.errors import MethodNotAllowedError, public_error
 from geminifusion_service.model_manager import ModelManager
 from geminifusion_service.models.registry import ModelState
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pipeline.admission import Ticket
 from geminifusion_service.pipeline.segmenter import Segmenter
-from geminifusion_service.request import SegmentOptions, SegmentRequest, SegmentResponse
+from geminifusion_service.request import SegmentRequest, SegmentResponse
 from geminifusion_service.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -218,7 +225,7 @@ class OpenInference:
                 model_name=target.name,
                 model_version=answers[0].model.rpartition("@")[2],
                 id=request.id,
-                parameters=facts(answers),
+                parameters=response_parameters(answers),
                 outputs=tensors,
             ),
             answers,

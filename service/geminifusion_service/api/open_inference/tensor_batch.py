@@ -6,6 +6,7 @@ Axes: N images of a batch, H W image, h w a quarter of what the graph saw.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -128,8 +129,8 @@ def _stack(name: str, planes: Sequence[NDArray[np.generic] | None]) -> NDArray[n
     return np.stack(arrays)
 
 
-def facts(answers: Sequence[SegmentResponse]) -> dict[str, Parameter]:
-    """What else there is to say, as parameters of the answer: the longest time of each stage, and every warning."""
+def response_parameters(answers: Sequence[SegmentResponse]) -> dict[str, Parameter]:
+    """Parameters of the response: the longest time of each stage, every warning, and the classes where asked for."""
     stages = [dataclasses.asdict(answer.timings) for answer in answers]
     said: dict[str, Parameter] = {
         f"{stage}_ms": round(max(timings[stage] for timings in stages), 3) for stage in stages[0]
@@ -137,4 +138,6 @@ def facts(answers: Sequence[SegmentResponse]) -> dict[str, Parameter]:
     said["batch_size"] = max(answer.batch_size for answer in answers)
     if warnings := list(dict.fromkeys(warning for answer in answers for warning in answer.warnings)):
         said["warnings"] = "; ".join(warnings)
+    if any(answer.classes for answer in answers):
+        said["classes"] = json.dumps([[dataclasses.asdict(share) for share in answer.classes] for answer in answers])
     return said

@@ -3,84 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_runtime.encoding.masks import MaskFormat
-from geminifusion_runtime.errors import GeminiFusionError, InvalidOptionError
+from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_runtime.model import Model
-from geminifusion_runtime.types import Align, Priority, SensorPolicy
+from geminifusion_service.api.v1.grpc_options import enum_number, options_from_message
 from geminifusion_service.models.description import describe_model
 from geminifusion_service.pb import segmentation_pb2 as pb
-from geminifusion_service.request import SegmentOptions, SegmentRequest, SegmentResponse
+from geminifusion_service.request import SegmentRequest, SegmentResponse
 
-_Number = TypeVar("_Number", bound=int)
-_Choice = TypeVar("_Choice")
-
-_FORMATS: dict[pb.MaskFormat, MaskFormat] = {
-    pb.MASK_FORMAT_UNSPECIFIED: "png",
-    pb.MASK_FORMAT_PNG: "png",
-    pb.MASK_FORMAT_PALETTE: "palette",
-    pb.MASK_FORMAT_RLE: "json",
-    pb.MASK_FORMAT_NPZ: "npz",
-    pb.MASK_FORMAT_OVERLAY: "overlay",
-}
-_ALIGNS: dict[pb.Align, Align] = {
-    pb.ALIGN_UNSPECIFIED: "none",
-    pb.ALIGN_NONE: "none",
-    pb.ALIGN_RESIZE: "resize",
-}
-_SENSOR_POLICIES: dict[pb.SensorPolicy, SensorPolicy | None] = {
-    pb.SENSOR_POLICY_UNSPECIFIED: None,
-    pb.SENSOR_POLICY_REJECT: "reject",
-    pb.SENSOR_POLICY_WARN: "warn",
-    pb.SENSOR_POLICY_DROP_MODALITY: "drop-modality",
-}
-_PRIORITIES: dict[pb.Priority, Priority] = {
-    pb.PRIORITY_UNSPECIFIED: "normal",
-    pb.PRIORITY_NORMAL: "normal",
-    pb.PRIORITY_HIGH: "high",
-}
 _WORTH_GZIP = 8192  # bytes of run lengths and maps
-_NUMBERS = {mask_format: number for number, mask_format in _FORMATS.items()}
 
 
 def request_from(message: pb.SegmentRequest, *, milliseconds_left: float | None) -> SegmentRequest:
-    """Our request; its deadline is the earlier of the message's and the call's own.
+    """The request in a message; its deadline is the earlier of the message's and the call's own.
 
     Raises:
         InvalidOptionError: a value out of range.
     """
-    deadlines = [message.deadline_ms] if message.HasField("deadline_ms") else []
-    if milliseconds_left is not None:
-        deadlines.append(max(milliseconds_left, 0.001))  # one that has just passed leaves 0 or less
-    return SegmentRequest(
-        images=dict(message.images),
-        options=SegmentOptions(
-            model=message.model or None,
-            depth_scale=message.depth_scale if message.HasField("depth_scale") else None,
-            depth_invalid=tuple(message.depth_invalid),
-            align=_chosen("align", message.align, _ALIGNS),
-            sensor_policy=_chosen("sensor_policy", message.sensor_policy, _SENSOR_POLICIES),
-            format=_chosen("format", message.format, _FORMATS),
-            confidence=message.confidence,
-            gate=message.gate,
-            disagreement=message.disagreement,
-            classes=message.classes,
-            priority=_chosen("priority", message.priority, _PRIORITIES),
-            deadline_ms=min(deadlines, default=None),
-            request_id=message.request_id or None,
-        ),
-    )
-
-
-def _chosen(name: str, number: _Number, choices: Mapping[_Number, _Choice]) -> _Choice:
-    if number not in choices:
-        raise InvalidOptionError(f"{name} is {number}, expected one of {', '.join(map(str, choices))}")
-    return choices[number]
+    options = options_from_message(message, milliseconds_left=milliseconds_left)
+    return SegmentRequest(images=dict(message.images), options=options)
 
 
 def gains_from_gzip(message: pb.SegmentResponse) -> bool:
@@ -97,7 +41,7 @@ def response_message(response: SegmentResponse) -> pb.SegmentResponse:
         request_id=response.request_id,
         height=response.height,
         width=response.width,
-        format=_NUMBERS[response.format],
+        format=enum_number("format", response.format),
         mask=response.mask,
         classes=[
             pb.ClassShare(

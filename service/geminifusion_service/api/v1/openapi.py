@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from geminifusion_runtime.encoding.masks import MASK_FORMATS, MEDIA_TYPES
-from geminifusion_runtime.types import SENSOR_POLICIES
+from geminifusion_runtime.encoding.masks import MEDIA_TYPES
+from geminifusion_runtime.options import option_schemas
 from geminifusion_service.errors import ERRORS
 
 _PROBLEM: dict[str, Any] = {
@@ -41,8 +41,17 @@ UNCHANGED_RESPONSES: dict[int | str, dict[str, Any]] = {
 CONTROL_RESPONSES: dict[int | str, dict[str, Any]] = {status: _problem_response(status) for status in (403, 404, 409)}
 
 
-def _option(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
-    return {"name": name, "in": "query", "required": False, "schema": schema, "description": description}
+def _query_options() -> list[dict[str, Any]]:
+    parameters = []
+    for name, schema in option_schemas().items():
+        description = schema.pop("description")
+        if name == "format":
+            description += "; without it, the type that Accept ranks first"
+        option = {"name": name, "in": "query", "required": False, "schema": schema, "description": description}
+        if schema["type"] == "array":
+            option |= {"style": "form", "explode": False}
+        parameters.append(option)
+    return parameters
 
 
 def _images(schema: dict[str, Any]) -> dict[str, Any]:
@@ -85,34 +94,7 @@ _ANSWER: dict[str, Any] = {
 }
 
 SEGMENT_OPERATION: dict[str, Any] = {
-    "parameters": [
-        _option("model", {"type": "string"}, "name or name@version; the server's default otherwise"),
-        _option("depth_scale", {"type": "number", "exclusiveMinimum": 0}, "metres per stored unit"),
-        _option(
-            "depth_invalid",
-            {"type": "array", "items": {"type": "number"}, "maxItems": 8},
-            "stored values that mean not measured, beside 0: 65535, or 65535,1",
-        )
-        | {"style": "form", "explode": False},
-        _option("align", {"type": "string", "enum": ["none", "resize"]}, "resize: bring depth to the size of rgb"),
-        _option(
-            "sensor_policy",
-            {"type": "string", "enum": list(SENSOR_POLICIES)},
-            "what to do about a broken sensor; the server's setting otherwise",
-        ),
-        _option(
-            "format",
-            {"type": "string", "enum": list(MASK_FORMATS), "default": "png"},
-            "png: class indices; palette: in the class colours; overlay: blended over rgb; json; npz; "
-            "without it, the type that Accept ranks first",
-        ),
-        _option("confidence", {"type": "integer", "enum": [0, 1]}, "json: add the winner's probability"),
-        _option("gate", {"type": "integer", "enum": [0, 1]}, "json: add how much rgb attends to depth"),
-        _option("disagreement", {"type": "integer", "enum": [0, 1]}, "json, npz: add where the answer leans on depth"),
-        _option("priority", {"type": "string", "enum": ["high", "normal"]}, "high goes first"),
-        _option("deadline_ms", {"type": "number", "exclusiveMinimum": 0}, "answer 504 after this long"),
-        _option("request_id", {"type": "string", "maxLength": 128}, "comes back in X-Request-Id"),
-    ],
+    "parameters": _query_options(),
     "requestBody": {
         "required": True,
         "content": {

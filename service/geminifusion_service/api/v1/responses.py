@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
 
+from geminifusion_runtime.encoding.class_shares import ClassShare
 from geminifusion_runtime.encoding.masks import MEDIA_TYPES
 from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_service.observability.request_context import current_request_context
@@ -75,6 +76,8 @@ def answer(response: SegmentResponse, *, accepts_gzip: bool = False) -> Response
         f"{name} holes={one.holes:.4g} saturated={one.saturated:.4g} noise={one.noise:.4g}"
         for name, one in response.sensors.items()
     )
+    if response.classes and response.format != "json":
+        headers["X-Geminifusion-Classes"] = "; ".join(map(_share_text, response.classes))
     if response.warnings:
         headers["X-Geminifusion-Warnings"] = "; ".join(response.warnings)
     if response.format == "json":
@@ -89,6 +92,13 @@ def answer(response: SegmentResponse, *, accepts_gzip: bool = False) -> Response
         # Of the mask alone: the times of a JSON answer differ from one to the next.
         headers["ETag"] = _tag(content)
     return Response(content, 200, headers, MEDIA_TYPES[response.format])
+
+
+def _share_text(share: ClassShare) -> str:
+    """A class by its id, as its name may have characters that no header can carry."""
+    measured = {"median_depth_m": share.median_depth_m, "nearest_depth_m": share.nearest_depth_m}
+    distances = [f"{name}={metres:.4g}" for name, metres in measured.items() if metres is not None]
+    return " ".join([f"{share.id} fraction={share.fraction:.4g}", *distances])
 
 
 def document(response: SegmentResponse) -> dict[str, Any]:

@@ -9,44 +9,18 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from geminifusion_runtime.errors import GeminiFusionError, InvalidOptionError
+from geminifusion_runtime.options import SegmentOptions, parse_values
 from geminifusion_service.api.v1.responses import document
 from geminifusion_service.errors import MalformedBodyError
 from geminifusion_service.observability.request_context import is_request_id
-from geminifusion_service.request import SegmentOptions, SegmentRequest, SegmentResponse
+from geminifusion_service.request import SegmentRequest, SegmentResponse
 
 _LENGTH = struct.Struct("<I")
 _MAX_HEAD = 64 * 1024
 _MAX_IMAGES = 16
-_Kinds = tuple[type, ...]
-_TEXT: _Kinds = (str,)
-_NUMBER: _Kinds = (int, float)
-_NUMBERS: _Kinds = (int, float, list)
-_FLAG: _Kinds = (bool,)
-_OPTIONS: dict[str, _Kinds] = {
-    "model": _TEXT,
-    "depth_scale": _NUMBER,
-    "depth_invalid": _NUMBERS,
-    "align": _TEXT,
-    "sensor_policy": _TEXT,
-    "format": _TEXT,
-    "confidence": _FLAG,
-    "gate": _FLAG,
-    "disagreement": _FLAG,
-    "classes": _FLAG,
-    "priority": _TEXT,
-    "deadline_ms": _NUMBER,
-    "request_id": _TEXT,
-}
-_KINDS: dict[_Kinds, str] = {
-    _TEXT: "a text",
-    _NUMBER: "a number",
-    _NUMBERS: "a number or a list of numbers",
-    _FLAG: "true or false",
-}
 
 
 def request_from(message: bytes) -> SegmentRequest:
@@ -141,24 +115,6 @@ def _cut(sizes: object, message: bytes, start: int) -> dict[str, bytes]:
 
 def _options(head: Mapping[str, object]) -> SegmentOptions:
     for name, value in head.items():
-        kinds = _OPTIONS.get(name)
-        if kinds is None:
-            raise InvalidOptionError(f"there is no option {name[:100]!r}; expected {', '.join(_OPTIONS)}")
-        if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not _FLAG):
-            raise InvalidOptionError(f"{name} is {str(value)[:100]!r}, expected {_KINDS[kinds]}")
-    options = {name: _value(name, value) for name, value in head.items()}
-    return SegmentOptions(**options)  # type: ignore[arg-type]  # each value was checked just above
-
-
-def _value(name: str, value: object) -> object:
-    """The value of an option that is of a kind it takes; JSON has no limit to its numbers."""
-    if _OPTIONS[name] is _NUMBERS:
-        return tuple(_number(name, part) for part in (value if isinstance(value, list) else [value]))
-    return _number(name, value) if _OPTIONS[name] is _NUMBER else value
-
-
-def _number(name: str, value: object) -> float:
-    if type(value) is float or type(value) is int:
-        with suppress(OverflowError):
-            return float(value)
-    raise InvalidOptionError(f"{name} is {str(value)[:100]!r}, expected a number of at most 1.8e308")
+        if value is None:
+            raise InvalidOptionError(f"{name[:100]} is null; leave it out for its default")
+    return parse_values(head)

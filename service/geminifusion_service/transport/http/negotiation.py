@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from geminifusion_runtime.encoding.masks import MEDIA_TYPES, MaskFormat
+from geminifusion_runtime.encoding.masks import MEDIA_TYPES
+from geminifusion_runtime.types import MaskFormat
 
 # What each type means where no format is named; one of the pictures has to.
 _FORMATS: dict[str, MaskFormat] = {MEDIA_TYPES[name]: name for name in ("npz", "json", "png")}

@@ -216,6 +216,19 @@ def test_disagreement_is_answered_when_asked_for(http, pair):
     np.testing.assert_array_equal(out["labels"][0], pair.labels)
 
 
+def test_classes_come_as_a_parameter_with_a_list_for_each_image(http, make_pair):
+    pairs = [make_pair(1), make_pair(2)]
+    inputs = {
+        "rgb": ("UINT8", np.stack([pair.rgb for pair in pairs])),
+        "depth": ("UINT16", np.stack([pair.depth_mm for pair in pairs])),
+    }
+    document, _ = read(infer(http, "tiny_raw", inputs, parameters={"classes": True, "binary_data_output": True}))
+    listed = json.loads(document["parameters"]["classes"])
+    for pair, shares in zip(pairs, listed, strict=True):
+        counts = np.bincount(pair.labels.ravel(), minlength=4)
+        assert {share["id"]: share["pixels"] for share in shares} == {i: n for i, n in enumerate(counts.tolist()) if n}
+
+
 def test_warnings_come_as_a_parameter(http, pair):
     inputs = {**raw_inputs(pair), "depth": ("FP32", pair.depth_mm.astype("<f4")[None])}
     document, _ = read(infer(http, "tiny_raw", inputs))

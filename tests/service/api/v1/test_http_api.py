@@ -102,6 +102,16 @@ def test_maps_come_only_when_asked_for(live_server, pair):
     assert "gate" not in answer
 
 
+def test_classes_come_in_a_header_beside_a_picture(live_server, pair):
+    named = live_server.post(pair.files(), format="json").json()["classes"]
+    header = live_server.post(pair.files(), classes=1).headers["x-geminifusion-classes"]
+    assert [text.split()[0] for text in header.split("; ")] == [str(share["id"]) for share in named]
+    first = dict(word.split("=") for word in header.split("; ")[0].split()[1:])
+    for name in ("fraction", "median_depth_m", "nearest_depth_m"):
+        assert float(first[name]) == pytest.approx(named[0][name], rel=1e-3)
+    assert "x-geminifusion-classes" not in live_server.post(pair.files()).headers
+
+
 def test_npz_holds_labels_confidence_and_gate(live_server, pair):
     response = live_server.post(pair.files(), format="npz")
     with np.load(io.BytesIO(response.content), allow_pickle=False) as arrays:
@@ -388,7 +398,7 @@ def test_the_openapi_document_describes_both_files_every_option_and_every_error(
     assert set(form) == {"rgb", "depth"}
     assert {option["name"] for option in operation["parameters"]} == {
         "model", "depth_scale", "depth_invalid", "align", "sensor_policy", "format", "confidence", "gate",
-        "disagreement", "priority", "deadline_ms", "request_id",
+        "disagreement", "classes", "priority", "deadline_ms", "request_id",
     }  # fmt: skip
     assert {"200", "400", "404", "408", "413", "415", "422", "429", "500", "503", "504"} <= set(operation["responses"])
     assert "swagger" in live_server.get("/docs").text

@@ -1,10 +1,13 @@
 """Our PNG writer, read back by OpenCV."""
 
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
 
-from geminifusion.png import encode_png
+from geminifusion_runtime.png_encoder import encode_png
 
 
 def decoded(data, flags=cv2.IMREAD_UNCHANGED):
@@ -47,3 +50,18 @@ def test_palette_gives_each_index_its_colour():
 def test_what_png_cannot_hold_is_refused(pixels, palette):
     with pytest.raises(ValueError, match="HxW"):
         encode_png(pixels, palette)
+
+
+def test_without_ISA_L_the_pixels_are_the_same(tmp_path):
+    code = f"""
+import sys
+sys.modules["isal"] = None
+import numpy as np
+from geminifusion_runtime.png_encoder import encode_png
+depth = np.arange(12, dtype=np.uint16).reshape(3, 4) * 5000
+open({str(tmp_path / "depth.png")!r}, "wb").write(encode_png(depth))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    expected = np.arange(12, dtype=np.uint16).reshape(3, 4) * 5000
+    np.testing.assert_array_equal(decoded((tmp_path / "depth.png").read_bytes()), expected)

@@ -1,0 +1,70 @@
+"""Options as fields of `SegmentRequest` in protos/geminifusion/v1, in both directions.
+
+A field has the name of its option. A value of an enum is named after a choice: `SENSOR_POLICY_DROP_MODALITY` is
+`drop-modality` of `sensor_policy`. The client imports this module too: it needs protobuf, and nothing of the server.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from geminifusion_runtime.errors import InvalidOptionError
+from geminifusion_runtime.options import OPTION_NAMES, SegmentOptions, given_values, parse_values
+from geminifusion_service.pb import segmentation_pb2 as pb
+
+_FIELDS = {name: pb.SegmentRequest.DESCRIPTOR.fields_by_name[name] for name in OPTION_NAMES}
+_CHOICE_OF_WORD = {"rle": "json"}  # over gRPC the format without a file is named after what comes in its place
+
+
+def _choices(name: str) -> dict[int, str]:
+    """The choices of an option by their numbers; 0, for a field that is left out, stands for the default."""
+    values = _FIELDS[name].enum_type.values
+    prefix = values[0].name.removesuffix("UNSPECIFIED")
+    words = {value.number: value.name.removeprefix(prefix).lower().replace("_", "-") for value in values[1:]}
+    return {number: _CHOICE_OF_WORD.get(word, word) for number, word in words.items()}
+
+
+_CHOICES = {name: _choices(name) for name, field in _FIELDS.items() if field.enum_type is not None}
+_NUMBERS = {name: {choice: number for number, choice in choices.items()} for name, choices in _CHOICES.items()}
+
+
+def options_from_message(message: pb.SegmentRequest, *, milliseconds_left: float | None = None) -> SegmentOptions:
+    """The options in a message; the deadline is the earlier of the message's and the call's own.
+
+    Args:
+        message: the request.
+        milliseconds_left: until the call's own deadline, if it has one.
+
+    Raises:
+        InvalidOptionError: a value out of range.
+    """
+    values: dict[str, Any] = {}
+    for field, value in message.ListFields():
+        name = field.name
+        if name in _CHOICES:
+            values[name] = _choice(name, value)
+        elif name in _FIELDS:
+            values[name] = value
+    if milliseconds_left is not None:
+        milliseconds_left = max(milliseconds_left, 0.001)  # one that has just passed leaves 0 or less
+        values["deadline_ms"] = min(values.get("deadline_ms", milliseconds_left), milliseconds_left)
+    return parse_values(values)
+
+
+def _choice(name: str, number: int) -> str:
+    choices = _CHOICES[name]
+    if number not in choices:
+        raise InvalidOptionError(f"{name} is {number}, expected one of {', '.join(map(str, (0, *choices)))}")
+    return choices[number]
+
+
+def message_fields(options: SegmentOptions) -> dict[str, Any]:
+    """The fields that carry `options`, without those at their default."""
+    return {
+        name: enum_number(name, value) if name in _NUMBERS else value for name, value in given_values(options).items()
+    }
+
+
+def enum_number(name: str, choice: str) -> Any:  # noqa: ANN401 - stubs have a type for each enum
+    """The number of one choice of an option."""
+    return _NUMBERS[name][choice]
