@@ -34,12 +34,12 @@ from geminifusion_export.openvino_ir import OpenVinoRuntime, write_openvino
 from geminifusion_export.quantization import quantise
 from geminifusion_export.runtimes import OnnxRuntime
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
+from geminifusion_model.checkpoint import read_info
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.data.registry import open_dataset
 from geminifusion_model.data.sample import Sample
 from geminifusion_model.encoding import encode_inputs
 from geminifusion_model.task import Task
-from geminifusion_model.weights.checkpoint import load_network, read_info
 from geminifusion_runtime.artifact import Precision
 
 NUM_CLASSES = 39
@@ -165,7 +165,7 @@ def networks(options: argparse.Namespace) -> list[tuple[GeminiFusion, Task]]:
     if options.checkpoint is not None:
         task = read_info(options.checkpoint).task
         assert task is not None
-        return [(load_network(options.checkpoint), task)]
+        return [(GeminiFusion.from_pretrained(options.checkpoint), task)]
     found = []
     for encoder in options.encoders:
         torch.manual_seed(0)

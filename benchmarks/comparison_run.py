@@ -20,13 +20,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from geminifusion_model.checkpoint import CONFIG_NAME, read_info
 from geminifusion_model.config import GeminiFusionConfig
 from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.data.registry import open_dataset
 from geminifusion_model.data.sample import DatasetError
 from geminifusion_model.evaluation.corruptions import Condition
 from geminifusion_model.evaluation.evaluate import Scores, evaluate
-from geminifusion_model.fusions.names import FUSIONS
+from geminifusion_model.fusions.registry import FUSIONS
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.training.allocator import keep_freed_memory
 from geminifusion_model.training.config import ConfigError, TrainingConfig
@@ -34,7 +35,6 @@ from geminifusion_model.training.errors import TrainingError
 from geminifusion_model.training.provenance import DataChangedError, RunRecordError
 from geminifusion_model.training.run import TrainingRun
 from geminifusion_model.training.state import STATE_NAME
-from geminifusion_model.weights.checkpoint import CONFIG_NAME, read_info
 
 RGB_ONLY = "rgb_only"
 NETWORKS = (RGB_ONLY, *FUSIONS)

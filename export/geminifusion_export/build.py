@@ -21,11 +21,11 @@ from geminifusion_export.verification.golden import GOLDEN_NAME, write_golden
 from geminifusion_export.verification.golden_frames import default_frames, frames_of
 from geminifusion_export.verification.torch_divergence import torch_locator
 from geminifusion_export.verification.verify_export import layer_locator, prove
+from geminifusion_model.checkpoint import CheckpointInfo, read_info, weights_sha256
 from geminifusion_model.data.registry import open_dataset, splits_of
 from geminifusion_model.evaluation.calibration import Temperature
-from geminifusion_model.network import MIN_SIDE
+from geminifusion_model.network import MIN_SIDE, GeminiFusion
 from geminifusion_model.task import ModalityEncoding, Task
-from geminifusion_model.weights.checkpoint import CheckpointInfo, load_network, read_info, weights_sha256
 from geminifusion_runtime.artifact import (
     MODEL_NAME,
     ArtifactMetadata,
@@ -81,14 +81,16 @@ def build_artifact(checkpoint: Path, destination: Path, options: ExportOptions) 
     if info.task is None:
         raise ExportError(
             f"{checkpoint} does not say what its inputs and classes are; train it with `geminifusion train`, or write "
-            "it with geminifusion_model.weights.checkpoint.write_checkpoint(net, directory, task=…)"
+            "it with geminifusion_model.checkpoint.write_checkpoint(net, directory, task=…)"
         )
     if options.precision != "float32" and options.weights != "float32":
         raise ExportError(f"a {options.precision} graph stores its weights as it computes; leave --weights out")
     if destination.exists():
         raise ExportError(f"{destination} exists; remove it or choose another directory")
     temperature = Temperature.from_record(info.training)
-    graph = SegmentationGraph(load_network(checkpoint), info.task, 1.0 if temperature is None else temperature.value)
+    graph = SegmentationGraph(
+        GeminiFusion.from_pretrained(checkpoint), info.task, 1.0 if temperature is None else temperature.value
+    )
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".export-") as scratch:
         stage = Path(scratch) / destination.name

@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from geminifusion_export.graph import SegmentationGraph
-from geminifusion_model.weights.checkpoint import CheckpointError, load_network, read_info
+from geminifusion_model.checkpoint import CheckpointError, read_info
+from geminifusion_model.network import GeminiFusion
 from geminifusion_runtime.artifact import ArtifactMetadata
 
 
@@ -72,7 +73,7 @@ def open_torch(
     checkpoint = Path(location)
     try:
         info = read_info(checkpoint)
-        network = load_network(checkpoint)
+        network = GeminiFusion.from_pretrained(checkpoint)
     except CheckpointError as error:
         raise RuntimeError(str(error)) from None
     if info.task is None:

@@ -6,8 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from geminifusion_model.encoders.sizes import ENCODER_SIZES, SWIN_SIZES
-from geminifusion_model.fusions.names import FUSIONS
+from geminifusion_model.encoder_sizes import ENCODER_SIZES, SWIN_SIZES
+from geminifusion_model.fusions.registry import FUSIONS
 
 SWIN_FUSION_HEADS = 8  # the original ignores its setting with a Swin encoder
 MODALITIES = ("rgb", "depth", "thermal", "event", "lidar")

@@ -7,9 +7,9 @@ import pytest
 from geminifusion_export.build import _modality, _trained_without
 from geminifusion_export.errors import ExportError
 from geminifusion_model import GeminiFusionConfig
+from geminifusion_model.checkpoint import CheckpointInfo
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.training.recipes import nyuv2_b0_from_scratch, nyuv2_b0_robust
-from geminifusion_model.weights.checkpoint import CheckpointInfo
 
 RGB, DEPTH = nyuv2_task(13).modalities
 

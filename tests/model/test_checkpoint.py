@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
+from geminifusion_model.checkpoint import CheckpointError, read_info, write_checkpoint
 from geminifusion_model.data.nyuv2 import nyuv2_task
-from geminifusion_model.weights.checkpoint import CheckpointError, read_info, write_checkpoint
 
 CONFIG = GeminiFusionConfig(num_classes=13, decoder_channels=16)
 

@@ -7,11 +7,11 @@ import torch
 from click.testing import CliRunner
 
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
+from geminifusion_model.checkpoint import CheckpointError, read_info, write_checkpoint
 from geminifusion_model.commands import evaluate
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.evaluation.calibration import Temperature
 from geminifusion_model.evaluation.evaluation_run import EvaluationSession
-from geminifusion_model.weights.checkpoint import CheckpointError, read_info, write_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import torch
 from click.testing import CliRunner
 
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
+from geminifusion_model.checkpoint import read_info
 from geminifusion_model.commands import train
 from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.data.nyuv2 import nyuv2_task
@@ -19,7 +20,6 @@ from geminifusion_model.training.distributed import Processes
 from geminifusion_model.training.previews import Previews
 from geminifusion_model.training.run import TrainingError, TrainingRun
 from geminifusion_model.training.signals import noted_interruption
-from geminifusion_model.weights.checkpoint import read_info
 
 
 class Blocks:

@@ -15,9 +15,10 @@ from geminifusion_export.torch_reference import TorchReference, expected_at
 from geminifusion_export.verification.certificate import Section
 from geminifusion_export.verification.comparison import Expected, compare
 from geminifusion_export.verification.verify_artifact import Findings, measure_shapes, section_of
+from geminifusion_model.checkpoint import read_info, weights_sha256
 from geminifusion_model.data.nyuv2 import NYUv2
 from geminifusion_model.evaluation.calibration import Temperature
-from geminifusion_model.weights.checkpoint import load_network, read_info, weights_sha256
+from geminifusion_model.network import GeminiFusion
 from geminifusion_runtime.artifact import ArtifactMetadata
 
 
@@ -46,7 +47,7 @@ def measure_against_torch(
     info = read_info(checkpoint)
     assert info.task is not None  # an artifact cannot be made without one
     # the artifact's own temperature: another may have been fitted to the same weights since
-    graph = SegmentationGraph(load_network(checkpoint), info.task, metadata.temperature or 1.0)
+    graph = SegmentationGraph(GeminiFusion.from_pretrained(checkpoint), info.task, metadata.temperature or 1.0)
     reports = measure_shapes(expected_at(graph), runtimes, metadata, findings, traced=TRACED_SHAPE)
     sections = [section_of("on random inputs, against torch", reports, metadata, findings)]
     if data is not None:

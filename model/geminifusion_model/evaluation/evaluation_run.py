@@ -8,6 +8,13 @@ from typing import Any
 
 from rich.progress import Progress
 
+from geminifusion_model.checkpoint import (
+    CheckpointError,
+    CheckpointInfo,
+    read_info,
+    weights_sha256,
+    write_checkpoint,
+)
 from geminifusion_model.data.registry import open_dataset
 from geminifusion_model.data.sample import Dataset, DatasetError, Subset
 from geminifusion_model.evaluation.calibration import Temperature
@@ -20,13 +27,6 @@ from geminifusion_model.evaluation.protocols import protocol_named
 from geminifusion_model.evaluation.report import Report
 from geminifusion_model.evaluation.robustness import RobustnessTable, evaluate_robustness
 from geminifusion_model.network import GeminiFusion
-from geminifusion_model.weights.checkpoint import (
-    CheckpointError,
-    CheckpointInfo,
-    read_info,
-    weights_sha256,
-    write_checkpoint,
-)
 
 
 class EvaluationSession:

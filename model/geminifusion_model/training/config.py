@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from geminifusion_model.config import GeminiFusionConfig
 from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.data.original_recipe import OriginalAugmentation
-from geminifusion_model.encoders.sizes import SWIN_SIZES
+from geminifusion_model.encoder_sizes import SWIN_SIZES
 from geminifusion_model.task import check_input_scale
 
 _Positive = Annotated[int, Field(gt=0)]

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from geminifusion_model.checkpoint import CONFIG_NAME
 from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.training.config import ConfigError, TrainingConfig
-from geminifusion_model.weights.checkpoint import CONFIG_NAME, load_network
 from geminifusion_model.weights.imagenet import load_imagenet
 from geminifusion_model.weights.report import OfficialReport
 
@@ -104,7 +104,7 @@ def describe_training(config: TrainingConfig, frames: int, data: str) -> str:
 
 
 def _continue_from(net: GeminiFusion, directory: str) -> None:
-    start = load_network(Path(directory))
+    start = GeminiFusion.from_pretrained(Path(directory))
     weights, own = start.state_dict(), net.state_dict()
     if start.config.num_classes != net.config.num_classes:
         weights |= {name: own[name] for name in weights if name.startswith("decoder.classify.")}

@@ -24,6 +24,7 @@ from rich.progress import (
 )
 from safetensors import SafetensorError
 
+from geminifusion_model.checkpoint import write_checkpoint
 from geminifusion_model.data.loader import Batch, Share, training_batches
 from geminifusion_model.data.sample import Dataset, Subset
 from geminifusion_model.evaluation.evaluate import Scores, evaluate
@@ -42,7 +43,6 @@ from geminifusion_model.training.run_logger import Logbook
 from geminifusion_model.training.signals import Interruption, noted_interruption
 from geminifusion_model.training.state import STATE_NAME
 from geminifusion_model.training.step import OptimizerStep, StepReport
-from geminifusion_model.weights.checkpoint import write_checkpoint
 
 __all__ = ["TrainingError", "TrainingRun"]
 
