@@ -10,6 +10,7 @@ import click
 
 from geminifusion_model.data.depth_encodings import DEPTH_ENCODINGS
 from geminifusion_model.evaluation.protocols import PROTOCOLS
+from geminifusion_runtime.cpu_count import usable_cores
 
 _DATA = click.option(
     "--data",
@@ -24,7 +25,7 @@ _DATASET = click.option(
     show_default=True,
     help="The layout of --data: one of the known data sets, or your own folder with a dataset.yaml.",
 )
-_THREADS = click.option("--threads", default=None, type=int, help="CPU threads; all this process may use by default.")
+_THREADS = click.option("--threads", default=None, type=int, help="CPU threads; as many as usable cores by default.")
 
 
 @click.command()
@@ -105,8 +106,7 @@ def train(
     keep_freed_memory()
     network = chosen.network
     with joined_processes(device, os.environ) as processes:
-        cores = len(os.sched_getaffinity(0)) // processes.on_this_machine
-        torch.set_num_threads(threads or max(cores, 1))
+        torch.set_num_threads(threads or max(usable_cores() // processes.on_this_machine, 1))
         frames = open_dataset(
             dataset,
             data,
@@ -210,7 +210,7 @@ def evaluate(
 
     from geminifusion_model.evaluation.evaluation_run import EvaluationSession
 
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(threads or usable_cores())
     session = EvaluationSession(
         checkpoint, data=data, dataset=dataset, split=split, protocol=protocol, limit=limit, seed=seed
     )
