@@ -13,6 +13,7 @@ from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.data.original_recipe import OriginalAugmentation
 from geminifusion_model.encoder_sizes import SWIN_SIZES
 from geminifusion_model.task import check_input_scale
+from geminifusion_model.validation import validation_problems
 
 _Positive = Annotated[int, Field(gt=0)]
 _Rate = Annotated[float, Field(gt=0)]
@@ -129,5 +130,5 @@ class TrainingConfig(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise ConfigError(f"the training configuration does not validate: {problems}") from None
+            found = "; ".join(validation_problems(error))
+            raise ConfigError(f"the training configuration does not validate: {found}") from None
