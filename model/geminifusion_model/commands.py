@@ -208,16 +208,16 @@ def evaluate(
     """Score CHECKPOINT on labelled frames by a named protocol."""
     import torch
 
-    from geminifusion_model.evaluation.evaluation_run import EvaluationSession
+    from geminifusion_model.evaluation.evaluation_run import EvaluationRun
 
     torch.set_num_threads(threads or usable_cores())
-    session = EvaluationSession(
+    evaluation = EvaluationRun(
         checkpoint, data=data, dataset=dataset, split=split, protocol=protocol, limit=limit, seed=seed
     )
-    session.run(details=details or report is not None, robustness=robustness, fit_temperature=fit_temperature)
-    click.echo(session.to_text())
+    evaluation.run(details=details or report is not None, robustness=robustness, fit_temperature=fit_temperature)
+    click.echo(evaluation.to_text())
     if report is not None:
-        session.report(pictures).write(report)
+        evaluation.report(pictures).write(report)
         click.echo(f"report written to {report}")
     if record:
-        click.echo(f"recorded in {checkpoint}: {json.dumps(session.record())}")
+        click.echo(f"recorded in {checkpoint}: {json.dumps(evaluation.record())}")
