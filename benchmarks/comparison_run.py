@@ -164,8 +164,8 @@ def score(plan: Plan, network: str, seed: int, directory: Path) -> None:
     )
 
     def scores_without(*missing: str) -> Scores:
-        damage = Condition(scenario="EMM", damaged=missing).damage(task, torch.Generator())
-        return evaluate(net, frames, protocol=PROTOCOL, task=task, damage=lambda _: damage)
+        corruption = Condition(scenario="EMM", corrupted=missing).corruption(task, torch.Generator())
+        return evaluate(net, frames, protocol=PROTOCOL, task=task, corruption=lambda _: corruption)
 
     intact = scores_without()
     without: dict[str, float | None] = dict.fromkeys(_MODALITIES)

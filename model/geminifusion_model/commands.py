@@ -185,7 +185,7 @@ def _overrides(settings: tuple[str, ...]) -> dict[str, object]:
     help="Write everything, with pictures, to one HTML file.",
 )
 @click.option("--pictures", default=6, show_default=True, help="Frames shown in the report.")
-@click.option("--seed", default=0, show_default=True, help="Of the damage, the intervals and the temperature's pixels.")
+@click.option("--seed", default=0, show_default=True, help="Seed of corruptions, intervals and temperature pixels.")
 @click.option("--limit", default=None, type=int, help="Only the first frames.")
 @click.option("--record", is_flag=True, help="Write the scores into the checkpoint, to be carried to the artifact.")
 @_THREADS

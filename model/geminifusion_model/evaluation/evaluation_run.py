@@ -35,7 +35,7 @@ class EvaluationRun:
     Args:
         data, dataset, split, limit: as `open_dataset` takes them.
         protocol: a key of `PROTOCOLS`.
-        seed: of the damage, the bootstrap and the pixels the temperature is fitted on.
+        seed: of the corruptions, the bootstrap and the pixels the temperature is fitted on.
 
     Raises:
         CheckpointError: the directory is no checkpoint, or does not say what its network was trained to do.
@@ -101,7 +101,7 @@ class EvaluationRun:
                     self.net, self.frames, protocol=self.protocol.name, task=self.task, on_frame=on_frame
                 )
             if robustness:
-                damaged = len(list(conditions(self.net.config.modalities))) - 1
+                num_corrupted = len(list(conditions(self.net.config.modalities))) - 1
                 self.robustness = evaluate_robustness(
                     self.net,
                     self.frames,
@@ -109,7 +109,7 @@ class EvaluationRun:
                     task=self.task,
                     seed=self.seed,
                     clean=self.scores,
-                    on_frame=counting("damaging sensors", damaged * len(self.frames)),
+                    on_frame=counting("corrupting inputs", num_corrupted * len(self.frames)),
                 )
 
     def to_text(self) -> str:
