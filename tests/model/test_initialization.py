@@ -4,7 +4,7 @@ import torch
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
 from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.training.config import ConfigError, TrainingConfig
-from geminifusion_model.training.initialization import check_starts, describe_start, required, start_network
+from geminifusion_model.training.loop.initialization import check_starts, describe_start, required, start_network
 from geminifusion_model.weights.imagenet import imagenet_name
 from geminifusion_model.weights.official_names import official_names
 

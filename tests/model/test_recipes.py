@@ -11,11 +11,11 @@ from geminifusion_model.data.original_recipe import OriginalAugmentation
 from geminifusion_model.data.registry import open_dataset
 from geminifusion_model.data.sensor_noise import Curriculum, RandomCorruption
 from geminifusion_model.training.config import ConfigError, TrainingConfig
-from geminifusion_model.training.initialization import check_starts
-from geminifusion_model.training.original_recipes import deliver_original, nyuv2_original, sunrgbd_original
-from geminifusion_model.training.recipes import RECIPES, named_recipe
-from geminifusion_model.training.run import TrainingRun
-from geminifusion_model.training.schedule import rate_factor
+from geminifusion_model.training.loop.initialization import check_starts
+from geminifusion_model.training.loop.run import TrainingRun
+from geminifusion_model.training.loop.schedule import rate_factor
+from geminifusion_model.training.recipes.named import RECIPES, named_recipe
+from geminifusion_model.training.recipes.original import deliver_original, nyuv2_original, sunrgbd_original
 
 SIZE = (64, 80)
 

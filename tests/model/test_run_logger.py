@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from geminifusion_model.training.run_logger import Logbook, LogbookError
-from geminifusion_model.training.tensorboard_writer import EventFile, crc32c
+from geminifusion_model.training.records.run_logger import Logbook, LogbookError
+from geminifusion_model.training.records.tensorboard_writer import EventFile, crc32c
 
 
 def lines(directory):
@@ -160,7 +160,7 @@ def test_asking_for_weights_and_biases_without_the_library_says_what_to_install(
     program = (
         "import sys, pathlib\n"
         "sys.modules['wandb'] = None\n"
-        "from geminifusion_model.training.run_logger import Logbook, LogbookError\n"
+        "from geminifusion_model.training.records.run_logger import Logbook, LogbookError\n"
         "try:\n"
         "    Logbook(pathlib.Path(sys.argv[1]), wandb_project='rooms')\n"
         "except LogbookError as error:\n"

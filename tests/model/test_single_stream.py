@@ -19,7 +19,7 @@ from geminifusion_model.data.sample import DatasetError
 from geminifusion_model.evaluation.corruptions import conditions
 from geminifusion_model.fusions.registry import FUSIONS
 from geminifusion_model.inference_form import InferenceForm
-from geminifusion_model.training.loss import segmentation_losses
+from geminifusion_model.training.loop.loss import segmentation_losses
 from geminifusion_model.weights.imagenet import imagenet_name, load_imagenet
 from geminifusion_model.weights.official_names import official_names
 

@@ -246,7 +246,7 @@ SAVES_UNTIL_KILLED = """
 import os, random, signal, sys, time
 from pathlib import Path
 import torch
-from geminifusion_model.training.state import ExponentialAverage, TrainingState
+from geminifusion_model.training.loop.state import ExponentialAverage, TrainingState
 
 directory, seconds = Path(sys.argv[1]), float(sys.argv[2])
 parent = os.getpid()

@@ -11,8 +11,8 @@ from geminifusion_model.config import GeminiFusionConfig
 from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.data.sensor_noise import Curriculum, RandomCorruption, SensorNoise
 from geminifusion_model.training.config import ConfigError, TrainingConfig
-from geminifusion_model.training.initialization import required
-from geminifusion_model.training.original_recipes import (
+from geminifusion_model.training.loop.initialization import required
+from geminifusion_model.training.recipes.original import (
     STAGES,
     deliver_original,
     nyuv2_from_sunrgbd_original,

@@ -17,14 +17,14 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from geminifusion_model.data.loader import Batch
 from geminifusion_model.fusions.registry import fusion_penalty
 from geminifusion_model.network import GeminiFusion, Prediction
-from geminifusion_model.training.compiled import check_compiled
 from geminifusion_model.training.config import TrainingConfig
-from geminifusion_model.training.distributed import Processes
 from geminifusion_model.training.errors import TrainingError
-from geminifusion_model.training.loss import build_losses
-from geminifusion_model.training.precision import SMALLEST_SCALE, autocast
-from geminifusion_model.training.schedule import rate_factor
-from geminifusion_model.training.state import TrainingState
+from geminifusion_model.training.loop.compiled import check_compiled
+from geminifusion_model.training.loop.distributed import Processes
+from geminifusion_model.training.loop.loss import build_losses
+from geminifusion_model.training.loop.precision import SMALLEST_SCALE, autocast
+from geminifusion_model.training.loop.schedule import rate_factor
+from geminifusion_model.training.loop.state import TrainingState
 
 
 @dataclass(frozen=True, kw_only=True)

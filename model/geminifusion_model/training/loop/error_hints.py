@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from geminifusion_model.training.config import TrainingConfig
-from geminifusion_model.training.distributed import Processes
+from geminifusion_model.training.loop.distributed import Processes
 
 
 def explanation(error: RuntimeError, config: TrainingConfig, processes: Processes) -> str | None:

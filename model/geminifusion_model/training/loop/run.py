@@ -30,19 +30,19 @@ from geminifusion_model.data.sample import Dataset, Subset
 from geminifusion_model.evaluation.evaluate import Scores, evaluate
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.task import Task
-from geminifusion_model.training.class_balance import class_weights
 from geminifusion_model.training.config import TrainingConfig
-from geminifusion_model.training.distributed import Processes
-from geminifusion_model.training.error_hints import explanation
 from geminifusion_model.training.errors import TrainingError
-from geminifusion_model.training.initialization import describe_start, describe_training
-from geminifusion_model.training.preparation import build_network, build_state, check_directory, check_fit
-from geminifusion_model.training.previews import Previews
-from geminifusion_model.training.provenance import record_session
-from geminifusion_model.training.run_logger import Logbook
-from geminifusion_model.training.signals import Interruption, noted_interruption
-from geminifusion_model.training.state import STATE_NAME
-from geminifusion_model.training.step import OptimizerStep, StepReport
+from geminifusion_model.training.loop.class_balance import class_weights
+from geminifusion_model.training.loop.distributed import Processes
+from geminifusion_model.training.loop.error_hints import explanation
+from geminifusion_model.training.loop.initialization import describe_start, describe_training
+from geminifusion_model.training.loop.preparation import build_network, build_state, check_directory, check_fit
+from geminifusion_model.training.loop.signals import Interruption, noted_interruption
+from geminifusion_model.training.loop.state import STATE_NAME
+from geminifusion_model.training.loop.step import OptimizerStep, StepReport
+from geminifusion_model.training.records.previews import Previews
+from geminifusion_model.training.records.provenance import record_session
+from geminifusion_model.training.records.run_logger import Logbook
 
 __all__ = ["TrainingError", "TrainingRun"]
 

@@ -8,16 +8,16 @@ import torch
 
 from geminifusion_model.data.sample import Dataset
 from geminifusion_model.network import GeminiFusion
-from geminifusion_model.training.batch_norm import synchronise_batch_norm
-from geminifusion_model.training.compiled import compile_network
 from geminifusion_model.training.config import TrainingConfig
-from geminifusion_model.training.distributed import Processes
 from geminifusion_model.training.errors import TrainingError
-from geminifusion_model.training.initialization import start_network
-from geminifusion_model.training.memory import checkpoint_activations
-from geminifusion_model.training.optimizer import build_optimizer
-from geminifusion_model.training.precision import build_scaler
-from geminifusion_model.training.state import STATE_NAME, ExponentialAverage, TrainingState
+from geminifusion_model.training.loop.batch_norm import synchronise_batch_norm
+from geminifusion_model.training.loop.compiled import compile_network
+from geminifusion_model.training.loop.distributed import Processes
+from geminifusion_model.training.loop.initialization import start_network
+from geminifusion_model.training.loop.memory import checkpoint_activations
+from geminifusion_model.training.loop.optimizer import build_optimizer
+from geminifusion_model.training.loop.precision import build_scaler
+from geminifusion_model.training.loop.state import STATE_NAME, ExponentialAverage, TrainingState
 
 
 def check_fit(config: TrainingConfig, dataset: Dataset, processes: Processes) -> None:

@@ -23,7 +23,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_model.training.tensorboard_writer import EventFile, write_all
+from geminifusion_model.training.records.tensorboard_writer import EventFile, write_all
 
 METRICS_NAME = "metrics.jsonl"
 EVENTS_NAME = "tensorboard"
