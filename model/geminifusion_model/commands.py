@@ -145,7 +145,7 @@ def _overrides(settings: tuple[str, ...]) -> dict[str, object]:
     """What `--set NAME=VALUE` says, values read as YAML."""
     import yaml
 
-    from geminifusion_model.training.config import ConfigError
+    from geminifusion_model.training.errors import ConfigError
 
     overrides: dict[str, object] = {}
     for setting in settings:

@@ -10,7 +10,8 @@ import torch
 from geminifusion_model.data.original_recipe import OriginalAugmentation
 from geminifusion_model.data.registry import open_dataset
 from geminifusion_model.data.sensor_noise import Curriculum, RandomCorruption
-from geminifusion_model.training.config import ConfigError, TrainingConfig
+from geminifusion_model.training.config import TrainingConfig
+from geminifusion_model.training.errors import ConfigError
 from geminifusion_model.training.loop.initialization import check_starts
 from geminifusion_model.training.loop.run import TrainingRun
 from geminifusion_model.training.loop.schedule import rate_factor

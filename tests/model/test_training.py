@@ -15,9 +15,10 @@ from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.data.sample import Sample
 from geminifusion_model.evaluation.evaluate import evaluate
-from geminifusion_model.training.config import ConfigError, TrainingConfig
+from geminifusion_model.training.config import TrainingConfig
+from geminifusion_model.training.errors import ConfigError, TrainingError
 from geminifusion_model.training.loop.distributed import Processes
-from geminifusion_model.training.loop.run import TrainingError, TrainingRun
+from geminifusion_model.training.loop.run import TrainingRun
 from geminifusion_model.training.loop.signals import noted_interruption
 from geminifusion_model.training.records.previews import Previews
 

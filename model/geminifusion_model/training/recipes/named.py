@@ -10,8 +10,8 @@ from functools import partial
 from geminifusion_model.config import GeminiFusionConfig
 from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.data.sensor_noise import Curriculum, RandomCorruption, SensorNoise
-from geminifusion_model.training.config import ConfigError, TrainingConfig
-from geminifusion_model.training.loop.initialization import required
+from geminifusion_model.training.config import TrainingConfig, required
+from geminifusion_model.training.errors import ConfigError
 from geminifusion_model.training.recipes.original import (
     STAGES,
     deliver_original,
