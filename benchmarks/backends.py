@@ -33,12 +33,12 @@ from geminifusion_export.graph import SegmentationGraph, example_inputs, export_
 from geminifusion_export.openvino_ir import write_openvino
 from geminifusion_export.quantization import quantize
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
+from geminifusion_model.checkpoint import read_info
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.data.registry import open_dataset
 from geminifusion_model.data.sample import Sample
 from geminifusion_model.encoding import encode_inputs
 from geminifusion_model.task import Task
-from geminifusion_model.weights.checkpoint import load_network, read_info
 from geminifusion_runtime.artifact import Precision
 from geminifusion_runtime.backends.onnx_runtime import OnnxRuntimeBackend
 from geminifusion_runtime.backends.openvino import OpenVinoBackend, OpenVinoNetwork
@@ -164,7 +164,7 @@ def networks(options: argparse.Namespace) -> list[tuple[GeminiFusion, Task]]:
     if options.checkpoint is not None:
         task = read_info(options.checkpoint).task
         assert task is not None
-        return [(load_network(options.checkpoint), task)]
+        return [(GeminiFusion.from_pretrained(options.checkpoint), task)]
     found = []
     for encoder in options.encoders:
         torch.manual_seed(0)

@@ -20,21 +20,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from geminifusion_model.checkpoint import CONFIG_NAME, read_info
 from geminifusion_model.config import GeminiFusionConfig
 from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.data.registry import open_dataset
 from geminifusion_model.data.sample import DatasetError
 from geminifusion_model.evaluation.corruptions import Condition
 from geminifusion_model.evaluation.evaluate import Scores, evaluate
-from geminifusion_model.fusions.names import FUSIONS
+from geminifusion_model.fusions.registry import FUSIONS
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.training.allocator import keep_freed_memory
-from geminifusion_model.training.config import ConfigError, TrainingConfig
-from geminifusion_model.training.errors import TrainingError
-from geminifusion_model.training.provenance import DataChangedError, RunRecordError
-from geminifusion_model.training.run import TrainingRun
-from geminifusion_model.training.state import STATE_NAME
-from geminifusion_model.weights.checkpoint import CONFIG_NAME, read_info
+from geminifusion_model.training.config import TrainingConfig
+from geminifusion_model.training.errors import ConfigError, DataChangedError, RunRecordError, TrainingError
+from geminifusion_model.training.loop.run import TrainingRun
+from geminifusion_model.training.loop.state import STATE_NAME
 
 RGB_ONLY = "rgb_only"
 NETWORKS = (RGB_ONLY, *FUSIONS)
@@ -164,8 +163,8 @@ def score(plan: Plan, network: str, seed: int, directory: Path) -> None:
     )
 
     def scores_without(*missing: str) -> Scores:
-        damage = Condition(scenario="EMM", damaged=missing).damage(task, torch.Generator())
-        return evaluate(net, frames, protocol=PROTOCOL, task=task, damage=lambda _: damage)
+        corruption = Condition(scenario="EMM", corrupted=missing).corruption(task, torch.Generator())
+        return evaluate(net, frames, protocol=PROTOCOL, task=task, corruption=lambda _: corruption)
 
     intact = scores_without()
     without: dict[str, float | None] = dict.fromkeys(_MODALITIES)

@@ -19,8 +19,7 @@ import time
 import torch
 from machine import describe_machine
 
-from geminifusion_model.fusions.names import FUSIONS
-from geminifusion_model.fusions.registry import build_fusion, init_fusions
+from geminifusion_model.fusions.registry import FUSIONS, build_fusion, init_fusions
 
 PIXELS = (1200, 4800, 19200)
 

@@ -26,7 +26,7 @@ from paired import paired_ratio, paired_seconds
 
 from geminifusion_export.fusion_node import DOMAIN, OP_TYPE, function_body
 from geminifusion_export.kernels.ops_build import build_onnxruntime_ops
-from geminifusion_model.encoders.sizes import MIT_SIZES
+from geminifusion_model.encoder_sizes import MIT_SIZES
 
 INPUTS = ("q", "k_diff", "v_self", "v_cross")
 NUM_HEADS = 8

@@ -20,8 +20,9 @@ from paired import paired_ratio, paired_seconds
 from torch.nn import functional as F
 
 from geminifusion_export.graph import SegmentationGraph, example_inputs
+from geminifusion_model.checkpoint import read_info
 from geminifusion_model.encoding import encode_inputs
-from geminifusion_model.weights.checkpoint import load_network, read_info
+from geminifusion_model.network import GeminiFusion
 from geminifusion_runtime.artifact import open_artifact
 from geminifusion_runtime.backends.selection import open_backend
 
@@ -41,7 +42,7 @@ def main() -> None:
     metadata = open_artifact(options.artifact)
     task = read_info(options.checkpoint).task
     assert task is not None
-    net = load_network(options.checkpoint)
+    net = GeminiFusion.from_pretrained(options.checkpoint)
     folded = SegmentationGraph(net, task)
     backend, _ = open_backend(options.artifact, metadata, wanted="onnxruntime", threads=options.threads)
     inputs = example_inputs(task, options.batch, options.height, options.width)

@@ -20,11 +20,11 @@ from geminifusion_export.verification.golden_frames import GOLDEN_NAME, default_
 from geminifusion_export.verification.torch_divergence import torch_locator
 from geminifusion_export.verification.torch_reference import reference_batches, verified_shapes
 from geminifusion_export.verification.verify_export import layer_locator, verify_export
+from geminifusion_model.checkpoint import CheckpointInfo, read_info, weights_sha256
 from geminifusion_model.data.registry import open_dataset, splits_of
 from geminifusion_model.evaluation.calibration import Temperature
-from geminifusion_model.network import MIN_SIDE
+from geminifusion_model.network import MIN_SIDE, GeminiFusion
 from geminifusion_model.task import Task
-from geminifusion_model.weights.checkpoint import CheckpointInfo, load_network, read_info, weights_sha256
 from geminifusion_runtime.artifact import (
     MODEL_NAME,
     ArtifactMetadata,
@@ -79,7 +79,7 @@ def build_artifact(checkpoint: Path, destination: Path, options: ExportOptions) 
     if destination.exists():
         raise ExportError(f"{destination} exists; remove it or choose another directory")
     source = _read_checkpoint(checkpoint)
-    graph = SegmentationGraph(load_network(checkpoint), source.task, source.temperature or 1.0)
+    graph = SegmentationGraph(GeminiFusion.from_pretrained(checkpoint), source.task, source.temperature or 1.0)
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".export-") as scratch:
         stage = Path(scratch) / destination.name
@@ -117,7 +117,7 @@ def _read_checkpoint(checkpoint: Path) -> _Source:
     if info.task is None:
         raise ExportError(
             f"{checkpoint} does not say what its inputs and classes are; train it with `geminifusion train`, or write "
-            "it with geminifusion_model.weights.checkpoint.write_checkpoint(net, directory, task=…)"
+            "it with geminifusion_model.checkpoint.write_checkpoint(net, directory, task=…)"
         )
     temperature = Temperature.from_record(info.training)
     return _Source(

@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 from geminifusion_export.graph import SegmentationGraph
-from geminifusion_model.weights.checkpoint import CheckpointError, load_network, read_info
+from geminifusion_model.checkpoint import CheckpointError, read_info
+from geminifusion_model.network import GeminiFusion
 from geminifusion_runtime.artifact import ArtifactMetadata
 from geminifusion_runtime.backends.protocol import BackendError, GraphInputs, GraphOutputs
 
@@ -68,7 +69,7 @@ def open_torch(
     checkpoint = Path(location)
     try:
         info = read_info(checkpoint)
-        network = load_network(checkpoint)
+        network = GeminiFusion.from_pretrained(checkpoint)
     except CheckpointError as error:
         raise BackendError(str(error)) from None
     if info.task is None:

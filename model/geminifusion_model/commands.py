@@ -10,6 +10,7 @@ import click
 
 from geminifusion_model.data.depth_encodings import DEPTH_ENCODINGS
 from geminifusion_model.evaluation.protocols import PROTOCOLS
+from geminifusion_runtime.cpu_count import usable_cores
 
 _DATA = click.option(
     "--data",
@@ -24,7 +25,7 @@ _DATASET = click.option(
     show_default=True,
     help="The layout of --data: one of the known data sets, or your own folder with a dataset.yaml.",
 )
-_THREADS = click.option("--threads", default=None, type=int, help="CPU threads; all this process may use by default.")
+_THREADS = click.option("--threads", default=None, type=int, help="CPU threads; as many as usable cores by default.")
 
 
 @click.command()
@@ -85,10 +86,10 @@ def train(
     from geminifusion_model.data.registry import open_dataset
     from geminifusion_model.training.allocator import keep_freed_memory
     from geminifusion_model.training.config import TrainingConfig
-    from geminifusion_model.training.distributed import joined_processes
-    from geminifusion_model.training.initialization import check_starts
-    from geminifusion_model.training.recipes import named_recipe
-    from geminifusion_model.training.run import TrainingRun
+    from geminifusion_model.training.loop.distributed import joined_processes
+    from geminifusion_model.training.loop.initialization import check_starts
+    from geminifusion_model.training.loop.run import TrainingRun
+    from geminifusion_model.training.recipes.named import named_recipe
 
     overrides = _overrides(settings)
     if config is not None:
@@ -105,8 +106,7 @@ def train(
     keep_freed_memory()
     network = chosen.network
     with joined_processes(device, os.environ) as processes:
-        cores = len(os.sched_getaffinity(0)) // processes.on_this_machine
-        torch.set_num_threads(threads or max(cores, 1))
+        torch.set_num_threads(threads or max(usable_cores() // processes.on_this_machine, 1))
         frames = open_dataset(
             dataset,
             data,
@@ -145,7 +145,7 @@ def _overrides(settings: tuple[str, ...]) -> dict[str, object]:
     """What `--set NAME=VALUE` says, values read as YAML."""
     import yaml
 
-    from geminifusion_model.training.config import ConfigError
+    from geminifusion_model.training.errors import ConfigError
 
     overrides: dict[str, object] = {}
     for setting in settings:
@@ -185,7 +185,7 @@ def _overrides(settings: tuple[str, ...]) -> dict[str, object]:
     help="Write everything, with pictures, to one HTML file.",
 )
 @click.option("--pictures", default=6, show_default=True, help="Frames shown in the report.")
-@click.option("--seed", default=0, show_default=True, help="Of the damage, the intervals and the temperature's pixels.")
+@click.option("--seed", default=0, show_default=True, help="Seed of corruptions, intervals and temperature pixels.")
 @click.option("--limit", default=None, type=int, help="Only the first frames.")
 @click.option("--record", is_flag=True, help="Write the scores into the checkpoint, to be carried to the artifact.")
 @_THREADS
@@ -208,16 +208,16 @@ def evaluate(
     """Score CHECKPOINT on labelled frames by a named protocol."""
     import torch
 
-    from geminifusion_model.evaluation.evaluation_run import EvaluationSession
+    from geminifusion_model.evaluation.evaluation_run import EvaluationRun
 
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
-    session = EvaluationSession(
+    torch.set_num_threads(threads or usable_cores())
+    evaluation = EvaluationRun(
         checkpoint, data=data, dataset=dataset, split=split, protocol=protocol, limit=limit, seed=seed
     )
-    session.run(details=details or report is not None, robustness=robustness, fit_temperature=fit_temperature)
-    click.echo(session.to_text())
+    evaluation.run(details=details or report is not None, robustness=robustness, fit_temperature=fit_temperature)
+    click.echo(evaluation.to_text())
     if report is not None:
-        session.report(pictures).write(report)
+        evaluation.report(pictures).write(report)
         click.echo(f"report written to {report}")
     if record:
-        click.echo(f"recorded in {checkpoint}: {json.dumps(session.record())}")
+        click.echo(f"recorded in {checkpoint}: {json.dumps(evaluation.record())}")

@@ -6,8 +6,11 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from geminifusion_model.encoders.sizes import ENCODER_SIZES, SWIN_SIZES
-from geminifusion_model.fusions.names import FUSIONS
+from pydantic import ConfigDict
+
+from geminifusion_model.encoder_sizes import ENCODER_SIZES, SWIN_SIZES
+from geminifusion_model.fusions.registry import FUSIONS
+from geminifusion_model.validation import validated
 
 SWIN_FUSION_HEADS = 8  # the original ignores its setting with a Swin encoder
 MODALITIES = ("rgb", "depth", "thermal", "event", "lidar")
@@ -33,6 +36,8 @@ class GeminiFusionConfig:
     Raises:
         ValueError: a field is out of range; the message names it.
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     encoder: str = "mit_b0"
     num_classes: int = 40
@@ -102,10 +107,9 @@ class GeminiFusionConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> GeminiFusionConfig:
-        """The inverse of `to_dict`; raises `ValueError` for a field this version does not know."""
-        unknown = set(values) - {field.name for field in dataclasses.fields(cls)}
-        if unknown:
-            raise ValueError(
-                f"unknown network fields {sorted(unknown)}; the file was written by another version of geminifusion"
-            )
-        return cls(**values)
+        """The inverse of `to_dict`.
+
+        Raises:
+            ValueError: a field is unknown, of another type or out of range; the message names it.
+        """
+        return validated(cls, values, "network")

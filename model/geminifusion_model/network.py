@@ -9,9 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from geminifusion_model.checkpoint import load_weights, read_info, write_checkpoint
 from geminifusion_model.config import GeminiFusionConfig
 from geminifusion_model.decoder import AllMLPDecoder
-from geminifusion_model.encoders.registry import build_encoder
+from geminifusion_model.encoder_sizes import MIT_SIZES, SWIN_SIZES
+from geminifusion_model.encoders.mit import MixTransformer
+from geminifusion_model.encoders.swin import SwinTransformer
 
 # Below this side the first stage has fewer than 8 rows, and its reduction by 8 nothing to keep.
 MIN_SIDE = 29
@@ -38,7 +41,7 @@ class GeminiFusion(nn.Module):
     def __init__(self, config: GeminiFusionConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = build_encoder(config)
+        self.encoder = _build_encoder(config)
         self.decoder = AllMLPDecoder(
             self.encoder.channels, config.decoder_channels, config.num_classes, config.decoder_dropout
         )
@@ -80,17 +83,36 @@ class GeminiFusion(nn.Module):
 
     @classmethod
     def from_pretrained(cls, directory: str | Path) -> GeminiFusion:
-        """A network with the weights of a checkpoint directory (`config.json` + `model.safetensors`).
+        """A network in eval mode with the weights of a checkpoint directory (`config.json` + `model.safetensors`).
 
         Raises:
-            CheckpointError: the directory is no such checkpoint.
+            CheckpointError: a file is missing or damaged, or the weights do not fit the network.
         """
-        from geminifusion_model.weights.checkpoint import load_network
-
-        return load_network(Path(directory))
+        directory = Path(directory)
+        net = cls(read_info(directory).network)
+        load_weights(net, directory)
+        return net.eval()
 
     def save_pretrained(self, directory: str | Path) -> None:
-        """Write `config.json` and `model.safetensors`; the directory is made if need be."""
-        from geminifusion_model.weights.checkpoint import save_network
+        """Write `config.json` and `model.safetensors`, without a task; the directory is made if need be."""
+        write_checkpoint(self, Path(directory))
 
-        save_network(self, Path(directory))
+
+def _build_encoder(config: GeminiFusionConfig) -> MixTransformer | SwinTransformer:
+    """The encoder before `init_weights` sets its start values."""
+    if config.encoder in SWIN_SIZES:
+        return SwinTransformer(
+            SWIN_SIZES[config.encoder],
+            config.fusion,
+            config.num_fusion_heads,
+            config.drop_path_rate,
+            num_streams=config.num_streams,
+        )
+    return MixTransformer(
+        MIT_SIZES[config.encoder],
+        config.fusion,
+        config.num_fusion_heads,
+        config.drop_path_rate,
+        num_modalities=len(config.modalities),
+        num_streams=config.num_streams,
+    )

@@ -9,6 +9,10 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ConfigDict
+
+from geminifusion_model.validation import validated
+
 # encoding -> possible numbers of channels of the measurements
 ENCODING_CHANNELS = {
     "imagenet": (3,),
@@ -45,6 +49,8 @@ class ModalityEncoding:
     the mean. In `hha` and `raw` nothing marks them; readings that are not finite are taken for 0.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     name: str
     encoding: str
     unit: str
@@ -80,6 +86,8 @@ class Task:
     trained on reduced frames knows things at that size. Labels are always at the frame's own size.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     data: str
     modalities: tuple[ModalityEncoding, ...]
     class_names: tuple[str, ...]
@@ -113,16 +121,16 @@ class Task:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Task:
-        """The inverse of `to_dict`."""
-        return cls(
-            data=values["data"],
-            modalities=tuple(ModalityEncoding(**m) for m in values["modalities"]),
-            class_names=tuple(values["class_names"]),
-            palette=tuple((c[0], c[1], c[2]) for c in values["palette"]),
-            ignore_index=values["ignore_index"],
-            data_license=values["data_license"],
-            input_scale=values["input_scale"],
-        )
+        """The inverse of `to_dict`.
+
+        Raises:
+            ValueError: a field is unknown, missing, of another type or out of range; the message names it.
+        """
+        # defaults are for new tasks: what a file leaves out (a reduced input scale, say) must not be guessed
+        absent = [field.name for field in dataclasses.fields(cls) if field.name not in values]
+        if absent:
+            raise ValueError(f"the task has no {', '.join(absent)}; copy the checkpoint again")
+        return validated(cls, values, "task")
 
 
 def check_input_scale(scale: float) -> float:

@@ -7,9 +7,9 @@ import torch
 from geminifusion_export.build import ExportOptions, build_artifact
 from geminifusion_export.graph import SegmentationGraph, export_onnx
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
+from geminifusion_model.checkpoint import write_checkpoint
 from geminifusion_model.data.nyuv2 import nyuv2_task
-from geminifusion_model.encoders.sizes import ENCODER_SIZES, MIT_SIZES, SWIN_SIZES
-from geminifusion_model.weights.checkpoint import write_checkpoint
+from geminifusion_model.encoder_sizes import ENCODER_SIZES, MIT_SIZES, SWIN_SIZES
 
 
 def _make_b0_shallow(patch):

@@ -12,8 +12,8 @@ from geminifusion_export.openvino_ir import values_in_openvino, write_openvino
 from geminifusion_export.storage import store_weights_as_float16
 from geminifusion_export.verification.divergence import describe_divergence, find_divergence, layer_of
 from geminifusion_export.verification.torch_divergence import first_divergence
+from geminifusion_model import GeminiFusion
 from geminifusion_model.data.nyuv2 import nyuv2_task
-from geminifusion_model.weights.checkpoint import load_network
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_graphs_that_cannot_be_compared_are_reported_as_such(model, feeds):
 
 
 def test_layer_that_leaves_torch_is_named(model, feeds, checkpoint):
-    graph = SegmentationGraph(load_network(checkpoint), nyuv2_task(13))
+    graph = SegmentationGraph(GeminiFusion.from_pretrained(checkpoint), nyuv2_task(13))
     assert "the output of every module agrees" in first_divergence(graph, model, feeds, 1e-3)
     layer = "encoder.stages.2.blocks.0.fc2"
     assert first_divergence(graph, damaged(model, f"network.{layer}.weight"), feeds, 1e-3).startswith(layer)

@@ -14,7 +14,6 @@ from geminifusion_export.storage import store_weights_as_float16
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.encoding import encode_inputs
-from geminifusion_model.weights.checkpoint import load_network
 from geminifusion_runtime.backends.onnx_runtime import open_session
 
 
@@ -61,7 +60,7 @@ def test_every_block_keeps_its_fusion_as_one_node_per_stream_that_names_the_plug
 
 @pytest.mark.parametrize("shape", [(1, 64, 64), (2, 61, 83), (1, 33, 47)])
 def test_untraced_sizes_and_batches_agree_with_torch(checkpoint, session, shape):
-    graph = SegmentationGraph(load_network(checkpoint), nyuv2_task(13))
+    graph = SegmentationGraph(GeminiFusion.from_pretrained(checkpoint), nyuv2_task(13))
     inputs = example_inputs(graph.task, *shape, seed=5)
     with torch.no_grad():
         labels, confidence, gate = graph(*inputs)
@@ -107,7 +106,7 @@ def test_half_precision_storage_halves_the_file_and_keeps_the_labels(model, sess
 
 @pytest.mark.parametrize(("height", "width"), [(96, 128), (61, 83)])
 def test_reduced_network_still_answers_at_the_size_of_its_inputs(checkpoint, height, width):
-    net = load_network(checkpoint)
+    net = GeminiFusion.from_pretrained(checkpoint)
     task = dataclasses.replace(nyuv2_task(13), input_scale=0.5)
     rgb, depth = example_inputs(task, 1, height, width)
     with torch.no_grad():

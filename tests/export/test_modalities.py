@@ -8,9 +8,9 @@ from geminifusion_export.build import _trained_without
 from geminifusion_export.errors import ExportError
 from geminifusion_export.graph import modality_spec
 from geminifusion_model import GeminiFusionConfig
+from geminifusion_model.checkpoint import CheckpointInfo
 from geminifusion_model.data.nyuv2 import nyuv2_task
-from geminifusion_model.training.recipes import nyuv2_b0_from_scratch, nyuv2_b0_robust
-from geminifusion_model.weights.checkpoint import CheckpointInfo
+from geminifusion_model.training.recipes.named import nyuv2_b0_from_scratch, nyuv2_b0_robust
 
 RGB, DEPTH = nyuv2_task(13).modalities
 

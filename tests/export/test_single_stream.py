@@ -13,9 +13,9 @@ from geminifusion_export.verification.comparison import FLOAT32_WEIGHTS, compare
 from geminifusion_export.verification.torch_reference import reference_batches
 from geminifusion_export.verification.verify_artifact import verify_artifact
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
+from geminifusion_model.checkpoint import write_checkpoint
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.evaluation.calibration import Temperature
-from geminifusion_model.weights.checkpoint import load_network, write_checkpoint
 from geminifusion_runtime.artifact import open_artifact, read_metadata
 from geminifusion_runtime.backends.onnx_runtime import OnnxRuntimeBackend, open_session
 
@@ -69,7 +69,7 @@ def test_artifact_has_one_input_and_says_so(artifact):
 
 def test_graph_answers_as_torch_does_at_the_fitted_temperature(checkpoint, artifact):
     (rgb,) = example_inputs(TASK, 2, 61, 83, seed=5)
-    net = load_network(checkpoint)
+    net = GeminiFusion.from_pretrained(checkpoint)
     with torch.no_grad():
         labels, confidence, _ = SegmentationGraph(net, TASK, FITTED.value)(rgb)
         as_trained, surer, _ = SegmentationGraph(net, TASK)(rgb)
@@ -84,13 +84,13 @@ def test_graph_answers_as_torch_does_at_the_fitted_temperature(checkpoint, artif
 
 
 def test_verification_notices_a_graph_of_another_temperature(checkpoint, artifact):
-    net, path = load_network(checkpoint), artifact / "model.onnx"
+    net, path = GeminiFusion.from_pretrained(checkpoint), artifact / "model.onnx"
     assert over_budget(SegmentationGraph(net, TASK, FITTED.value), path) == []
     assert "confidence off by" in "; ".join(over_budget(SegmentationGraph(net, TASK), path))
 
 
 def test_a_temperature_fitted_after_the_export_is_pointed_out(checkpoint, artifact, tmp_path):
-    later = write(load_network(checkpoint), tmp_path, dataclasses.replace(FITTED, value=3.0))
+    later = write(GeminiFusion.from_pretrained(checkpoint), tmp_path, dataclasses.replace(FITTED, value=3.0))
     text = str(verify_artifact(artifact, later, None, 0))
     assert "temperature of 3.000 by now, the artifact 2.500" in text
     assert "no PixelwiseFusion node" in text
@@ -103,4 +103,4 @@ def test_a_network_without_a_fitted_temperature_leaves_it_open(tiny_artifact):
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])
 def test_a_temperature_that_is_not_positive_is_refused(checkpoint, temperature):
     with pytest.raises(ValueError, match="expected a positive number"):
-        SegmentationGraph(load_network(checkpoint), TASK, temperature)
+        SegmentationGraph(GeminiFusion.from_pretrained(checkpoint), TASK, temperature)

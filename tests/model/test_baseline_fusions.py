@@ -9,8 +9,7 @@ from geminifusion_model import GeminiFusion, GeminiFusionConfig
 from geminifusion_model.fusions.channel_exchange import ChannelExchange
 from geminifusion_model.fusions.cross_attention import CrossAttention
 from geminifusion_model.fusions.geminifusion import GeminiFusionBlock
-from geminifusion_model.fusions.names import FUSIONS
-from geminifusion_model.fusions.registry import fusion_penalty
+from geminifusion_model.fusions.registry import FUSIONS, fusion_penalty
 from geminifusion_model.fusions.token_exchange import TokenExchange
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
+from geminifusion_model.checkpoint import CheckpointError, read_info, write_checkpoint
 from geminifusion_model.data.nyuv2 import nyuv2_task
-from geminifusion_model.weights.checkpoint import CheckpointError, read_info, write_checkpoint
 
 CONFIG = GeminiFusionConfig(num_classes=13, decoder_channels=16)
 
@@ -25,6 +25,36 @@ def test_task_and_training_record_survive_a_round_trip(tmp_path):
     info = read_info(tmp_path)
     assert info.task == nyuv2_task(13)
     assert info.training == {"steps": 3}
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "complaint"),
+    [
+        ("network", {"wings": 2}, r"network does not validate \(wings: there is no such field\)"),
+        ("network", {"encoder": "mit_b9"}, r"network does not validate \(encoder is 'mit_b9'; expected one of mit_b0"),
+        ("network", {"num_classes": "many"}, r"num_classes: Input should be a valid integer"),
+        ("task", {"wings": 2}, r"task does not validate \(wings: there is no such field\)"),
+        ("task", {"input_scale": 0.3}, r"input_scale is 0\.3; expected a multiple of 1/16"),
+        ("task", {"palette": [[0, 0]]}, r"palette\.0\.2: Field required"),
+    ],
+)
+def test_description_that_does_not_validate_is_refused_with_its_fields(tmp_path, part, changes, complaint):
+    write_checkpoint(GeminiFusion(CONFIG), tmp_path, task=nyuv2_task(13))
+    description = json.loads((tmp_path / "config.json").read_text())
+    description[part] |= changes
+    (tmp_path / "config.json").write_text(json.dumps(description))
+    with pytest.raises(CheckpointError, match=complaint) as refused:
+        read_info(tmp_path)
+    assert "\n" not in str(refused.value)
+
+
+def test_task_that_leaves_a_field_out_is_refused_rather_than_guessed(tmp_path):
+    write_checkpoint(GeminiFusion(CONFIG), tmp_path, task=nyuv2_task(13))
+    description = json.loads((tmp_path / "config.json").read_text())
+    del description["task"]["input_scale"]
+    (tmp_path / "config.json").write_text(json.dumps(description))
+    with pytest.raises(CheckpointError, match="the task has no input_scale"):
+        read_info(tmp_path)
 
 
 def test_folder_without_a_checkpoint_is_refused_with_what_to_do(tmp_path):

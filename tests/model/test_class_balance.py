@@ -6,7 +6,7 @@ import torch
 
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.data.sample import Sample
-from geminifusion_model.training.class_balance import class_weights
+from geminifusion_model.training.loop.class_balance import class_weights
 
 TASK = dataclasses.replace(nyuv2_task(13), class_names=("a", "b", "c", "d"), palette=((0, 0, 0),) * 4)
 

@@ -97,6 +97,10 @@ def test_every_epoch_visits_every_frame_once_in_its_own_order():
     assert [i for e, i in pairs if e == 0] != [i for e, i in pairs if e == 1]
 
 
+def test_frames_of_a_step_stay_the_ones_that_published_runs_saw():
+    assert frames_of_step(7, 3, seed=1, step=2) == [(0, 3), (1, 6), (1, 1)]
+
+
 def test_batches_do_not_depend_on_where_reading_started(tmp_path):
     dataset = NYUv2(write_frames(tmp_path), "train")
     how = Augmentation(crop=(32, 48))

@@ -6,10 +6,10 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from geminifusion_model.checkpoint import read_info
 from geminifusion_model.commands import evaluate, train
 from geminifusion_model.data.layout import LayoutError
 from geminifusion_model.data.sample import DatasetError
-from geminifusion_model.weights.checkpoint import read_info
 
 
 @pytest.fixture

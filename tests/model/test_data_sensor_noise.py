@@ -8,7 +8,14 @@ from geminifusion_model.data.augment import Augmentation, augment
 from geminifusion_model.data.loader import training_batches
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.data.sample import Sample
-from geminifusion_model.data.sensor_noise import MISSING_RGB, Corruption, Curriculum, SensorNoise, corrupt, without
+from geminifusion_model.data.sensor_noise import (
+    MISSING_RGB,
+    Curriculum,
+    RandomCorruption,
+    SensorNoise,
+    corrupt,
+    without,
+)
 
 SIZE = (60, 80)
 ALWAYS = {"probability": 1.0}
@@ -79,13 +86,15 @@ def test_the_only_modality_cannot_be_missing():
 
 
 def test_zeroed_pixels_lose_all_their_channels():
-    shares = [share_of_zeros(corrupted(SensorNoise(zeroed=Corruption(**ALWAYS, most=0.6)), seed=s)) for s in range(20)]
+    shares = [
+        share_of_zeros(corrupted(SensorNoise(zeroed=RandomCorruption(**ALWAYS, most=0.6)), seed=s)) for s in range(20)
+    ]
     assert max(rgb for rgb, _ in shares) == pytest.approx(0.55, abs=0.08)
     assert np.mean([depth for _, depth in shares]) == pytest.approx(0.3, abs=0.12)
 
 
 def test_salt_is_the_largest_value_and_pepper_is_zero():
-    found = corrupted(SensorNoise(salt_and_pepper=Corruption(**ALWAYS, most=1.0)), seed=1)
+    found = corrupted(SensorNoise(salt_and_pepper=RandomCorruption(**ALWAYS, most=1.0)), seed=1)
     changed = found.others["depth"] != frame().others["depth"]
     assert set(np.unique(found.others["depth"][changed])) == {0, frame().others["depth"].max()}
     touched = (found.rgb != frame().rgb).any(axis=2)
@@ -93,7 +102,7 @@ def test_salt_is_the_largest_value_and_pepper_is_zero():
 
 
 def test_holes_are_patches_in_depth_only():
-    found = corrupted(SensorNoise(holes=Corruption(**ALWAYS, most=0.5)), seed=2)
+    found = corrupted(SensorNoise(holes=RandomCorruption(**ALWAYS, most=0.5)), seed=2)
     np.testing.assert_array_equal(found.rgb, frame().rgb)
     holes = found.others["depth"] == 0
     assert 0.01 < holes.mean() <= 0.5
@@ -102,7 +111,7 @@ def test_holes_are_patches_in_depth_only():
 
 
 def test_misregistration_moves_depth_against_the_picture():
-    found = corrupted(SensorNoise(misregistration=Corruption(**ALWAYS, most=0.1)), seed=3)
+    found = corrupted(SensorNoise(misregistration=RandomCorruption(**ALWAYS, most=0.1)), seed=3)
     np.testing.assert_array_equal(found.rgb, frame().rgb)
     before, after = frame().others["depth"], found.others["depth"]
     shifts = [
@@ -117,10 +126,10 @@ def test_misregistration_moves_depth_against_the_picture():
 
 FULL = SensorNoise(
     missing={"rgb": 0.1, "depth": 0.2},
-    zeroed=Corruption(probability=0.5, most=0.3),
-    salt_and_pepper=Corruption(probability=0.5, most=0.1),
-    holes=Corruption(probability=0.5, most=0.4),
-    misregistration=Corruption(probability=0.5, most=0.05),
+    zeroed=RandomCorruption(probability=0.5, most=0.3),
+    salt_and_pepper=RandomCorruption(probability=0.5, most=0.1),
+    holes=RandomCorruption(probability=0.5, most=0.4),
+    misregistration=RandomCorruption(probability=0.5, most=0.05),
     curriculum=Curriculum(begin=2, end=6),
 )
 
@@ -137,7 +146,7 @@ def test_strength_zero_changes_nothing_and_the_source_is_never_written_to():
 
 
 def test_amounts_grow_with_strength():
-    how = SensorNoise(zeroed=Corruption(**ALWAYS, most=0.8))
+    how = SensorNoise(zeroed=RandomCorruption(**ALWAYS, most=0.8))
     shares = [share_of_zeros(corrupted(how, strength, seed=5))[1] for strength in (0.0, 0.25, 0.5, 1.0)]
     assert shares[0] == 0
     assert shares[1] < shares[2] < shares[3]
@@ -193,7 +202,7 @@ def test_a_modality_can_be_taken_away_by_name():
 
 def test_noise_that_makes_no_sense_is_refused():
     with pytest.raises(ValueError, match="between 0 and 1"):
-        Corruption(probability=0.5, most=1.5)
+        RandomCorruption(probability=0.5, most=1.5)
     with pytest.raises(ValueError, match="0 <= begin <= end"):
         Curriculum(begin=10, end=5)
     for rates in ({"rgb": 2.0}, {"depth": -0.1}, {"rgb": 0.6, "depth": 0.5}, {"rgb": float("nan")}):

@@ -7,11 +7,11 @@ import torch
 from click.testing import CliRunner
 
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
+from geminifusion_model.checkpoint import CheckpointError, read_info, write_checkpoint
 from geminifusion_model.commands import evaluate
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.evaluation.calibration import Temperature
-from geminifusion_model.evaluation.evaluation_run import EvaluationSession
-from geminifusion_model.weights.checkpoint import CheckpointError, read_info, write_checkpoint
+from geminifusion_model.evaluation.evaluation_run import EvaluationRun
 
 
 @pytest.fixture(scope="module")
@@ -91,20 +91,20 @@ def test_temperature_needs_the_frames_that_were_held_out(checkpoint, data):
     net = GeminiFusion.from_pretrained(checkpoint)
     write_checkpoint(net, checkpoint, task=info.task, training={"frames": 4, "config": {"holdout": 0}})
     with pytest.raises(ValueError, match="trained without held-out frames"):
-        EvaluationSession(checkpoint, data=data).run(fit_temperature=True)
+        EvaluationRun(checkpoint, data=data).run(fit_temperature=True)
     write_checkpoint(net, checkpoint, task=info.task, training={"frames": 9, "config": {"holdout": 2}})
     with pytest.raises(ValueError, match="give the data it was trained on"):
-        EvaluationSession(checkpoint, data=data).run(fit_temperature=True)
+        EvaluationRun(checkpoint, data=data).run(fit_temperature=True)
 
 
 def test_checkpoint_without_a_task_is_refused(data, tmp_path):
     GeminiFusion(GeminiFusionConfig(num_classes=13, decoder_channels=16)).save_pretrained(tmp_path / "bare")
     with pytest.raises(CheckpointError, match="holds no task"):
-        EvaluationSession(tmp_path / "bare", data=data)
+        EvaluationRun(tmp_path / "bare", data=data)
 
 
 def test_report_before_details_is_refused(checkpoint, data):
-    session = EvaluationSession(checkpoint, data=data)
-    session.run()
+    evaluation = EvaluationRun(checkpoint, data=data)
+    evaluation.run()
     with pytest.raises(ValueError, match="a report needs details"):
-        session.report(1)
+        evaluation.report(1)

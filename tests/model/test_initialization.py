@@ -3,8 +3,9 @@ import torch
 
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
 from geminifusion_model.data.augment import Augmentation
-from geminifusion_model.training.config import ConfigError, TrainingConfig
-from geminifusion_model.training.initialization import check_starts, describe_start, required, start_network
+from geminifusion_model.training.config import TrainingConfig, required
+from geminifusion_model.training.errors import ConfigError
+from geminifusion_model.training.loop.initialization import check_starts, describe_start, start_network
 from geminifusion_model.weights.imagenet import imagenet_name
 from geminifusion_model.weights.official_names import official_names
 

@@ -8,8 +8,9 @@ import torch
 from geminifusion_model import GeminiFusionConfig
 from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.network import Prediction
-from geminifusion_model.training.config import ConfigError, TrainingConfig
-from geminifusion_model.training.loss import (
+from geminifusion_model.training.config import TrainingConfig
+from geminifusion_model.training.errors import ConfigError
+from geminifusion_model.training.loop.loss import (
     build_losses,
     ohem_cross_entropy,
     ohem_segmentation_losses,

@@ -1,8 +1,11 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
-from geminifusion_model.fusions.names import FUSIONS
+from geminifusion_model.fusions.registry import FUSIONS
 from geminifusion_model.inference_form import InferenceForm
 
 
@@ -119,3 +122,13 @@ def test_configuration_survives_a_round_trip_and_refuses_unknown_fields():
     assert GeminiFusionConfig.from_dict(config.to_dict()) == config
     with pytest.raises(ValueError, match="wings"):
         GeminiFusionConfig.from_dict({**config.to_dict(), "wings": 2})
+
+
+def test_configuration_is_checked_without_importing_torch():
+    code = (
+        "import sys\n"
+        "from geminifusion_model.config import GeminiFusionConfig\n"
+        "GeminiFusionConfig(fusion='cross_attention')\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -115,7 +115,7 @@ def test_input_scale_reduces_what_a_resizing_protocol_shows(net):
     how = Protocol(name="x", source="test", shorter_side=96, multiple=32)
     sizes = []
     reduced = dataclasses.replace(TASK, input_scale=0.5)
-    score_frame(net, frame(), reduced, how, damage=lambda inputs: sizes.append(inputs[0].shape[2:]) or inputs)
+    score_frame(net, frame(), reduced, how, corruption=lambda inputs: sizes.append(inputs[0].shape[2:]) or inputs)
     assert sizes == [(48, 64)]
 
 

@@ -9,8 +9,13 @@ import pytest
 
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.data.sample import Sample, Subset
-from geminifusion_model.training.fingerprint import fingerprint
-from geminifusion_model.training.provenance import DataChangedError, RunRecordError, code_version, record_session
+from geminifusion_model.training.records.fingerprint import fingerprint
+from geminifusion_model.training.records.provenance import (
+    DataChangedError,
+    RunRecordError,
+    code_version,
+    record_session,
+)
 
 
 class Frames:

@@ -9,13 +9,14 @@ import torch
 
 from geminifusion_model.data.original_recipe import OriginalAugmentation
 from geminifusion_model.data.registry import open_dataset
-from geminifusion_model.data.sensor_noise import Corruption, Curriculum
-from geminifusion_model.training.config import ConfigError, TrainingConfig
-from geminifusion_model.training.initialization import check_starts
-from geminifusion_model.training.original_recipes import deliver_original, nyuv2_original, sunrgbd_original
-from geminifusion_model.training.recipes import RECIPES, named_recipe
-from geminifusion_model.training.run import TrainingRun
-from geminifusion_model.training.schedule import rate_factor
+from geminifusion_model.data.sensor_noise import Curriculum, RandomCorruption
+from geminifusion_model.training.config import TrainingConfig
+from geminifusion_model.training.errors import ConfigError
+from geminifusion_model.training.loop.initialization import check_starts
+from geminifusion_model.training.loop.run import TrainingRun
+from geminifusion_model.training.loop.schedule import rate_factor
+from geminifusion_model.training.recipes.named import RECIPES, named_recipe
+from geminifusion_model.training.recipes.original import deliver_original, nyuv2_original, sunrgbd_original
 
 SIZE = (64, 80)
 
@@ -116,10 +117,10 @@ def test_the_bundled_models_halves_fail_their_sensors_alike_and_balance_their_cl
     config = named_recipe(name)
     noise = config.augmentation.noise
     assert noise.missing == {"rgb": 0.1, "depth": 0.25}
-    assert noise.zeroed == Corruption(probability=0.2, most=0.3)
-    assert noise.salt_and_pepper == Corruption(probability=0.2, most=0.2)
-    assert noise.holes == Corruption(probability=0.3, most=0.4)
-    assert noise.misregistration == Corruption(probability=0.1, most=0.02)
+    assert noise.zeroed == RandomCorruption(probability=0.2, most=0.3)
+    assert noise.salt_and_pepper == RandomCorruption(probability=0.2, most=0.2)
+    assert noise.holes == RandomCorruption(probability=0.3, most=0.4)
+    assert noise.misregistration == RandomCorruption(probability=0.1, most=0.02)
     assert (config.class_balance, config.ema_decay, config.gradient_clip) == (0.5, 0.998, 5)
     assert (config.batch_size, config.decoder_factor, config.weight_decay, config.warmup_steps) == (6, 2, 0.03, 150)
     assert config.augmentation.crop == (192, 256)

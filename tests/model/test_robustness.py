@@ -39,7 +39,7 @@ def inputs(size=200):
 
 
 def hit(condition, seed=0):
-    return condition.damage(TASK, torch.Generator().manual_seed(seed))(inputs())
+    return condition.corruption(TASK, torch.Generator().manual_seed(seed))(inputs())
 
 
 def test_two_modalities_make_twelve_conditions_and_four_make_sixty():
@@ -56,7 +56,7 @@ def test_two_modalities_make_twelve_conditions_and_four_make_sixty():
 
 
 def test_missing_modality_is_zero_and_the_other_untouched():
-    rgb, depth = hit(Condition(scenario="EMM", damaged=("depth",)))
+    rgb, depth = hit(Condition(scenario="EMM", corrupted=("depth",)))
     assert torch.equal(rgb, inputs()[0])
     assert not depth.any()
 
@@ -67,13 +67,13 @@ def test_missing_depth_map_and_a_map_without_measurements_give_the_same_scores(n
             sample = super().__getitem__(index)
             return Sample(sample.name, sample.rgb, {"depth": np.zeros((48, 64), np.float32)}, sample.labels)
 
-    condition = Condition(scenario="EMM", damaged=("depth",))
-    damaged = evaluate(net, Frames(), damage=lambda index: condition.damage(TASK, torch.Generator()))
-    np.testing.assert_array_equal(damaged.matrices, evaluate(net, Unmeasured()).matrices)
+    condition = Condition(scenario="EMM", corrupted=("depth",))
+    corrupted = evaluate(net, Frames(), corruption=lambda index: condition.corruption(TASK, torch.Generator()))
+    np.testing.assert_array_equal(corrupted.matrices, evaluate(net, Unmeasured()).matrices)
 
 
 def test_random_missing_zeroes_the_given_share_of_measured_values():
-    rgb, depth = hit(Condition(scenario="RMM", damaged=("rgb", "depth"), ratio=0.25))
+    rgb, depth = hit(Condition(scenario="RMM", corrupted=("rgb", "depth"), ratio=0.25))
     assert (rgb == 0).float().mean() == pytest.approx(0.25, abs=0.01)
     assert not torch.equal(rgb[0, 0] == 0, rgb[0, 1] == 0)
     assert (depth == 0).float().mean() == pytest.approx(0.25, abs=0.01)
@@ -81,7 +81,7 @@ def test_random_missing_zeroes_the_given_share_of_measured_values():
 
 
 def test_salt_and_pepper_take_half_of_the_density_each():
-    rgb, _ = hit(Condition(scenario="NM", damaged=("rgb",), noise=NoiseLevel("x", 0.2, 0.0)))
+    rgb, _ = hit(Condition(scenario="NM", corrupted=("rgb",), noise=NoiseLevel("x", 0.2, 0.0)))
     clean = inputs()[0]
     assert (rgb == clean.max()).float().mean() == pytest.approx(0.1, abs=0.01)
     assert (rgb == clean.min()).float().mean() == pytest.approx(0.1, abs=0.01)
@@ -91,20 +91,20 @@ def test_salt_and_pepper_take_half_of_the_density_each():
 def test_gaussian_noise_has_the_levels_deviation():
     for level in NOISE_LEVELS:
         noise = NoiseLevel("gauss only", 0.0, level.sigma)
-        rgb, depth = hit(Condition(scenario="NM", damaged=("rgb", "depth"), noise=noise))
+        rgb, depth = hit(Condition(scenario="NM", corrupted=("rgb", "depth"), noise=noise))
         assert (rgb - inputs()[0]).std() == pytest.approx(level.sigma, rel=0.02)
         assert torch.equal((depth - inputs()[1])[0, 0], (depth - inputs()[1])[0, 1])
 
 
-def test_damage_depends_on_nothing_but_the_seed():
-    condition = Condition(scenario="NM", damaged=("rgb", "depth"), noise=NOISE_LEVELS[0])
+def test_corruption_depends_on_nothing_but_the_seed():
+    condition = Condition(scenario="NM", corrupted=("rgb", "depth"), noise=NOISE_LEVELS[0])
     assert all(torch.equal(a, b) for a, b in zip(hit(condition, 5), hit(condition, 5), strict=True))
     assert not torch.equal(hit(condition, 5)[0], hit(condition, 6)[0])
 
 
 def test_means_are_weighted_as_worked_out_by_hand():
     clean = Condition(scenario="clean")
-    rgb, depth = (Condition(scenario="EMM", damaged=(name,)) for name in ("rgb", "depth"))
+    rgb, depth = (Condition(scenario="EMM", corrupted=(name,)) for name in ("rgb", "depth"))
     table = RobustnessTable(
         protocol="p", frames=1, seed=0, modalities=("rgb", "depth"), miou={clean: 60.0, rgb: 30.0, depth: 45.0}
     )

@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from geminifusion_model.training.run_logger import Logbook, LogbookError
-from geminifusion_model.training.tensorboard_writer import EventFile, crc32c
+from geminifusion_model.training.errors import RunLoggerError
+from geminifusion_model.training.records.run_logger import RunLogger
+from geminifusion_model.training.records.tensorboard_writer import TensorBoardWriter, crc32c
 
 
 def lines(directory):
@@ -30,7 +31,7 @@ def curve(directory, name):
 
 
 def test_every_call_is_one_line_with_its_step_and_time(tmp_path):
-    with Logbook(tmp_path) as log:
+    with RunLogger(tmp_path) as log:
         log.scalars(1, {"loss": 2.5, "learning_rate": 1e-4})
         log.scalars(2, {"loss": 2.25})
         seen_before_closing = lines(tmp_path)
@@ -43,7 +44,7 @@ def test_every_call_is_one_line_with_its_step_and_time(tmp_path):
 
 
 def test_a_number_that_is_not_finite_is_null_so_that_the_line_stays_json(tmp_path):
-    with Logbook(tmp_path) as log:
+    with RunLogger(tmp_path) as log:
         log.scalars(1, {"loss": float("nan"), "scale": float("inf"), "far": 1e300})
     (line,) = lines(tmp_path)
     assert (line["loss"], line["scale"], line["far"]) == (None, None, 1e300)
@@ -52,7 +53,7 @@ def test_a_number_that_is_not_finite_is_null_so_that_the_line_stays_json(tmp_pat
 
 def test_tensorboard_reads_the_curves_and_pictures(tmp_path):
     picture = np.random.default_rng(0).integers(0, 256, (13, 29, 3), np.uint8)
-    with Logbook(tmp_path) as log:
+    with RunLogger(tmp_path) as log:
         log.scalars(7, {"train/loss": 0.625})
         log.scalars(300, {"train/loss": -0.5})
         log.image(300, "predictions/0", picture)
@@ -64,13 +65,13 @@ def test_tensorboard_reads_the_curves_and_pictures(tmp_path):
 
 
 def test_a_resumed_run_reads_like_one_that_never_stopped(tmp_path):
-    with Logbook(tmp_path / "whole") as log:
+    with RunLogger(tmp_path / "whole") as log:
         for step in range(1, 7):
             log.scalars(step, {"loss": step / 2})
-    with Logbook(tmp_path / "parts") as log:
+    with RunLogger(tmp_path / "parts") as log:
         for step in range(1, 5):
             log.scalars(step, {"loss": step / 2 if step <= 2 else 99.0})
-    with Logbook(tmp_path / "parts", resume_step=2) as log:
+    with RunLogger(tmp_path / "parts", resume_step=2) as log:
         for step in range(3, 7):
             log.scalars(step, {"loss": step / 2})
     for directory in ("whole", "parts"):
@@ -81,21 +82,21 @@ def test_a_resumed_run_reads_like_one_that_never_stopped(tmp_path):
 
 
 def test_what_a_killed_process_tore_off_is_dropped(tmp_path):
-    with Logbook(tmp_path) as log:
+    with RunLogger(tmp_path) as log:
         log.scalars(1, {"loss": 1.0})
         log.scalars(2, {"loss": 2.0})
     for path in (tmp_path / "metrics.jsonl", next((tmp_path / "tensorboard").iterdir())):
         path.write_bytes(path.read_bytes()[:-9])
-    with Logbook(tmp_path, resume_step=1) as log:
+    with RunLogger(tmp_path, resume_step=1) as log:
         log.scalars(2, {"loss": 2.0})
     assert [line["step"] for line in lines(tmp_path)] == [1, 2]
     assert curve(tmp_path, "loss") == [(1, 1.0), (2, 2.0)]
 
 
 def test_a_new_run_forgets_one_that_never_reached_a_state(tmp_path):
-    with Logbook(tmp_path) as log:
+    with RunLogger(tmp_path) as log:
         log.scalars(1, {"loss": 9.0})
-    with Logbook(tmp_path) as log:
+    with RunLogger(tmp_path) as log:
         log.scalars(1, {"loss": 1.0})
     assert [line["loss"] for line in lines(tmp_path)] == [1.0]
     assert curve(tmp_path, "loss") == [(1, 1.0)]
@@ -104,8 +105,8 @@ def test_a_new_run_forgets_one_that_never_reached_a_state(tmp_path):
 def test_damage_within_the_metrics_is_reported_and_left_alone(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\nsomebody was here\n{"step": 2}\n')
-    with pytest.raises(LogbookError, match=r"line 2 of .*metrics.jsonl is b'somebody was here"):
-        Logbook(tmp_path, resume_step=2)
+    with pytest.raises(RunLoggerError, match=r"line 2 of .*metrics.jsonl is b'somebody was here"):
+        RunLogger(tmp_path, resume_step=2)
     assert path.read_text().count("\n") == 3
 
 
@@ -133,9 +134,9 @@ def log_a_picture(log):
 
 @pytest.mark.parametrize("write", [log_many_lines, log_a_picture])
 def test_a_full_disk_is_an_error_and_neither_silence_nor_a_hang(tmp_path, write):
-    with Logbook(tmp_path) as log, files_of_at_most(4096), pytest.raises(OSError, match="File too large"):
+    with RunLogger(tmp_path) as log, files_of_at_most(4096), pytest.raises(OSError, match="File too large"):
         write(log)
-    with Logbook(tmp_path, resume_step=3) as again:
+    with RunLogger(tmp_path, resume_step=3) as again:
         again.scalars(4, {"loss": 0.5})
     assert [line["step"] for line in lines(tmp_path)] in ([1, 2, 3, 4], [4])
     assert curve(tmp_path, "loss")[-1] == (4, 0.5)
@@ -151,7 +152,7 @@ def test_checks_of_the_file_format_are_the_published_ones():
 
 def test_each_session_has_an_event_file_of_its_own_in_reading_order(tmp_path):
     for _ in range(3):
-        EventFile(tmp_path).close()
+        TensorBoardWriter(tmp_path).close()
     assert [path.name for path in sorted(tmp_path.iterdir())] == [f"events.out.tfevents.{n:06d}" for n in (1, 2, 3)]
 
 
@@ -160,10 +161,10 @@ def test_asking_for_weights_and_biases_without_the_library_says_what_to_install(
     program = (
         "import sys, pathlib\n"
         "sys.modules['wandb'] = None\n"
-        "from geminifusion_model.training.run_logger import Logbook, LogbookError\n"
+        "from geminifusion_model.training.records.run_logger import RunLogger, RunLoggerError\n"
         "try:\n"
-        "    Logbook(pathlib.Path(sys.argv[1]), wandb_project='rooms')\n"
-        "except LogbookError as error:\n"
+        "    RunLogger(pathlib.Path(sys.argv[1]), wandb_project='rooms')\n"
+        "except RunLoggerError as error:\n"
         "    print(error)\n"
     )
     found = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
@@ -178,10 +179,10 @@ def test_weights_and_biases_keeps_one_run_over_sessions(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     picture = np.zeros((8, 8, 3), np.uint8)
-    with Logbook(tmp_path, wandb_project="rooms", config={"seed": 3}) as log:
+    with RunLogger(tmp_path, wandb_project="rooms", config={"seed": 3}) as log:
         log.scalars(1, {"loss": 1.0})
         log.image(1, "prediction", picture)
-    with Logbook(tmp_path, wandb_project="rooms", resume_step=1) as log:
+    with RunLogger(tmp_path, wandb_project="rooms", resume_step=1) as log:
         log.scalars(2, {"loss": 0.5})
     identity = (tmp_path / "wandb_id").read_text().strip()
     assert len(list((tmp_path / "wandb").glob(f"offline-run-*-{identity}"))) == 2

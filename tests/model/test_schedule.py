@@ -6,7 +6,7 @@ import torch
 from geminifusion_model import GeminiFusionConfig
 from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.training.config import TrainingConfig
-from geminifusion_model.training.schedule import rate_factor, warmup_cosine, warmup_poly
+from geminifusion_model.training.loop.schedule import rate_factor, warmup_cosine, warmup_poly
 
 
 @pytest.mark.parametrize(

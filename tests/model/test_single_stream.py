@@ -10,16 +10,16 @@ import yaml
 from click.testing import CliRunner
 
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
+from geminifusion_model.checkpoint import read_info
 from geminifusion_model.commands import evaluate, train
 from geminifusion_model.data.deliver import deliver
 from geminifusion_model.data.loader import collate
 from geminifusion_model.data.registry import DATASETS, open_dataset
 from geminifusion_model.data.sample import DatasetError
 from geminifusion_model.evaluation.corruptions import conditions
-from geminifusion_model.fusions.names import FUSIONS
+from geminifusion_model.fusions.registry import FUSIONS
 from geminifusion_model.inference_form import InferenceForm
-from geminifusion_model.training.loss import segmentation_losses
-from geminifusion_model.weights.checkpoint import read_info
+from geminifusion_model.training.loop.loss import segmentation_losses
 from geminifusion_model.weights.imagenet import imagenet_name, load_imagenet
 from geminifusion_model.weights.official_names import official_names
 

@@ -9,17 +9,18 @@ import torch
 from click.testing import CliRunner
 
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
+from geminifusion_model.checkpoint import read_info
 from geminifusion_model.commands import train
 from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.data.sample import Sample
 from geminifusion_model.evaluation.evaluate import evaluate
-from geminifusion_model.training.config import ConfigError, TrainingConfig
-from geminifusion_model.training.distributed import Processes
-from geminifusion_model.training.previews import Previews
-from geminifusion_model.training.run import TrainingError, TrainingRun
-from geminifusion_model.training.signals import noted_interruption
-from geminifusion_model.weights.checkpoint import read_info
+from geminifusion_model.training.config import TrainingConfig
+from geminifusion_model.training.errors import ConfigError, TrainingError
+from geminifusion_model.training.loop.distributed import Processes
+from geminifusion_model.training.loop.run import TrainingRun
+from geminifusion_model.training.loop.signals import noted_interruption
+from geminifusion_model.training.records.previews import Previews
 
 
 class Blocks:
@@ -124,7 +125,7 @@ def test_evaluation_that_was_interrupted_is_made_up_for(tmp_path, monkeypatch):
 
 
 def test_second_ctrl_c_ends_the_run_in_the_middle_of_a_step(monkeypatch):
-    monkeypatch.setattr("geminifusion_model.training.signals._ECHO_S", 0.0)
+    monkeypatch.setattr("geminifusion_model.training.loop.signals._ECHO_S", 0.0)
     before = signal.getsignal(signal.SIGINT)
     with noted_interruption() as interruption:
         assert not interruption.requested

@@ -5,7 +5,7 @@ import torch
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.data.sample import Sample
 from geminifusion_model.evaluation.prediction import ScoredFrame
-from geminifusion_model.training.previews import Previews
+from geminifusion_model.training.records.previews import Previews
 
 TASK = nyuv2_task(13)
 

@@ -17,8 +17,8 @@ from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.data.loader import Share
 from geminifusion_model.data.synthetic_rooms.folder import RoomsFolder, write_rooms
 from geminifusion_model.training.config import TrainingConfig
-from geminifusion_model.training.distributed import Processes, choose_device, joined_processes
 from geminifusion_model.training.errors import TrainingError
+from geminifusion_model.training.loop.distributed import Processes, choose_device, joined_processes
 
 SCENARIOS_FILE = Path(__file__).parent / "training_scenarios.py"
 _spec = importlib.util.spec_from_file_location("training_scenarios", SCENARIOS_FILE)

@@ -10,16 +10,13 @@ import torch
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
 from geminifusion_model.data.loader import Batch
 from geminifusion_model.training.allocator import keep_freed_memory
-from geminifusion_model.training.compiled import check_compiled
-from geminifusion_model.training.config import ConfigError
-from geminifusion_model.training.distributed import Processes
-from geminifusion_model.training.error_hints import explanation
-from geminifusion_model.training.errors import TrainingError
-from geminifusion_model.training.loss import segmentation_losses
-from geminifusion_model.training.memory import checkpoint_activations
-from geminifusion_model.training.precision import SMALLEST_SCALE
-from geminifusion_model.training.preparation import build_network, build_state
-from geminifusion_model.training.step import OptimizerStep
+from geminifusion_model.training.errors import ConfigError, TrainingError
+from geminifusion_model.training.loop.compiled import check_compiled
+from geminifusion_model.training.loop.distributed import Processes
+from geminifusion_model.training.loop.loss import segmentation_losses
+from geminifusion_model.training.loop.preparation import build_network, build_state, checkpoint_activations
+from geminifusion_model.training.loop.run import explanation
+from geminifusion_model.training.loop.step import SMALLEST_SCALE, OptimizerStep
 
 _spec = importlib.util.spec_from_file_location("training_scenarios", Path(__file__).parent / "training_scenarios.py")
 scenarios = importlib.util.module_from_spec(_spec)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from geminifusion_model import GeminiFusionConfig
 from geminifusion_model.data.augment import Augmentation
-from geminifusion_model.data.sensor_noise import Corruption, Curriculum, SensorNoise
+from geminifusion_model.data.sensor_noise import Curriculum, RandomCorruption, SensorNoise
 from geminifusion_model.data.synthetic_rooms.folder import RoomsFolder, write_rooms
 from geminifusion_model.training.config import TrainingConfig
 
@@ -33,7 +33,7 @@ def config(**changes):
     """Everything that has a state of its own is on: momentum, the average, dropped paths, the noise curriculum."""
     noise = SensorNoise(
         missing={"rgb": 0.2, "depth": 0.2},
-        salt_and_pepper=Corruption(probability=0.5, most=0.1),
+        salt_and_pepper=RandomCorruption(probability=0.5, most=0.1),
         curriculum=Curriculum(begin=2, end=10),
     )
     fields = {
@@ -246,7 +246,7 @@ SAVES_UNTIL_KILLED = """
 import os, random, signal, sys, time
 from pathlib import Path
 import torch
-from geminifusion_model.training.state import ExponentialAverage, TrainingState
+from geminifusion_model.training.loop.state import ExponentialAverage, TrainingState
 
 directory, seconds = Path(sys.argv[1]), float(sys.argv[2])
 parent = os.getpid()

@@ -10,9 +10,9 @@ from geminifusion_model import GeminiFusionConfig
 from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.data.loader import Batch, Share
 from geminifusion_model.training.config import TrainingConfig
-from geminifusion_model.training.distributed import joined_processes
-from geminifusion_model.training.preparation import build_network, build_state
-from geminifusion_model.training.step import OptimizerStep
+from geminifusion_model.training.loop.distributed import joined_processes
+from geminifusion_model.training.loop.preparation import build_network, build_state
+from geminifusion_model.training.loop.step import OptimizerStep
 
 FRAMES = 8
 SCENARIOS = {

@@ -12,9 +12,10 @@ from geminifusion_export.graph import TRACED_SHAPE, SegmentationGraph, random_ba
 from geminifusion_export.torch_backend import TorchBackend
 from geminifusion_export.verification.comparison import run_reference
 from geminifusion_export.verification.measurement import Measurement
+from geminifusion_model.checkpoint import read_info, weights_sha256
 from geminifusion_model.data.nyuv2 import NYUv2
 from geminifusion_model.evaluation.calibration import Temperature
-from geminifusion_model.weights.checkpoint import load_network, read_info, weights_sha256
+from geminifusion_model.network import GeminiFusion
 from geminifusion_runtime.backends.protocol import BatchShape
 from geminifusion_runtime.golden_set import ReferenceBatch
 
@@ -58,7 +59,7 @@ def measure_against_torch(measurement: Measurement, checkpoint: Path, data: Path
     info = read_info(checkpoint)
     assert info.task is not None  # an artifact cannot be made without one
     # The artifact's own temperature: another may have been fitted to the same weights since.
-    graph = SegmentationGraph(load_network(checkpoint), info.task, metadata.temperature or 1.0)
+    graph = SegmentationGraph(GeminiFusion.from_pretrained(checkpoint), info.task, metadata.temperature or 1.0)
     expected = reference_batches(graph, verified_shapes(metadata.size.reference))
     measurement.measure_shapes("on random inputs, against torch", expected, traced=TRACED_SHAPE)
     if data is not None:

@@ -36,6 +36,7 @@ from geminifusion_model.data.layout import LayoutError, LayoutProblems
 from geminifusion_model.data.nyuv2 import evenly_spread_palette
 from geminifusion_model.data.sample import Dataset
 from geminifusion_model.task import IMAGENET_RGB, ModalityEncoding, Task
+from geminifusion_model.validation import validation_problems
 
 CONTRACT_NAME = "dataset.yaml"
 _ADVICE = "the contract is described in model/README.md, section Data"
@@ -183,7 +184,7 @@ def _read_contract(root: Path) -> _Contract:
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise LayoutError(root, [f"{path} cannot be read as YAML: {error}"], _ADVICE) from None
     except ValidationError as error:
-        found = [f"{CONTRACT_NAME}, {'.'.join(map(str, e['loc'])) or 'as a whole'}: {e['msg']}" for e in error.errors()]
+        found = [f"{CONTRACT_NAME}, {problem}" for problem in validation_problems(error)]
         raise LayoutError(root, found, _ADVICE) from None
 
 

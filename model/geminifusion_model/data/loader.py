@@ -10,10 +10,12 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from geminifusion_model.data.augment import Augmentation, augment
@@ -79,12 +81,14 @@ def collate(samples: list[Sample], task: Task, device: torch.device | None = Non
 
 def frames_of_step(num_frames: int, batch_size: int, seed: int, step: int) -> list[tuple[int, int]]:
     """The (epoch, frame index) pairs of one step: every epoch visits each frame once, in its own order."""
-    pairs = []
-    for position in range(step * batch_size, (step + 1) * batch_size):
-        epoch, place = divmod(position, num_frames)
-        order = np.random.default_rng((seed, epoch)).permutation(num_frames)
-        pairs.append((epoch, int(order[place])))
-    return pairs
+    positions = range(step * batch_size, (step + 1) * batch_size)
+    places = (divmod(position, num_frames) for position in positions)
+    return [(epoch, int(_epoch_order(num_frames, seed, epoch)[place])) for epoch, place in places]
+
+
+@lru_cache(maxsize=4)  # the threads that read ahead are in this epoch or the next
+def _epoch_order(num_frames: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    return np.random.default_rng((seed, epoch)).permutation(num_frames)
 
 
 def training_batches(

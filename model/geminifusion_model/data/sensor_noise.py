@@ -26,7 +26,7 @@ Values = NDArray[np.uint8] | NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Corruption:
+class RandomCorruption:
     """How often and how strongly.
 
     Args:
@@ -75,10 +75,10 @@ class SensorNoise:
     """
 
     missing: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    zeroed: Corruption | None = None
-    salt_and_pepper: Corruption | None = None
-    holes: Corruption | None = None
-    misregistration: Corruption | None = None
+    zeroed: RandomCorruption | None = None
+    salt_and_pepper: RandomCorruption | None = None
+    holes: RandomCorruption | None = None
+    misregistration: RandomCorruption | None = None
     curriculum: Curriculum = Curriculum()
 
     def __post_init__(self) -> None:
@@ -165,7 +165,7 @@ def _with_images(sample: Sample, images: Mapping[str, Values]) -> Sample:
     return dataclasses.replace(sample, rgb=images["rgb"].astype(np.uint8, copy=False), others=others)
 
 
-def _amount(how: Corruption | None, rng: np.random.Generator, strength: float) -> float:
+def _amount(how: RandomCorruption | None, rng: np.random.Generator, strength: float) -> float:
     if how is None or rng.random() >= how.probability:
         return 0.0
     return float(rng.uniform(0.0, how.most)) * strength

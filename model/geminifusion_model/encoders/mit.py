@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from geminifusion_model.encoder_sizes import MiTSize
 from geminifusion_model.encoders.modality_merge import ModalityMerge
-from geminifusion_model.encoders.sizes import MiTSize
 from geminifusion_model.fusions.registry import build_fusion, init_fusions
 from geminifusion_model.streams import StreamDropPath, StreamLayerNorm, map_to_tokens, tokens_to_map
 

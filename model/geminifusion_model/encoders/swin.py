@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from geminifusion_model.encoders.sizes import SwinSize
+from geminifusion_model.encoder_sizes import SwinSize
 from geminifusion_model.encoders.windows import WindowPlan, merge_neighbours, relative_position_index, window_plan
 from geminifusion_model.fusions.registry import build_fusion, init_fusions
 from geminifusion_model.streams import StreamDropPath, StreamLayerNorm, map_to_tokens, tokens_to_map

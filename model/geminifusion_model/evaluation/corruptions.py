@@ -1,17 +1,17 @@
-"""The ways sensors fail in the robustness suite: missing, randomly missing and noisy modalities.
+"""Corruptions of the robustness suite: missing, randomly missing and noisy modalities.
 
-The scheme is that of Liao et al., arXiv:2503.18445. Damage is done to encoded inputs, where 0 is the mean colour and an
-unmeasured depth.
+The scheme of Liao et al., arXiv:2503.18445. It corrupts encoded inputs, where 0 is the mean color and an unmeasured
+depth.
 
 EMM  entire-missing modality: in every combination that leaves at least one modality, the others are 0.
 RMM  random-missing modality: in the same combinations, a ratio r of the others' values is 0.
 NM   noisy modality: salt and pepper (a value becomes the largest or smallest of its modality in this frame), then
      Gaussian noise, in all modalities at once.
 
-Taken from the paper and its published tables: the three scenarios and r. Known to us only through others' reading of
-the authors' scripts: that values are hit singly, that event maps get no Gaussian noise, and the low noise level (5 %
-and 0.1). Ours: the middle and high level, one draw per measured value (a depth map repeated to three channels is hit as
-the one channel it is), and that every value is drawn by itself, so shares hold in the mean, not exactly.
+From the paper and its published tables: the three scenarios and r. From third-party descriptions of the authors'
+scripts, which we could not see: values are hit one by one, event maps get no Gaussian noise, and the low noise level
+is 5 % and 0.1. Ours: the middle and high level; one draw per measured value (a depth map repeated to three channels is
+hit as the one channel it is); independent draws, so that shares hold on average, not exactly.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from geminifusion_model.evaluation.prediction import Damage
+from geminifusion_model.evaluation.prediction import Corruption
 from geminifusion_model.task import Task
 
 MISSING_RATIOS = (0.25, 0.5, 0.75)
@@ -43,36 +43,36 @@ NOISE_LEVELS = (NoiseLevel("low", 0.05, 0.1), NoiseLevel("mid", 0.1, 0.2), Noise
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
-    """One way of failing.
+    """One condition of the suite.
 
     Args:
         scenario: `clean`, `EMM`, `RMM` or `NM`.
-        damaged: names of the modalities that are hit.
-        ratio: share of their values that is missing.
-        noise: or the noise that is added.
+        corrupted: names of the corrupted modalities.
+        ratio: share of their values that is missing, for `RMM`.
+        noise: what is added to them, for `NM`.
     """
 
     scenario: str
-    damaged: tuple[str, ...] = ()
+    corrupted: tuple[str, ...] = ()
     ratio: float = 0.0
     noise: NoiseLevel | None = None
 
     @property
     def name(self) -> str:
-        """As printed."""
+        """The condition in words, as tables and records name it."""
         if self.noise is not None:
             return f"NM {self.noise.name}: {100 * self.noise.density:g} % salt and pepper, sigma {self.noise.sigma:g}"
-        if not self.damaged:
+        if not self.corrupted:
             return "all modalities intact"
-        what = " and ".join(self.damaged)
+        what = " and ".join(self.corrupted)
         return f"EMM: {what} missing" if self.scenario == "EMM" else f"RMM: {100 * self.ratio:g} % of {what} missing"
 
-    def damage(self, task: Task, generator: torch.Generator) -> Damage:
-        """What to do to the inputs of one frame; draws from `generator`."""
+    def corruption(self, task: Task, generator: torch.Generator) -> Corruption:
+        """The corruption of one frame's inputs; it draws from `generator` when it is applied."""
 
         def apply(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             return tuple(
-                self._hit(values, how.name, len(how.mean), generator) if how.name in self.damaged else values
+                self._hit(values, how.name, len(how.mean), generator) if how.name in self.corrupted else values
                 for values, how in zip(inputs, task.modalities, strict=True)
             )
 
@@ -94,16 +94,16 @@ class Condition:
 
 
 def conditions(modalities: tuple[str, ...]) -> Iterator[Condition]:
-    """Every condition of the suite for these modalities, the undamaged one first: 12 for two, 60 for four.
+    """Every condition of the suite for these modalities, the clean one first: 12 for two, 60 for four.
 
     A single modality can be noisy but not missing, which makes 4.
     """
     yield Condition(scenario="clean")
     parts = [c for count in range(1, len(modalities)) for c in itertools.combinations(modalities, count)]
-    for damaged in parts:
-        yield Condition(scenario="EMM", damaged=damaged)
+    for corrupted in parts:
+        yield Condition(scenario="EMM", corrupted=corrupted)
     for ratio in MISSING_RATIOS:
-        for damaged in parts:
-            yield Condition(scenario="RMM", damaged=damaged, ratio=ratio)
+        for corrupted in parts:
+            yield Condition(scenario="RMM", corrupted=corrupted, ratio=ratio)
     for noise in NOISE_LEVELS:
-        yield Condition(scenario="NM", damaged=modalities, noise=noise)
+        yield Condition(scenario="NM", corrupted=modalities, noise=noise)

@@ -1,17 +1,18 @@
-"""Diagrams as inline SVG, coloured by the style sheet of the page they stand in."""
+"""Diagrams as inline SVG; the style sheet of the page sets their colors."""
 
 from __future__ import annotations
 
 import math
+
+from markupsafe import Markup
 
 from geminifusion_model.evaluation.calibration import Reliability
 
 _SIZE, _LEFT, _BOTTOM, _TOP = 300, 42, 40, 8
 
 
-def reliability_diagram(reliability: Reliability) -> str:
-    """Accuracy against confidence, one bar per bin, its opacity the share of pixels in it; the gap to the diagonal
-    hatched."""
+def reliability_diagram(reliability: Reliability) -> Markup:
+    """Accuracy against confidence: one bar per bin, more opaque with more pixels, its gap to the diagonal hatched."""
     pixels = reliability.pixels
     total = max(int(pixels.sum()), 1)
     width = _SIZE / len(pixels)
@@ -50,21 +51,23 @@ def reliability_diagram(reliability: Reliability) -> str:
     parts.append(
         f'<text transform="translate(11 {_TOP + _SIZE / 2:g}) rotate(-90)" text-anchor="middle">accuracy, %</text>'
     )
-    return (
+    return Markup(  # noqa: S704 - numbers only
         f'<svg class="reliability" viewBox="0 0 {right + 16} {base + _BOTTOM}" role="img" '
         f'aria-label="Reliability diagram, expected calibration error {reliability.expected_error():.1f} percent">'
         f"{''.join(parts)}</svg>"
     )
 
 
-def interval_bar(value: float, low: float = math.nan, high: float = math.nan) -> str:
+def interval_bar(value: float, low: float = math.nan, high: float = math.nan) -> Markup:
     """A bar of 0…100 with its interval as a whisker; empty for a value that is not a number."""
     if math.isnan(value):
-        return '<span class="meter"></span>'
+        return Markup('<span class="meter"></span>')
     whisker = ""
     if high - low >= 0.1:  # also false without an interval
         whisker = f'<i class="whisker" style="left:{low:.2f}%;width:{high - low:.2f}%"></i>'
-    return f'<span class="meter"><i class="fill" style="width:{value:.2f}%"></i>{whisker}</span>'
+    return Markup(  # noqa: S704 - numbers only
+        f'<span class="meter"><i class="fill" style="width:{value:.2f}%"></i>{whisker}</span>'
+    )
 
 
 def _height(share: float) -> float:

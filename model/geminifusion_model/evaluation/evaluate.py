@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from geminifusion_model.data.sample import Dataset
 from geminifusion_model.evaluation.metrics import ConfusionMatrix
-from geminifusion_model.evaluation.prediction import Damage, ScoredFrame, score_frame
+from geminifusion_model.evaluation.prediction import Corruption, ScoredFrame, score_frame
 from geminifusion_model.evaluation.protocols import protocol_named
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.task import Task
@@ -38,7 +38,7 @@ class Scores:
 
 
 class Meter(Interface):
-    """Something that looks at every scored frame."""
+    """A measurement that is given every scored frame."""
 
     def add(self, frame: ScoredFrame) -> None:
         """Take one frame into account."""
@@ -52,7 +52,7 @@ def evaluate(
     task: Task | None = None,
     on_frame: Callable[[int], None] | None = None,
     meters: Sequence[Meter] = (),
-    damage: Callable[[int], Damage] | None = None,
+    corruption: Callable[[int], Corruption] | None = None,
 ) -> Scores:
     """Score the ensemble, one frame at a time.
 
@@ -61,7 +61,7 @@ def evaluate(
         task: encodings and input scale, the data set's own if none; classes must be the same.
         on_frame: called with the number of frames done.
         meters: further measurements, given every frame.
-        damage: gives, for a frame's index, what to do to its inputs.
+        corruption: gives the corruption of a frame's inputs by its index; none if None.
 
     Raises:
         ValueError: the protocol is unknown, the data set is empty, or its classes are not the network's.
@@ -80,9 +80,8 @@ def evaluate(
     matrix = ConfusionMatrix(num_classes, how.absent_class)
     matrices = np.zeros((len(dataset), num_classes, num_classes), np.int64)
     for index in range(len(dataset)):
-        frame = score_frame(
-            net, dataset[index], task, how, index=index, damage=damage(index) if damage is not None else None
-        )
+        corrupt = None if corruption is None else corruption(index)
+        frame = score_frame(net, dataset[index], task, how, index=index, corruption=corrupt)
         matrices[index] = matrix.add(frame.truth, frame.labels)
         for meter in meters:
             meter.add(frame)

@@ -8,34 +8,34 @@ from typing import Any
 
 from rich.progress import Progress
 
-from geminifusion_model.data.registry import open_dataset
-from geminifusion_model.data.sample import Dataset, DatasetError, Subset
-from geminifusion_model.evaluation.calibration import Temperature
-from geminifusion_model.evaluation.corruptions import conditions
-from geminifusion_model.evaluation.evaluate import Scores, evaluate
-from geminifusion_model.evaluation.full_report import Examination, examine, fit_on
-from geminifusion_model.evaluation.intervals import ScoreIntervals, bootstrap_intervals
-from geminifusion_model.evaluation.pictures import frame_sheets
-from geminifusion_model.evaluation.protocols import protocol_named
-from geminifusion_model.evaluation.report import Report
-from geminifusion_model.evaluation.robustness import RobustnessTable, evaluate_robustness
-from geminifusion_model.network import GeminiFusion
-from geminifusion_model.weights.checkpoint import (
+from geminifusion_model.checkpoint import (
     CheckpointError,
     CheckpointInfo,
     read_info,
     weights_sha256,
     write_checkpoint,
 )
+from geminifusion_model.data.registry import open_dataset
+from geminifusion_model.data.sample import Dataset, DatasetError, Subset
+from geminifusion_model.evaluation.calibration import Temperature
+from geminifusion_model.evaluation.corruptions import conditions
+from geminifusion_model.evaluation.evaluate import Scores, evaluate
+from geminifusion_model.evaluation.full_report import FullReport, evaluate_fully, fit_temperature_on
+from geminifusion_model.evaluation.html_report import HtmlReport
+from geminifusion_model.evaluation.intervals import ScoreIntervals, bootstrap_intervals
+from geminifusion_model.evaluation.pictures import frame_sheets
+from geminifusion_model.evaluation.protocols import protocol_named
+from geminifusion_model.evaluation.robustness import RobustnessTable, evaluate_robustness
+from geminifusion_model.network import GeminiFusion
 
 
-class EvaluationSession:
+class EvaluationRun:
     """A checkpoint, a split of a data set, and the results so far.
 
     Args:
         data, dataset, split, limit: as `open_dataset` takes them.
         protocol: a key of `PROTOCOLS`.
-        seed: of the damage, the bootstrap and the pixels the temperature is fitted on.
+        seed: of the corruptions, the bootstrap and the pixels the temperature is fitted on.
 
     Raises:
         CheckpointError: the directory is no checkpoint, or does not say what its network was trained to do.
@@ -66,7 +66,7 @@ class EvaluationSession:
         self.task = self.info.task
         self.frames = self._open(split, limit)
         self.scores: Scores | None = None
-        self.examination: Examination | None = None
+        self.results: FullReport | None = None
         self.robustness: RobustnessTable | None = None
 
     def run(self, *, details: bool = False, robustness: bool = False, fit_temperature: bool = False) -> None:
@@ -86,7 +86,7 @@ class EvaluationSession:
                 self._store_temperature(held_out, counting("fitting the temperature", len(held_out)))
             on_frame = counting("evaluating", len(self.frames))
             if details:
-                self.examination = examine(
+                self.results = evaluate_fully(
                     self.net,
                     self.frames,
                     protocol=self.protocol.name,
@@ -95,13 +95,13 @@ class EvaluationSession:
                     seed=self.seed,
                     on_frame=on_frame,
                 )
-                self.scores = self.examination.scores
+                self.scores = self.results.scores
             else:
                 self.scores = evaluate(
                     self.net, self.frames, protocol=self.protocol.name, task=self.task, on_frame=on_frame
                 )
             if robustness:
-                damaged = len(list(conditions(self.net.config.modalities))) - 1
+                num_corrupted = len(list(conditions(self.net.config.modalities))) - 1
                 self.robustness = evaluate_robustness(
                     self.net,
                     self.frames,
@@ -109,15 +109,15 @@ class EvaluationSession:
                     task=self.task,
                     seed=self.seed,
                     clean=self.scores,
-                    on_frame=counting("damaging sensors", damaged * len(self.frames)),
+                    on_frame=counting("corrupting inputs", num_corrupted * len(self.frames)),
                 )
 
     def to_text(self) -> str:
         """All results for a terminal, the summary last."""
         scores = self._done()
         parts = []
-        if self.examination is not None:
-            parts.append(self.examination.to_text())
+        if self.results is not None:
+            parts.append(self.results.to_text())
         else:
             classes = zip(self.task.class_names, scores.iou, strict=True)
             parts.append("\n".join(f"{name:<18}{iou:7.2f}" for name, iou in classes))
@@ -130,24 +130,24 @@ class EvaluationSession:
         )
         return "\n\n".join(parts)
 
-    def report(self, pictures: int) -> Report:
+    def report(self, pictures: int) -> HtmlReport:
         """The page about these results, with this many frames in pictures.
 
         Raises:
             ValueError: `run` measured no details.
         """
-        if self.examination is None:
+        if self.results is None:
             raise ValueError("a report needs details; run with details=True")
-        temperature = self.examination.temperature
-        return Report(
+        temperature = self.results.temperature
+        return HtmlReport(
             title=f"{self.net.config.encoder} on {self.frames.task.data}",
             subtitle=f"{len(self.frames)} frames of the {self.split} split, fusion {self.net.config.fusion}",
             protocol=self.protocol,
-            examination=self.examination,
+            results=self.results,
             sheets=frame_sheets(
                 self.net,
                 self.frames,
-                self.examination.scores,
+                self.results.scores,
                 protocol=self.protocol.name,
                 task=self.task,
                 count=pictures,
@@ -206,7 +206,7 @@ class EvaluationSession:
         return Subset(frames, range(first, len(frames) if self.limit is None else min(first + self.limit, len(frames))))
 
     def _store_temperature(self, held_out: Subset, on_frame: Callable[[int], None]) -> None:
-        found = fit_on(
+        found = fit_temperature_on(
             self.net,
             held_out,
             protocol=self.protocol.name,
@@ -226,8 +226,8 @@ class EvaluationSession:
         return self.scores
 
     def _intervals(self) -> ScoreIntervals:
-        if self.examination is not None:
-            return self.examination.intervals
+        if self.results is not None:
+            return self.results.intervals
         return bootstrap_intervals(self._done().matrices, absent=self.protocol.absent_class, seed=self.seed)
 
     def _facts(self) -> dict[str, str]:

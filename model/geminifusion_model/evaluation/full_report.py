@@ -1,4 +1,4 @@
-"""Everything we measure about one network on one data set, under one protocol."""
+"""All measurements of one network on one data set, under one protocol."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from geminifusion_model.task import Task
 
 
 @dataclass(frozen=True)
-class Examination:
-    """The scores and what stands behind them.
+class FullReport:
+    """All measurements of one network on one data set.
 
     `calibrated` is the reliability at `temperature`, None where none was fitted. `depth_bins` is None for data without
     depth in metres.
@@ -68,7 +68,7 @@ class Examination:
         )
 
 
-def examine(
+def evaluate_fully(
     net: GeminiFusion,
     dataset: Dataset,
     *,
@@ -77,7 +77,7 @@ def examine(
     temperature: Temperature | None = None,
     seed: int = 0,
     on_frame: Callable[[int], None] | None = None,
-) -> Examination:
+) -> FullReport:
     """Measure everything in one pass over the frames.
 
     Args:
@@ -102,10 +102,10 @@ def examine(
         meters.append(calibrated)
     scores = evaluate(net, dataset, protocol=protocol, task=task, on_frame=on_frame, meters=meters)
     intervals = bootstrap_intervals(scores.matrices, absent=absent, seed=seed)
-    return Examination(task, scores, intervals, boundary, bins, reliability, temperature, calibrated)
+    return FullReport(task, scores, intervals, boundary, bins, reliability, temperature, calibrated)
 
 
-def fit_on(
+def fit_temperature_on(
     net: GeminiFusion,
     dataset: Dataset,
     *,

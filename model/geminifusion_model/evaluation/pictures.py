@@ -25,7 +25,7 @@ from geminifusion_model.task import Task
 WIDTH = 320  # pixels of one picture
 Pixels = NDArray[np.integer | np.floating]
 
-_UNKNOWN = (32, 34, 38)  # unlabelled or unmeasured
+UNKNOWN_COLOR = (32, 34, 38)  # of pixels without a label or a measurement
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,13 @@ def frame_sheets(
         right = float((frame.labels == frame.truth)[frame.labelled].mean())
         sheets.append(FrameSheet(frame.sample.name, 100 * right, _pictures(frame, task, temperature, gate)))
     return tuple(sheets)
+
+
+def label_colors(task: Task) -> NDArray[np.uint8]:
+    """`256 3` uint8 RGB, the color of every label value."""
+    colors = np.full((256, 3), UNKNOWN_COLOR, np.uint8)
+    colors[: len(task.palette)] = task.palette
+    return colors
 
 
 def _has_gate(net: GeminiFusion) -> bool:
@@ -129,13 +136,13 @@ def _metres(name: str, metres: NDArray[np.float32]) -> Picture:
 
 
 def _heat(
-    values: NDArray[np.float32], low: float, high: float, colours: int, known: NDArray[np.bool_] | None = None
+    values: NDArray[np.float32], low: float, high: float, colormap: int, known: NDArray[np.bool_] | None = None
 ) -> str:
-    """A colour map over low…high; dark where not `known`."""
+    """Values from low to high through an OpenCV color map; dark where not `known`."""
     share = np.clip((np.nan_to_num(values) - low) / max(high - low, 1e-6), 0, 1)
-    bgr = cv2.applyColorMap((255 * share).astype(np.uint8), colours)
+    bgr = cv2.applyColorMap((255 * share).astype(np.uint8), colormap)
     if known is not None:
-        bgr[~known] = _UNKNOWN[::-1]
+        bgr[~known] = UNKNOWN_COLOR[::-1]
     return _encoded(_reduced(bgr, cv2.INTER_AREA), ".jpg", "jpeg")
 
 
@@ -144,9 +151,7 @@ def _photo(rgb: NDArray[np.uint8]) -> str:
 
 
 def _label_map(labels: NDArray[np.uint8], task: Task) -> str:
-    colours = np.full((256, 3), _UNKNOWN, np.uint8)
-    colours[: len(task.palette)] = task.palette
-    rgb = colours[_reduced(labels, cv2.INTER_NEAREST)]
+    rgb = label_colors(task)[_reduced(labels, cv2.INTER_NEAREST)]
     return _encoded(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), ".png", "png")
 
 

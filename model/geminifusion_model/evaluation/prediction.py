@@ -23,7 +23,7 @@ from geminifusion_model.network import GeminiFusion
 from geminifusion_model.task import Task
 
 # Changes encoded inputs, one `1 3 h w` per modality, before the network sees them.
-Damage = Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]
+Corruption = Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,13 @@ def score_frame(
     protocol: Protocol,
     *,
     index: int = 0,
-    damage: Damage | None = None,
+    corruption: Corruption | None = None,
 ) -> ScoredFrame:
     """Run the ensemble on one frame.
 
     Args:
         task: encodings and input scale, both applied as in training.
-        damage: changes what the network sees, in every view.
+        corruption: applied to the encoded inputs of every view.
     """
     truth = _resized_truth(sample.labels, protocol)
     raw = stack_raw([sample], task)
@@ -88,8 +88,8 @@ def score_frame(
     views: list[Tensor] = []
     for scale in protocol.scales:
         inputs = _view(raw, task, protocol, scale)
-        if damage is not None:
-            inputs = damage(inputs)  # before the transfer: one seed is the same noise on every device
+        if corruption is not None:
+            inputs = corruption(inputs)  # before the transfer: one seed is the same noise on every device
         inputs = tuple(values.to(device) for values in inputs)
         views.append(_enlarged(net(*inputs).ensemble, truth.shape, protocol))
         if protocol.flip:

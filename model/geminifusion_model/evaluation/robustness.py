@@ -1,12 +1,12 @@
-"""How much of a score is left when sensors fail, in one table.
+"""mIoU under every corruption of the robustness suite, and its means.
 
-The means are those of Liao et al., arXiv:2503.18445, over the conditions of `damage`:
+The means are those of Liao et al., arXiv:2503.18445, over the conditions of `corruptions`:
 
-Avg   plain mean over all combinations of a scenario, the undamaged one among them.
-E(p)  mean weighted by their probability when each modality fails on its own with probability p, given that not all do.
+Avg   plain mean over all combinations of a scenario, including the clean one.
+E(p)  mean weighted by probability when each modality fails independently with probability p, given that not all do.
 
-That the undamaged combination counts and that E(p) is normalised is how others read the authors' scripts; we could not
-see them. One seed gives every network the same damage, frame by frame.
+Counting the clean combination and normalizing E(p) follow third-party descriptions of the authors' scripts, which we
+could not see. One seed gives every network the same corruptions, frame by frame.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 from geminifusion_model.data.sample import Dataset
 from geminifusion_model.evaluation.corruptions import MISSING_RATIOS, Condition, conditions
 from geminifusion_model.evaluation.evaluate import Scores, evaluate
-from geminifusion_model.evaluation.prediction import Damage
+from geminifusion_model.evaluation.prediction import Corruption
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.task import Task
 
@@ -30,7 +30,7 @@ FAILURE_PROBABILITIES = (0.2, 0.1, 0.05)
 
 @dataclass(frozen=True, kw_only=True)
 class RobustnessTable:
-    """The mIoU of every condition, in percent, and what the paper makes of them."""
+    """The mIoU of every condition, in percent, and the paper's means over them."""
 
     protocol: str
     frames: int
@@ -40,11 +40,11 @@ class RobustnessTable:
 
     @property
     def clean(self) -> float:
-        """mIoU of the undamaged inputs."""
+        """mIoU of the clean inputs."""
         return next(value for condition, value in self.miou.items() if condition.scenario == "clean")
 
     def kept(self, condition: Condition) -> float:
-        """mIoU under a condition as a percentage of the undamaged one; NaN if that is 0."""
+        """mIoU under a condition as a percentage of the clean one; NaN if that is 0."""
         return 100.0 * self.miou[condition] / self.clean if self.clean else float("nan")
 
     def average(self, scenario: str, ratio: float = 0.0) -> float:
@@ -55,8 +55,8 @@ class RobustnessTable:
     def expected(self, scenario: str, probability: float, ratio: float = 0.0) -> float:
         """`E(p)` of a scenario, for one ratio."""
         total = weighted = 0.0
-        for num_damaged, value in self._combinations(scenario, ratio):
-            weight = probability**num_damaged * (1 - probability) ** (len(self.modalities) - num_damaged)
+        for num_corrupted, value in self._combinations(scenario, ratio):
+            weight = probability**num_corrupted * (1 - probability) ** (len(self.modalities) - num_corrupted)
             total += weight
             weighted += weight * value
         return weighted / total
@@ -101,7 +101,7 @@ class RobustnessTable:
     def _combinations(self, scenario: str, ratio: float) -> Iterator[tuple[int, float]]:
         for condition, value in self.miou.items():
             if condition.scenario == "clean" or (condition.scenario == scenario and condition.ratio == ratio):
-                yield len(condition.damaged), value
+                yield len(condition.corrupted), value
 
 
 def evaluate_robustness(
@@ -114,10 +114,10 @@ def evaluate_robustness(
     clean: Scores | None = None,
     on_frame: Callable[[int], None] | None = None,
 ) -> RobustnessTable:
-    """Score a network under every condition; the same seed gives the same damage to every network.
+    """Score a network under every condition; the same seed gives every network the same corruptions.
 
     Args:
-        clean: the scores of the undamaged inputs under the same protocol, if they are known already.
+        clean: the scores of the clean inputs under the same protocol, if they are known already.
         on_frame: called with the number of frames done, over all conditions.
 
     Raises:
@@ -145,17 +145,17 @@ def evaluate_robustness(
                 protocol=protocol,
                 task=task,
                 on_frame=count,
-                damage=_seeded(condition, task, seed, number),
+                corruption=_seeded(condition, task, seed, number),
             )
         miou[condition] = scores.miou
         protocol_line = scores.protocol
     return RobustnessTable(protocol=protocol_line, frames=len(dataset), seed=seed, modalities=names, miou=miou)
 
 
-def _seeded(condition: Condition, task: Task, seed: int, number: int) -> Callable[[int], Damage]:
-    def for_frame(index: int) -> Damage:
+def _seeded(condition: Condition, task: Task, seed: int, number: int) -> Callable[[int], Corruption]:
+    def for_frame(index: int) -> Corruption:
         generator = torch.Generator().manual_seed(_one_seed(seed, number, index))
-        return condition.damage(task, generator)
+        return condition.corruption(task, generator)
 
     return for_frame
 

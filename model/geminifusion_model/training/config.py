@@ -11,8 +11,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from geminifusion_model.config import GeminiFusionConfig
 from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.data.original_recipe import OriginalAugmentation
-from geminifusion_model.encoders.sizes import SWIN_SIZES
+from geminifusion_model.encoder_sizes import SWIN_SIZES
 from geminifusion_model.task import check_input_scale
+from geminifusion_model.training.errors import ConfigError
+from geminifusion_model.validation import validation_problems
 
 _Positive = Annotated[int, Field(gt=0)]
 _Rate = Annotated[float, Field(gt=0)]
@@ -20,8 +22,15 @@ _Rate = Annotated[float, Field(gt=0)]
 Precision = Literal["float32", "bfloat16", "float16"]
 
 
-class ConfigError(ValueError):
-    """A training configuration does not validate; the message names each offending field."""
+REQUIRED = "REQUIRED: "
+
+
+def required(what: str) -> str:
+    """The value of `start_from` or `imagenet` in a recipe that needs such a file; `what` says which.
+
+    A configuration with it can be printed, stored and overridden like any other, but not trained.
+    """
+    return REQUIRED + what
 
 
 class TrainingConfig(BaseModel):
@@ -129,5 +138,5 @@ class TrainingConfig(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise ConfigError(f"the training configuration does not validate: {problems}") from None
+            found = "; ".join(validation_problems(error))
+            raise ConfigError(f"the training configuration does not validate: {found}") from None

@@ -1,7 +1,23 @@
-"""The error of a training run."""
+"""Errors of training runs; each message says what was found and what to do."""
 
 from __future__ import annotations
 
 
+class ConfigError(ValueError):
+    """A training configuration does not validate; the message names each field at fault."""
+
+
 class TrainingError(RuntimeError):
-    """Training cannot start or go on; the last state on disk, if there is one, is intact."""
+    """Training cannot start or continue; the last state on disk, if there is one, is intact."""
+
+
+class RunLoggerError(ValueError):
+    """A run's log cannot be opened as asked."""
+
+
+class RunRecordError(ValueError):
+    """run.json cannot be read as the record of a run."""
+
+
+class DataChangedError(ValueError):
+    """The data differs from what the run's first session saw, so a resumed run would not be the same run."""

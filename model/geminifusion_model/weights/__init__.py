@@ -1,1 +1,1 @@
-"""Reading and writing weights: our checkpoints, and the original authors' files."""
+"""Weights in layouts of others: the original authors' files and ImageNet classifiers."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from torch import Tensor
 from torch.nn import functional as F
 
-from geminifusion_model.encoders.sizes import SWIN_SIZES
+from geminifusion_model.encoder_sizes import SWIN_SIZES
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.weights.files import OfficialWeightsError, read_tensors
 from geminifusion_model.weights.official_names import official_names

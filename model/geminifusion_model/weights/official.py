@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from geminifusion_model.config import GeminiFusionConfig
-from geminifusion_model.encoders.sizes import MIT_SIZES, SWIN_SIZES
+from geminifusion_model.encoder_sizes import MIT_SIZES, SWIN_SIZES
 from geminifusion_model.encoders.windows import relative_position_index
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.weights.files import OfficialWeightsError, read_tensors

@@ -10,7 +10,7 @@ import re
 
 from torch import Tensor
 
-from geminifusion_model.encoders.sizes import SWIN_SIZES
+from geminifusion_model.encoder_sizes import SWIN_SIZES
 
 # Ours -> original. `<n>` is a number that the original counts from 1; `{m}` and `{o}` are a stream and the other.
 _FUSION_RULES: tuple[tuple[str, str], ...] = (

@@ -1,30 +1,31 @@
-"""What a run needs before its first step, and whether it fits together."""
+"""Before the first step: check that configuration, data and directory fit, build network and state."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from geminifusion_model.data.sample import Dataset
 from geminifusion_model.network import GeminiFusion
-from geminifusion_model.training.batch_norm import synchronise_batch_norm
-from geminifusion_model.training.compiled import compile_network
 from geminifusion_model.training.config import TrainingConfig
-from geminifusion_model.training.distributed import Processes
 from geminifusion_model.training.errors import TrainingError
-from geminifusion_model.training.initialization import start_network
-from geminifusion_model.training.memory import checkpoint_activations
-from geminifusion_model.training.optimizer import build_optimizer
-from geminifusion_model.training.precision import build_scaler
-from geminifusion_model.training.state import STATE_NAME, ExponentialAverage, TrainingState
+from geminifusion_model.training.loop.batch_norm import synchronise_batch_norm
+from geminifusion_model.training.loop.compiled import compile_network
+from geminifusion_model.training.loop.distributed import Processes
+from geminifusion_model.training.loop.initialization import start_network
+from geminifusion_model.training.loop.optimizer import build_optimizer
+from geminifusion_model.training.loop.state import STATE_NAME, ExponentialAverage, TrainingState
 
 
 def check_fit(config: TrainingConfig, dataset: Dataset, processes: Processes) -> None:
-    """See that batches can be shared and that the data is of the network's kind.
+    """Check that batches divide among the processes and that the data is of the network's kind.
 
     Raises:
-        TrainingError: they cannot, or it is not.
+        TrainingError: otherwise.
     """
     shares = config.accumulate * processes.count
     if config.batch_size % shares:
@@ -42,7 +43,7 @@ def check_fit(config: TrainingConfig, dataset: Dataset, processes: Processes) ->
 
 
 def check_directory(config: TrainingConfig, directory: Path, *, resume: bool) -> None:
-    """See that a new run would overwrite none, and that a resumed one is there and is the same.
+    """Check that a new run would overwrite no other, and that a resumed one exists and has the same configuration.
 
     Raises:
         TrainingError: otherwise.
@@ -57,10 +58,10 @@ def check_directory(config: TrainingConfig, directory: Path, *, resume: bool) ->
 
 
 def build_network(config: TrainingConfig, processes: Processes, *, resume: bool = False) -> GeminiFusion:
-    """The network with its start weights on the processes' device, made ready to be trained as configured.
+    """The network with its start weights, on the processes' device, prepared for training as configured.
 
-    A resumed run reads no start weights, for it has its own: the files may be gone. Names and tensors in the state dict
-    are those of a plain `GeminiFusion(config.network)`.
+    A resumed run reads no start weights: its state replaces them, and their files may be gone. Names and tensors in the
+    state dict are those of a plain `GeminiFusion(config.network)`.
 
     Raises:
         ConfigError, CheckpointError: see `start_network`.
@@ -77,7 +78,7 @@ def build_network(config: TrainingConfig, processes: Processes, *, resume: bool 
 
 
 def build_state(config: TrainingConfig, net: GeminiFusion, device: torch.device) -> TrainingState:
-    """The state at step 0. Parameters of `net` that its optimiser does not hold will need no gradient."""
+    """The state at step 0. Parameters of `net` that are not in the optimizer are set to need no gradient."""
     optimizer = build_optimizer(
         net,
         learning_rate=config.learning_rate,
@@ -88,6 +89,27 @@ def build_state(config: TrainingConfig, net: GeminiFusion, device: torch.device)
     held = {parameter for group in optimizer.param_groups for parameter in group["params"]}
     for parameter in net.parameters():
         parameter.requires_grad_(parameter in held)
-    return TrainingState(
-        net, optimizer, ExponentialAverage(net, config.ema_decay), build_scaler(config.precision, device)
-    )
+    # float16 loses small gradients unless the loss is scaled; for the others the scaler passes everything through
+    scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
+    return TrainingState(net, optimizer, ExponentialAverage(net, config.ema_decay), scaler)
+
+
+def checkpoint_activations(net: GeminiFusion) -> None:
+    """Keep only each encoder block's input, and compute the block again in the backward pass (arXiv:1604.06174).
+
+    Outputs and gradients are the same to the bit, for the second computation draws the same random numbers. Passes
+    without gradients and the names of parameters do not change.
+    """
+    for stage in net.encoder.stages:
+        for block in stage.get_submodule("blocks").children():
+            block.forward = _recomputed(block.forward)
+
+
+def _recomputed(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def run(*arguments: object) -> Tensor:
+        if not torch.is_grad_enabled():
+            return forward(*arguments)
+        result: Tensor = checkpoint(forward, *arguments, use_reentrant=False)
+        return result
+
+    return run

@@ -27,8 +27,7 @@ from dataclasses import dataclass
 
 from geminifusion_model.config import GeminiFusionConfig
 from geminifusion_model.data.original_recipe import OriginalAugmentation
-from geminifusion_model.training.config import TrainingConfig
-from geminifusion_model.training.initialization import required
+from geminifusion_model.training.config import TrainingConfig, required
 
 STAGES = (1, 2, 3)
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -24,27 +25,24 @@ from rich.progress import (
 )
 from safetensors import SafetensorError
 
+from geminifusion_model.checkpoint import write_checkpoint
 from geminifusion_model.data.loader import Batch, Share, training_batches
 from geminifusion_model.data.sample import Dataset, Subset
 from geminifusion_model.evaluation.evaluate import Scores, evaluate
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.task import Task
-from geminifusion_model.training.class_balance import class_weights
 from geminifusion_model.training.config import TrainingConfig
-from geminifusion_model.training.distributed import Processes
-from geminifusion_model.training.error_hints import explanation
 from geminifusion_model.training.errors import TrainingError
-from geminifusion_model.training.initialization import describe_start, describe_training
-from geminifusion_model.training.preparation import build_network, build_state, check_directory, check_fit
-from geminifusion_model.training.previews import Previews
-from geminifusion_model.training.provenance import record_session
-from geminifusion_model.training.run_logger import Logbook
-from geminifusion_model.training.signals import Interruption, noted_interruption
-from geminifusion_model.training.state import STATE_NAME
-from geminifusion_model.training.step import OptimizerStep, StepReport
-from geminifusion_model.weights.checkpoint import write_checkpoint
-
-__all__ = ["TrainingError", "TrainingRun"]
+from geminifusion_model.training.loop.class_balance import class_weights
+from geminifusion_model.training.loop.distributed import Processes
+from geminifusion_model.training.loop.initialization import describe_start, describe_training
+from geminifusion_model.training.loop.preparation import build_network, build_state, check_directory, check_fit
+from geminifusion_model.training.loop.signals import Interruption, noted_interruption
+from geminifusion_model.training.loop.state import STATE_NAME
+from geminifusion_model.training.loop.step import OptimizerStep, StepReport
+from geminifusion_model.training.records.previews import Previews
+from geminifusion_model.training.records.provenance import record_session
+from geminifusion_model.training.records.run_logger import RunLogger
 
 
 class TrainingRun:
@@ -129,11 +127,11 @@ class TrainingRun:
         """
         with (
             noted_interruption() as interruption,
-            self._opened_logbook() as logbook,
+            self._opened_logger() as logger,
             self._progress() as progress,
         ):
             bar = progress.add_task("training", total=self.config.steps, completed=self.state.step)
-            scores = self._evaluate_if_due(logbook, interruption)  # which an interrupted run still owes
+            scores = self._evaluate_if_due(logger, interruption)  # which an interrupted run still owes
             if scores is not None or self.saved_step is None:
                 self._save()  # at the start too: a disk that is too small shows now, not after many steps
             begin = time.monotonic()
@@ -144,11 +142,11 @@ class TrainingRun:
                 step = self.state.step
                 progress.update(bar, completed=step, description=f"loss {report.loss:.3f}")
                 if step % self.config.log_every == 0:
-                    self._log_step(logbook, report, time.monotonic() - begin)
+                    self._log_step(logger, report, time.monotonic() - begin)
                 if report.stop:
                     self._save()
                     raise KeyboardInterrupt
-                scores = self._evaluate_if_due(logbook, interruption) or scores
+                scores = self._evaluate_if_due(logger, interruption) or scores
                 if step == self.config.steps or step % self.config.checkpoint_every == 0:
                     self._save()
                 begin = time.monotonic()
@@ -180,18 +178,18 @@ class TrainingRun:
             workers=self._workers,
         )
 
-    def _log_step(self, logbook: Logbook | None, report: StepReport, seconds: float) -> None:
-        if logbook is not None:
+    def _log_step(self, logger: RunLogger | None, report: StepReport, seconds: float) -> None:
+        if logger is not None:
             with self._writing():
-                logbook.scalars(self.state.step, {**report.scalars(), "seconds": seconds})
+                logger.scalars(self.state.step, {**report.scalars(), "seconds": seconds})
 
-    def _evaluate_if_due(self, logbook: Logbook | None, interruption: Interruption) -> Scores | None:
+    def _evaluate_if_due(self, logger: RunLogger | None, interruption: Interruption) -> Scores | None:
         """Score the averaged weights on the held-out frames; the first process does, for all."""
         state = self.state
         last, regular = state.step == self.config.steps, state.step % self.config.evaluate_every == 0
         if not len(self.holdout) or state.evaluated_step == state.step or not (last or regular):
             return None
-        if logbook is None:
+        if logger is None:
             state.evaluated_step = state.step
             return None
 
@@ -211,8 +209,8 @@ class TrainingRun:
                 "pixel_accuracy": scores.pixel_accuracy,
                 "mean_accuracy": scores.mean_accuracy,
             }
-            logbook.scalars(state.step, found)
-            logbook.image(state.step, "held-out frames", previews.picture())
+            logger.scalars(state.step, found)
+            logger.image(state.step, "held-out frames", previews.picture())
         if scores.miou > state.best_miou:
             state.best_miou = scores.miou
             self._write_checkpoint("best")
@@ -243,20 +241,20 @@ class TrainingRun:
             write_checkpoint(net, self.directory / name, task=self.task, training=training)
 
     @contextlib.contextmanager
-    def _opened_logbook(self) -> Iterator[Logbook | None]:
-        """The logbook, in the process that writes."""
+    def _opened_logger(self) -> Iterator[RunLogger | None]:
+        """The logger, in the process that writes."""
         if not self.processes.is_first:
             yield None
             return
         with self._writing():
-            logbook = Logbook(
+            logger = RunLogger(
                 self.directory,
                 wandb_project=self._wandb_project,
                 config=self.config.model_dump(mode="json"),
                 resume_step=self.state.step,
             )
-        with logbook:
-            yield logbook
+        with logger:
+            yield logger
 
     def _progress(self) -> Progress:
         return Progress(
@@ -299,3 +297,21 @@ class TrainingRun:
         if self.saved_step is None:
             return "There is no state yet, so start again in an empty directory"
         return f"The state of step {self.saved_step} is in {self.directory / STATE_NAME}, and --resume goes on from it"
+
+
+def explanation(error: RuntimeError, config: TrainingConfig, processes: Processes) -> str | None:
+    """Cause and remedy of an error that torch raises within a step; None for one that is not expected."""
+    cause = str(error).strip().partition("\n")[0]
+    if isinstance(error, torch.OutOfMemoryError) or "not enough memory" in cause:
+        return (
+            f"{processes.device} has too little memory for a step of {config.batch_size} frames ({cause}); raise "
+            "accumulate, set activation_checkpointing, or lower batch_size or augmentation.crop"
+        )
+    if config.compile and isinstance(error, torch._dynamo.exc.TorchDynamoException):
+        return f"the network cannot be compiled here ({cause}); set compile to false"
+    if processes.count > 1:
+        return (
+            f"process {processes.rank} of {processes.count} cannot go on ({cause}); most likely another one has ended, "
+            "and its own message says why"
+        )
+    return None

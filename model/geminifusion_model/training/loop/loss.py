@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from geminifusion_model.network import Prediction
-from geminifusion_model.training.config import ConfigError, TrainingConfig
+from geminifusion_model.training.config import TrainingConfig
+from geminifusion_model.training.errors import ConfigError
 
 Losses = Callable[[Prediction, Tensor], list[Tensor]]
 

@@ -1,4 +1,4 @@
-"""One step of the optimiser, by one process or by several together."""
+"""One optimizer step, by one process or by several together."""
 
 from __future__ import annotations
 
@@ -17,26 +17,31 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from geminifusion_model.data.loader import Batch
 from geminifusion_model.fusions.registry import fusion_penalty
 from geminifusion_model.network import GeminiFusion, Prediction
-from geminifusion_model.training.compiled import check_compiled
 from geminifusion_model.training.config import TrainingConfig
-from geminifusion_model.training.distributed import Processes
 from geminifusion_model.training.errors import TrainingError
-from geminifusion_model.training.loss import build_losses
-from geminifusion_model.training.precision import SMALLEST_SCALE, autocast
-from geminifusion_model.training.schedule import rate_factor
-from geminifusion_model.training.state import TrainingState
+from geminifusion_model.training.loop.compiled import check_compiled
+from geminifusion_model.training.loop.distributed import Processes
+from geminifusion_model.training.loop.loss import build_losses
+from geminifusion_model.training.loop.schedule import rate_factor
+from geminifusion_model.training.loop.state import TrainingState
+
+# The loss scale is halved at each gradient that is not finite: 26 in a row from torch's initial scale, after which the
+# scale is no longer to blame.
+SMALLEST_SCALE = 2.0**-10
+
+_HALF_PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepReport:
-    """What a step found, the same in all processes.
+    """Results of a step, the same in all processes.
 
     Args:
         losses: by output (`rgb`, the other stream, and `ensemble` if its weights are trained), over the whole batch.
         penalty: the fusions' weighted sparsity penalty; 0 for those that have none.
         gradient_norm: L2, over all parameters, before clipping; not finite if float16 had to skip the step.
         rate: of the encoder.
-        stop: whether a process wants the run to end.
+        stop: whether any process asks for the run to end.
     """
 
     losses: dict[str, float]
@@ -47,32 +52,32 @@ class StepReport:
 
     @property
     def loss(self) -> float:
-        """The sum of the streams' losses: comparable between runs, whatever else they train on."""
+        """The sum of the streams' losses, which is comparable between runs whatever else they train on."""
         return sum(loss for name, loss in self.losses.items() if name != "ensemble")
 
     def scalars(self) -> dict[str, float]:
-        """By name, for the logbook."""
+        """All numbers by name, for the run's log."""
         parts = {f"loss_{name}": loss for name, loss in self.losses.items()}
         penalty = {"penalty": self.penalty} if self.penalty else {}
         return {"loss": self.loss, **parts, **penalty, "gradient_norm": self.gradient_norm, "rate": self.rate}
 
 
 class OptimizerStep:
-    """Forward, backward and update, the batch cut into accumulated parts and among processes.
+    """Forward, backward and update, with the batch cut into accumulated parts and shared among processes.
 
-    The gradient is that of the mean over the labelled (and weighted) pixels of the whole batch, however many of them a
-    part has. So with frozen or synchronised BatchNorm it does not depend on the number of processes, and with frozen
-    not on the number of parts, but for rounding. The loss over hard pixels (`ohem`) is different: which pixels count is
-    decided part by part, and all parts weigh the same, as in the original.
+    The gradient is that of the mean over the labelled (and weighted) pixels of the whole batch, however they are
+    distributed over the parts. With frozen or synchronized BatchNorm it therefore does not depend on the number of
+    processes, and with frozen BatchNorm not on the number of parts, except for rounding. The loss over hard pixels
+    (`ohem`) differs: pixels are chosen part by part, and all parts weigh the same, as in the original.
 
-    The ensemble's loss reaches only the ensemble's weights, so it is left out where the optimiser does not hold them.
+    The ensemble's loss reaches only the ensemble's weights, so it is left out where the optimizer does not hold them.
 
     Args:
-        net: as in `state`.
+        net: the network of `state`.
         class_weights: `K` float32 on the processes' device.
 
     Raises:
-        ConfigError: `class_weights` are given for a loss that has no use for them.
+        ConfigError: `class_weights` are given for a loss that does not use them.
     """
 
     def __init__(
@@ -97,39 +102,40 @@ class OptimizerStep:
             self._outputs += ("ensemble",)
 
     def take(self, batch: Batch, wants_stop: Callable[[], bool] = lambda: False) -> StepReport:
-        """Step on this process's share of a batch; `state.step` is left to the caller.
+        """Step on this process's share of a batch; incrementing `state.step` is left to the caller.
 
         Args:
-            wants_stop: asked towards the end whether this process wants the run to end.
+            wants_stop: called after the backward pass; whether this process asks for the run to end.
 
         Raises:
             TrainingError: a loss or, without a loss scaler, the gradient is not finite, or a compiled network has
                 wrong gradients; the weights have not moved.
         """
-        rate = self._begin()
+        rate = self._prepare()
         parts = batch.parts(self.config.accumulate)
         if not self._is_trusted:
-            self._is_trusted = self._shows_right_gradients(parts[0])
-        weights = torch.stack([self._weight(part) for part in parts])
+            self._is_trusted = self._compiled_gradients_agree(parts[0])
+        weights = torch.stack([self._loss_weight(part) for part in parts])
         whole = self.processes.sum(weights.sum()).clamp_min(torch.finfo(weights.dtype).tiny)
         terms = torch.zeros(len(self._outputs) + 1, device=self.processes.device)
         for part, share in zip(parts, (weights / whole).float(), strict=True):
-            with contextlib.nullcontext() if part is parts[-1] else self._no_exchange():
-                terms += self._accumulate(part, share)
-        *found, wishes = self.processes.sum(torch.cat([terms, terms.new_tensor([wants_stop()])])).tolist()
+            with contextlib.nullcontext() if part is parts[-1] else self._without_gradient_sync():
+                terms += self._forward_backward(part, share)
+        *found, stops = self.processes.sum(torch.cat([terms, terms.new_tensor([wants_stop()])])).tolist()
         self._check_finite("loss", sum(found))
-        norm = self._update()
+        norm = self._update_weights()
         return StepReport(
             losses=dict(zip(self._outputs, found, strict=False)),
             penalty=found[-1],
             gradient_norm=norm,
             rate=rate,
-            stop=wishes > 0,
+            stop=stops > 0,
         )
 
-    def _begin(self) -> float:
+    def _prepare(self) -> float:
+        """Set random seed, learning rates, zero gradients and training mode; the encoder's rate."""
         config, state = self.config, self.state
-        self._seed()
+        self._seed_random_numbers()
         factor = rate_factor(config, state.step)
         for group in state.optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
@@ -139,36 +145,38 @@ class OptimizerStep:
             self.net.decoder.norm.eval()
         return float(state.optimizer.param_groups[0]["lr"])
 
-    def _seed(self) -> None:
-        """So a resumed run draws what it would have drawn, and no two processes drop the same paths."""
+    def _seed_random_numbers(self) -> None:
+        """Seed by (seed, rank, step): a resumed run draws the same numbers, and processes drop different paths."""
         seeds = np.random.SeedSequence((self.config.seed, self.processes.rank, self.state.step))
         torch.manual_seed(int(seeds.generate_state(1)[0]))
 
-    def _shows_right_gradients(self, part: Batch) -> bool:
+    def _compiled_gradients_agree(self, part: Batch) -> bool:
+        """Compare the compiled network's gradients on one part with the plain ones; see `check_compiled`."""
+
         def loss_by(forward: Callable[..., Prediction]) -> Tensor:
-            self._seed()
-            with autocast(self.config.precision, self.processes.device):
+            self._seed_random_numbers()
+            with self._autocast():
                 prediction = forward(*part.inputs)
-            return torch.stack(self._losses(self._that_learn(prediction), part.labels)).sum()
+            return torch.stack(self._losses(self._trained_outputs(prediction), part.labels)).sum()
 
         checked = check_compiled(self.net, loss_by, [p for p in self.net.parameters() if p.requires_grad])
-        self._seed()
+        self._seed_random_numbers()
         return checked
 
-    def _weight(self, part: Batch) -> Tensor:
-        """What a part's mean loss counts in the batch's, float64."""
+    def _loss_weight(self, part: Batch) -> Tensor:
+        """The weight of a part's mean loss in the batch's, a float64 scalar: its labelled, class-weighted pixels."""
         if self.config.loss == "ohem":
             return torch.ones((), dtype=torch.float64, device=part.labels.device)
-        labelled = part.labels[part.labels != self._ignore_index]
+        labeled = part.labels[part.labels != self._ignore_index]
         if self._class_weights is None:
-            return torch.tensor(labelled.numel(), dtype=torch.float64, device=part.labels.device)
-        return self._class_weights[labelled].double().sum()
+            return torch.tensor(labeled.numel(), dtype=torch.float64, device=part.labels.device)
+        return self._class_weights[labeled].double().sum()
 
-    def _accumulate(self, part: Batch, share: Tensor) -> Tensor:
-        """Add a part's gradients; returns its share in each output's loss and in the penalty."""
-        with autocast(self.config.precision, self.processes.device):
+    def _forward_backward(self, part: Batch, share: Tensor) -> Tensor:
+        """Run one part forward and backward, adding to the gradients; its share in each output's loss, and penalty."""
+        with self._autocast():
             prediction: Prediction = self._model(*part.inputs)
-        terms = [loss * share for loss in self._losses(self._that_learn(prediction), part.labels)]
+        terms = [loss * share for loss in self._losses(self._trained_outputs(prediction), part.labels)]
         penalty = fusion_penalty(self.net)
         if penalty is not None:
             terms.append(penalty * (self.config.fusion_penalty / (self.config.accumulate * self.processes.count)))
@@ -179,20 +187,8 @@ class OptimizerStep:
             terms.append(total.new_zeros(()))
         return torch.stack(terms).detach()
 
-    def _that_learn(self, prediction: Prediction) -> Prediction:
-        """Without the ensemble, if nothing is to be learnt from it."""
-        if "ensemble" in self._outputs:
-            return prediction
-        *others, last = prediction.per_stream
-        return Prediction(tuple(others), last)
-
-    def _no_exchange(self) -> contextlib.AbstractContextManager[None]:
-        if self.processes.count == 1:
-            return contextlib.nullcontext()
-        return cast(DistributedDataParallel, self._model).no_sync()
-
-    def _update(self) -> float:
-        """Clip, step and average; returns the norm of the gradient."""
+    def _update_weights(self) -> float:
+        """Clip the gradients, step the optimizer, update the average; the norm of the gradient before clipping."""
         config, state = self.config, self.state
         state.scaler.unscale_(state.optimizer)
         parameters = [parameter for parameter in self.net.parameters() if parameter.grad is not None]
@@ -212,6 +208,24 @@ class OptimizerStep:
         if config.ema_decay:
             state.average.update(self.net, state.step)
         return value
+
+    def _autocast(self) -> torch.autocast:
+        """A context for forward passes: half precision where torch deems it harmless (arXiv:1710.03740)."""
+        dtype = _HALF_PRECISIONS.get(self.config.precision)
+        return torch.autocast(self.processes.device.type, dtype, enabled=dtype is not None)
+
+    def _trained_outputs(self, prediction: Prediction) -> Prediction:
+        """The prediction without the ensemble where its weights are not trained."""
+        if "ensemble" in self._outputs:
+            return prediction
+        *others, last = prediction.per_stream
+        return Prediction(tuple(others), last)
+
+    def _without_gradient_sync(self) -> contextlib.AbstractContextManager[None]:
+        """Accumulate gradients in this process alone, for all parts but the last."""
+        if self.processes.count == 1:
+            return contextlib.nullcontext()
+        return cast(DistributedDataParallel, self._model).no_sync()
 
     def _check_finite(self, what: str, value: float) -> None:
         if not math.isfinite(value):

@@ -5,7 +5,7 @@ tensorboard/    the same and the pictures, as event files
 wandb_id        only with Weights & Biases: which of its runs this is
 
 A resumed run must have the lines of one that never stopped. So write a step here before you save its state: then what
-lies behind the state is what a killed process wrote in vain, and is dropped when the logbook opens again.
+lies behind the state is what a killed process wrote in vain, and is dropped when the logger opens again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_model.training.tensorboard_writer import EventFile, write_all
+from geminifusion_model.training.errors import RunLoggerError
+from geminifusion_model.training.records.tensorboard_writer import TensorBoardWriter, write_all
 
 METRICS_NAME = "metrics.jsonl"
 EVENTS_NAME = "tensorboard"
@@ -36,11 +37,7 @@ class _WandbRun(Protocol):
     def finish(self) -> None: ...
 
 
-class LogbookError(ValueError):
-    """The logbook cannot be opened as asked."""
-
-
-class Logbook:
+class RunLogger:
     """metrics.jsonl and TensorBoard event files always, Weights & Biases when asked.
 
     Whatever a method has returned from is in the hands of the operating system: it survives the end of the process.
@@ -53,8 +50,8 @@ class Logbook:
         resume_step: steps done before; what the directory holds of later ones is dropped. 0 is a new run.
 
     Raises:
-        LogbookError: `wandb_project` is given and the library is missing or does not start, or metrics.jsonl is damaged
-            elsewhere than in its last line.
+        RunLoggerError: `wandb_project` is given and the library is missing or does not start, or a line of
+            metrics.jsonl before the last is damaged.
         OSError: here and in every method: a file cannot be written.
     """
 
@@ -72,7 +69,7 @@ class Logbook:
         metrics = directory / METRICS_NAME
         _drop_later_lines(metrics, resume_step)
         self._metrics = metrics.open("ab", buffering=0)
-        self._events = EventFile(directory / EVENTS_NAME, first_step=resume_step + 1)
+        self._events = TensorBoardWriter(directory / EVENTS_NAME, first_step=resume_step + 1)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Log numbers by name; a `/` groups them (`train/loss`). One that is not finite is null in metrics.jsonl."""
@@ -123,7 +120,7 @@ def _step(line: bytes, path: Path, number: int) -> int:
     try:
         return int(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
-        raise LogbookError(
+        raise RunLoggerError(
             f'line {number} of {path} is {line[:60]!r}; expected JSON with a "step". Mend or remove the line'
         ) from None
 
@@ -134,7 +131,7 @@ def _open_wandb(directory: Path, project: str, config: Mapping[str, object]) -> 
         wandb: Any = importlib.import_module("wandb")
         importlib.import_module("PIL")  # which it wants for pictures, and would ask for in the middle of the run
     except ModuleNotFoundError as error:
-        raise LogbookError(
+        raise RunLoggerError(
             f"logging to Weights & Biases needs {error.name}, which is not installed; "
             'run: pip install "geminifusion[tracking]"'
         ) from None
@@ -145,6 +142,6 @@ def _open_wandb(directory: Path, project: str, config: Mapping[str, object]) -> 
     try:
         return wandb.init(project=project, id=identity, resume="allow", config=dict(config), dir=str(directory))
     except wandb.errors.Error as error:
-        raise LogbookError(
+        raise RunLoggerError(
             f"Weights & Biases does not start: {error}; log in with `wandb login`, or set WANDB_MODE=offline"
         ) from None

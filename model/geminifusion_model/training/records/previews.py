@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from geminifusion_model.evaluation.pictures import UNKNOWN_COLOR, label_colors
 from geminifusion_model.evaluation.prediction import ScoredFrame
 from geminifusion_model.task import Task
 
 _WIDTH = 240  # pixels of one picture
-_UNKNOWN = (32, 34, 38)  # unlabelled or unmeasured
 
 
 class Previews:
@@ -24,8 +24,7 @@ class Previews:
     def __init__(self, task: Task, count: int = 3) -> None:
         self._task, self._count = task, count
         self._rows: list[NDArray[np.uint8]] = []
-        self._colours = np.full((256, 3), _UNKNOWN, np.uint8)
-        self._colours[: len(task.palette)] = task.palette
+        self._colors = label_colors(task)
 
     def add(self, frame: ScoredFrame) -> None:
         """Take one frame into account."""
@@ -33,7 +32,7 @@ class Previews:
             return
         pictures = [frame.sample.rgb]
         pictures += [_shades(frame.sample.others[modality.name]) for modality in self._task.modalities[1:]]
-        pictures += [self._colours[frame.truth], self._colours[frame.labels]]
+        pictures += [self._colors[frame.truth], self._colors[frame.labels]]
         height = max(round(frame.sample.rgb.shape[0] * _WIDTH / frame.sample.rgb.shape[1]), 1)
         cells = [cv2.resize(picture, (_WIDTH, height), interpolation=cv2.INTER_NEAREST) for picture in pictures]
         self._rows.append(np.hstack(cells).astype(np.uint8, copy=False))
@@ -58,5 +57,5 @@ def _shades(values: NDArray[np.float32]) -> NDArray[np.uint8]:
     if grey.ndim == 3:
         return grey
     shown = np.repeat(grey[..., None], 3, axis=2)
-    shown[~known] = _UNKNOWN
+    shown[~known] = UNKNOWN_COLOR
     return shown

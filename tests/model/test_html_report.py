@@ -13,10 +13,10 @@ from geminifusion_model.data.sample import Sample
 from geminifusion_model.evaluation.calibration import Reliability, Temperature
 from geminifusion_model.evaluation.diagrams import interval_bar, reliability_diagram
 from geminifusion_model.evaluation.evaluate import Scores
-from geminifusion_model.evaluation.full_report import examine, fit_on, frames_from_worst_to_best
+from geminifusion_model.evaluation.full_report import evaluate_fully, fit_temperature_on, frames_from_worst_to_best
+from geminifusion_model.evaluation.html_report import HtmlReport
 from geminifusion_model.evaluation.pictures import frame_sheets
 from geminifusion_model.evaluation.protocols import PROTOCOLS
-from geminifusion_model.evaluation.report import Report
 from geminifusion_model.evaluation.robustness import evaluate_robustness
 
 TASK = nyuv2_task(13)
@@ -44,20 +44,20 @@ def net():
 
 
 @pytest.fixture(scope="module")
-def examination(net):
+def results(net):
     torch.set_num_threads(1)
-    return examine(net, Frames(), protocol="native-labels", temperature=HOT)
+    return evaluate_fully(net, Frames(), protocol="native-labels", temperature=HOT)
 
 
 @pytest.fixture(scope="module")
-def page(net, examination):
-    return Report(
+def page(net, results):
+    return HtmlReport(
         title="tiny & small",
         subtitle="three frames",
         protocol=PROTOCOLS["native-labels"],
-        examination=examination,
-        sheets=frame_sheets(net, Frames(), examination.scores, protocol="native-labels", task=TASK, count=2),
-        robustness=evaluate_robustness(net, Frames(), clean=examination.scores),
+        results=results,
+        sheets=frame_sheets(net, Frames(), results.scores, protocol="native-labels", task=TASK, count=2),
+        robustness=evaluate_robustness(net, Frames(), clean=results.scores),
         facts={"data": "<made up>"},
     ).to_html()
 
@@ -93,9 +93,9 @@ def test_page_is_well_nested_and_asks_nothing_from_outside(page):
     assert not re.search(r"https?://|@import", page)
 
 
-def test_page_holds_scores_intervals_protocol_and_every_class(page, examination):
-    assert f"<b>{examination.scores.miou:.1f}</b>" in page
-    assert f"95 % interval {examination.intervals.miou.low:.1f} to {examination.intervals.miou.high:.1f}" in page
+def test_page_holds_scores_intervals_protocol_and_every_class(page, results):
+    assert f"<b>{results.scores.miou:.1f}</b>" in page
+    assert f"95 % interval {results.intervals.miou.low:.1f} to {results.intervals.miou.high:.1f}" in page
     assert PROTOCOLS["native-labels"].describe() in page
     for name in (*TASK.class_names, "EMM: depth missing", "not measured", "E(p=0.05)"):
         assert name in page
@@ -109,8 +109,8 @@ def test_names_from_data_are_escaped(page):
     assert "<b>0</b>" not in page
 
 
-def test_every_frame_has_six_readable_pictures_and_truth_has_the_class_colours(net, examination):
-    sheets = frame_sheets(net, Frames(), examination.scores, protocol="native-labels", task=TASK, count=2)
+def test_every_frame_has_six_readable_pictures_and_truth_has_the_class_colours(net, results):
+    sheets = frame_sheets(net, Frames(), results.scores, protocol="native-labels", task=TASK, count=2)
     assert [len(sheet.pictures) for sheet in sheets] == [6, 6]
     assert sheets[0].accuracy <= sheets[1].accuracy
     captions = [picture.caption.split(",")[0] for picture in sheets[0].pictures]
@@ -120,24 +120,24 @@ def test_every_frame_has_six_readable_pictures_and_truth_has_the_class_colours(n
         for picture in sheets[0].pictures
     ]
     assert all(image.shape == (48, 64, 3) for image in images)
-    index = frames_from_worst_to_best(examination.scores, 2)[0]
+    index = frames_from_worst_to_best(results.scores, 2)[0]
     label = Frames()[index].labels[20, 30]
     assert tuple(images[2][20, 30][::-1]) == TASK.palette[label]
 
 
-def test_network_without_fusion_has_no_gate_picture(examination):
+def test_network_without_fusion_has_no_gate_picture(results):
     plain = GeminiFusion(GeminiFusionConfig(num_classes=13, decoder_channels=16, fusion="none")).eval()
-    sheets = frame_sheets(plain, Frames(), examination.scores, protocol="native-labels", task=TASK, count=1)
+    sheets = frame_sheets(plain, Frames(), results.scores, protocol="native-labels", task=TASK, count=1)
     assert [len(sheet.pictures) for sheet in sheets] == [5]
 
 
-def test_frame_without_any_measurement_is_still_shown(net, examination):
+def test_frame_without_any_measurement_is_still_shown(net, results):
     class Blind(Frames):
         def __getitem__(self, index):
             sample = super().__getitem__(index)
             return Sample(sample.name, sample.rgb, {"depth": np.zeros((48, 64), np.float32)}, sample.labels)
 
-    (sheet,) = frame_sheets(net, Blind(), examination.scores, protocol="native-labels", task=TASK, count=1)
+    (sheet,) = frame_sheets(net, Blind(), results.scores, protocol="native-labels", task=TASK, count=1)
     assert sheet.pictures[1].caption == "Depth, nothing measured"
 
 
@@ -151,23 +151,23 @@ def test_frames_shown_run_from_the_worst_to_the_best_and_skip_unlabelled_ones():
     assert frames_from_worst_to_best(scores, 0) == []
 
 
-def test_report_without_extras_leaves_their_sections_out(examination, tmp_path):
-    report = Report(title="t", subtitle="s", protocol=PROTOCOLS["native-labels"], examination=examination)
+def test_report_without_extras_leaves_their_sections_out(results, tmp_path):
+    report = HtmlReport(title="t", subtitle="s", protocol=PROTOCOLS["native-labels"], results=results)
     report.write(tmp_path / "deep" / "report.html")
     text = (tmp_path / "deep" / "report.html").read_text(encoding="utf-8")
     assert "When sensors fail" not in text
     assert "<h2>Frames</h2>" not in text
 
 
-def test_text_of_an_examination_names_every_measurement(examination, net):
-    text = examination.to_text()
+def test_text_of_a_full_report_names_every_measurement(results, net):
+    text = results.to_text()
     for part in ("boundary F", "not measured", "95 % interval", "at temperature 1.700", "bootstrap draws"):
         assert part in text
-    assert "no temperature fitted" in examine(net, Frames(), protocol="native-labels").to_text()
+    assert "no temperature fitted" in evaluate_fully(net, Frames(), protocol="native-labels").to_text()
 
 
 def test_temperature_fitted_on_frames_lowers_their_likelihood_loss(net):
-    found = fit_on(net, Frames(), protocol="native-labels", data="three frames")
+    found = fit_temperature_on(net, Frames(), protocol="native-labels", data="three frames")
     assert found.nll_after <= found.nll_before
     assert (found.frames, found.pixels) == (3, 3 * 40 * 64)
 

@@ -18,18 +18,11 @@ import numpy as np
 import torch
 
 from geminifusion_model.data.sample import Dataset
-from geminifusion_model.training.fingerprint import BUDGET_BYTES, Fingerprint, fingerprint
+from geminifusion_model.training.errors import DataChangedError, RunRecordError
+from geminifusion_model.training.records.fingerprint import BUDGET_BYTES, Fingerprint, fingerprint
 
 RECORD_NAME = "run.json"
 _GIT_PATIENCE_S = 20
-
-
-class RunRecordError(ValueError):
-    """run.json cannot be read as the record of a run."""
-
-
-class DataChangedError(ValueError):
-    """The data is not what the run's first session saw, so a resumed run would not be the same run."""
 
 
 def record_session(
@@ -124,7 +117,7 @@ def _session(step: int, device: torch.device, processes: int) -> dict[str, objec
         "from_step": step,
         "command": sys.argv,
         "geminifusion": importlib.metadata.version("geminifusion"),
-        "code": code_version(Path(__file__).parents[1]),
+        "code": code_version(Path(__file__).parents[2]),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,

@@ -21,7 +21,7 @@ _SESSION_START = 1
 _COLOURS_RGB = 3
 
 
-class EventFile:
+class TensorBoardWriter:
     """A new event file in a directory that may hold files of earlier sessions of the same run.
 
     Args:

@@ -1,8 +1,4 @@
-"""Where a run's first weights come from: nowhere, another checkpoint, or an image classifier's file.
-
-A recipe that makes no sense from random weights holds `required(...)` in the place of the path. It can be printed,
-stored and overridden like any configuration, but not trained.
-"""
+"""The weights a run starts from: random ones, another checkpoint's, or an image classifier's."""
 
 from __future__ import annotations
 
@@ -11,19 +7,13 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from geminifusion_model.checkpoint import CONFIG_NAME
 from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.network import GeminiFusion
-from geminifusion_model.training.config import ConfigError, TrainingConfig
-from geminifusion_model.weights.checkpoint import CONFIG_NAME, load_network
+from geminifusion_model.training.config import REQUIRED, TrainingConfig
+from geminifusion_model.training.errors import ConfigError
 from geminifusion_model.weights.imagenet import load_imagenet
 from geminifusion_model.weights.report import OfficialReport
-
-_REQUIRED = "REQUIRED: "
-
-
-def required(what: str) -> str:
-    """The value of `start_from` or `imagenet` in a recipe that cannot do without; `what` says which file is meant."""
-    return _REQUIRED + what
 
 
 def check_starts(config: TrainingConfig) -> None:
@@ -34,9 +24,9 @@ def check_starts(config: TrainingConfig) -> None:
     """
     for name in ("start_from", "imagenet"):
         value = getattr(config, name)
-        if value is not None and value.startswith(_REQUIRED):
+        if value is not None and value.startswith(REQUIRED):
             raise ConfigError(
-                f"{name} is not given; this recipe needs {value.removeprefix(_REQUIRED)}: pass --set {name}=PATH, "
+                f"{name} is not given; this recipe needs {value.removeprefix(REQUIRED)}: pass --set {name}=PATH, "
                 f"or --set {name}=null to do without"
             )
     if config.start_from is not None and config.imagenet is not None:
@@ -104,7 +94,7 @@ def describe_training(config: TrainingConfig, frames: int, data: str) -> str:
 
 
 def _continue_from(net: GeminiFusion, directory: str) -> None:
-    start = load_network(Path(directory))
+    start = GeminiFusion.from_pretrained(Path(directory))
     weights, own = start.state_dict(), net.state_dict()
     if start.config.num_classes != net.config.num_classes:
         weights |= {name: own[name] for name in weights if name.startswith("decoder.classify.")}

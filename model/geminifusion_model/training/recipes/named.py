@@ -9,10 +9,10 @@ from functools import partial
 
 from geminifusion_model.config import GeminiFusionConfig
 from geminifusion_model.data.augment import Augmentation
-from geminifusion_model.data.sensor_noise import Corruption, Curriculum, SensorNoise
-from geminifusion_model.training.config import ConfigError, TrainingConfig
-from geminifusion_model.training.initialization import required
-from geminifusion_model.training.original_recipes import (
+from geminifusion_model.data.sensor_noise import Curriculum, RandomCorruption, SensorNoise
+from geminifusion_model.training.config import TrainingConfig, required
+from geminifusion_model.training.errors import ConfigError
+from geminifusion_model.training.recipes.original import (
     STAGES,
     deliver_original,
     nyuv2_from_sunrgbd_original,
@@ -25,10 +25,10 @@ _REDUCED_CROPS = Augmentation(crop=(192, 256), scale=(0.38, 0.9))
 # What a depth camera and a colour camera do wrong; depth fails more often, and a network leans on it.
 _FAILING_SENSORS = SensorNoise(
     missing={"rgb": 0.1, "depth": 0.25},
-    zeroed=Corruption(probability=0.2, most=0.3),
-    salt_and_pepper=Corruption(probability=0.2, most=0.2),
-    holes=Corruption(probability=0.3, most=0.4),
-    misregistration=Corruption(probability=0.1, most=0.02),
+    zeroed=RandomCorruption(probability=0.2, most=0.3),
+    salt_and_pepper=RandomCorruption(probability=0.2, most=0.2),
+    holes=RandomCorruption(probability=0.3, most=0.4),
+    misregistration=RandomCorruption(probability=0.1, most=0.02),
 )
 
 
@@ -58,10 +58,10 @@ def nyuv2_b0_robust() -> TrainingConfig:
     """Second stage of `nyuv2_b0_from_scratch`: the same frames seen by failing sensors."""
     noise = SensorNoise(
         missing={"rgb": 0.15, "depth": 0.15},
-        zeroed=Corruption(probability=0.3, most=0.3),
-        salt_and_pepper=Corruption(probability=0.3, most=0.2),
-        holes=Corruption(probability=0.5, most=0.5),
-        misregistration=Corruption(probability=0.2, most=0.02),
+        zeroed=RandomCorruption(probability=0.3, most=0.3),
+        salt_and_pepper=RandomCorruption(probability=0.3, most=0.2),
+        holes=RandomCorruption(probability=0.5, most=0.5),
+        misregistration=RandomCorruption(probability=0.2, most=0.02),
         curriculum=Curriculum(begin=0, end=500),
     )
     return _varied(

@@ -11,16 +11,14 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from geminifusion_model.config import GeminiFusionConfig
 from geminifusion_model.task import Task
-
-if TYPE_CHECKING:
-    from geminifusion_model.network import GeminiFusion
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -28,6 +26,14 @@ WEIGHTS_NAME = "model.safetensors"
 
 class CheckpointError(ValueError):
     """The directory is no checkpoint, or not one this version can read."""
+
+
+class _Network(Protocol):
+    """`GeminiFusion`, which stands above this module."""
+
+    config: GeminiFusionConfig
+
+    def state_dict(self) -> dict[str, Tensor]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +46,7 @@ class CheckpointInfo:
 
 
 def write_checkpoint(
-    net: GeminiFusion, directory: Path, *, task: Task | None = None, training: dict[str, Any] | None = None
+    net: _Network, directory: Path, *, task: Task | None = None, training: dict[str, Any] | None = None
 ) -> None:
     """Write weights and description; each file replaces its predecessor atomically."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -80,15 +86,12 @@ def read_info(directory: Path) -> CheckpointInfo:
         raise CheckpointError(f"{path} does not describe a checkpoint: {error}") from error
 
 
-def load_network(directory: Path) -> GeminiFusion:
-    """Build the network of `config.json` and fill it from `model.safetensors`.
+def load_weights(net: nn.Module, directory: Path) -> None:
+    """Fill `net` from `model.safetensors`.
 
     Raises:
-        CheckpointError: a file is missing or damaged, or the weights do not fit the network.
+        CheckpointError: the file is missing or damaged, or its tensors do not fit the network.
     """
-    from geminifusion_model.network import GeminiFusion
-
-    net = GeminiFusion(read_info(directory).network)
     path = directory / WEIGHTS_NAME
     try:
         net.load_state_dict(load_file(path))
@@ -96,12 +99,6 @@ def load_network(directory: Path) -> GeminiFusion:
         raise CheckpointError(f"{path} is missing; copy the whole checkpoint directory") from None
     except (OSError, SafetensorError, RuntimeError) as error:
         raise CheckpointError(f"{path} does not fit its {CONFIG_NAME}: {error}") from error
-    return net.eval()
-
-
-def save_network(net: GeminiFusion, directory: Path) -> None:
-    """Write a network without a task or training history."""
-    write_checkpoint(net, directory)
 
 
 def weights_sha256(directory: Path) -> str:

@@ -1,0 +1,1 @@
+"""The training loop: what is built before the first step, the steps, and the state they leave."""

@@ -1,0 +1,41 @@
+"""Plain data from JSON and YAML, checked by pydantic; every problem is one line that names its field."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+_T = TypeVar("_T")
+
+
+def validated(kind: type[_T], values: object, what: str) -> _T:
+    """`values`, as from JSON, as a dataclass of this package.
+
+    Args:
+        what: what the values describe, for the message.
+
+    Raises:
+        ValueError: a field is unknown, missing, of another type or out of range; the message names all of them.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        found = "; ".join(validation_problems(error))
+        raise ValueError(
+            f"the {what} does not validate ({found}); was it written by another version of geminifusion?"
+        ) from None
+
+
+def validation_problems(error: ValidationError) -> list[str]:
+    """What pydantic found, one `path.to.field: reason` each; the reason alone where it concerns no single field."""
+    return [": ".join(filter(None, (".".join(map(str, e["loc"])), _reason(e)))) for e in error.errors()]
+
+
+def _reason(detail: ErrorDetails) -> str:
+    if detail["type"] == "value_error":  # raised by a check of ours, which says it better than pydantic repeats it
+        return str(detail["ctx"]["error"])
+    if detail["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return "there is no such field"
+    return detail["msg"]
