@@ -136,7 +136,7 @@ class GRPCInferenceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ModelStreamInfer(self, request_iterator, context):
-        """Answers in the order of the requests; a bad request is answered with its error and does not end the stream.
+        """Responses come in the order of the requests; a bad request gets an error and does not end the stream.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

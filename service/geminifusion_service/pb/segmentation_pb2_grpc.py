@@ -55,17 +55,17 @@ class SegmentationServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Segment(self, request, context):
-        """One pair in, one answer out. An error carries its stable code in the trailing metadata "code".
+        """Segments one frame. An error carries its stable code in the trailing metadata "code".
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SegmentStream(self, request_iterator, context):
-        """Frames of a video. Answers come in the order of the frames, but for those that gave way to a newer one (see
-        SegmentRequest.supersedable); a bad frame is answered with an Error and does not end the stream. A client that does
-        not read its answers is not read from. A stream ends with UNAVAILABLE when the server stops, after every frame it
-        had accepted is answered, and with DEADLINE_EXCEEDED when no frame has come for long.
+        """Segments the frames of a video. Responses come in the order of the frames, except for superseded ones (see
+        SegmentRequest.supersedable). A bad frame is answered with an Error and does not end the stream. The server stops
+        reading from a client that does not read. A stream ends with UNAVAILABLE when the server shuts down, after every
+        accepted frame is answered, and with DEADLINE_EXCEEDED when no frame has arrived for too long.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
