@@ -10,8 +10,8 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from geminifusion_runtime.types import Priority
 from geminifusion_runtime.errors import GeminiFusionError
+from geminifusion_runtime.types import Priority
 from geminifusion_service.errors import BodyTimeoutError, EmptyBodyError
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.observability.request_context import set_client
