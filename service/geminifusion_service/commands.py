@@ -19,7 +19,7 @@ import click
 
 from geminifusion_service.settings import ENVIRONMENT_PREFIX, Settings, SettingsError, environment_variable, option
 
-_NEEDED = ("fastapi", "uvicorn", "grpc", "onnxruntime", "cv2", "prometheus_client")
+_NEEDED = ("starlette", "uvicorn", "grpc", "onnxruntime", "cv2", "prometheus_client")
 # Variables of the same prefix that other parts of the project read.
 _OTHERS_VARIABLES = ("GEMINIFUSION_DEBUG", "GEMINIFUSION_TENSORRT_INCLUDE", "GEMINIFUSION_TEST_")
 

@@ -1,4 +1,4 @@
-"""The gRPC server: its services, its limits, its life."""
+"""The gRPC server: its services, its limits, start and stop."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from geminifusion_service.api.open_inference.inference import OpenInference
 from geminifusion_service.api.open_inference.servicer import SERVICE_NAME as OPEN_INFERENCE_NAME
@@ -18,16 +19,15 @@ from geminifusion_service.pb import open_inference_pb2_grpc, segmentation_pb2_gr
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.pipeline.streaming import Streams
 from geminifusion_service.settings import Settings
-from geminifusion_service.transport.grpc.call_admission import Admission
+from geminifusion_service.transport.grpc.call_admission import CallAdmission
 from geminifusion_service.transport.grpc.health import Health
-from geminifusion_service.transport.grpc.reflection import add_reflection
 
-__all__ = ["SERVICE_NAME", "GrpcTransport"]
+REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 
-_LARGEST = 2**31 - 1  # bytes of a protobuf message
-_FIELDS = 64 * 1024  # room for what stands around the images
-_MAP_BYTES = 2**20
-_OTHER_CALLS = 64  # health, listings, reflection, beside those that are admitted
+_MAX_MESSAGE_BYTES = 2**31 - 1  # of protobuf
+_FIELDS_BYTES = 64 * 1024  # for everything in a request but its images
+_MAPS_BYTES = 2**20  # for everything in a response but its mask
+_OTHER_CALLS = 64  # health, listings, reflection, in addition to calls that need admission
 _UNARY = {f"/{SERVICE_NAME}/Segment": TRANSPORT, f"/{OPEN_INFERENCE_NAME}/ModelInfer": OPEN_INFERENCE_TRANSPORT}
 _STREAMS = {
     f"/{SERVICE_NAME}/SegmentStream": STREAM_TRANSPORT,
@@ -50,24 +50,24 @@ class GrpcTransport:
         """Prepare the server; nothing is opened yet.
 
         Args:
-            segmenter: answers.
+            segmenter: runs the requests.
             settings: limits.
-            metrics: count refusals.
-            open_inference: answers `inference.GRPCInferenceService`.
-            streams: those open over every transport.
-            interceptors: asked before admission, in this order.
+            metrics: count the calls.
+            open_inference: serves `inference.GRPCInferenceService`.
+            streams: shared by every transport.
+            interceptors: called before admission, in this order.
         """
-        admission = Admission(
+        admission = CallAdmission(
             segmenter, streams, metrics, unary=_UNARY, streams=_STREAMS, body_timeout_s=settings.body_timeout_s
         )
-        most_calls = 2 * settings.queue_size + settings.max_streams + _OTHER_CALLS
+        max_calls = 2 * settings.queue_size + settings.max_streams + _OTHER_CALLS
         self._server = grpc.aio.server(
             interceptors=[*interceptors, admission],
-            options=channel_options(settings, most_calls),
-            # For all, as grpc.aio does not obey what a single call asks for; calls switch it off where it does not pay.
+            options=channel_options(settings, max_calls),
+            # For all calls, as grpc.aio ignores that of a single call; calls disable it where it gains nothing.
             compression=grpc.Compression.Gzip,
-            # Beyond what admission would ever let in; it guards the memory that waiting calls themselves take.
-            maximum_concurrent_rpcs=most_calls,
+            # More than admission ever admits; it bounds the memory of the waiting calls themselves.
+            maximum_concurrent_rpcs=max_calls,
         )
         health_pb2_grpc.add_HealthServicer_to_server(
             Health(segmenter, (SERVICE_NAME, OPEN_INFERENCE_NAME)), self._server
@@ -78,13 +78,13 @@ class GrpcTransport:
         open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(  # type: ignore[no-untyped-call]
             OpenInferenceServicer(open_inference, streams), self._server
         )
-        add_reflection(self._server, (SERVICE_NAME, OPEN_INFERENCE_NAME, health.SERVICE_NAME))
+        _add_reflection(self._server, (SERVICE_NAME, OPEN_INFERENCE_NAME, health.SERVICE_NAME))
 
     async def start(self, host: str, port: int, credentials: grpc.ServerCredentials | None = None) -> int:
         """Listen, with TLS where credentials are given; returns the actual port.
 
         Raises:
-            OSError: the address cannot be had.
+            OSError: the address is not available.
         """
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
@@ -104,23 +104,40 @@ class GrpcTransport:
         await self._server.stop(grace_s)
 
 
-def channel_options(settings: Settings, most_calls: int) -> list[tuple[str, int]]:
-    """How the server's connections behave.
+def channel_options(settings: Settings, max_calls: int) -> list[tuple[str, int]]:
+    """Options of the server's channels, by their gRPC names.
 
-    A message may be as long as a body over HTTP. An answer may be an overlay, which at worst is as large as its pixels,
-    or run lengths and maps.
+    A request may be as long as a body over HTTP. A response may be an overlay, which at worst is as large as its
+    pixels, or run lengths and maps.
     """
     return [
-        ("grpc.max_receive_message_length", min(settings.max_body_bytes + _FIELDS, _LARGEST)),
-        ("grpc.max_send_message_length", min(4 * settings.max_pixels + _MAP_BYTES, _LARGEST)),
-        # With it a second server would silently share the port.
+        ("grpc.max_receive_message_length", min(settings.max_body_bytes + _FIELDS_BYTES, _MAX_MESSAGE_BYTES)),
+        ("grpc.max_send_message_length", min(4 * settings.max_pixels + _MAPS_BYTES, _MAX_MESSAGE_BYTES)),
+        # Otherwise a second server would silently share the port.
         ("grpc.so_reuseport", 0),
-        ("grpc.max_concurrent_streams", most_calls),
-        # A ping a minute keeps NATs and load balancers from forgetting a quiet connection, and finds dead ones.
+        ("grpc.max_concurrent_streams", max_calls),
+        # A ping per minute keeps NATs and load balancers from dropping an idle connection, and detects dead ones.
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.keepalive_permit_without_calls", 1),
-        # Clients may do the same, not more than three times as often; those that do are disconnected.
+        # Clients may ping up to three times as often; those that ping more are disconnected.
         ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
         ("grpc.max_connection_idle_ms", 15 * 60_000),
     ]
+
+
+def _add_reflection(server: grpc.aio.Server, services: Sequence[str]) -> None:
+    """Add reflection under v1alpha, which grpcio-reflection has, and under v1, which newer tools ask for.
+
+    The messages of the two are the same on the wire.
+    """
+    names = (*services, reflection.SERVICE_NAME, REFLECTION_V1)
+    reflection.enable_server_reflection(names, server)
+    handler = grpc.stream_stream_rpc_method_handler(
+        reflection.aio.ReflectionServicer(names).ServerReflectionInfo,
+        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler(REFLECTION_V1, {"ServerReflectionInfo": handler}),)
+    )

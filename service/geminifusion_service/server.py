@@ -19,7 +19,7 @@ import uvicorn
 from geminifusion_service.api.open_inference.inference import OpenInference
 from geminifusion_service.api.v1.websocket import add_stream_route
 from geminifusion_service.grpc_server import GrpcTransport
-from geminifusion_service.http_app import build_http_app, is_hot, refusal
+from geminifusion_service.http_app import admitted_paths, build_http_app, error_response
 from geminifusion_service.model_manager import ModelManager
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pipeline.segmenter import Segmenter
@@ -30,8 +30,8 @@ from geminifusion_service.security.api_keys import AccessControl
 from geminifusion_service.security.tls import grpc_credentials, http_context, tls_files
 from geminifusion_service.settings import Settings
 from geminifusion_service.transport.grpc.api_keys import RequireKey
-from geminifusion_service.transport.http.connection_limits import guarded
-from geminifusion_service.transport.http.load_shedding import EarlyRefusals
+from geminifusion_service.transport.http.connection_limits import limited_http_protocol
+from geminifusion_service.transport.http.load_shedding import LoadShedder
 
 _log = logging.getLogger(__name__)
 
@@ -92,6 +92,18 @@ class Server:
         http_app = build_http_app(
             self.segmenter, settings, self._metrics, open_inference, self._models, access, self._records
         )
+        # Whoever needs a key is rejected for the key first, by the application.
+        shed = (
+            None
+            if access.asks_for_keys
+            else LoadShedder(
+                self.segmenter,
+                self._metrics,
+                self._records,
+                paths=admitted_paths(http_app.routes),
+                error_response=error_response,
+            )
+        )
         add_stream_route(http_app, self.segmenter, self._metrics, self._streams, origins=settings.cors_allowed)
         self._http = _Uvicorn(
             uvicorn.Config(
@@ -100,13 +112,11 @@ class Server:
                 access_log=False,
                 server_header=False,
                 lifespan="off",
-                http=guarded(
+                http=limited_http_protocol(
                     head_timeout_s=settings.head_timeout_s,
-                    most_connections=settings.max_connections,
-                    most_head_bytes=settings.max_head_bytes,
-                    refuse_early=EarlyRefusals(
-                        self.segmenter, self._metrics, self._records, access, is_hot=is_hot, refusal=refusal
-                    ),
+                    max_connections=settings.max_connections,
+                    max_head_bytes=settings.max_head_bytes,
+                    shed=shed,
                 ),
                 timeout_keep_alive=settings.keep_alive_s,
                 ssl_context_factory=(lambda *_: http_context(tls)) if tls else None,

@@ -144,7 +144,7 @@ def test_clients_are_shared_between_threads(client, segment, pair):
 def test_posting_files_over_http_needs_no_extra(live_server, segment, pair, tmp_path):
     code = f"""
 import sys
-for extra in ("cv2", "grpc", "google.protobuf", "onnxruntime", "fastapi", "torch", "onnx"):
+for extra in ("cv2", "grpc", "google.protobuf", "onnxruntime", "fastapi", "starlette", "torch", "onnx"):
     sys.modules[extra] = None
 from geminifusion import Client
 result = Client({live_server.http_url!r}).segment({str(pair.rgb_path)!r}, {str(pair.depth_path)!r})

@@ -1,4 +1,4 @@
-"""Limits of connections and heads, against a live server."""
+"""Limits of connections and request headers, against a live server."""
 
 import contextlib
 import socket
@@ -26,7 +26,7 @@ def everything_from(connection):
 
 
 @pytest.mark.parametrize("sent", [b"", b"POST /v1/segment HTTP/1.1\r\nHost: x\r\n"])
-def test_a_head_that_does_not_come_ends_the_connection(strict, sent):
+def test_headers_that_do_not_arrive_end_the_connection(strict, sent):
     with connect(strict) as connection:
         connection.sendall(sent)
         started = time.monotonic()
@@ -34,7 +34,7 @@ def test_a_head_that_does_not_come_ends_the_connection(strict, sent):
         assert time.monotonic() - started < 3
 
 
-def test_a_slow_head_of_a_later_request_ends_the_connection_too(strict):
+def test_slow_headers_of_a_later_request_end_the_connection_too(strict):
     with connect(strict) as connection:
         connection.sendall(b"GET /healthz/live HTTP/1.1\r\nHost: x\r\n\r\n")
         assert connection.recv(65536).startswith(b"HTTP/1.1 200")
@@ -43,13 +43,13 @@ def test_a_slow_head_of_a_later_request_ends_the_connection_too(strict):
 
 
 @pytest.mark.parametrize("ended", [True, False])
-def test_a_long_head_is_refused_whether_it_ends_or_not(strict, ended):
+def test_long_headers_are_rejected_whether_they_end_or_not(strict, ended):
     with connect(strict) as connection:
         connection.sendall(b"GET /healthz/live HTTP/1.1\r\nX-Long: " + b"x" * 4000 + (b"\r\n\r\n" if ended else b""))
         assert everything_from(connection).startswith(b"HTTP/1.1 431")
 
 
-def test_one_connection_too_many_is_told_so_and_a_place_that_is_free_again_is_used(strict):
+def test_one_connection_too_many_is_rejected_until_another_is_closed(strict):
     with contextlib.ExitStack() as crowd:
         for _ in range(8):
             crowd.enter_context(connect(strict))
@@ -60,7 +60,7 @@ def test_one_connection_too_many_is_told_so_and_a_place_that_is_free_again_is_us
     assert strict.get("/healthz/ready").status_code == 200
 
 
-def test_web_pages_of_other_origins_may_not_read_answers_unless_they_are_named(live_server, serving):
+def test_web_pages_of_other_origins_may_read_responses_only_if_they_are_named(live_server, serving):
     headers = {"Origin": "https://app.example"}
     with httpx.Client(trust_env=False) as client:
         assert "access-control-allow-origin" not in client.get(f"{live_server.url}/v1/models", headers=headers).headers
@@ -71,7 +71,7 @@ def test_web_pages_of_other_origins_may_not_read_answers_unless_they_are_named(l
             assert "access-control-allow-origin" not in foreign
 
 
-def test_answers_carry_no_server_banner(live_server):
+def test_responses_carry_no_server_banner(live_server):
     assert "server" not in live_server.get("/v1/models").headers
 
 

@@ -21,7 +21,7 @@ def form(parts, boundary="XyZ"):
     return b"".join(lines) + f"--{boundary}--\r\n".encode()
 
 
-def test_parts_are_found_whatever_bytes_they_hold():
+def test_parts_may_contain_any_bytes():
     parts = {"rgb": b"\r\n--Xy\r\n\r\n--\r\n", "depth": bytes(range(256)) * 40, "empty": b""}
     assert split_multipart(form(parts.items()), "XyZ") == parts
 
@@ -53,7 +53,7 @@ def test_a_preamble_and_padding_after_a_boundary_are_skipped():
     ],
     ids=["no boundary", "no end", "cut head", "bare line", "bare", "no name", "twice", "too many"],
 )
-def test_a_malformed_form_is_refused(body):
+def test_a_malformed_form_is_rejected(body):
     with pytest.raises(MalformedBodyError):
         split_multipart(body, "XyZ")
 
@@ -72,7 +72,7 @@ def test_mutated_forms_raise_nothing_but_our_errors():
 
 
 @pytest.mark.parametrize("content_type", [None, "", "text/plain", "image/png", "multipart/mixed; boundary=x"])
-def test_another_content_type_is_refused(content_type):
+def test_another_content_type_is_rejected(content_type):
     with pytest.raises(UnsupportedBodyError, match="multipart/form-data"):
         multipart_boundary(content_type)
 
@@ -95,6 +95,6 @@ def test_json_fields_are_base64():
      json.dumps({str(i): "" for i in range(17)}).encode()],
     ids=range(9),
 )  # fmt: skip
-def test_malformed_json_is_refused(body):
+def test_malformed_json_is_rejected(body):
     with pytest.raises(MalformedBodyError):
         split_json(body)

@@ -1,8 +1,7 @@
-"""The OpenAPI text of the paths under /v2, whose bodies FastAPI cannot read off a signature."""
+"""What the OpenAPI document says of the paths under /v2."""
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from geminifusion_service.api.open_inference.signatures import OUTPUT_NAMES
@@ -112,11 +111,3 @@ INFER_OPERATION: dict[str, Any] = {
         **_ERRORS,
     },
 }
-
-
-def path_parameters(path: str) -> list[dict[str, Any]]:
-    """The parameters a path has in braces."""
-    return [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        for name in re.findall(r"{(\w+)}", path)
-    ]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
 from pydantic_core import from_json, to_json
+from starlette.requests import Request
+from starlette.responses import Response
 
 from geminifusion_runtime.errors import GeminiFusionError, InvalidOptionError
 from geminifusion_service.api.open_inference.binary_body import (
@@ -26,21 +25,19 @@ from geminifusion_service.api.open_inference.openapi import (
     RESPONSES,
     STATE_OPERATION,
     UNLOAD_OPERATION,
-    path_parameters,
 )
 from geminifusion_service.api.open_inference.schemas import InferenceResponse
+from geminifusion_service.api.openapi import DocumentedRoute, Handler
 from geminifusion_service.errors import EmptyBodyError, MalformedBodyError, UnsupportedBodyError
 from geminifusion_service.pipeline.admission import Ticket
 from geminifusion_service.settings import Settings
-from geminifusion_service.transport.http.body import read_body
-from geminifusion_service.transport.http.disconnect import unless_gone
+from geminifusion_service.transport.http.body import cancel_on_disconnect, read_body
 
 PREFIX = "/v2"
 _TRANSPORT = "oip-http"
 _LARGE_JSON = 64 * 1024  # bytes, beyond which reading or writing it would keep the event loop from others
 _MAX_CONTROL_BODY = 64 * 1024
 _UNLOAD_DEPENDENTS = "unload_dependents"  # Triton's clients always send it; there are no dependents here
-_Handler = Callable[[Request], Awaitable[Response]]
 
 
 def error_response(error: GeminiFusionError, request_id: str) -> Response:
@@ -55,18 +52,7 @@ def is_open_inference(path: str) -> bool:
     return path == PREFIX or path.startswith(f"{PREFIX}/")
 
 
-def infer_path(path: str) -> dict[str, str] | None:
-    """The model, and the version if there is one, of a path that asks for inference; None for any other path."""
-    parts = path.split("/")
-    if len(parts) == 5 and parts[:3] == ["", "v2", "models"] and parts[4] == "infer":
-        return {"name": parts[3]}
-    if len(parts) == 7 and parts[:3] == ["", "v2", "models"] and parts[4] == "versions" and parts[6] == "infer":
-        return {"name": parts[3], "version": parts[5]}
-    return None
-
-
-def infer_handler(open_inference: OpenInference, settings: Settings) -> _Handler:
-    """What answers POST to a path of `infer_path`."""
+def _infer_handler(open_inference: OpenInference, settings: Settings) -> Handler:
 
     async def infer(request: Request) -> Response:
         """Segment a batch of images."""
@@ -76,7 +62,7 @@ def infer_handler(open_inference: OpenInference, settings: Settings) -> _Handler
     async def _infer(request: Request) -> Response:
         name, version = _model(request)
         # Before a body of megabytes is read.
-        with open_inference.admit(name, version, body_bytes=_announced_length(request)) as ticket:
+        with open_inference.admit(name, version, body_bytes=request.state.content_length) as ticket:
             return await _infer_admitted(request, name, version, ticket)
 
     async def _infer_admitted(request: Request, name: str, version: str | None, ticket: Ticket) -> Response:
@@ -91,29 +77,39 @@ def infer_handler(open_inference: OpenInference, settings: Settings) -> _Handler
         json_length = len(body) if header_length is None else header_length
         parsed = await asyncio.to_thread(parse) if json_length > _LARGE_JSON else parse()
         work = open_inference.infer(parsed.request, request_id=request.state.request_id, ticket=ticket)
-        response = await unless_gone(request, work)
+        response = await cancel_on_disconnect(request, work)
         return await _written(response, parsed)
 
     return infer
 
 
-def open_inference_router(open_inference: OpenInference, settings: Settings, infer: _Handler) -> APIRouter:
-    """Every path under /v2. Errors are raised for the application to answer."""
-    router = APIRouter(prefix=PREFIX, tags=["open inference"])
+def open_inference_routes(open_inference: OpenInference, settings: Settings) -> list[DocumentedRoute]:
+    """Every path under /v2. Errors are raised for the application to handle."""
+    routes: list[DocumentedRoute] = []
 
-    def route(path: str, handler: _Handler, *, method: str = "GET", **operation: Any) -> None:  # noqa: ANN401 - OpenAPI
-        router.add_api_route(
-            path,
-            handler,
-            methods=[method],
-            response_class=Response,
-            operation_id=f"{handler.__name__}_{method}_{path}".translate(_IDENTIFIER),
-            openapi_extra={"parameters": path_parameters(path), "responses": RESPONSES, **operation},
+    def route(
+        path: str,
+        handler: Handler,
+        *,
+        method: str = "GET",
+        admission: str | None = None,
+        **operation: Any,  # noqa: ANN401 - OpenAPI
+    ) -> None:
+        operation_id = f"{handler.__name__}_{method}_{path}".translate(_IDENTIFIER)
+        routes.append(
+            DocumentedRoute(
+                PREFIX + path,
+                handler,
+                method=method,
+                tag="open inference",
+                operation={"operationId": operation_id, "responses": RESPONSES, **operation},
+                admission=admission,
+            )
         )
 
-    def model_route(path: str, handler: _Handler, *, method: str = "GET", **operation: Any) -> None:  # noqa: ANN401
-        route(f"/models/{{name}}{path}", handler, method=method, **operation)
-        route(f"/models/{{name}}/versions/{{version}}{path}", handler, method=method, **operation)
+    def model_route(path: str, handler: Handler, **details: Any) -> None:  # noqa: ANN401
+        route(f"/models/{{name}}{path}", handler, **details)
+        route(f"/models/{{name}}/versions/{{version}}{path}", handler, **details)
 
     async def server_metadata(_: Request) -> Response:
         """Who answers, and which extensions of the protocol it speaks."""
@@ -173,8 +169,9 @@ def open_inference_router(open_inference: OpenInference, settings: Settings, inf
         await open_inference.unload(request.path_params["name"])
         return _json({})
 
-    # First, because routes are tried one by one and this one is in a hurry.
-    model_route("/infer", infer, method="POST", **INFER_OPERATION)
+    # First, because routes are tried one by one and this is the one under load.
+    infer = _infer_handler(open_inference, settings)
+    model_route("/infer", infer, method="POST", admission=_TRANSPORT, **INFER_OPERATION)
     route("", server_metadata)
     route("/health/live", live, **STATE_OPERATION)
     route("/health/ready", ready, **STATE_OPERATION)
@@ -186,7 +183,7 @@ def open_inference_router(open_inference: OpenInference, settings: Settings, inf
     route("/repository/index", index, method="POST", **INDEX_OPERATION)
     route("/repository/models/{name}/load", load, method="POST", **LOAD_OPERATION)
     route("/repository/models/{name}/unload", unload, method="POST", **UNLOAD_OPERATION)
-    return router
+    return routes
 
 
 _IDENTIFIER = {ord(character): "_" for character in "/{}"}
@@ -198,11 +195,6 @@ def _json(document: object, status: int = 200) -> Response:
 
 def _model(request: Request) -> tuple[str, str | None]:
     return request.path_params["name"], request.path_params.get("version")
-
-
-def _announced_length(request: Request) -> int:
-    length = request.headers.get("content-length", "")
-    return int(length) if length.isascii() and length.isdigit() and len(length) <= 18 else 0
 
 
 def _check_content(request: Request) -> None:

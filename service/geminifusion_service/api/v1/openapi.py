@@ -1,4 +1,4 @@
-"""The OpenAPI text of POST /v1/segment, whose body FastAPI cannot read off a signature."""
+"""What the OpenAPI document says of the paths under /v1."""
 
 from __future__ import annotations
 
@@ -33,12 +33,19 @@ def _problem_response(status: int) -> dict[str, Any]:
     }
 
 
-PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {404: _problem_response(404)}
-UNCHANGED_RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {"description": "as JSON", "content": {"application/json": {"schema": {"type": "object"}}}},
-    304: {"description": "as when it had the ETag in If-None-Match"},
+_JSON: dict[str, Any] = {"description": "as JSON", "content": {"application/json": {"schema": {"type": "object"}}}}
+_NOT_MODIFIED = {"304": {"description": "as when it had the ETag in If-None-Match"}}
+MODELS_OPERATION: dict[str, Any] = {"responses": {"200": _JSON, **_NOT_MODIFIED}}
+MODEL_OPERATION: dict[str, Any] = {"responses": {"200": _JSON, **_NOT_MODIFIED, "404": _problem_response(404)}}
+_STATUSES = {"type": "array", "items": {"type": "object", "additionalProperties": {"type": "string"}}}
+_VERSIONS: dict[str, Any] = {
+    "description": "name, version, state and reason of each version",
+    "content": {"application/json": {"schema": {"type": "object", "properties": {"models": _STATUSES}}}},
 }
-CONTROL_RESPONSES: dict[int | str, dict[str, Any]] = {status: _problem_response(status) for status in (403, 404, 409)}
+INDEX_OPERATION: dict[str, Any] = {"responses": {"200": _VERSIONS}}
+CONTROL_OPERATION: dict[str, Any] = {
+    "responses": {"200": _VERSIONS, **{str(status): _problem_response(status) for status in (403, 404, 409)}}
+}
 
 
 def _query_options() -> list[dict[str, Any]]:
@@ -111,9 +118,6 @@ SEGMENT_OPERATION: dict[str, Any] = {
                 MEDIA_TYPES["json"]: {"schema": _ANSWER},
             },
         },
-        **{
-            str(int(status)): _problem_response(status)
-            for status in sorted({error.http_status for error in ERRORS.values()})
-        },
+        **{str(int(status)): _problem_response(status) for status in _ERROR_STATUSES},
     },
 }

@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import aclosing
 from urllib.parse import urlsplit
 
-from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from geminifusion_runtime.errors import GeminiFusionError, InvalidOptionError
 from geminifusion_service.api.v1.responses import problem
@@ -27,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 def add_stream_route(
-    app: FastAPI, segmenter: Segmenter, metrics: Metrics, streams: Streams, *, origins: Collection[str] = ()
+    app: Starlette, segmenter: Segmenter, metrics: Metrics, streams: Streams, *, origins: Collection[str] = ()
 ) -> None:
     """Serve the stream.
 
@@ -39,9 +41,7 @@ def add_stream_route(
         origins: pages of these may open a stream, besides those of this server itself; `*` for any.
     """
 
-    @app.websocket(PATH)
     async def stream(socket: WebSocket) -> None:
-        request_id: str = socket.state.request_id
         try:
             _refuse_foreign(socket, origins)
             newest = _mode(socket) == "newest"
@@ -49,7 +49,7 @@ def add_stream_route(
             streams.refuse_if_unavailable()
         except GeminiFusionError as error:
             metrics.requests.labels(TRANSPORT, error.code).inc()
-            await socket.send_denial_response(problem(error, request_id))
+            await socket.send_denial_response(problem(error, socket.state.request_id))
             return
         # The place is taken before anything is awaited, or two streams would take the last one.
         with streams.open() as opened, contextlib.suppress(WebSocketDisconnect):
@@ -70,6 +70,8 @@ def add_stream_route(
                 await socket.close(_GOING_AWAY, error.code)
             else:
                 await socket.close(_NORMAL)
+
+    app.router.routes.append(WebSocketRoute(PATH, stream))
 
 
 class _Frames:
@@ -118,7 +120,7 @@ def _refuse_foreign(socket: WebSocket, allowed: Collection[str]) -> None:
     origin = socket.headers.get("origin")
     if not origin_allowed(origin, socket.headers.get("host", ""), allowed):
         raise ForbiddenError(
-            f"a page of {str(origin)[:200]!r} may not open a stream here; name it in --cors-origin to allow it"
+            f"a page of {str(origin)[:200]!r} may not open a stream here; name it in --cors-origins to allow it"
         )
 
 

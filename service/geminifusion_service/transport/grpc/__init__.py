@@ -1,1 +1,1 @@
-"""gRPC: our own interface, geminifusion.v1."""
+"""gRPC plumbing."""

@@ -1,4 +1,4 @@
-"""The head of a call over gRPC: where it comes from, and whether its API key lets it through."""
+"""API keys over gRPC: checked on the metadata of a call, which also gives the call its origin."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CHANGES_MODELS = ("/inference.GRPCInferenceService/RepositoryModel",)
 
 
 class RequireKey(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is untyped
-    """Ends a call with UNAUTHENTICATED, PERMISSION_DENIED or RESOURCE_EXHAUSTED unless `access` lets it through."""
+    """Ends a call with UNAUTHENTICATED, PERMISSION_DENIED or RESOURCE_EXHAUSTED where `access` rejects it."""
 
     def __init__(self, access: AccessControl, metrics: Metrics, records: Records) -> None:
         self._access = access
@@ -45,15 +45,15 @@ class RequireKey(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is u
             try:
                 principal = self._access.check(headers, role=role).name
             except GeminiFusionError as error:
-                return grpc.stream_stream_rpc_method_handler(self._refusal(error))
+                return grpc.stream_stream_rpc_method_handler(self._rejection(error))
         set_request_context(RequestContext(transport="grpc", principal=principal, headers=headers))
         return await continuation(handler_call_details)
 
-    def _refusal(self, error: GeminiFusionError) -> Callable[..., Awaitable[None]]:
-        async def refuse(_messages: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> None:
+    def _rejection(self, error: GeminiFusionError) -> Callable[..., Awaitable[None]]:
+        async def reject(_messages: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> None:
             set_client(context.peer())
             self._records.failed(error, time.monotonic())
             self._metrics.requests.labels("grpc", error.code).inc()
             await abort(context, error)
 
-        return refuse
+        return reject

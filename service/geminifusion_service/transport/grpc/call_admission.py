@@ -1,4 +1,4 @@
-"""Which calls are let in, decided when their head has come and before gRPC reads their message."""
+"""Admission of calls on their metadata, before gRPC reads their message."""
 
 from __future__ import annotations
 
@@ -21,33 +21,34 @@ from geminifusion_service.pipeline.streaming import Streams
 from geminifusion_service.transport.grpc.status import abort
 
 PRIORITY_KEY = "geminifusion-priority"
-_Behaviour = Callable[[Any, grpc.aio.ServicerContext], Awaitable[Any]]
+_Behavior = Callable[[Any, grpc.aio.ServicerContext], Awaitable[Any]]
 _ticket: ContextVar[Ticket | None] = ContextVar("ticket", default=None)
 
 
 def current_ticket() -> Ticket | None:
-    """The ticket of the call that is being answered, for `Segmenter.segment`."""
+    """The ticket of the current task's call, for `Segmenter.segment`."""
     return _ticket.get()
 
 
 def milliseconds_left(context: grpc.aio.ServicerContext) -> float | None:
-    """Until the deadline of the call; None where it has none."""
+    """Milliseconds until the deadline of the call; None if it has none."""
     left_s = context.time_remaining()
-    # A call without deadline may report one of centuries.
+    # A call without a deadline may report one of centuries.
     return 1000 * left_s if left_s is not None and left_s < 3600 else None
 
 
-class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is untyped
-    """Refuses unary calls and streams on their head, and gives a message only so long to arrive.
+class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is untyped
+    """Admits or rejects unary calls and streams on their metadata, and limits the time a message may take to arrive.
 
-    gRPC reads the message of a unary call before it asks the servicer anything: a refusal would cost as much as
-    receiving megabytes, and a client that never sends them would hold its call open for ever. A handler for a stream of
-    requests is asked first, and on the wire a call with one message is the same as a stream of one.
+    gRPC reads the message of a unary call before it calls the servicer: a rejection would cost as much as receiving
+    megabytes, and a client that never sends them would hold its call open forever. A handler for a stream of requests
+    is called first, and on the wire a call with one message is the same as a stream of one.
 
     Args:
-        unary: paths (`/package.Service/Method`) of the calls that take a place, and what metrics call their transport.
-        streams: the same for the calls that are streams of frames.
-        body_timeout_s: longest a message of a unary call may take to arrive.
+        unary: paths (`/package.Service/Method`) of unary calls that need admission, with the transport that metrics
+            count them under.
+        streams: the same for calls that are streams of frames.
+        body_timeout_s: longest time the message of a unary call may take to arrive.
     """
 
     def __init__(
@@ -90,37 +91,37 @@ class Admission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is un
             self._segmenter.refuse_if_unavailable(priority=priority)
             self._open_streams.refuse_if_unavailable()
         except GeminiFusionError as error:
-            return grpc.stream_stream_rpc_method_handler(self._refusal(error, self._streams[path]))
+            return grpc.stream_stream_rpc_method_handler(self._rejection(error, self._streams[path]))
         return handler
 
-    def _admitted(self, behaviour: _Behaviour, transport: str, priority: Priority) -> Callable[..., Awaitable[Any]]:
-        async def answer(messages: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> Any:  # noqa: ANN401
+    def _admitted(self, behavior: _Behavior, transport: str, priority: Priority) -> Callable[..., Awaitable[Any]]:
+        async def respond(messages: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> Any:  # noqa: ANN401
             set_client(context.peer())
             try:
                 with self._segmenter.admit(deadline_ms=milliseconds_left(context), priority=priority) as ticket:
-                    message = await self._only(messages)
+                    message = await self._only_message(messages)
                     _ticket.set(ticket)
-                    return await behaviour(message, context)
+                    return await behavior(message, context)
             except GeminiFusionError as error:
                 self._metrics.requests.labels(transport, error.code).inc()
                 await abort(context, error)
 
-        return answer
+        return respond
 
-    async def _only(self, messages: AsyncIterator[Any]) -> Any:  # noqa: ANN401
+    async def _only_message(self, messages: AsyncIterator[Any]) -> Any:  # noqa: ANN401
         try:
             async with asyncio.timeout(self._body_timeout_s):
                 return await anext(messages)
         except TimeoutError:
             raise BodyTimeoutError(
-                f"the message did not come within {self._body_timeout_s:g} s; send it faster"
+                f"the message did not arrive within {self._body_timeout_s:g} s; send it faster"
             ) from None
         except StopAsyncIteration:
             raise EmptyBodyError("the call came without its message; send one") from None
 
-    def _refusal(self, error: GeminiFusionError, transport: str) -> Callable[..., Awaitable[None]]:
-        async def refuse(_messages: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> None:
+    def _rejection(self, error: GeminiFusionError, transport: str) -> Callable[..., Awaitable[None]]:
+        async def reject(_messages: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> None:
             self._metrics.requests.labels(transport, error.code).inc()
             await abort(context, error)
 
-        return refuse
+        return reject

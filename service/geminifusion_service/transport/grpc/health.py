@@ -1,4 +1,4 @@
-"""grpc.health.v1: for the server and its services what `/healthz/ready` says, for each model its own state."""
+"""grpc.health.v1: readiness of the server and its services, as `/healthz/ready` has it, and of each model."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from geminifusion_service.models.registry import ModelState
 from geminifusion_service.pipeline.segmenter import Segmenter, State
 
 MODEL_PREFIX = "model/"  # model/NAME or model/NAME@VERSION
-_LOOK_EVERY_S = 0.25  # while somebody watches
+_POLL_INTERVAL_S = 0.25  # while a client watches
 _Status = health_pb2.HealthCheckResponse
 
 
 class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # grpc_health is untyped
-    """Asks the segmenter each time, so that it can tell nothing that is not so.
+    """Derives every status from the segmenter when asked, so that none can be stale.
 
     Args:
-        services: names that are as ready as the server; the empty one is always known.
+        services: names with the status of the server; the empty name is always one of them.
     """
 
     def __init__(self, segmenter: Segmenter, services: Collection[str]) -> None:
@@ -31,7 +31,7 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # grpc_heal
     async def Check(
         self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext
     ) -> health_pb2.HealthCheckResponse:
-        """The status now; NOT_FOUND for a name nobody knows, as the protocol has it."""
+        """The status now; NOT_FOUND for an unknown name, as the protocol has it."""
         status = self._status(request.service)
         if status == _Status.SERVICE_UNKNOWN:
             await context.abort(
@@ -45,15 +45,15 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # grpc_heal
         self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
         """The status now and whenever it changes."""
-        told = None
+        sent = None
         while True:
             status = self._status(request.service)
-            if status != told:
-                told = status
+            if status != sent:
+                sent = status
                 yield health_pb2.HealthCheckResponse(status=status)
             if self._segmenter.state is State.STOPPED:
                 return
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await asyncio.sleep(_POLL_INTERVAL_S)
 
     def _status(self, service: str) -> int:
         if service.startswith(MODEL_PREFIX):
@@ -63,7 +63,7 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # grpc_heal
         return _Status.SERVING if self._segmenter.ready else _Status.NOT_SERVING
 
     def _status_of_model(self, reference: str) -> int:
-        """Another model's trouble is not this one's; one that is being loaded, or was unloaded, is known."""
+        """Independent of other models; one that is being loaded, or was unloaded, is known and not serving."""
         models = self._segmenter.models
         try:
             slot = models.slot(reference)

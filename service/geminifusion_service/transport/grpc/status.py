@@ -1,4 +1,4 @@
-"""An error as gRPC has it: status, text, trailing metadata."""
+"""The gRPC status of an error: code, details, trailing metadata."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ Metadata = tuple[tuple[str, str | bytes], ...]
 
 
 def status_of(error: GeminiFusionError) -> grpc.StatusCode:
-    """The status of an error."""
+    """The status code of an error."""
     return grpc.StatusCode[error.grpc_status]
 
 
 def details_of(error: GeminiFusionError) -> str:
-    """The text of an error; it starts with the code, for clients that show nothing else."""
+    """The details of an error; they start with our code, for clients that show nothing else."""
     return f"{error.code}: {error}"
 
 
 def trailing_metadata(error: GeminiFusionError) -> Metadata:
-    """`code`, when to try again, the trace, and all of it once more as the google.rpc.Status that libraries look for.
+    """`code`, when to retry, the trace, and the google.rpc.Status with all of them that libraries look for.
 
-    `retry-pushback-ms` is what gRPC's own retry policies obey; -1 tells them not to try again.
+    `retry-pushback-ms` is what gRPC's own retry policies obey; -1 tells them not to retry.
     """
     wait_s = error.retry_after_s
     information: list[tuple[str, str | bytes]] = [("code", error.code)]

@@ -1,43 +1,39 @@
-"""Refusals on the head of a request, before there is anything of the application.
+"""Load shedding: requests rejected on their headers, before the ASGI application is called.
 
-Under overload most requests are refused, and what that costs is taken from those that are answered: on the usual road,
-of tasks, middleware and handlers, a refusal takes half a millisecond. Here the ones that look like all others are
-refused in less. Whoever asks for something that is decided further on (keys, deadlines, priorities, other origins) is
-left to the usual road, which refuses with the same words.
+Under overload most requests are rejected, and the event loop's time for that is taken from those that are served: a
+rejection by the application (a task, middleware, a handler, a body that is buffered first) takes twice as long as one
+here. Only requests without anything that the application decides on first (API keys, deadlines, priorities, other
+origins) are rejected here; the application rejects the others with the same response.
 """
 
 from __future__ import annotations
 
 import contextvars
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-
-from starlette.responses import Response
+from re import Pattern
 
 from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_service.observability.metrics import Metrics
-from geminifusion_service.observability.request_context import (
-    RequestContext,
-    set_request_context,
-)
+from geminifusion_service.observability.request_context import RequestContext, set_request_context
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.pipeline.telemetry import Records
-from geminifusion_service.security.api_keys import AccessControl
+from geminifusion_service.transport.http.request_context import ErrorResponse, content_length
 
-Headers = Sequence[tuple[bytes, bytes]]  # names in lower case
-Refusal = Callable[[str, GeminiFusionError, str], Response]  # from the path, the error and the request id
-
-_DECIDED_LATER = frozenset((b"expect", b"origin", b"x-forwarded-for", b"x-forwarded-proto"))
+_HEADERS_DECIDED_LATER = frozenset(("expect", "origin", "x-forwarded-for", "x-forwarded-proto"))
 _OPTIONS_DECIDED_LATER = (b"priority", b"deadline_ms", b"request_id")
 
 
-class EarlyRefusals:
-    """Says whether a POST can be refused now.
+class LoadShedder:
+    """Rejects a POST that the segmenter would not admit.
 
     Args:
-        is_hot: whether a path is one that takes a place.
-        refusal: makes the answer.
+        segmenter: decides on admission.
+        metrics: count rejections.
+        records: log rejections.
+        paths: patterns of the paths whose POST needs admission, with the transport that metrics count them under.
+        error_response: makes the response.
     """
 
     def __init__(
@@ -45,45 +41,43 @@ class EarlyRefusals:
         segmenter: Segmenter,
         metrics: Metrics,
         records: Records,
-        access: AccessControl,
         *,
-        is_hot: Callable[[str], bool],
-        refusal: Refusal,
+        paths: Mapping[Pattern[str], str],
+        error_response: ErrorResponse,
     ) -> None:
         self._segmenter = segmenter
         self._metrics = metrics
         self._records = records
-        self._access = access
-        self._is_hot = is_hot
-        self._refusal = refusal
+        self._paths = dict(paths)
+        self._error_response = error_response
 
-    def __call__(self, target: bytes, headers: Headers, client: tuple[str, int] | None) -> bytes | None:
-        """The whole answer to a POST with this head, but for the status line's version; None for the usual road."""
-        path, _, query = target.partition(b"?")
-        text = path.decode("latin-1")
-        if not self._is_hot(text) or self._access.asks_for_keys:
+    def __call__(
+        self, target: bytes, headers: Sequence[tuple[bytes, bytes]], client: tuple[str, int] | None
+    ) -> bytes | None:
+        """The whole response to a POST, from the status code on; None if the application has to decide."""
+        path_bytes, _, query = target.partition(b"?")
+        path = path_bytes.decode("latin-1")
+        transport = next((name for pattern, name in self._paths.items() if pattern.match(path)), None)
+        if transport is None:
             return None
-        fields = dict(headers)
-        length = fields.get(b"content-length", b"")
+        request = RequestContext.of_http("http", headers, client)
         try:
-            self._segmenter.refuse_if_unavailable(body_bytes=int(length) if length.isdigit() else 0)
+            self._segmenter.refuse_if_unavailable(body_bytes=content_length(request.headers))
         except GeminiFusionError as error:
-            if not _DECIDED_LATER.isdisjoint(fields) or any(option in query for option in _OPTIONS_DECIDED_LATER):
+            if not _HEADERS_DECIDED_LATER.isdisjoint(request.headers) or any(
+                name in query for name in _OPTIONS_DECIDED_LATER
+            ):
                 return None
-            # What it leaves in the context is of this request alone.
-            return contextvars.copy_context().run(self._refuse, text, error, fields, client)
+            self._metrics.requests.labels(transport, error.code).inc()
+            # A copy, because this runs in the context of the connection, which outlives the request.
+            return contextvars.copy_context().run(self._reject, path, error, request)
         return None
 
-    def _refuse(
-        self, path: str, error: GeminiFusionError, fields: dict[bytes, bytes], client: tuple[str, int] | None
-    ) -> bytes:
-        context = RequestContext.of_http("http", fields.items(), client)
-        set_request_context(context)
-        request_id = context.request_id
-        self._metrics.requests.labels("http", error.code).inc()
+    def _reject(self, path: str, error: GeminiFusionError, request: RequestContext) -> bytes:
+        set_request_context(request)
         self._records.failed(error, time.monotonic())
-        response = self._refusal(path, error, request_id)
-        response.headers["X-Request-Id"] = request_id
+        response = self._error_response(path, error, request.request_id)
+        response.headers["X-Request-Id"] = request.request_id
         status = HTTPStatus(response.status_code)
-        head = b"".join(b"%b: %b\r\n" % header for header in response.raw_headers)
-        return b"%d %b\r\n%b\r\n%b" % (status, status.phrase.encode(), head, bytes(response.body))
+        header_lines = b"".join(b"%b: %b\r\n" % header for header in response.raw_headers)
+        return b"%d %b\r\n%b\r\n%b" % (status, status.phrase.encode(), header_lines, bytes(response.body))

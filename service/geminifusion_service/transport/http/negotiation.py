@@ -1,18 +1,18 @@
-"""What the headers of a request say of the answer it wants (RFC 9110, section 12)."""
+"""Content negotiation: the response format and compression that request headers prefer (RFC 9110, section 12)."""
 
 from __future__ import annotations
 
 from geminifusion_runtime.encoding.masks import MEDIA_TYPES
 from geminifusion_runtime.types import MaskFormat
 
-# What each type means where no format is named; one of the pictures has to.
+# By media type; image/png, which three formats have, means png.
 _FORMATS: dict[str, MaskFormat] = {MEDIA_TYPES[name]: name for name in ("npz", "json", "png")}
 
 
 def preferred_format(accept: str | None) -> MaskFormat:
-    """The format whose media type `Accept` ranks first; png where it names none of ours, or ranks png as high.
+    """The format whose media type `Accept` ranks first; png if it names none of ours, or ranks png as high.
 
-    Types that nobody has are no reason to refuse: a server may disregard the header.
+    Unknown types are no reason to reject a request: a server may disregard the header.
     """
     if accept is None or accept == "*/*":
         return "png"
@@ -27,7 +27,7 @@ def preferred_format(accept: str | None) -> MaskFormat:
 
 
 def accepts_gzip(accept_encoding: str | None) -> bool:
-    """Whether an answer may be packed with gzip."""
+    """Whether the response may be compressed with gzip."""
     if accept_encoding is None:
         return False
     ranks = _qualities(accept_encoding)
@@ -35,13 +35,13 @@ def accepts_gzip(accept_encoding: str | None) -> bool:
 
 
 def _of_type(media_type: str, ranks: dict[str, float]) -> float:
-    """The most specific range decides."""
+    """Quality of a media type; the most specific range decides."""
     group = media_type.partition("/")[0] + "/*"
     return next((ranks[name] for name in (media_type, group, "*/*") if name in ranks), 0.0)
 
 
 def _qualities(header: str) -> dict[str, float]:
-    """The value of `q` by name, 1 where there is none and 0 where it is no number."""
+    """The value of `q` by name, 1 where it is missing and 0 where it is not a number from 0 to 1."""
     ranks = {}
     for item in header.lower().split(","):
         name, *parameters = (part.strip() for part in item.split(";"))

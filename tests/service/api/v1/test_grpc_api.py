@@ -6,7 +6,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from geminifusion_service.grpc_server import SERVICE_NAME
+from geminifusion_service.api.v1.servicer import SERVICE_NAME
 from geminifusion_service.pb import segmentation_pb2 as pb
 from geminifusion_service.pb.segmentation_pb2_grpc import SegmentationStub
 

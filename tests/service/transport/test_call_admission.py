@@ -1,4 +1,4 @@
-"""Calls are judged by their head; messages and packed bytes have limits; health and reflection tell the truth."""
+"""Calls are admitted on their metadata; messages and compressed bytes have limits; health and reflection."""
 
 import contextlib
 import gzip
@@ -13,10 +13,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
 from geminifusion_runtime.model import Model
-from geminifusion_service.grpc_server import SERVICE_NAME
+from geminifusion_service.api.v1.servicer import SERVICE_NAME
+from geminifusion_service.grpc_server import REFLECTION_V1
 from geminifusion_service.pb import segmentation_pb2 as pb
 from geminifusion_service.pb.segmentation_pb2_grpc import SegmentationStub
-from geminifusion_service.transport.grpc.reflection import V1
 
 SEGMENT = f"/{SERVICE_NAME}/Segment"
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
@@ -29,7 +29,7 @@ def channel(live_server):
 
 
 def held_call(channel):
-    """`Segment` as a client that has sent the head of its call and keeps its message."""
+    """`Segment` as called by a client that sends its metadata and not its message."""
     return channel.stream_unary(
         SEGMENT,
         request_serializer=pb.SegmentRequest.SerializeToString,
@@ -38,7 +38,7 @@ def held_call(channel):
     )
 
 
-def test_a_full_server_refuses_before_the_message_is_sent(serving, monkeypatch, pair):
+def test_a_full_server_rejects_before_the_message_is_sent(serving, monkeypatch, pair):
     with serving(queue_size=1) as live, grpc.insecure_channel(live.grpc_target) as channel:
         reached, release, never = threading.Event(), threading.Event(), threading.Event()
         run = Model.run_stacked
@@ -64,10 +64,10 @@ def test_a_full_server_refuses_before_the_message_is_sent(serving, monkeypatch, 
         metadata = dict(refused.value.trailing_metadata())
         assert (metadata["code"], metadata["retry-pushback-ms"]) == ("queue_full", "1000")
         release.set()
-        assert first.result(20).height == 48, "the one that had the place is answered"
+        assert first.result(20).height == 48, "the admitted one is served"
 
 
-def test_a_message_that_never_comes_is_not_waited_for(serving):
+def test_a_message_that_never_arrives_times_out(serving):
     with serving(body_timeout_s=0.1) as live, grpc.insecure_channel(live.grpc_target) as channel:
         never = threading.Event()
 
@@ -83,13 +83,13 @@ def test_a_message_that_never_comes_is_not_waited_for(serving):
         assert dict(refused.value.trailing_metadata())["code"] == "body_timeout"
 
 
-def test_a_call_without_a_message_is_refused(channel):
+def test_a_call_without_a_message_is_rejected(channel):
     with pytest.raises(grpc.RpcError) as refused:
         held_call(channel)(iter(()))
     assert dict(refused.value.trailing_metadata())["code"] == "empty_body"
 
 
-def test_errors_that_will_not_go_away_tell_clients_not_to_try_again(channel, pair):
+def test_permanent_errors_tell_clients_not_to_retry(channel, pair):
     with pytest.raises(grpc.RpcError) as refused:
         SegmentationStub(channel).Segment(pb.SegmentRequest(images=pair.files(rgb=b"broken")))
     metadata = dict(refused.value.trailing_metadata())
@@ -97,7 +97,7 @@ def test_errors_that_will_not_go_away_tell_clients_not_to_try_again(channel, pai
     assert "retry-after" not in metadata
 
 
-def test_packed_requests_are_read_and_unpacked_only_up_to_the_limit(serving, pair):
+def test_compressed_requests_are_read_and_decompressed_only_up_to_the_limit(serving, pair):
     with serving(max_body_bytes=100_000) as live, grpc.insecure_channel(live.grpc_target) as channel:
         stub = SegmentationStub(channel)
         request = pb.SegmentRequest(images=pair.files())
@@ -139,8 +139,8 @@ def counting_relay(target):
         relay.join(10)
 
 
-@pytest.mark.parametrize(("mask_format", "packed"), [(pb.MASK_FORMAT_RLE, True), (pb.MASK_FORMAT_PNG, False)])
-def test_only_answers_that_shrink_are_packed(live_server, make_pair, mask_format, packed):
+@pytest.mark.parametrize(("mask_format", "compressed"), [(pb.MASK_FORMAT_RLE, True), (pb.MASK_FORMAT_PNG, False)])
+def test_only_responses_that_shrink_are_compressed(live_server, make_pair, mask_format, compressed):
     noise = make_pair(0, 100, 160)
     rng = np.random.default_rng(0)
     noise.rgb[:] = 255 * rng.integers(0, 2, (100, 160, 1), dtype=np.uint8)
@@ -150,7 +150,7 @@ def test_only_answers_that_shrink_are_packed(live_server, make_pair, mask_format
         before = count[0]
         answer = SegmentationStub(channel).Segment(request)
         received = count[0] - before
-    assert (received < 0.7 * answer.ByteSize()) is packed
+    assert (received < 0.7 * answer.ByteSize()) is compressed
 
 
 def test_health_knows_services_and_models(channel):
@@ -166,7 +166,7 @@ def test_health_knows_services_and_models(channel):
         watching.cancel()
 
 
-def test_who_watches_health_is_told_of_the_drain(serving):
+def test_a_watch_of_health_reports_the_drain(serving):
     with serving() as live, grpc.insecure_channel(live.grpc_target) as channel:
         watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
         assert next(watching).status == SERVING
@@ -175,9 +175,9 @@ def test_who_watches_health_is_told_of_the_drain(serving):
         watching.cancel()
 
 
-def test_reflection_answers_under_the_new_name_too(channel):
+def test_reflection_is_served_under_v1_as_well(channel):
     ask = channel.stream_stream(
-        f"/{V1}/ServerReflectionInfo",
+        f"/{REFLECTION_V1}/ServerReflectionInfo",
         request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
         response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
         _registered_method=True,
@@ -191,5 +191,5 @@ def test_reflection_answers_under_the_new_name_too(channel):
         )
     )
     names = [service.name for service in listing.list_services_response.service]
-    assert {SERVICE_NAME, "inference.GRPCInferenceService", V1} <= set(names)
+    assert {SERVICE_NAME, "inference.GRPCInferenceService", REFLECTION_V1} <= set(names)
     assert len(file.file_descriptor_response.file_descriptor_proto) == 1

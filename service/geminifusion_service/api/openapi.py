@@ -1,0 +1,96 @@
+"""The OpenAPI document, put together from the routes that are served."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+from fastapi.openapi.docs import get_swagger_ui_html
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+DOCUMENT_PATH, PAGE_PATH = "/openapi.json", "/docs"
+# Nobody may frame the page or make a browser take it for something else, and it sends no address of this server along.
+_PAGE_HEADERS = {
+    "Content-Security-Policy": "frame-ancestors 'none'; base-uri 'none'; object-src 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+class DocumentedRoute(Route):
+    """One method of one path, with its operation in the OpenAPI document; GET routes serve HEAD as well.
+
+    Args:
+        path: parameters in braces.
+        handler: its name and docstring are the summary and the description of the operation.
+        method: GET or POST.
+        tag: group of the operation.
+        operation: the rest of it, such as `requestBody` and `responses`; wins over what is derived.
+        admission: the transport that metrics count its requests under, if they need admission; else None.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        handler: Handler,
+        *,
+        method: str = "GET",
+        tag: str,
+        operation: Mapping[str, Any],
+        admission: str | None = None,
+    ) -> None:
+        super().__init__(path, handler, methods=[method])
+        self.method = method.lower()
+        self.admission = admission
+        self.operation: dict[str, Any] = {
+            "tags": [tag],
+            "summary": self.name.replace("_", " ").title(),
+            "description": inspect.getdoc(handler),
+            "operationId": re.sub(r"\W", "_", f"{self.name}{path}_{self.method}"),
+            **operation,
+        }
+        if parameters := _path_parameters(path):
+            self.operation["parameters"] = [*parameters, *operation.get("parameters", ())]
+
+
+def openapi_document(routes: Iterable[BaseRoute]) -> dict[str, Any]:
+    """The document of all routes that are a `DocumentedRoute`."""
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        if isinstance(route, DocumentedRoute):
+            paths.setdefault(route.path, {})[route.method] = route.operation
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "geminifusion", "summary": "RGB + depth in, segmentation mask out.", "version": "1"},
+        "paths": paths,
+        "tags": [{"name": "segment"}, {"name": "models"}, {"name": "operations"}, {"name": "open inference"}],
+    }
+
+
+def documentation_routes(routes: Iterable[BaseRoute]) -> list[Route]:
+    """The document of these routes, and a page to read and try it."""
+    document = openapi_document(routes)
+    swagger = get_swagger_ui_html(openapi_url=DOCUMENT_PATH.removeprefix("/"), title="geminifusion")
+    swagger.headers.update(_PAGE_HEADERS)
+
+    async def openapi(_: Request) -> Response:
+        return JSONResponse(document)
+
+    async def page(_: Request) -> Response:
+        return swagger
+
+    return [Route(DOCUMENT_PATH, openapi), Route(PAGE_PATH, page)]
+
+
+def _path_parameters(path: str) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"{(\w+)}", path)
+    ]

@@ -1,0 +1,167 @@
+"""The paths under /v1: segmentation, models, and the model repository."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from geminifusion_runtime.errors import GeminiFusionError
+from geminifusion_service.api.openapi import DocumentedRoute
+from geminifusion_service.api.v1.openapi import (
+    CONTROL_OPERATION,
+    INDEX_OPERATION,
+    MODEL_OPERATION,
+    MODELS_OPERATION,
+    SEGMENT_OPERATION,
+)
+from geminifusion_service.api.v1.query import options_from_query
+from geminifusion_service.api.v1.responses import answer, tagged_json
+from geminifusion_service.errors import public_error
+from geminifusion_service.model_manager import ModelManager
+from geminifusion_service.models.description import describe_reference
+from geminifusion_service.models.registry import Status
+from geminifusion_service.observability.metrics import Metrics
+from geminifusion_service.pipeline.segmenter import Segmenter
+from geminifusion_service.pipeline.telemetry import Records
+from geminifusion_service.request import SegmentRequest
+from geminifusion_service.settings import Settings
+from geminifusion_service.transport.http.body import (
+    cancel_on_disconnect,
+    check_encoding,
+    multipart_boundary,
+    read_body,
+    split_json,
+    split_multipart,
+)
+from geminifusion_service.transport.http.negotiation import accepts_gzip
+
+SEGMENT_PATH = "/v1/segment"
+TRANSPORT = "http"
+
+
+def v1_routes(
+    segmenter: Segmenter, settings: Settings, metrics: Metrics, records: Records, model_manager: ModelManager | None
+) -> list[DocumentedRoute]:
+    """Every path under /v1; the repository's only with a manager. Errors are raised for the application to handle."""
+    segmentation = _Segmentation(segmenter, settings, metrics, records)
+    models = _Models(segmenter)
+    routes = [
+        DocumentedRoute(
+            SEGMENT_PATH,
+            segmentation.segment,
+            method="POST",
+            tag="segment",
+            operation=SEGMENT_OPERATION,
+            admission=TRANSPORT,
+        ),
+        DocumentedRoute("/v1/models", models.models, tag="models", operation=MODELS_OPERATION),
+        DocumentedRoute("/v1/models/{name}", models.model, tag="models", operation=MODEL_OPERATION),
+    ]
+    if model_manager is not None:
+        repository = _Repository(model_manager)
+        routes.append(
+            DocumentedRoute("/v1/repository/index", repository.index, tag="models", operation=INDEX_OPERATION)
+        )
+        routes += [
+            DocumentedRoute(
+                f"/v1/repository/models/{{name}}/{handler.__name__}",
+                handler,
+                method="POST",
+                tag="models",
+                operation=CONTROL_OPERATION,
+            )
+            for handler in (repository.load, repository.unload)
+        ]
+    return routes
+
+
+class _Segmentation:
+    def __init__(self, segmenter: Segmenter, settings: Settings, metrics: Metrics, records: Records) -> None:
+        self._segmenter = segmenter
+        self._settings = settings
+        self._metrics = metrics
+        self._records = records
+
+    async def segment(self, request: Request) -> Response:
+        """Segment one RGB image with the depth image of the same pixels."""
+        try:
+            response = await self._segment(request)
+        except Exception as error:
+            self._metrics.requests.labels(TRANSPORT, public_error(error).code).inc()
+            raise
+        self._metrics.requests.labels(TRANSPORT, "ok").inc()
+        return response
+
+    async def _segment(self, request: Request) -> Response:
+        headers = request.headers
+        try:
+            options = options_from_query(
+                request.query_params.multi_items(),
+                request_id=request.state.request_id,
+                accept=headers.get("accept"),
+            )
+            request.state.request_id = options.request_id
+            check_encoding(headers.get("content-encoding"))
+            boundary = multipart_boundary(headers.get("content-type"))
+        except GeminiFusionError as error:
+            self._records.failed(error, time.monotonic())
+            raise
+        with self._segmenter.admit(  # before a body of megabytes is read
+            body_bytes=request.state.content_length, deadline_ms=options.deadline_ms, priority=options.priority
+        ) as ticket:
+            settings = self._settings
+            body = await read_body(request, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
+            if boundary is not None:
+                images = split_multipart(body, boundary)
+            else:
+                images = await asyncio.to_thread(split_json, body)
+            del body  # the parts are copies; keeping it would double the memory while the request waits
+            work = self._segmenter.segment(SegmentRequest(images=images, options=options), ticket)
+            takes_gzip = accepts_gzip(headers.get("accept-encoding"))
+            return answer(await cancel_on_disconnect(request, work), accepts_gzip=takes_gzip)
+
+
+class _Models:
+    def __init__(self, segmenter: Segmenter) -> None:
+        self._segmenter = segmenter
+
+    async def models(self, request: Request) -> Response:
+        """Every loaded model with its classes, palette, modalities, limits, scores and state; the default first."""
+        models = self._segmenter.models
+        return tagged_json(request, {"models": [describe_reference(models, model.reference) for model in models]})
+
+    async def model(self, request: Request) -> Response:
+        """One model, by `name` or `name@version`; of one that is not loaded, its state and why."""
+        return tagged_json(request, describe_reference(self._segmenter.models, request.path_params["name"]))
+
+
+class _Repository:
+    """What an operator may do to the models; API keys decide who is one."""
+
+    def __init__(self, models: ModelManager) -> None:
+        self._models = models
+
+    async def index(self, _: Request) -> Response:
+        """Every version that is loaded or could be, with its state and, if it is not served, the reason."""
+        return _status_response(await self._models.index())
+
+    async def load(self, request: Request) -> Response:
+        """Load the newest versions of `name`, or just `name@version`; answers once requests reach it."""
+        self._models.check_may_change()
+        return _status_response(await self._models.load(request.path_params["name"]))
+
+    async def unload(self, request: Request) -> Response:
+        """Unload `name` or `name@version`; answers once its requests are finished and its memory is given back."""
+        self._models.check_may_change()
+        return _status_response(await self._models.unload(request.path_params["name"]))
+
+
+def _status_response(statuses: Iterable[Status]) -> Response:
+    models = [
+        {"name": one.name, "version": one.version, "state": one.state.value, "reason": one.reason} for one in statuses
+    ]
+    return JSONResponse({"models": models})

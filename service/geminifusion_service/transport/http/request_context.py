@@ -1,0 +1,68 @@
+"""The context of HTTP requests, read off their headers once, and the response to a bug."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+
+from starlette.datastructures import MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from geminifusion_runtime.errors import GeminiFusionError
+from geminifusion_service.errors import public_error
+from geminifusion_service.observability.request_context import RequestContext, set_request_context
+
+# From the path, the error and the request id to the response in the format of that path's API.
+ErrorResponse = Callable[[str, GeminiFusionError, str], Response]
+
+_MAX_LENGTH_DIGITS = 18
+_log = logging.getLogger(__name__)
+
+
+class RequestContextMiddleware:
+    """Outermost ASGI middleware: sets the context of each request, and answers a bug with a clean 500.
+
+    `request.state` gets `request_id`, which comes back in `X-Request-Id` and which a handler may replace, and
+    `content_length`.
+
+    Args:
+        error_response: makes the response to a bug.
+    """
+
+    def __init__(self, app: ASGIApp, error_response: ErrorResponse) -> None:
+        self._app = app
+        self._error_response = error_response
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run one ASGI call."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        context = RequestContext.of_http(scope["type"], scope["headers"], scope.get("client"))
+        set_request_context(context)
+        state = scope.setdefault("state", {})
+        state["request_id"] = context.request_id
+        state["content_length"] = content_length(context.headers)
+        started = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                MutableHeaders(scope=message)["X-Request-Id"] = state["request_id"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception as error:
+            _log.exception("request %s failed", state["request_id"])
+            if not started:
+                response = self._error_response(scope["path"], public_error(error), state["request_id"])
+                await response(scope, receive, send_with_id)
+
+
+def content_length(headers: Mapping[str, str]) -> int:
+    """Length of the body in bytes as the headers, names in lower case, announce it; 0 if they do not."""
+    text = headers.get("content-length", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_LENGTH_DIGITS else 0
