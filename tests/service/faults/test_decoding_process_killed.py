@@ -22,29 +22,36 @@ def decoders_of(server):
     return found
 
 
+def wait_for_more(answers):
+    """Until every client got another two answers: so that no request meets two killed decoders."""
+    enough, until = [len(one) + 2 for one in answers], time.monotonic() + 60
+    while any(len(one) < count for one, count in zip(answers, enough, strict=True)):
+        assert time.monotonic() < until, "requests are not answered any more"
+        time.sleep(0.01)
+
+
 def test_requests_survive_their_decoders_and_decoders_end_with_the_server(server_process, make_pair):
     files = make_pair(0, 240, 320).files()
     with server_process("--decode-isolation", "process", "--decode-workers", 2) as server:
         expected = server.post(files).content
-        answers, stop = [], threading.Event()
+        answers, stop = [[], [], []], threading.Event()
 
-        def client():
+        def client(mine):
             while not stop.is_set():
-                answers.append(server.post(files))
+                mine.append(server.post(files))
 
-        clients = [threading.Thread(target=client) for _ in range(3)]
+        clients = [threading.Thread(target=client, args=(mine,)) for mine in answers]
         for thread in clients:
             thread.start()
         for _ in range(4):
-            time.sleep(0.8)  # a new one takes half a second to start
+            wait_for_more(answers)
             os.kill(decoders_of(server)[0], signal.SIGKILL)
-        time.sleep(0.8)
+        wait_for_more(answers)
         stop.set()
         for thread in clients:
             thread.join(30)
-        assert len(answers) > 10
-        assert {answer.status_code for answer in answers} == {200}
-        assert {answer.content for answer in answers} == {expected}
+        assert {answer.status_code for mine in answers for answer in mine} == {200}
+        assert {answer.content for mine in answers for answer in mine} == {expected}
         running = decoders_of(server)
         assert len(running) == 2
         assert server.terminate() == 0

@@ -20,9 +20,8 @@ def children(pid):
 
 def worker_of(server):
     """The one process with the engine in it."""
-    (found,) = [
-        child for child in children(server.process.pid) if b"engine_process" in Path(f"/proc/{child}/cmdline").read_bytes()
-    ]
+    commands = {child: Path(f"/proc/{child}/cmdline").read_bytes() for child in children(server.process.pid)}
+    (found,) = [child for child, command in commands.items() if b"engine_process" in command]
     return found
 
 
