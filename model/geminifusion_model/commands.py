@@ -205,7 +205,7 @@ def evaluate(
     record: bool,
     threads: int | None,
 ) -> None:
-    """Score CHECKPOINT on labelled frames by a named protocol."""
+    """Score CHECKPOINT on labeled frames by a named protocol."""
     import torch
 
     from geminifusion_model.evaluation.evaluation_run import EvaluationRun

@@ -2,7 +2,7 @@
 
 Missing and noisy modalities as in the robustness benchmark of arXiv:2503.18445, plus what depth cameras add: holes and
 a slipped registration. Works on raw samples; 0 is black in the RGB and "no measurement" in depth. A missing modality is
-what encodes to 0: depth without a measurement, an RGB of the mean colour.
+what encodes to 0: depth without a measurement, an RGB of the mean color.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class TrainingConfig(BaseModel):
     start_from: str | None = None  # a checkpoint directory; random weights if none
     imagenet: str | None = None  # an ImageNet classifier's file to start the encoder from
     steps: _Positive
-    batch_size: _Positive  # frames per optimiser step, over all processes and accumulated parts
+    batch_size: _Positive  # frames per optimizer step, over all processes and accumulated parts
     accumulate: _Positive = 1  # parts a process works through one after the other before it steps
 
     learning_rate: _Rate
