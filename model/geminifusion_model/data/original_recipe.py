@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ConfigDict
 from torch.nn import functional as F
 
 from geminifusion_model.data.sample import Sample
@@ -31,27 +32,31 @@ _JITTER_RANGE = (0.5, 1.5)
 
 @dataclass(frozen=True, kw_only=True)
 class OriginalAugmentation:
-    """The original's recipe.
+    """The original authors' augmentation.
 
-    Args:
-        crop: height and width of the result.
-        scale: what the crop's size is multiplied by, uniformly drawn, to get the size the frame is fitted to.
-        jitter: probability of changed brightness, contrast and saturation.
-        flip: probability of a left-right mirror image.
-        blur: probability of a Gaussian blur of the RGB, 3x3 with a deviation of 0.8.
-        color_jitter_blanks_rgb: reproduce the accident: a jittered RGB is next to 0 everywhere. Theirs on NYUv2 and
-            SUN RGB-D, not on DeLiVER.
-        antialias: low-pass before reducing, as newer versions of their library do.
+    Raises:
+        ValueError: a field is out of range; the message names it.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
     style: Literal["original"] = "original"
+    """Tells this augmentation from ours."""
     crop: tuple[int, int]
+    """Height and width of the result, pixels."""
     scale: tuple[float, float] = (0.5, 2.0)
+    """Range of the factor, drawn uniformly, between the crop's size and the size that the frame is fitted to."""
     jitter: float = 0.2
+    """Probability of changed brightness, contrast and saturation."""
     flip: float = 0.5
+    """Probability of a left-right mirror image."""
     blur: float = 0.2
+    """Probability of a Gaussian blur of the RGB, 3x3 with a deviation of 0.8."""
     color_jitter_blanks_rgb: bool = True
+    """Reproduce the accident that leaves a jittered RGB next to 0 everywhere: theirs on NYUv2 and SUN RGB-D, not on
+    DeLiVER."""
     antialias: bool = False
+    """Low-pass filter before reducing, as newer versions of their library do."""
 
     def __post_init__(self) -> None:
         if min(self.crop) < 32:
