@@ -17,7 +17,7 @@ from geminifusion_model.fusions.geminifusion import GeminiFusionBlock
 from geminifusion_model.streams import StreamLayerNorm
 
 
-def normalise(norm: StreamLayerNorm, x: list[Tensor]) -> list[Tensor]:
+def normalize(norm: StreamLayerNorm, x: list[Tensor]) -> list[Tensor]:
     """Each stream's own LayerNorm."""
     return [F.layer_norm(t, t.shape[-1:], norm.weight[i], norm.bias[i], norm.eps) for i, t in enumerate(x)]
 
@@ -83,17 +83,17 @@ class OriginalFormulation(nn.Module):
     def _stage(self, stage: Stage, x: list[Tensor], fusions: object) -> list[Tensor]:
         maps = [stage.patch_embed.conv(t) for t in x]
         height, width = maps[0].shape[-2:]
-        tokens = normalise(stage.patch_embed.norm, [m.flatten(2).transpose(1, 2) for m in maps])
+        tokens = normalize(stage.patch_embed.norm, [m.flatten(2).transpose(1, 2) for m in maps])
         for block in stage.blocks:
             tokens = self._block(block, tokens, height, width, next(fusions))  # type: ignore[call-overload]
-        tokens = normalise(stage.norm, tokens)
+        tokens = normalize(stage.norm, tokens)
         return [t.transpose(1, 2).reshape(t.shape[0], -1, height, width).contiguous() for t in tokens]
 
     def _block(self, block: Block, x: list[Tensor], height: int, width: int, fusion: nn.Module) -> list[Tensor]:
-        contexts = self._contexts(block.attention, normalise(block.norm1, x), height, width)
+        contexts = self._contexts(block.attention, normalize(block.norm1, x), height, width)
         x = [t + block.drop_path(block.attention.output(c)[None])[0] for t, c in zip(x, fusion(contexts), strict=True)]
         out = []
-        for t, n in zip(x, normalise(block.norm2, x), strict=True):
+        for t, n in zip(x, normalize(block.norm2, x), strict=True):
             hidden = block.mlp.fc1(n)
             hidden = hidden.transpose(1, 2).reshape(n.shape[0], -1, height, width)
             hidden = block.mlp.depthwise(hidden).flatten(2).transpose(1, 2)
@@ -105,7 +105,7 @@ class OriginalFormulation(nn.Module):
         if attention.reduce is not None:
             maps = [t.transpose(1, 2).reshape(t.shape[0], -1, height, width) for t in x]
             reduced = [attention.reduce.conv(m).flatten(2).transpose(1, 2) for m in maps]
-            sources = normalise(attention.reduce.norm, reduced)
+            sources = normalize(attention.reduce.norm, reduced)
         contexts = []
         for t, source in zip(x, sources, strict=True):
             batch, pixels, channels = t.shape

@@ -1,4 +1,4 @@
-"""Score a running server on labelled frames, each posted as a user would post it and its mask scored as it comes.
+"""Score a running server on labeled frames, each posted as a user would post it and its mask scored as it comes.
 
     geminifusion serve &
     python benchmarks/served_miou.py DATA [--url http://localhost:8000] [--limit 500]

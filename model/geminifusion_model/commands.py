@@ -28,15 +28,32 @@ _DATASET = click.option(
 _THREADS = click.option("--threads", default=None, type=int, help="CPU threads; as many as usable cores by default.")
 
 
+def _needed_to_train(context: click.Context, option: click.Parameter, value: Path | None) -> Path | None:
+    """Require an option unless `--print-config`, which is read before it, asks for the settings alone."""
+    if value is None and not context.params["print_config"]:
+        raise click.MissingParameter(ctx=context, param=option)
+    return value
+
+
 @click.command()
-@_DATA
+@click.option(
+    "--data",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    callback=_needed_to_train,
+    help="The data set's folder.  [required]",
+)
 @_DATASET
 @click.option(
     "--depth-encoding",
     type=click.Choice(DEPTH_ENCODINGS),
     help="How the network gets depth; as the data set says by default. Only metric, inverse and log can be served.",
 )
-@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="The run's directory.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    callback=_needed_to_train,
+    help="The run's directory.  [required]",
+)
 @click.option("--recipe", default="nyuv2-b0-from-scratch", show_default=True, help="A named configuration.")
 @click.option(
     "--config",
@@ -48,10 +65,15 @@ _THREADS = click.option("--threads", default=None, type=int, help="CPU threads; 
     "settings",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Override one setting, e.g. network.encoder=mit_b1.",
+    help="Override one setting, e.g. network.encoder=mit_b1; --print-config lists and explains them all.",
 )
 @click.option("--resume", is_flag=True, help="Continue the run in --out exactly where it stopped.")
-@click.option("--print-config", is_flag=True, help="Print the configuration as YAML and stop.")
+@click.option(
+    "--print-config",
+    is_flag=True,
+    is_eager=True,
+    help="Print the configuration as YAML, every setting explained, and stop.",
+)
 @click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
@@ -63,10 +85,10 @@ _THREADS = click.option("--threads", default=None, type=int, help="CPU threads; 
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(min=1), help="Threads that read ahead.")
 @_THREADS
 def train(
-    data: Path,
+    data: Path | None,
     dataset: str,
     depth_encoding: str | None,
-    out: Path,
+    out: Path | None,
     recipe: str,
     config: Path | None,
     settings: tuple[str, ...],
@@ -85,6 +107,7 @@ def train(
 
     from geminifusion_model.data.registry import open_dataset
     from geminifusion_model.training.allocator import keep_freed_memory
+    from geminifusion_model.training.commented_yaml import commented_yaml
     from geminifusion_model.training.config import TrainingConfig
     from geminifusion_model.training.loop.distributed import joined_processes
     from geminifusion_model.training.loop.initialization import check_starts
@@ -94,13 +117,15 @@ def train(
     overrides = _overrides(settings)
     if config is not None:
         chosen = TrainingConfig.from_yaml(config, overrides)
-    elif resume and (out / "config.yaml").is_file():
+    elif resume and out is not None and (out / "config.yaml").is_file():
         chosen = TrainingConfig.from_yaml(out / "config.yaml", overrides)
     else:
         chosen = TrainingConfig.checked(named_recipe(recipe).model_dump(mode="json"), overrides)
     if print_config:
-        click.echo(chosen.to_yaml(), nl=False)
+        click.echo(commented_yaml(chosen), nl=False)
         return
+    assert data is not None
+    assert out is not None
     if not resume:
         check_starts(chosen)
     keep_freed_memory()
@@ -205,7 +230,7 @@ def evaluate(
     record: bool,
     threads: int | None,
 ) -> None:
-    """Score CHECKPOINT on labelled frames by a named protocol."""
+    """Score CHECKPOINT on labeled frames by a named protocol."""
     import torch
 
     from geminifusion_model.evaluation.evaluation_run import EvaluationRun

@@ -20,34 +20,32 @@ MODALITIES = ("rgb", "depth", "thermal", "event", "lidar")
 class GeminiFusionConfig:
     """The network, without its weights.
 
-    Args:
-        encoder: `mit_b0` … `mit_b5`, or `swin_tiny`, `swin_small`, `swin_large`, `swin_large_window12`.
-        num_classes: number of logit channels, at least 1.
-        modalities: names in input order, `rgb` first; up to 4 of them with a MiT encoder, up to 2 with a Swin.
-        fusion: how the streams meet in every block: `geminifusion`; its ablations `pixel_attention`,
-            `pixel_attention_noise` and `pixel_attention_relation`; the rivals `token_exchange`, `channel_exchange`
-            and `cross_attention`; or `none`, the only one for a network that sees the RGB alone.
-        num_fusion_heads: heads of the pixel-wise fusion, the same at every stage; 8 with a Swin encoder.
-        decoder_channels: width E of the all-MLP decoder.
-        upsample_logits: return logits at the input size, as the original's DeLiVER variant does (with width 512).
-        drop_path_rate: stochastic depth of the last block; it rises linearly from 0 at the first.
-        decoder_dropout: channel dropout before the classifier.
-
     Raises:
         ValueError: a field is out of range; the message names it.
     """
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+    __pydantic_config__ = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     encoder: str = "mit_b0"
+    """`mit_b0` … `mit_b5`, or `swin_tiny`, `swin_small`, `swin_large`, `swin_large_window12`."""
     num_classes: int = 40
+    """Logit channels, at least 1."""
     modalities: tuple[str, ...] = ("rgb", "depth")
+    """Names in input order, `rgb` first; up to 4 with a MiT encoder, up to 2 with a Swin."""
     fusion: str = "geminifusion"
+    """How the streams meet in every block: `geminifusion`; its ablations `pixel_attention`, `pixel_attention_noise`
+    and `pixel_attention_relation`; the baselines `token_exchange`, `channel_exchange` and `cross_attention`; or
+    `none`, the only one for a network that sees the RGB alone."""
     num_fusion_heads: int = 8
+    """Heads of the pixel-wise fusion, the same at every stage; 8 with a Swin encoder."""
     decoder_channels: int = 256
+    """Width of the all-MLP decoder."""
     upsample_logits: bool = False
+    """Return logits at the input size, as the original's DeLiVER variant does (with 512 decoder channels)."""
     drop_path_rate: float = 0.1
+    """Stochastic depth of the last block; it rises linearly from 0 at the first."""
     decoder_dropout: float = 0.1
+    """Channel dropout before the classifier."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "modalities", tuple(self.modalities))

@@ -26,12 +26,12 @@ def encode(values: Tensor, encoding: ModalityEncoding) -> Tensor:
         intensity = values.to(torch.float32)
         if (low, high) != (0.0, 1.0):
             intensity = intensity.clamp(255.0 * low, 255.0 * high)
-        return _normalised(intensity, scale, shift)
+        return _normalized(intensity, scale, shift)
     if encoding.encoding in ("hha", "raw"):
         stored = values.to(torch.float32)
         stored = torch.where(stored.abs() < torch.inf, stored, 0.0).clamp(255.0 * low, 255.0 * high)
         if encoding.channels == 3:
-            return _normalised(stored, scale, shift)
+            return _normalized(stored, scale, shift)
         return (stored * (scale / 255.0) + shift).unsqueeze(1).expand(-1, 3, -1, -1)
     measured = (values > 0) & (values < torch.inf)  # false for NaN too
     metres = values.clamp(low, high)
@@ -39,11 +39,11 @@ def encode(values: Tensor, encoding: ModalityEncoding) -> Tensor:
         metres = metres.reciprocal()
     elif encoding.encoding == "log":
         metres = metres.log()
-    normalised = metres * scale + shift
-    return torch.where(measured, normalised, 0.0).unsqueeze(1).expand(-1, 3, -1, -1)
+    normalized = metres * scale + shift
+    return torch.where(measured, normalized, 0.0).unsqueeze(1).expand(-1, 3, -1, -1)
 
 
-def _normalised(stored: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+def _normalized(stored: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """`B H W 3` of 0…255 to `B 3 H W`: channels first, because runtimes vectorise over the innermost axis."""
     return stored.permute(0, 3, 1, 2) * (scale / 255.0)[:, None, None] + shift[:, None, None]
 

@@ -53,7 +53,7 @@ class GeminiFusion(nn.Module):
         """Segment a batch.
 
         Args:
-            modalities: one normalised `B 3 H W` float tensor per entry of `config.modalities`, in that order, all of
+            modalities: one normalized `B 3 H W` float tensor per entry of `config.modalities`, in that order, all of
                 one shape; H and W at least 29.
 
         Raises:

@@ -45,7 +45,7 @@ class ModalityEncoding:
         mean, std: subtracted from and divided by after encoding, one value per channel; one channel is repeated to
             three.
 
-    In metres, 0, negative, infinite and NaN readings are no measurement; they become 0 after normalisation, which is
+    In metres, 0, negative, infinite and NaN readings are no measurement; they become 0 after normalization, which is
     the mean. In `hha` and `raw` nothing marks them; readings that are not finite are taken for 0.
     """
 
@@ -80,7 +80,7 @@ class ModalityEncoding:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """Inputs, classes and the label value that marks unlabelled pixels.
+    """Inputs, classes and the label value that marks unlabeled pixels.
 
     `input_scale` is the factor 0.25…1, a multiple of 1/16, by which frames are reduced before the network: a network
     trained on reduced frames knows things at that size. Labels are always at the frame's own size.
@@ -91,14 +91,14 @@ class Task:
     data: str
     modalities: tuple[ModalityEncoding, ...]
     class_names: tuple[str, ...]
-    palette: tuple[tuple[int, int, int], ...]  # one RGB colour per class
+    palette: tuple[tuple[int, int, int], ...]  # one RGB color per class
     ignore_index: int = 255
     data_license: str = "unknown"
     input_scale: float = 1.0
 
     def __post_init__(self) -> None:
         if len(self.palette) != len(self.class_names):
-            raise ValueError(f"{len(self.palette)} colours for {len(self.class_names)} classes")
+            raise ValueError(f"{len(self.palette)} colors for {len(self.class_names)} classes")
         check_input_scale(self.input_scale)
 
     def only(self, names: tuple[str, ...]) -> Task:

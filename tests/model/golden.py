@@ -61,7 +61,7 @@ def case_weights(case):
     return with_integers(_weights(params, case["weight_seed"], case["probe"], case["weights_sha256"]))
 
 
-@functools.lru_cache(maxsize=2)  # neighbouring cases often differ in their inputs only
+@functools.lru_cache(maxsize=2)  # neighboring cases often differ in their inputs only
 def _weights(params, seed, probe, sha256):
     arrays = {name: tensor_value(name, shape, seed, probe) for name, shape in params}
     digest = hashlib.sha256()

@@ -45,7 +45,7 @@ def test_tokens_below_the_threshold_come_from_the_other_stream(sign_scored):
     torch.testing.assert_close(out[:, 0], torch.stack([expected_rgb, expected_depth]))
 
 
-def test_scores_are_penalised_and_learn_from_the_choice(sign_scored):
+def test_scores_are_penalized_and_learn_from_the_choice(sign_scored):
     sign_scored.train()
     x = tokens([[1.0, -1.0], [1.0, 1.0]])
     out = sign_scored(x)

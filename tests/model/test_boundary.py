@@ -51,7 +51,7 @@ def test_a_class_score_is_the_mean_over_frames_that_show_it():
     assert score.per_class()[0] == pytest.approx(50)
 
 
-def test_outline_within_an_unlabelled_strip_counts_if_it_is_near_and_is_not_blamed_if_it_is_far():
+def test_outline_within_an_unlabeled_strip_counts_if_it_is_near_and_is_not_blamed_if_it_is_far():
     """The strip is four pixels wide; the diagonal is 56.6, so 0.04 of it is 2.3 pixels."""
     truth = halves(20)
     truth[:, 18:22] = 255

@@ -76,7 +76,7 @@ def test_calibration_error_is_the_weighted_gap_worked_out_by_hand():
     assert meter.pixels.tolist() == [1, 3]
 
 
-def test_full_confidence_falls_into_the_last_bin_and_unlabelled_pixels_into_none():
+def test_full_confidence_falls_into_the_last_bin_and_unlabeled_pixels_into_none():
     truth = torch.tensor([0, 255])
     meter = Reliability(num_bins=4)
     meter.add(scored(torch.tensor([[100.0, 0.0], [100.0, 0.0]]), truth))
@@ -90,7 +90,7 @@ def test_confidence_is_the_softmax_of_the_winner():
 
 
 def test_nothing_to_fit_and_senseless_settings_are_refused():
-    with pytest.raises(ValueError, match="no labelled pixel"):
+    with pytest.raises(ValueError, match="no labeled pixel"):
         TemperatureFit().fit("p")
     with pytest.raises(ValueError, match="expected at least 1, and positive"):
         Reliability(temperature=0.0)

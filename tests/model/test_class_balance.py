@@ -30,7 +30,7 @@ class Frames:
 
 def test_weights_by_hand():
     frames = Frames([0, 0, 0, 1], [0, 0, 2, 255], [2, 255, 255, 255])
-    # of the labelled pixels in the frames that show it, a has 5 of 4 + 3, b 1 of 4, c 2 of 3 + 1: the median is c's 1/2
+    # of the labeled pixels in the frames that show it, a has 5 of 4 + 3, b 1 of 4, c 2 of 3 + 1: the median is c's 1/2
     expected = [(1 / 2) / (5 / 7), (1 / 2) / (1 / 4), 1.0, 1.0]
     torch.testing.assert_close(class_weights(frames, 1.0), torch.tensor(expected))
 
@@ -50,11 +50,11 @@ def test_only_frames_that_show_a_class_count_for_its_frequency():
     assert among_others[1] / among_others[0] == pytest.approx(3.5)
 
 
-def test_unseen_classes_and_unlabelled_frames_change_nothing():
-    labelled = Frames([0, 0, 0, 1])
+def test_unseen_classes_and_unlabeled_frames_change_nothing():
+    labeled = Frames([0, 0, 0, 1])
     with_empty = Frames([0, 0, 0, 1], [255, 255, 255, 255])
-    assert torch.equal(class_weights(labelled, 1.0), class_weights(with_empty, 1.0))
-    assert class_weights(labelled, 1.0)[2:].tolist() == [1, 1]
+    assert torch.equal(class_weights(labeled, 1.0), class_weights(with_empty, 1.0))
+    assert class_weights(labeled, 1.0)[2:].tolist() == [1, 1]
 
 
 def test_data_without_any_label_weighs_all_classes_alike():

@@ -53,7 +53,7 @@ def test_layout_errors_name_the_file(tmp_path):
         NYUv2(root, "train")[0]
 
 
-def test_tasks_have_a_colour_for_every_class():
+def test_tasks_have_a_color_for_every_class():
     assert len(nyuv2_task(13).class_names) == 13
     assert len(set(evenly_spread_palette(39))) == 39
     with pytest.raises(ValueError, match="13 and 39"):
@@ -64,7 +64,7 @@ def test_augmentation_moves_all_modalities_together():
     """Depth and labels are made from the same ramp, so they must still agree wherever the frame is inside the crop."""
     ramp = np.tile(np.arange(200, dtype=np.float32), (150, 1))
     frame = Sample("ramp", np.full((150, 200, 3), 128, np.uint8), {"depth": ramp + 1}, ramp.astype(np.uint8))
-    how = Augmentation(crop=(96, 128), scale=(0.5, 2.0), colour=0.0, blur=0.0)
+    how = Augmentation(crop=(96, 128), scale=(0.5, 2.0), color=0.0, blur=0.0)
     sizes = set()
     for seed in range(20):
         found = augment(frame, how, np.random.default_rng(seed), ignore_index=255)

@@ -23,8 +23,8 @@ def write_room(root, name, seed):
     horizon = int(random.integers(50, 70))
     labels[horizon:] = FLOOR
     depth[horizon:] = np.linspace(depth[0, 0], 1.2, HEIGHT - horizon)[:, None]
-    colours = random.integers(30, 225, (13, 3))
-    rgb = colours[labels]
+    colors = random.integers(30, 225, (13, 3))
+    rgb = colors[labels]
     for kind in random.permutation([k for k in range(13) if k not in (WALL, FLOOR)]):
         # beds stand low and windows hang high, as class numbers grow
         top = int(np.clip(70 - 5 * kind + random.integers(-8, 8), 2, HEIGHT - 24))
@@ -32,7 +32,7 @@ def write_room(root, name, seed):
         scale = 2 if kind == 0 else 1
         tall, wide = scale * int(random.integers(12, 22)), scale * int(random.integers(14, 28))
         box = np.s_[top : top + tall, left : left + wide]
-        labels[box], depth[box], rgb[box] = kind, random.uniform(1.0, 3.0), colours[kind]
+        labels[box], depth[box], rgb[box] = kind, random.uniform(1.0, 3.0), colors[kind]
     labels[:2], labels[-2:], labels[:, :2], labels[:, -2:] = 255, 255, 255, 255
     noisy = np.clip(rgb + random.normal(0, 6, rgb.shape), 0, 255).astype(np.uint8)
     for folder, file, image in (
@@ -193,7 +193,7 @@ def test_a_void_value_that_is_not_ignored_is_named(broken):
     assert (finding.code, finding.frames) == ("void-value", ("000001",))
 
 
-def test_classes_nobody_labelled_and_classes_train_never_shows_are_told_apart(broken):
+def test_classes_nobody_labeled_and_classes_train_never_shows_are_told_apart(broken):
     for path in (broken / "label13").iterdir():
         rewrite(path, lambda labels: np.where(labels == 9, 255, labels).astype(np.uint8))
     for number in range(1, 15):

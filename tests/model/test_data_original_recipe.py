@@ -14,7 +14,7 @@ from geminifusion_model.data.original_recipe import (
     blurred,
     evaluation_sizes,
     fitted_size,
-    jitter_colours,
+    jitter_colors,
     padded_crop,
     resized,
 )
@@ -76,24 +76,24 @@ def test_evaluation_sizes_of_published_data_sets():
 
 def test_jitter_blanks_floats_as_in_the_original():
     factors = tuple(GOLDEN["jitter_params"])
-    found = jitter_colours(golden("jitter_rgb_in").astype(np.float32), factors, blank=True)
+    found = jitter_colors(golden("jitter_rgb_in").astype(np.float32), factors, blank=True)
     np.testing.assert_allclose(found, golden("jitter_rgb_out"), atol=1e-5)
     assert found.max() <= 1
 
 
 def test_jitter_without_the_accident_keeps_the_picture():
     rgb = golden("jitter_rgb_in").astype(np.float32)
-    found = jitter_colours(rgb, tuple(GOLDEN["jitter_params"]), blank=False)
+    found = jitter_colors(rgb, tuple(GOLDEN["jitter_params"]), blank=False)
     assert np.corrcoef(found.ravel(), rgb.ravel())[0, 1] > 0.98
     assert (found == np.floor(found)).all()
-    np.testing.assert_array_equal(jitter_colours(rgb, (1.0, 1.0, 1.0), blank=False), rgb)
+    np.testing.assert_array_equal(jitter_colors(rgb, (1.0, 1.0, 1.0), blank=False), rgb)
 
 
 def test_blur_is_the_originals():
     np.testing.assert_allclose(blurred(golden_sample(20, 21)["rgb"]), golden("blur_rgb"), atol=1e-3)
 
 
-def test_our_encodings_normalise_as_the_original():
+def test_our_encodings_normalize_as_the_original():
     sample = golden_sample(8, 9)
     rgb = torch.from_numpy(sample["rgb"])[None]
     np.testing.assert_allclose(encode(rgb, IMAGENET_RGB)[0], GOLDEN["norm_rgb"], atol=1e-5)
@@ -129,7 +129,7 @@ def test_blanked_frames_come_as_often_as_jittered_ones():
     accident = OriginalAugmentation(crop=(64, 64), flip=0.0, blur=0.0)
     blank = [augment(frame, accident, np.random.default_rng(seed), 255).rgb.max() <= 1 for seed in range(200)]
     assert 0.13 < np.mean(blank) < 0.27
-    intended = OriginalAugmentation(crop=(64, 64), flip=0.0, blur=0.0, colour_jitter_blanks_rgb=False)
+    intended = OriginalAugmentation(crop=(64, 64), flip=0.0, blur=0.0, color_jitter_blanks_rgb=False)
     assert all(augment(frame, intended, np.random.default_rng(s), 255).rgb.max() > 20 for s in range(50))
 
 

@@ -106,7 +106,7 @@ def test_holes_are_patches_in_depth_only():
     np.testing.assert_array_equal(found.rgb, frame().rgb)
     holes = found.others["depth"] == 0
     assert 0.01 < holes.mean() <= 0.5
-    # most neighbours of a hole are holes too, unlike among single pixels
+    # most neighbors of a hole are holes too, unlike among single pixels
     assert holes[:, 1:][holes[:, :-1]].mean() > 0.8
 
 

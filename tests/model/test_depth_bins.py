@@ -26,7 +26,7 @@ def test_every_pixel_is_scored_in_the_bin_of_its_depth():
     assert [row.share for row in rows.values()] == pytest.approx([100 / 6, 100 / 3, 100 / 6, 100 / 3])
 
 
-def test_unlabelled_pixels_and_empty_bins_do_not_count():
+def test_unlabeled_pixels_and_empty_bins_do_not_count():
     bins = DepthBins(2, (1.0, 3.0))
     bins.add(scored([0.5, 0.5, 0.5, 2.0, 2.0, np.inf], [0, 0, 0, 255, 255, 255], [0, 0, 0, 0, 0, 0]))
     near, middle, *_ = bins.rows()

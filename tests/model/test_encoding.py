@@ -10,7 +10,7 @@ from geminifusion_model.task import IMAGENET_RGB, ModalityEncoding, Task
 DEPTH = ModalityEncoding(name="depth", encoding="metric", unit="metre", range=(0, 10), mean=(2.0,), std=(4.0,))
 
 
-def test_rgb_is_scaled_and_normalised_per_channel():
+def test_rgb_is_scaled_and_normalized_per_channel():
     pixel = torch.tensor([[[[255, 0, 51]]]], dtype=torch.uint8)
     found = encode(pixel, IMAGENET_RGB)
     assert found.shape == (1, 3, 1, 1)
@@ -18,7 +18,7 @@ def test_rgb_is_scaled_and_normalised_per_channel():
     torch.testing.assert_close(found.flatten(), torch.tensor(wanted))
 
 
-def test_depth_is_clipped_normalised_and_repeated():
+def test_depth_is_clipped_normalized_and_repeated():
     found = encode(torch.tensor([[[4.0, 12.0]]]), DEPTH)
     assert found.shape == (1, 3, 1, 2)
     torch.testing.assert_close(found[0, :, 0], torch.tensor([[0.5, 2.0]] * 3))

@@ -109,7 +109,7 @@ def test_names_from_data_are_escaped(page):
     assert "<b>0</b>" not in page
 
 
-def test_every_frame_has_six_readable_pictures_and_truth_has_the_class_colours(net, results):
+def test_every_frame_has_six_readable_pictures_and_truth_has_the_class_colors(net, results):
     sheets = frame_sheets(net, Frames(), results.scores, protocol="native-labels", task=TASK, count=2)
     assert [len(sheet.pictures) for sheet in sheets] == [6, 6]
     assert sheets[0].accuracy <= sheets[1].accuracy
@@ -141,7 +141,7 @@ def test_frame_without_any_measurement_is_still_shown(net, results):
     assert sheet.pictures[1].caption == "Depth, nothing measured"
 
 
-def test_frames_shown_run_from_the_worst_to_the_best_and_skip_unlabelled_ones():
+def test_frames_shown_run_from_the_worst_to_the_best_and_skip_unlabeled_ones():
     matrices = np.zeros((5, 2, 2), np.int64)
     matrices[:, 0, 0] = [5, 9, 1, 7, 0]
     matrices[:4, 0, 1] = 10 - matrices[:4, 0, 0]

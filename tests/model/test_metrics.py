@@ -53,7 +53,7 @@ def test_absent_class_is_left_out_or_counts_as_zero():
     assert matrices["zero"].miou() == matrices["zero"].mean_accuracy() == pytest.approx(200 / 3)
 
 
-def test_scores_without_a_labelled_pixel_are_not_a_number():
+def test_scores_without_a_labeled_pixel_are_not_a_number():
     matrix = ConfusionMatrix(2)
     matrix.add(np.full(4, 255, np.uint8), np.zeros(4, np.uint8))
     assert np.isnan([matrix.miou(), matrix.mean_accuracy(), matrix.pixel_accuracy()]).all()

@@ -44,7 +44,7 @@ def net():
 
 
 def test_resize_equals_the_originals_for_images_and_masks():
-    """The inputs are drawn as the golden file's maker drew them: one stream, colours, depth, then the mask."""
+    """The inputs are drawn as the golden file's maker drew them: one stream, colors, depth, then the mask."""
     expected = np.load(golden.FOLDER / "transforms_main.npz")
     random = np.random.RandomState(4)
     rgb = random.randint(0, 256, (3, 37, 53))

@@ -65,7 +65,7 @@ def test_staged_recipes_have_the_published_values(name):
         assert config.network.modalities == ("rgb", "depth")
         assert (config.network.decoder_channels, config.network.upsample_logits) == (256, False)
         assert config.augmentation == OriginalAugmentation(crop=(480, 640) if nyu else (480, 480))
-        assert config.augmentation.colour_jitter_blanks_rgb
+        assert config.augmentation.color_jitter_blanks_rgb
         assert (config.learning_rate, config.decoder_factor, config.weight_decay) == (rate, 10, weight_decay)
         assert config.steps == steps[stage]
         assert (config.schedule, config.warmup_steps, config.warmup_ratio) == ("poly", 1500, 1e-6)
@@ -82,7 +82,7 @@ def test_deliver_recipes_have_the_published_values(name):
     assert (config.network.encoder, config.network.num_classes) == ("mit_b2", 25)
     assert (config.network.modalities, config.network.drop_path_rate) == (modalities, drop_path)
     assert (config.network.decoder_channels, config.network.upsample_logits) == (512, True)
-    assert config.augmentation == OriginalAugmentation(crop=(1024, 1024), colour_jitter_blanks_rgb=False)
+    assert config.augmentation == OriginalAugmentation(crop=(1024, 1024), color_jitter_blanks_rgb=False)
     assert (config.steps, config.batch_size) == (200 * 497, 8)
     assert (config.learning_rate, config.decoder_factor, config.weight_decay) == (2e-4, 10, 0.01)
     assert (config.parameter_groups, config.loss, config.freeze_decoder_norm) == ("deliver", "ohem", False)

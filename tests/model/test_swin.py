@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
-from geminifusion_model.encoders.windows import FORBIDDEN, merge_neighbours, window_plan
+from geminifusion_model.encoders.windows import FORBIDDEN, merge_neighbors, window_plan
 from geminifusion_model.inference_form import InferenceForm
 
 
@@ -45,7 +45,7 @@ def test_shifted_windows_forbid_pairs_from_opposite_borders():
 @pytest.mark.parametrize("size", [(4, 6), (5, 6), (4, 7), (5, 7), (1, 1)])
 def test_merging_stacks_two_by_two_squares_column_by_column(size):
     tokens = tokens_of(2, *size)
-    merged, height, width = merge_neighbours(tokens, *size)
+    merged, height, width = merge_neighbors(tokens, *size)
     maps = F.pad(tokens.unflatten(1, size), (0, 0, 0, size[1] % 2, 0, size[0] % 2))
     wanted = torch.cat([maps[:, row::2, column::2] for column in (0, 1) for row in (0, 1)], dim=-1)
     assert (height, width) == wanted.shape[1:3]

@@ -31,7 +31,7 @@ def sixty():
 
 
 def true_geometry(index, size=SMALL, seed=SEED):
-    """The scene of a frame, the view through its pixel centres, and what that view meets."""
+    """The scene of a frame, the view through its pixel centers, and what that view meets."""
     layout, pose = (np.random.default_rng([seed, index, part]) for part in range(2))
     scene = furnished_room(layout, pattern_bank(seed))
     view = choose_pose(scene, pose).view(size)
@@ -172,14 +172,14 @@ def test_sixty_frames_show_every_class_about_as_often_as_nyu_does(sixty):
     assert np.median([len(np.unique(sample.labels)) for sample in sixty]) >= 5
 
 
-def test_colour_alone_does_not_give_the_class_away(sixty):
-    """A classifier with the mean colour of each class, fitted on half of the frames and judged on the other half."""
-    colours = [sample.rgb.reshape(-1, 3).astype(np.float32) for sample in sixty]
+def test_color_alone_does_not_give_the_class_away(sixty):
+    """A classifier with the mean color of each class, fitted on half of the frames and judged on the other half."""
+    colors = [sample.rgb.reshape(-1, 3).astype(np.float32) for sample in sixty]
     labels = [sample.labels.reshape(-1) for sample in sixty]
-    train_colours, train_labels = np.concatenate(colours[::2]), np.concatenate(labels[::2])
-    means = np.stack([train_colours[train_labels == number].mean(0) for number in range(13)])
-    test_colours, test_labels = np.concatenate(colours[1::2]), np.concatenate(labels[1::2])
-    guess = ((test_colours[:, None] - means) ** 2).sum(-1).argmin(1)
+    train_colors, train_labels = np.concatenate(colors[::2]), np.concatenate(labels[::2])
+    means = np.stack([train_colors[train_labels == number].mean(0) for number in range(13)])
+    test_colors, test_labels = np.concatenate(colors[1::2]), np.concatenate(labels[1::2])
+    guess = ((test_colors[:, None] - means) ** 2).sum(-1).argmin(1)
     recall = np.mean([(guess[test_labels == number] == number).mean() for number in np.unique(test_labels)])
     assert recall < 0.2, f"mean recall {recall:.3f}; chance is {1 / 13:.3f}"
 
@@ -223,7 +223,7 @@ def test_void_is_drawn_along_outlines_only_when_asked():
 
 
 def test_rays_meet_solids_where_geometry_says():
-    """Down the axis, every solid of half a metre is met half a metre before its centre; beside it, nothing is."""
+    """Down the axis, every solid of half a metre is met half a metre before its center; beside it, nothing is."""
     rng = np.random.default_rng(0)
     paint = Painter(rng, pattern_bank(SEED))
     material = paint.material("hard")
@@ -262,6 +262,6 @@ def test_furniture_makes_sense():
             assert place.y1 < scene.size[1] + 0.05
         for shape in scene.shapes:
             if shape.label == builder.PICTURE:
-                gap = min(*shape.centre[:2], *(scene.size - shape.centre)[:2])
+                gap = min(*shape.center[:2], *(scene.size - shape.center)[:2])
                 assert gap < 0.1
-                assert shape.centre[2] > 1
+                assert shape.center[2] > 1

@@ -20,6 +20,7 @@ from geminifusion_model.training.errors import ConfigError, TrainingError
 from geminifusion_model.training.loop.distributed import Processes
 from geminifusion_model.training.loop.run import TrainingRun
 from geminifusion_model.training.loop.signals import noted_interruption
+from geminifusion_model.training.recipes.named import named_recipe
 from geminifusion_model.training.records.previews import Previews
 
 
@@ -288,6 +289,27 @@ def test_command_refuses_wrong_settings_before_it_reads_data(arguments, message,
     assert isinstance(outcome.exception, ConfigError)
     assert re.search(message, str(outcome.exception))
     assert not (tmp_path / "run").exists()
+
+
+def test_printed_configuration_explains_every_setting_and_can_be_read_back(tmp_path):
+    outcome = CliRunner().invoke(train, ["--print-config", "--recipe", "rooms-b0", "--set", "seed=5"])
+    assert outcome.exit_code == 0, outcome.output
+    lines = outcome.output.splitlines()
+    settings = [number for number, line in enumerate(lines) if re.match(r" *[a-z_]+:", line)]
+    in_missing = {lines.index("      rgb: 0.1"), lines.index("      depth: 0.25")}  # names of modalities, no settings
+    assert all(lines[number - 1].lstrip().startswith("# ") for number in settings if number not in in_missing)
+    (tmp_path / "printed.yaml").write_text(outcome.output)
+    expected = TrainingConfig.checked(named_recipe("rooms-b0").model_dump(mode="json"), {"seed": 5})
+    assert TrainingConfig.from_yaml(tmp_path / "printed.yaml") == expected
+
+
+@pytest.mark.parametrize("option", ["--data", "--out"])
+def test_training_without_data_or_directory_is_wrong_usage(option, tmp_path):
+    given = {"--data": str(tmp_path), "--out": str(tmp_path / "run")}
+    del given[option]
+    outcome = CliRunner().invoke(train, [part for pair in given.items() for part in pair])
+    assert outcome.exit_code == 2
+    assert f"Missing option '{option}'" in outcome.output
 
 
 def test_frozen_decoder_norm_keeps_its_running_statistics(tmp_path):

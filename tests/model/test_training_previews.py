@@ -11,7 +11,7 @@ TASK = nyuv2_task(13)
 
 
 def frame(height=30, width=40):
-    """RGB of one colour; depth that grows from left to right behind an unmeasured edge; class 3 taken for class 5."""
+    """RGB of one color; depth that grows from left to right behind an unmeasured edge; class 3 taken for class 5."""
     depth = np.tile(np.linspace(1.0, 5.0, width, dtype=np.float32), (height, 1))
     depth[:, :4] = 0.0
     truth = np.full((height, width), 3, np.uint8)

@@ -1,4 +1,4 @@
-"""One optimiser step by one process: parts, precision, recomputation, random numbers, and what it refuses."""
+"""One optimizer step by one process: parts, precision, recomputation, random numbers, and what it refuses."""
 
 import importlib.util
 import shutil
@@ -43,13 +43,13 @@ def weights_of(step):
     return {name: tensor.clone() for name, tensor in step.net.state_dict().items()}
 
 
-def unlabelled(batch):
+def unlabeled(batch):
     return Batch(batch.inputs, torch.full_like(batch.labels, 255))
 
 
 @pytest.mark.parametrize("weights", [None, torch.tensor([0.1, 1.0, 2.0, 5.0, 10.0])])
 def test_accumulated_parts_have_the_gradient_of_the_whole_batch(weights):
-    """Though they have different numbers of labelled pixels, the first frame none at all."""
+    """Though they have different numbers of labeled pixels, the first frame none at all."""
     settings = {"freeze_decoder_norm": True, "class_balance": 0.0 if weights is None else 1.0}
     whole, parts = (stepper(weights=weights, accumulate=count, **settings) for count in (1, 4))
     reports = [step.take(scenarios.batch(0)) for step in (whole, parts)]
@@ -69,7 +69,7 @@ def test_batch_without_a_label_moves_nothing_but_by_decay():
     step = stepper(weight_decay=0.0)
     before = dict(step.net.named_parameters())
     before = {name: tensor.detach().clone() for name, tensor in before.items()}
-    report = step.take(unlabelled(scenarios.batch(0)))
+    report = step.take(unlabeled(scenarios.batch(0)))
     assert report.loss == 0
     assert all(torch.equal(before[name], tensor) for name, tensor in step.net.named_parameters())
 
@@ -228,7 +228,7 @@ def test_compiled_network_is_trusted_if_its_gradients_are_right_and_left_as_it_w
     step.net.train()
     part, before, parameters = scenarios.batch(0).parts(4)[1], weights_of(step), list(trained(step))
     assert check_compiled(step.net, loss_on(part), parameters)
-    assert not check_compiled(step.net, loss_on(unlabelled(part)), parameters), "there was nothing to compare"
+    assert not check_compiled(step.net, loss_on(unlabeled(part)), parameters), "there was nothing to compare"
     assert all(torch.equal(before[name], tensor) for name, tensor in weights_of(step).items())
     assert not gradients(step)
 

@@ -197,7 +197,7 @@ def small_disk(directory, num_bytes):
 def test_a_full_disk_stops_the_run_with_its_last_state_and_space_lets_it_go_on(rooms, whole, tmp_path):
     """There is room for one state, but not for a second, which has to stand beside the first before it replaces it.
 
-    The very first, before the first step, is half as large: the optimiser has no moments yet.
+    The very first, before the first step, is half as large: the optimizer has no moments yet.
     """
     size = (whole / "state.pt").stat().st_size
     with small_disk(tmp_path / "disk", size * 7 // 4) as enlarge:

@@ -17,14 +17,14 @@ from geminifusion_model.training.loop.step import OptimizerStep
 FRAMES = 8
 SCENARIOS = {
     "frozen, accumulated": {"freeze_decoder_norm": True, "accumulate": 2},
-    "synchronised": {},
-    "synchronised, accumulated, weighted, recomputed": {
+    "synchronized": {},
+    "synchronized, accumulated, weighted, recomputed": {
         "accumulate": 2,
         "class_balance": 1.0,
         "activation_checkpointing": True,
         "parameter_groups": "deliver",
     },
-    "penalised, averaged, clipped": {"fusion": "token_exchange", "ema_decay": 0.9, "gradient_clip": 0.1},
+    "penalized, averaged, clipped": {"fusion": "token_exchange", "ema_decay": 0.9, "gradient_clip": 0.1},
 }
 
 
@@ -44,7 +44,7 @@ def config(fusion="geminifusion", **changes):
 
 
 def batch(step):
-    """Random frames, most of them hardly labelled: the mean of the parts' means would be far from that of all."""
+    """Random frames, most of them hardly labeled: the mean of the parts' means would be far from that of all."""
     random = torch.Generator().manual_seed(step)
     rgb, depth = torch.randn(2, FRAMES, 3, 32, 32, generator=random)
     labels = torch.randint(0, 5, (FRAMES, 32, 32), generator=random)

@@ -1,4 +1,4 @@
-"""Paired augmentation: what moves a pixel moves it in every modality, what changes colours touches only the RGB.
+"""Paired augmentation: geometric changes apply to every modality, color changes to the RGB alone.
 
 Works on raw samples (uint8 and metres), before encoding.
 """
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict
 
 from geminifusion_model.data.original_recipe import OriginalAugmentation, augment_as_original
 from geminifusion_model.data.sample import Sample
@@ -20,24 +21,27 @@ Pixels = NDArray[np.integer | np.floating]
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """How training frames are varied.
+    """Random variation of training frames.
 
-    Args:
-        crop: height and width of the result.
-        scale: the frame is resized by a factor drawn log-uniformly from here, then cropped; what lies outside the
-            frame is black, unmeasured and ignored.
-        flip: probability of a left-right mirror image.
-        colour: strength of brightness, contrast and saturation changes; 0.4 draws factors from 0.6…1.4.
-        blur: probability of a slight Gaussian blur of the RGB.
-        noise: what sensors do wrong, after everything else; none by default.
+    Raises:
+        ValueError: a field is out of range; the message names it.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
     crop: tuple[int, int]
+    """Height and width of the result, pixels."""
     scale: tuple[float, float] = (0.5, 2.0)
+    """Range of the factor, drawn log-uniformly, by which a frame is resized before it is cropped; what lies outside
+    the frame is black, unmeasured and ignored."""
     flip: float = 0.5
-    colour: float = 0.4
+    """Probability of a left-right mirror image."""
+    color: float = 0.4
+    """Strength of brightness, contrast and saturation changes; 0.4 draws factors from 0.6…1.4."""
     blur: float = 0.1
+    """Probability of a slight Gaussian blur of the RGB."""
     noise: SensorNoise | None = None
+    """Sensor failures, applied last; none if null."""
 
     def __post_init__(self) -> None:
         if min(self.crop) < 32:
@@ -70,7 +74,7 @@ def augment(
         return _window(image, (height, width), scaled, (top, left), how.crop, interpolation, fill, mirror)
 
     rgb = window(sample.rgb, cv2.INTER_LINEAR if factor > 0.7 else cv2.INTER_AREA, 0).astype(np.uint8, copy=False)
-    rgb = _jitter(rgb, how.colour, rng)
+    rgb = _jitter(rgb, how.color, rng)
     if rng.random() < how.blur:
         rgb = cv2.GaussianBlur(rgb, (3, 3), 0.8).astype(np.uint8, copy=False)
     # nearest, because a mean of two surfaces' depths is a place where nothing is
@@ -121,6 +125,6 @@ def _jitter(rgb: NDArray[np.uint8], strength: float, rng: np.random.Generator) -
     brightness, contrast, saturation = rng.uniform(1 - strength, 1 + strength, 3)
     values = rgb.astype(np.float32) * brightness
     values = (values - values.mean()) * contrast + values.mean()
-    grey = values @ np.array([0.299, 0.587, 0.114], np.float32)
-    values = (values - grey[..., None]) * saturation + grey[..., None]
+    gray = values @ np.array([0.299, 0.587, 0.114], np.float32)
+    values = (values - gray[..., None]) * saturation + gray[..., None]
     return np.clip(values, 0, 255).astype(np.uint8)

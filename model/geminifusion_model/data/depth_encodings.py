@@ -1,4 +1,4 @@
-"""How a reader's depth may be encoded for the network, and the statistics each encoding is normalised with."""
+"""How a reader's depth may be encoded for the network, and the statistics each encoding is normalized with."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def depth_encoding(
 ) -> ModalityEncoding:
     """The encoding of a depth map whose measured metres have this range, mean and deviation.
 
-    `inverse` and `log` are normalised to first order with the mean and deviation of the metres, so that a depth at the
+    `inverse` and `log` are normalized to first order with the mean and deviation of the metres, so that a depth at the
     mean becomes about 0 and one deviation away about 1.
 
     Raises:

@@ -195,7 +195,7 @@ def _task(contract: _Contract) -> Task:
         data=contract.name,
         modalities=(IMAGENET_RGB, *(_encoding(name, stored) for name, stored in contract.modalities.items())),
         class_names=tuple(c.name for c in classes),
-        palette=tuple(c.color or colour for c, colour in zip(classes, spread, strict=True)),
+        palette=tuple(c.color or color for c, color in zip(classes, spread, strict=True)),
         data_license=contract.license,
     )
 

@@ -75,7 +75,7 @@ class FileDataset:
         }
         if any(shape[:2] != size for shape in found.values()):
             sizes = ", ".join(f"{name} {shape[1]}x{shape[0]}" for name, shape in found.items())
-            raise DatasetError(f"frame {frame.name}: {sizes}; expected one size, aligned to the colour camera")
+            raise DatasetError(f"frame {frame.name}: {sizes}; expected one size, aligned to the color camera")
         return Sample(frame.name, rgb, others, labels)
 
 

@@ -83,7 +83,7 @@ def read_values(path: Path, channels: int) -> NDArray[np.float32]:
 
 
 def read_labels(path: Path, code: LabelCode) -> NDArray[np.uint8]:
-    """Class indices, `H W` uint8; of a colour image the first channel.
+    """Class indices, `H W` uint8; of a color image the first channel.
 
     Raises:
         DatasetError: the file is missing, no image, or holds a class above 255.

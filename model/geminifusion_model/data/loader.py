@@ -35,7 +35,7 @@ class Batch:
     labels: Tensor
 
     def parts(self, count: int) -> list[Batch]:
-        """The batch cut into `count` equal ones, of neighbouring frames."""
+        """The batch cut into `count` equal ones, of neighboring frames."""
         columns = [tensor.chunk(count) for tensor in (*self.inputs, self.labels)]
         return [Batch(tuple(row[:-1]), row[-1]) for row in zip(*columns, strict=True)]
 

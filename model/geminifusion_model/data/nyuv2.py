@@ -1,4 +1,4 @@
-"""NYU Depth V2's labelled frames (Silberman et al., ECCV 2012) in our folder layout.
+"""NYU Depth V2's labeled frames (Silberman et al., ECCV 2012) in our folder layout.
 
 ROOT/train.txt, ROOT/test.txt     one frame number per line
 ROOT/rgb/NNNNNN.jpg               8-bit RGB, 640x480
@@ -39,16 +39,16 @@ _PALETTE_13 = (
 # Mean and deviation of the measured depths of the 795 training frames, in metres.
 _MEAN_DEPTH_M, _DEPTH_DEVIATION_M = 2.81, 1.42
 
-# The data set's published colour camera, to which its depth is registered, at 640x480.
+# The data set's published color camera, to which its depth is registered, at 640x480.
 NYU_CAMERA = Intrinsics(fx=518.858, fy=519.470, cx=325.582, cy=253.736)
 _LICENSE = "NYU Depth V2; research data, no licence stated"
 
 
 def evenly_spread_palette(count: int) -> tuple[tuple[int, int, int], ...]:
-    """`count` distinguishable RGB colours, fixed by their number alone."""
+    """`count` distinguishable RGB colors, fixed by their number alone."""
     hsv = np.zeros((count, 1, 3), np.uint8)
     steps = np.arange(count)
-    hsv[:, 0, 0] = steps * 180 * 0.618034 % 180  # golden-ratio steps keep neighbours apart
+    hsv[:, 0, 0] = steps * 180 * 0.618034 % 180  # golden-ratio steps keep neighbors apart
     hsv[:, 0, 1] = 110 + 50 * (steps % 3)
     hsv[:, 0, 2] = 250 - 45 * (steps // 3 % 3)
     rgb = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[:, 0]

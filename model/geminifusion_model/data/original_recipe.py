@@ -1,11 +1,11 @@
 """The original authors' augmentation, accidents included, so that their training can be repeated.
 
-In their order: colours, mirror image, blur, then a resized crop. Interpolation is torch's, as theirs. Three things a
+In their order: colors, mirror image, blur, then a resized crop. Interpolation is torch's, as theirs. Three things a
 new recipe would not do, kept because they decide what the published weights saw:
 
 - the crop may start one pixel beyond the last full position and is then padded by a line;
 - depth is interpolated between surfaces, and holes are mixed with their surroundings;
-- on floats of 0…255 the colour jitter of their library clamps to 0…1, so the RGB of every fifth frame is blank.
+- on floats of 0…255 the color jitter of their library clamps to 0…1, so the RGB of every fifth frame is blank.
 
 Where their pipeline goes on with floats, a `Sample` has bytes: its RGB is rounded to the nearest.
 """
@@ -19,39 +19,44 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ConfigDict
 from torch.nn import functional as F
 
 from geminifusion_model.data.sample import Sample
 
 Floats = NDArray[np.float32]
 
-_GREY = np.array([0.2989, 0.587, 0.114], np.float32)
+_GRAY = np.array([0.2989, 0.587, 0.114], np.float32)
 _JITTER_RANGE = (0.5, 1.5)
 
 
 @dataclass(frozen=True, kw_only=True)
 class OriginalAugmentation:
-    """The original's recipe.
+    """The original authors' augmentation.
 
-    Args:
-        crop: height and width of the result.
-        scale: what the crop's size is multiplied by, uniformly drawn, to get the size the frame is fitted to.
-        jitter: probability of changed brightness, contrast and saturation.
-        flip: probability of a left-right mirror image.
-        blur: probability of a Gaussian blur of the RGB, 3x3 with a deviation of 0.8.
-        colour_jitter_blanks_rgb: reproduce the accident: a jittered RGB is next to 0 everywhere. Theirs on NYUv2 and
-            SUN RGB-D, not on DeLiVER.
-        antialias: low-pass before reducing, as newer versions of their library do.
+    Raises:
+        ValueError: a field is out of range; the message names it.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
     style: Literal["original"] = "original"
+    """Tells this augmentation from ours."""
     crop: tuple[int, int]
+    """Height and width of the result, pixels."""
     scale: tuple[float, float] = (0.5, 2.0)
+    """Range of the factor, drawn uniformly, between the crop's size and the size that the frame is fitted to."""
     jitter: float = 0.2
+    """Probability of changed brightness, contrast and saturation."""
     flip: float = 0.5
+    """Probability of a left-right mirror image."""
     blur: float = 0.2
-    colour_jitter_blanks_rgb: bool = True
+    """Probability of a Gaussian blur of the RGB, 3x3 with a deviation of 0.8."""
+    color_jitter_blanks_rgb: bool = True
+    """Reproduce the accident that leaves a jittered RGB next to 0 everywhere: theirs on NYUv2 and SUN RGB-D, not on
+    DeLiVER."""
     antialias: bool = False
+    """Low-pass filter before reducing, as newer versions of their library do."""
 
     def __post_init__(self) -> None:
         if min(self.crop) < 32:
@@ -72,7 +77,7 @@ def augment_as_original(
     labels = sample.labels
     if rng.random() < how.jitter:
         factors = tuple(float(f) for f in rng.uniform(*_JITTER_RANGE, 3))
-        rgb = jitter_colours(rgb, factors, blank=how.colour_jitter_blanks_rgb)
+        rgb = jitter_colors(rgb, factors, blank=how.color_jitter_blanks_rgb)
     if rng.random() < how.flip:
         rgb, labels = rgb[:, ::-1], labels[:, ::-1]
         others = {name: values[:, ::-1] for name, values in others.items()}
@@ -135,7 +140,7 @@ def padded_crop(image: Floats, start: tuple[int, int], crop: tuple[int, int], fi
     return out
 
 
-def jitter_colours(rgb: Floats, factors: tuple[float, ...], *, blank: bool) -> Floats:
+def jitter_colors(rgb: Floats, factors: tuple[float, ...], *, blank: bool) -> Floats:
     """Brightness, contrast and saturation multiplied by `factors`, in this order.
 
     Args:
@@ -150,13 +155,13 @@ def jitter_colours(rgb: Floats, factors: tuple[float, ...], *, blank: bool) -> F
         mixed = np.clip(np.float32(factor) * values + np.float32(1 - factor) * other, 0.0, top)
         return (mixed if blank else np.floor(mixed)).astype(np.float32, copy=False)
 
-    def grey(values: Floats) -> Floats:
-        mixed: Floats = values @ _GREY
+    def gray(values: Floats) -> Floats:
+        mixed: Floats = values @ _GRAY
         return mixed if blank else np.floor(mixed)
 
     bright = blended(rgb, 0.0, brightness)
-    contrasted = blended(bright, float(grey(bright).mean()), contrast)
-    return blended(contrasted, grey(contrasted)[..., None], saturation)
+    contrasted = blended(bright, float(gray(bright).mean()), contrast)
+    return blended(contrasted, gray(contrasted)[..., None], saturation)
 
 
 def blurred(rgb: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""One aligned, labelled frame, in the units the sensors give."""
+"""One aligned, labeled frame, in the units the sensors give."""
 
 from __future__ import annotations
 

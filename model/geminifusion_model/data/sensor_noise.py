@@ -1,8 +1,8 @@
-"""What sensors do wrong, for training networks that bear it: each corruption has a strength, which a curriculum raises.
+"""Sensor failures for robust training: each corruption has a strength, which a curriculum raises.
 
 Missing and noisy modalities as in the robustness benchmark of arXiv:2503.18445, plus what depth cameras add: holes and
-a slipped registration. Works on raw samples; 0 is black in the RGB and "no measurement" in depth. A missing modality is
-what encodes to 0: depth without a measurement, an RGB of the mean colour.
+misregistration. Works on raw samples; 0 is black in the RGB and "no measurement" in depth. A missing modality is the
+values that encode to 0: depth without a measurement, an RGB of the mean color.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict
 
 from geminifusion_model.data.sample import Sample
 from geminifusion_model.task import IMAGENET_RGB
@@ -27,15 +28,18 @@ Values = NDArray[np.uint8] | NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class RandomCorruption:
-    """How often and how strongly.
+    """How often a corruption happens, and how strongly.
 
-    Args:
-        probability: that a modality of a frame is affected, 0…1.
-        most: the largest amount at full strength; amounts are drawn evenly from 0 to it.
+    Raises:
+        ValueError: a field is outside of 0…1.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
     probability: float
+    """Probability that a modality of a frame is affected."""
     most: float
+    """Largest amount at full strength; amounts are drawn uniformly from 0 to it."""
 
     def __post_init__(self) -> None:
         if not (0 <= self.probability <= 1 and 0 <= self.most <= 1):
@@ -44,10 +48,18 @@ class RandomCorruption:
 
 @dataclass(frozen=True, kw_only=True)
 class Curriculum:
-    """The strength of sensor noise over training: 0 until `begin`, rising evenly, 1 from `end` on (both in steps)."""
+    """The strength of sensor noise over training.
+
+    Raises:
+        ValueError: `end` is before `begin`, or `begin` negative.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     begin: int = 0
+    """Step up to which there is no noise; from here its strength rises linearly."""
     end: int = 0
+    """Step from which noise has its full strength."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.begin <= self.end:
@@ -64,22 +76,25 @@ class Curriculum:
 class SensorNoise:
     """The corruptions of a training run; those that are None never happen.
 
-    Args:
-        missing: by modality, the probability at full strength that all of it is missing in a frame. At most one is, so
-            they sum to at most 1; modalities that are not named are never missing.
-        zeroed: single pixels become 0; `most` is their share.
-        salt_and_pepper: single pixels become 0 or the largest value there is; `most` is their share.
-        holes: patches of every modality but the RGB become 0; `most` is their share.
-        misregistration: every modality but the RGB is moved; `most` is the distance as a share of the width.
-        curriculum: how the strength rises.
+    Raises:
+        ValueError: `missing` holds no probabilities that sum to at most 1.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
     missing: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """Per modality, the probability at full strength that all of it is missing in a frame. At most one is missing at a
+    time, so they sum to at most 1; modalities that are not named are never missing."""
     zeroed: RandomCorruption | None = None
+    """Single pixels become 0; `most` is their share."""
     salt_and_pepper: RandomCorruption | None = None
+    """Single pixels become 0 or the largest value there is; `most` is their share."""
     holes: RandomCorruption | None = None
+    """Patches of every modality but the RGB become 0; `most` is their share."""
     misregistration: RandomCorruption | None = None
+    """Every modality but the RGB is displaced; `most` is the distance as a share of the width."""
     curriculum: Curriculum = Curriculum()
+    """How the strength of all of these rises over training."""
 
     def __post_init__(self) -> None:
         rates = self.missing.values()

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geminifusion_model.encoder_sizes import SwinSize
-from geminifusion_model.encoders.windows import WindowPlan, merge_neighbours, relative_position_index, window_plan
+from geminifusion_model.encoders.windows import WindowPlan, merge_neighbors, relative_position_index, window_plan
 from geminifusion_model.fusions.registry import build_fusion, init_fusions
 from geminifusion_model.streams import StreamDropPath, StreamLayerNorm, map_to_tokens, tokens_to_map
 
@@ -143,7 +143,7 @@ class Block(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """Four neighbouring tokens become one of twice the width."""
+    """Four neighboring tokens become one of twice the width."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -152,7 +152,7 @@ class PatchMerging(nn.Module):
 
     def forward(self, x: Tensor, height: int, width: int) -> tuple[Tensor, int, int]:
         """`B N C` to `B N/4 2C`, and the new height and width; odd sides are padded with zeros."""
-        merged, height, width = merge_neighbours(x, height, width)
+        merged, height, width = merge_neighbors(x, height, width)
         return self.reduction(self.norm(merged)), height, width
 
 

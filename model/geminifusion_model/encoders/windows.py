@@ -90,7 +90,7 @@ class _Axis(NamedTuple):
         )
 
 
-def merge_neighbours(tokens: Tensor, height: int, width: int) -> tuple[Tensor, int, int]:
+def merge_neighbors(tokens: Tensor, height: int, width: int) -> tuple[Tensor, int, int]:
     """`B N C` to `B N/4 4C`, and the new height and width; odd sides are padded with zeros.
 
     Of each 2x2 square: upper left, lower left, upper right, lower right.

@@ -1,6 +1,6 @@
 """Boundary F-score: how well outlines are drawn (Csurka et al., BMVC 2013, "What is a good evaluation measure…").
 
-A pixel of a class lies on its outline if one of its four neighbours does not belong to it. Per frame and class,
+A pixel of a class lies on its outline if one of its four neighbors does not belong to it. Per frame and class,
 precision is the share of predicted outline pixels with a true one near, recall the reverse, and F their harmonic mean.
 A class's score is the mean of F over the frames where it is present or predicted.
 """
@@ -22,7 +22,7 @@ Mask = NDArray[np.bool_]
 class BoundaryScore:
     """The boundary F-score over any number of frames.
 
-    Hand-drawn labels often leave a strip unlabelled between two objects, so both end where it begins; a predicted
+    Hand-drawn labels often leave a strip unlabeled between two objects, so both end where it begins; a predicted
     outline within it counts if a true one is near, and is not held against the network if none is. The frame's edge
     is no outline.
 
@@ -39,10 +39,10 @@ class BoundaryScore:
 
     def add(self, frame: ScoredFrame) -> None:
         """Take one frame into account."""
-        truth, labelled = frame.truth, frame.labelled
+        truth, labeled = frame.truth, frame.labeled
         distance = self.tolerance * math.hypot(*truth.shape)
-        for label in np.union1d(truth[labelled], frame.labels[labelled]):
-            score = f_score(_outline(truth == label), _outline(frame.labels == label), distance, labelled)
+        for label in np.union1d(truth[labeled], frame.labels[labeled]):
+            score = f_score(_outline(truth == label), _outline(frame.labels == label), distance, labeled)
             if score is not None:
                 self.sums[label] += score
                 self.frames[label] += 1

@@ -40,7 +40,7 @@ class Reliability:
 
     def add(self, frame: ScoredFrame) -> None:
         """Take one frame into account."""
-        valid = frame.labelled
+        valid = frame.labeled
         self.add_pixels(frame.confidence(self.temperature)[valid], (frame.labels == frame.truth)[valid])
 
     def add_pixels(self, confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> None:
@@ -91,10 +91,10 @@ class Temperature:
 
 
 class TemperatureFit:
-    """Collects scores of labelled pixels, then finds the temperature that makes the truth most likely.
+    """Collects scores of labeled pixels, then finds the temperature that makes the truth most likely.
 
     Args:
-        pixels_per_frame: drawn at random; neighbouring pixels say nearly the same.
+        pixels_per_frame: drawn at random; neighboring pixels say nearly the same.
         seed: of the draw.
     """
 
@@ -105,7 +105,7 @@ class TemperatureFit:
 
     def add(self, frame: ScoredFrame) -> None:
         """Take one frame into account."""
-        places = np.flatnonzero(frame.labelled)
+        places = np.flatnonzero(frame.labeled)
         if len(places) > self.pixels_per_frame:
             rng = np.random.default_rng((self.seed, frame.index))
             places = rng.choice(places, self.pixels_per_frame, replace=False)
@@ -116,10 +116,10 @@ class TemperatureFit:
         """The temperature, between e⁻³ and e³.
 
         Raises:
-            ValueError: no labelled pixel was collected.
+            ValueError: no labeled pixel was collected.
         """
         if not sum(len(truth) for truth in self._truth):
-            raise ValueError("no labelled pixel to fit a temperature on; give held-out frames with labels")
+            raise ValueError("no labeled pixel to fit a temperature on; give held-out frames with labels")
         scores, truth = torch.cat(self._scores).double(), torch.cat(self._truth)
         value = fit_temperature(scores, truth)
         return Temperature(

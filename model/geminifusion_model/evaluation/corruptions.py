@@ -31,7 +31,7 @@ MISSING_RATIOS = (0.25, 0.5, 0.75)
 
 @dataclass(frozen=True)
 class NoiseLevel:
-    """`density` is the share of values that become salt or pepper, `sigma` the Gaussian's, in normalised units."""
+    """`density` is the share of values that become salt or pepper, `sigma` the Gaussian's, in normalized units."""
 
     name: str
     density: float

@@ -14,7 +14,7 @@ from geminifusion_model.evaluation.protocols import AbsentClass
 
 @dataclass(frozen=True)
 class DepthBin:
-    """One row of the table: `share` of all labelled pixels in percent, `miou` in percent (NaN if the bin is empty)."""
+    """One row of the table: `share` of all labeled pixels in percent, `miou` in percent (NaN if the bin is empty)."""
 
     name: str
     share: float

@@ -121,7 +121,7 @@ def fit_temperature_on(
         data: which frames these are, for the record.
 
     Raises:
-        ValueError: as `evaluate`, or no pixel is labelled.
+        ValueError: as `evaluate`, or no pixel is labeled.
     """
     fit = TemperatureFit(seed=seed)
     scores = evaluate(net, dataset, protocol=protocol, task=task, on_frame=on_frame, meters=[fit])
@@ -131,11 +131,11 @@ def fit_temperature_on(
 def frames_from_worst_to_best(scores: Scores, count: int) -> list[int]:
     """Indices of `count` frames at equal steps of the ranking by pixel accuracy, worst first.
 
-    Frames without a labelled pixel are left out; fewer are returned if there are not so many.
+    Frames without a labeled pixel are left out; fewer are returned if there are not so many.
     """
-    labelled = scores.matrices.sum((1, 2))
+    labeled = scores.matrices.sum((1, 2))
     hits = np.trace(scores.matrices, axis1=1, axis2=2)
-    known = np.flatnonzero(labelled)
-    ranked = known[np.argsort(hits[known] / labelled[known], kind="stable")]
+    known = np.flatnonzero(labeled)
+    ranked = known[np.argsort(hits[known] / labeled[known], kind="stable")]
     places = np.unique(np.linspace(0, len(ranked) - 1, min(count, len(ranked))).round().astype(int))
     return [int(ranked[place]) for place in places]

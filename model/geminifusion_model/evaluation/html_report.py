@@ -73,7 +73,7 @@ class HtmlReport:
             robustness=self.robustness,
             tiles=_tiles(self.results),
             classes=_class_rows(self.results),
-            legend=[*zip(task.class_names, task.palette, strict=True), ("unlabelled", UNKNOWN_COLOR)],
+            legend=[*zip(task.class_names, task.palette, strict=True), ("unlabeled", UNKNOWN_COLOR)],
             interval_bar=interval_bar,
             reliability_diagram=reliability_diagram,
         )

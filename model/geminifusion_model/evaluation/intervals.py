@@ -46,7 +46,7 @@ def bootstrap_intervals(
 ) -> ScoreIntervals:
     """Draw as many frames as there are, with replacement, and score their sum, `draws` times.
 
-    Frames, not pixels, are drawn: pixels of one frame are not independent of each other. Neither are neighbouring
+    Frames, not pixels, are drawn: pixels of one frame are not independent of each other. Neither are neighboring
     frames of one video, so for such data the intervals are too narrow.
 
     Args:

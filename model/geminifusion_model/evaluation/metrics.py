@@ -25,7 +25,7 @@ def class_accuracy(counts: Counts) -> NDArray[np.float64]:
 
 
 def pixel_accuracy(counts: Counts) -> NDArray[np.float64]:
-    """Share of labelled pixels with the right class, `… K K` to `…`; NaN without a labelled pixel."""
+    """Share of labeled pixels with the right class, `… K K` to `…`; NaN without a labeled pixel."""
     return _percent(np.trace(counts, axis1=-2, axis2=-1), counts.sum((-2, -1)))
 
 
@@ -58,11 +58,11 @@ class ConfusionMatrix:
         """
         if truth.shape != predicted.shape:
             raise ValueError(f"labels are {truth.shape}, predictions {predicted.shape}; expected one shape")
-        labelled = (truth >= 0) & (truth < self.num_classes)
-        found = predicted[labelled]
+        labeled = (truth >= 0) & (truth < self.num_classes)
+        found = predicted[labeled]
         if found.size and int(found.max()) >= self.num_classes:
             raise ValueError(f"predictions reach {int(found.max())}; expected below {self.num_classes}")
-        pairs = truth[labelled].astype(np.int64) * self.num_classes + found
+        pairs = truth[labeled].astype(np.int64) * self.num_classes + found
         counts = np.bincount(pairs, minlength=self.num_classes**2).reshape(self.counts.shape)
         self.counts += counts
         return counts
@@ -76,7 +76,7 @@ class ConfusionMatrix:
         return class_accuracy(self.counts)
 
     def miou(self) -> float:
-        """Mean of `iou` over the classes; NaN without a labelled pixel."""
+        """Mean of `iou` over the classes; NaN without a labeled pixel."""
         return float(class_mean(self.iou(), self.absent))
 
     def mean_accuracy(self) -> float:
@@ -84,7 +84,7 @@ class ConfusionMatrix:
         return float(class_mean(self.class_accuracy(), self.absent))
 
     def pixel_accuracy(self) -> float:
-        """Share of labelled pixels with the right class."""
+        """Share of labeled pixels with the right class."""
         return float(pixel_accuracy(self.counts))
 
 

@@ -66,7 +66,7 @@ def frame_sheets(
     for index in frames_from_worst_to_best(scores, count):
         frame = score_frame(net, dataset[index], task, how, index=index)
         gate = None if folded is None else _gate(folded, frame, task)
-        right = float((frame.labels == frame.truth)[frame.labelled].mean())
+        right = float((frame.labels == frame.truth)[frame.labeled].mean())
         sheets.append(FrameSheet(frame.sample.name, 100 * right, _pictures(frame, task, temperature, gate)))
     return tuple(sheets)
 
@@ -120,8 +120,8 @@ def _pictures(
 def _stored(name: str, values: NDArray[np.float32]) -> Picture:
     """Values of another sensor, `H W` or `H W 3`, stretched from the smallest to the largest."""
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
-    grey = np.clip(255 * (np.nan_to_num(values) - low) / max(high - low, 1e-6), 0, 255).astype(np.uint8)
-    return Picture(name, _photo(grey if grey.ndim == 3 else np.repeat(grey[..., None], 3, axis=2)))
+    gray = np.clip(255 * (np.nan_to_num(values) - low) / max(high - low, 1e-6), 0, 255).astype(np.uint8)
+    return Picture(name, _photo(gray if gray.ndim == 3 else np.repeat(gray[..., None], 3, axis=2)))
 
 
 def _metres(name: str, metres: NDArray[np.float32]) -> Picture:

@@ -45,7 +45,7 @@ class ScoredFrame:
     scores: Tensor
 
     @property
-    def labelled(self) -> NDArray[np.bool_]:
+    def labeled(self) -> NDArray[np.bool_]:
         """`H W`, where `truth` is a class."""
         return self.truth < len(self.scores)
 

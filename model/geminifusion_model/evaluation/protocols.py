@@ -1,4 +1,4 @@
-"""The named ways to turn a network and labelled frames into a score.
+"""The named ways to turn a network and labeled frames into a score.
 
 Two scores compare only under one protocol, so its name is printed with every number and its facts are in this file
 alone.

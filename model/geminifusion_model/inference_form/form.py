@@ -46,7 +46,7 @@ class InferenceForm(nn.Module):
         self.eval()
 
     def forward(self, *modalities: Tensor) -> InferenceOutput:
-        """Normalised `B 3 H W` per modality, as for `GeminiFusion`, to logits and gate."""
+        """Normalized `B 3 H W` per modality, as for `GeminiFusion`, to logits and gate."""
         pyramids, own_weights = self.encoder(list(modalities))
         logits = self.decoder(pyramids)
         if not own_weights:

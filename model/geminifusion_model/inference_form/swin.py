@@ -21,7 +21,7 @@ from geminifusion_model.encoders.swin import (
     attend,
     pad_patches,
 )
-from geminifusion_model.encoders.windows import WindowPlan, merge_neighbours, window_plan
+from geminifusion_model.encoders.windows import WindowPlan, merge_neighbors, window_plan
 from geminifusion_model.fusions.geminifusion import GeminiFusionBlock
 from geminifusion_model.inference_form.affine import Affine, split_norm
 from geminifusion_model.inference_form.fusion import FoldedFusion
@@ -100,7 +100,7 @@ class FoldedMerging(nn.Module):
 
     def forward(self, x: Tensor, height: int, width: int) -> tuple[Tensor, int, int]:
         """`B N C` to `B N/4 2C`, and the new height and width."""
-        merged, height, width = merge_neighbours(x, height, width)
+        merged, height, width = merge_neighbors(x, height, width)
         return self.reduction(F.layer_norm(merged, merged.shape[-1:], eps=self.eps)), height, width
 
 

@@ -19,9 +19,6 @@ from geminifusion_model.validation import validation_problems
 _Positive = Annotated[int, Field(gt=0)]
 _Rate = Annotated[float, Field(gt=0)]
 
-Precision = Literal["float32", "bfloat16", "float16"]
-
-
 REQUIRED = "REQUIRED: "
 
 
@@ -36,44 +33,80 @@ def required(what: str) -> str:
 class TrainingConfig(BaseModel):
     """Everything that decides the outcome of a training run, besides the data itself."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     network: GeminiFusionConfig
+    """The network."""
     augmentation: Augmentation | OriginalAugmentation
-    start_from: str | None = None  # a checkpoint directory; random weights if none
-    imagenet: str | None = None  # an ImageNet classifier's file to start the encoder from
+    """How training frames are varied: by our recipe, or with `style: original` by the original authors'."""
+    start_from: str | None = None
+    """Checkpoint directory whose weights the network starts from; random weights if null."""
+    imagenet: str | None = None
+    """Weight file of an ImageNet classifier that the encoder starts from; random weights if null."""
+
     steps: _Positive
-    batch_size: _Positive  # frames per optimiser step, over all processes and accumulated parts
-    accumulate: _Positive = 1  # parts a process works through one after the other before it steps
+    """Optimizer steps of the run."""
+    batch_size: _Positive
+    """Frames per optimizer step, over all processes and accumulated parts."""
+    accumulate: _Positive = 1
+    """Parts of a batch that each process runs one after the other before the step, to need less memory."""
 
     learning_rate: _Rate
-    decoder_factor: _Rate = 10.0  # the decoder's rate as a multiple of the encoder's
+    """Base learning rate of the encoder."""
+    decoder_factor: _Rate = 10.0
+    """The decoder's learning rate as a multiple of the encoder's."""
     parameter_groups: Literal["original", "deliver"] = "original"
+    """What goes without weight decay. `original`: the encoder's norms. `deliver`: the encoder's norms and biases, and
+    the ensemble weights, which are trained only so."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """AdamW's weight decay."""
     schedule: Literal["poly", "poly_after_warmup", "cosine"] = "poly"
+    """Decay of the learning rate after the warm-up: polynomial counted from step 0 (`poly`) or from the end of the
+    warm-up (`poly_after_warmup`), or half a cosine to 0 at the last step."""
     warmup_steps: Annotated[int, Field(ge=0)] = 1500
-    warmup_ratio: Annotated[float, Field(ge=0, le=1)] = 1e-6  # of the first step's rate to the base rate
-    decay_power: _Rate = 1.0  # of both poly schedules
-    decay_steps: _Positive | None = None  # the step at which they would reach 0; that after the last if None
-    gradient_clip: Annotated[float, Field(gt=0)] | None = None  # L2 norm over all parameters
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0  # 0: evaluate and keep the raw weights
+    """Steps over which the learning rate rises linearly to its base."""
+    warmup_ratio: Annotated[float, Field(ge=0, le=1)] = 1e-6
+    """The first step's learning rate as a share of the base."""
+    decay_power: _Rate = 1.0
+    """Exponent of the polynomial schedules."""
+    decay_steps: _Positive | None = None
+    """Step at which a polynomial schedule would reach 0; `steps` if null."""
+    gradient_clip: Annotated[float, Field(gt=0)] | None = None
+    """Largest L2 norm of the gradient over all parameters; not clipped if null."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay of the exponential average of the weights, which is evaluated and kept; 0 for the raw weights."""
 
     loss: Literal["cross_entropy", "ohem"] = "cross_entropy"
-    class_balance: Annotated[float, Field(ge=0, le=1)] = 0.0  # power of median-frequency class weights; 0: all equal
-    fusion_penalty: Annotated[float, Field(ge=0)] = 1e-2  # weight of the exchange fusions' mean sparsity penalty
-    freeze_decoder_norm: bool = False  # the original's choice: BatchNorm in eval mode while training
+    """Cross-entropy over all labeled pixels, or over hard ones only (`ohem`)."""
+    class_balance: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Power of the median-frequency class weights: 0 weighs all classes the same, 1 in full."""
+    fusion_penalty: Annotated[float, Field(ge=0)] = 1e-2
+    """Weight of the mean sparsity penalty of the fusions `token_exchange` and `channel_exchange`."""
+    freeze_decoder_norm: bool = False
+    """Keep the decoder's BatchNorm in eval mode while training, as the original does."""
 
-    precision: Precision = "float32"  # of autocast; float16 with a loss scaler
-    activation_checkpointing: bool = False  # recompute each block in the backward pass: less memory, more time
-    compile: bool = False  # torch.compile
-    sync_batch_norm: bool = True  # the decoder's statistics over all processes' frames
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Precision of forward passes under autocast; float16 comes with a loss scaler."""
+    activation_checkpointing: bool = False
+    """Recompute each encoder block in the backward pass: less memory, more time."""
+    compile: bool = False
+    """Compile the network by torch.compile; its gradients are compared with plain ones before the first step."""
+    sync_batch_norm: bool = True
+    """Take the decoder's BatchNorm statistics over the frames of all processes."""
 
-    input_scale: Annotated[float, AfterValidator(check_input_scale)] = 1.0  # of frames after training, see `Task`
+    input_scale: Annotated[float, AfterValidator(check_input_scale)] = 1.0
+    """Factor by which frames are reduced for the trained network, a multiple of 1/16 from 0.25 to 1. Training crops
+    are not reduced: `augmentation.scale` says at which sizes they show things."""
     seed: int = 42
-    holdout: Annotated[int, Field(ge=0)] = 0  # training frames set aside to choose the best weights by
+    """Seed of start weights, frame order, augmentation and dropout."""
+    holdout: Annotated[int, Field(ge=0)] = 0
+    """Frames at the end of the training list that are not trained on but choose the best weights."""
     evaluate_every: _Positive = 500
+    """Steps between evaluations on the held-out frames."""
     checkpoint_every: _Positive = 100
+    """Steps between saves of the resumable state."""
     log_every: _Positive = 10
+    """Steps between lines in the log."""
 
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:

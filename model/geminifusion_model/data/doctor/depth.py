@@ -57,15 +57,15 @@ def _units(frames_by_split: Mapping[str, Sequence[FrameTraits]], modality: Modal
     rest = [m for split, by_frame in medians.items() if split not in wrong for m in by_frame.values()]
     if not rest:
         return findings
-    centre = float(np.median(np.log(rest)))
-    spread = 1.4826 * float(np.median(np.abs(np.log(rest) - centre)))
+    center = float(np.median(np.log(rest)))
+    spread = 1.4826 * float(np.median(np.abs(np.log(rest) - center)))
     allowed = max(math.log(_FRAME_RATIO), 5.0 * spread)
     for split, by_frame in medians.items():
         if split in wrong:
             continue
-        odd = {frame: m for frame, m in by_frame.items() if abs(math.log(m) - centre) > allowed}
+        odd = {frame: m for frame, m in by_frame.items() if abs(math.log(m) - center) > allowed}
         if odd:
-            ratios = [m / math.exp(centre) for m in odd.values()]
+            ratios = [m / math.exp(center) for m in odd.values()]
             findings.append(
                 Finding(
                     severity="error",
@@ -73,7 +73,7 @@ def _units(frames_by_split: Mapping[str, Sequence[FrameTraits]], modality: Modal
                     split=split,
                     frames=tuple(odd),
                     message=f"median {name} of {min(odd.values()):.3g} to {max(odd.values()):.3g} m, where "
-                    f"{math.exp(centre):.3g} m is typical",
+                    f"{math.exp(center):.3g} m is typical",
                     advice=f"metres per stored unit of these frames look {_guess(float(np.median(ratios)))}; "
                     "convert them again",
                 )

@@ -90,7 +90,7 @@ def _ignored(split: str, frames: Sequence[FrameTraits], counts: Counts, task: Ta
                 code="mostly-ignored",
                 split=split,
                 message=f"{share:.0%} of all pixels are ignored",
-                advice=f"check that {task.ignore_index} marks only what nobody labelled",
+                advice=f"check that {task.ignore_index} marks only what nobody labeled",
             )
         )
     return findings
@@ -111,7 +111,7 @@ def _void_at_border(split: str, frames: Sequence[FrameTraits], counts: Counts, t
             split=split,
             message=f"no pixel is ignored, and {at_border:.0%} of the outermost pixels are {task.class_names[0]} "
             f"(class 0, {everywhere:.0%} of all)",
-            advice=f"if 0 means unlabelled in these files, map it to {task.ignore_index}",
+            advice=f"if 0 means unlabeled in these files, map it to {task.ignore_index}",
         )
     ]
 
@@ -218,7 +218,7 @@ def _empty_classes(counts: Mapping[str, Counts], task: Task) -> list[Finding]:
                 severity="warning",
                 code="empty-class",
                 split=split,
-                message=f"never labelled: {named}",
+                message=f"never labeled: {named}",
                 advice=advice,
             )
         )

@@ -13,7 +13,7 @@ from geminifusion_model.data.doctor.traits import FrameTraits
 _FEWEST = 4  # frames, below which there is nothing to compare with
 _BLOCK = 800  # frames compared with each other at a time; bounds memory at about 60 MB a modality
 _GAIN = 1.2  # of an exchange, in units of the typical gap between matching and other pairs
-_NEIGHBOURS = (-3, -2, -1, 1, 2, 3)
+_NEIGHBORS = (-3, -2, -1, 1, 2, 3)
 _MISALIGNED_PX = 3  # of the edge maps, 2 % of the width
 
 Matrix = NDArray[np.float64]
@@ -86,9 +86,9 @@ def _exchanges(agreement: Matrix) -> dict[tuple[int, int], float]:
 def _constant_step(agreement: Matrix) -> int:
     """By how many frames all are displaced in the list, 0 if they are not."""
     match, other = float(np.diag(agreement).mean()), _levels(agreement)[1]
-    at = {step: float(np.diag(agreement, step).mean()) for step in _NEIGHBOURS if abs(step) < len(agreement) - 2}
+    at = {step: float(np.diag(agreement, step).mean()) for step in _NEIGHBORS if abs(step) < len(agreement) - 2}
     best = max(at, key=lambda step: at[step], default=0)
-    # neighbours in a video look alike, so they have to fit clearly better
+    # neighbors in a video look alike, so they have to fit clearly better
     return best if best and at[best] - other > 2.0 * max(match - other, 0.02) else 0
 
 
@@ -147,7 +147,7 @@ def _misaligned(split: str, frames: Sequence[FrameTraits], roles: list[str]) -> 
                     split=split,
                     message=f"moved by {100 * x / width:+.0f} % of the width and {100 * y / height:+.0f} % of the "
                     f"height, the {role} would fit the rgb better in most frames",
-                    advice=f"register the {role} to the colour camera before use",
+                    advice=f"register the {role} to the color camera before use",
                 )
             )
     return findings

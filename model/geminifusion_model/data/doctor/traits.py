@@ -48,7 +48,7 @@ class FrameTraits:
 
     Args:
         rgb_digest: equal for equal pixels.
-        thumbnail: the grey picture, reduced, its mean removed, of length 1.
+        thumbnail: the gray picture, reduced, its mean removed, of length 1.
         edges: outlines in `rgb`, `labels` and each other modality, mean removed, of length 1 (all 0 if there are none).
         readings: by modality.
         label_rows: `ROW_BINS 256`: how many pixels of each label are in each eighth of the height.
@@ -110,8 +110,8 @@ def _digest(values: NDArray[np.generic]) -> bytes:
 
 
 def _thumbnail(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-    grey = cv2.cvtColor(cv2.resize(rgb, _THUMBNAIL, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
-    return _unit(grey.astype(np.float32))
+    gray = cv2.cvtColor(cv2.resize(rgb, _THUMBNAIL, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+    return _unit(gray.astype(np.float32))
 
 
 def _picture_edges(picture: NDArray[np.uint8] | NDArray[np.float32]) -> Edges:
@@ -147,6 +147,6 @@ def _outlines(strength: NDArray[np.floating]) -> Edges:
 
 
 def _unit(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    centred = values - values.mean()
-    length = float(np.linalg.norm(centred))
-    return centred / length if length > 1e-6 else np.zeros_like(centred)
+    centered = values - values.mean()
+    length = float(np.linalg.norm(centered))
+    return centered / length if length > 1e-6 else np.zeros_like(centered)

@@ -26,10 +26,10 @@ class Surface(NamedTuple):
 
 
 class Lamp(NamedTuple):
-    """A light: where (world, metres), colour of its light, power."""
+    """A light: where (world, metres), color of its light, power."""
 
     position: Array
-    colour: Array
+    color: Array
     power: float
 
 

@@ -55,15 +55,15 @@ def _fronts(
                 FURNITURE,
                 front,
             )
-            centre_x = left + wide / 2
-            centre_z = bottom + high / 2
+            center_x = left + wide / 2
+            center_z = bottom + high / 2
             if rows == 1:
-                centre_x = left + (wide - 0.06 if column % 2 == 0 else 0.06)
+                center_x = left + (wide - 0.06 if column % 2 == 0 else 0.06)
             if knob:
                 b.cushion(
                     at,
-                    (centre_x - 0.018, y + 0.015, centre_z - 0.018),
-                    (centre_x + 0.018, y + 0.05, centre_z + 0.018),
+                    (center_x - 0.018, y + 0.015, center_z - 0.018),
+                    (center_x + 0.018, y + 0.05, center_z + 0.018),
                     FURNITURE,
                     handle,
                     (2, 2, 2),
@@ -71,16 +71,16 @@ def _fronts(
             elif rows == 1:
                 b.box(
                     at,
-                    (centre_x - 0.01, y + 0.015, centre_z - 0.1),
-                    (centre_x + 0.01, y + 0.04, centre_z + 0.1),
+                    (center_x - 0.01, y + 0.015, center_z - 0.1),
+                    (center_x + 0.01, y + 0.04, center_z + 0.1),
                     FURNITURE,
                     handle,
                 )
             else:
                 b.box(
                     at,
-                    (centre_x - 0.08, y + 0.015, centre_z - 0.01),
-                    (centre_x + 0.08, y + 0.04, centre_z + 0.01),
+                    (center_x - 0.08, y + 0.015, center_z - 0.01),
+                    (center_x + 0.08, y + 0.04, center_z + 0.01),
                     FURNITURE,
                     handle,
                 )

@@ -1,6 +1,6 @@
 """Where the hand-held camera is and what its photographs lose: pose, lens, exposure, noise, compression.
 
-The lens is that of the Kinect that took NYU Depth V2: 518 pixels of focal length at 640x480, centred.
+The lens is that of the Kinect that took NYU Depth V2: 518 pixels of focal length at 640x480, centered.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Pose:
     axes: Array
 
     def view(self, size: tuple[int, int], per_pixel: int = 1) -> View:
-        """Rays through the pixel centres of an image of H x W, and `per_pixel - 1` evenly between them."""
+        """Rays through the pixel centers of an image of H x W, and `per_pixel - 1` evenly between them."""
         height, width = size
         focal = FOCAL_PER_WIDTH * width
         column = np.arange(width * per_pixel) / per_pixel

@@ -31,8 +31,8 @@ class Rooms:
         seed: 0 or more; another seed is another data set, patterns included.
         size: height and width in pixels, 32 or more each, of a camera with 518 pixels of focal length at 640 across.
         sensor: depth as a structured-light sensor gives it, with holes; otherwise in-painted, as in NYU Depth V2's
-            labelled frames.
-        void_border: pixels nearer than this to another class are labelled as ignored, as hand-drawn outlines are.
+            labeled frames.
+        void_border: pixels nearer than this to another class are labeled as ignored, as hand-drawn outlines are.
 
     Raises:
         ValueError: an argument out of its range.
@@ -77,25 +77,25 @@ class Rooms:
         view = choose_pose(scene, pose).view(self.size, _RAYS_PER_PIXEL)
         fine = resolve(scene.shapes, view, *cast(scene.shapes, scene.size, view))
         radiance = shade(scene, bank, fine, view, light)
-        # pyrDown centres its kernel on every second ray, which is the one through the pixel's centre.
+        # pyrDown centers its kernel on every second ray, which is the one through the pixel's center.
         rgb = photograph(np.asarray(cv2.pyrDown(np.minimum(radiance, 8), dstsize=self.size[::-1]), np.float32), lens)
-        centres = _every_pixel(fine)
+        centers = _every_pixel(fine)
         materials = [shape.material for shape in scene.shapes]
         infrared = np.array([material.infrared for material in materials], np.float32)
-        brightness = np.array([material.colours.mean() for material in materials], np.float32)
-        towards = view.origin[:, None, None] - centres.point
-        cosine = np.abs((towards * centres.normal).sum(0)) / (np.linalg.norm(towards, axis=0) + np.float32(1e-6))
-        depth = measure(centres, cosine, brightness[centres.shape], infrared[centres.shape], depth_noise)
+        brightness = np.array([material.colors.mean() for material in materials], np.float32)
+        towards = view.origin[:, None, None] - centers.point
+        cosine = np.abs((towards * centers.normal).sum(0)) / (np.linalg.norm(towards, axis=0) + np.float32(1e-6))
+        depth = measure(centers, cosine, brightness[centers.shape], infrared[centers.shape], depth_noise)
         if not self.sensor:
             depth = fill_holes(depth)
-        labels = np.array([shape.label for shape in scene.shapes], np.uint8)[centres.shape]
+        labels = np.array([shape.label for shape in scene.shapes], np.uint8)[centers.shape]
         if self.void_border:
             labels = _with_void(labels, self.void_border, self.task.ignore_index)
         return Sample(f"room-{self.seed}-{index:06d}", rgb, {"depth": depth}, labels)
 
 
 def _every_pixel(fine: Surfaces) -> Surfaces:
-    """The rays through pixel centres."""
+    """The rays through pixel centers."""
     step = slice(None, None, _RAYS_PER_PIXEL)
     parts = {field.name: getattr(fine, field.name)[..., step, step] for field in dataclasses.fields(fine)}
     return Surfaces(**{name: np.ascontiguousarray(part) for name, part in parts.items()})

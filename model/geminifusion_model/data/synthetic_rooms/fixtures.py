@@ -161,7 +161,7 @@ def rug(b: Builder, at: Frame, width: float, depth: float) -> None:
 def ceiling_light(b: Builder, at: Frame) -> None:
     """The room's main light, hanging or flush; the frame's origin is on the ceiling."""
     warm = b.rng.random()
-    colour = np.array([1.0, 1 - 0.16 * warm, 1 - 0.4 * warm], np.float32)
+    color = np.array([1.0, 1 - 0.16 * warm, 1 - 0.4 * warm], np.float32)
     glow = b.paint.material("hard", emission=b.between(1.5, 3))
     if b.chance(0.35):
         drop = b.between(0.3, 0.7)
@@ -172,7 +172,7 @@ def ceiling_light(b: Builder, at: Frame) -> None:
         b.shapes.append(frustum(at, (0, 0, -0.1), 0.1, (0.15, 0.19), OBJECTS, glow, casts_shadow=False))
     else:
         b.shapes.append(box(at, (-0.6, -0.15, -0.06), (0.6, 0.15, 0.0), OBJECTS, glow, casts_shadow=False))
-    b.lamps.insert(0, Lamp(at.moved(z=-0.12).origin, colour, b.between(1.6, 2.6)))
+    b.lamps.insert(0, Lamp(at.moved(z=-0.12).origin, color, b.between(1.6, 2.6)))
 
 
 def beams(b: Builder, size: tuple[float, float, float]) -> None:

@@ -1,6 +1,6 @@
-"""What things are made of: colours from one palette per scene, shared by all classes, and a pattern that mixes them.
+"""What things are made of: colors from one palette per scene, shared by all classes, and a pattern that mixes them.
 
-Because the bed, the wall and the vase draw their colours from the same few, colour alone does not tell a class.
+Because the bed, the wall and the vase draw their colors from the same few, color alone does not tell a class.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Material:
 
     Args:
         tile: number of the pattern in the bank.
-        colours: `4 3` linear reflectance 0…1, mixed by the pattern's weights.
+        colors: `4 3` linear reflectance 0…1, mixed by the pattern's weights.
         repeats_per_m: pattern repetitions per metre; 0 = stretched once over the face.
         offset: `2`, shift of the pattern in repetitions.
         gloss: 0 matt … 1 mirror-like highlight.
@@ -53,7 +53,7 @@ class Material:
     """
 
     tile: int
-    colours: Array
+    colors: Array
     repeats_per_m: float
     offset: tuple[float, float]
     gloss: float = 0.0
@@ -102,11 +102,11 @@ class Painter:
             "marble",
             "bricks",
         }:
-            # Natural materials vary around one colour.
+            # Natural materials vary around one color.
             second = base * rng.uniform(0.55, 1.25) + 0.1 * (second - base)
             third = base * rng.uniform(0.6, 1.4) + 0.15 * (third - base)
         if stuff == "wall":
-            # Wallpapers keep to one colour more than cushions do.
+            # Wallpapers keep to one color more than cushions do.
             calm = rng.uniform(0.2, 0.8)
             second, third = base + calm * (second - base), base + calm * (third - base)
         shade = base * rng.uniform(0.2, 0.55)
@@ -114,11 +114,11 @@ class Painter:
             shade = self.palette[rng.integers(len(self.palette))] * rng.uniform(0.3, 1.0)
         if group == "outdoors":
             base, second, third, shade = _daylight(rng)
-        colours = np.stack([base, second, third, shade]) * rng.uniform(0.85, 1.15, (4, 1))
+        colors = np.stack([base, second, third, shade]) * rng.uniform(0.85, 1.15, (4, 1))
         if emission > 0 and stuff in {"hard", "fabric"}:
-            colours = 0.45 + 0.5 * colours  # light comes through paler than it is reflected
+            colors = 0.45 + 0.5 * colors  # light comes through paler than it is reflected
         if dark:
-            colours *= 0.08
+            colors *= 0.08
         scale = 0.0 if stuff in _SHOWN_WHOLE else float(np.exp(rng.uniform(np.log(0.4), np.log(1.6))))
         if stuff in {"fabric", "small", "rug"}:
             scale *= 1.7
@@ -126,7 +126,7 @@ class Painter:
             scale = rng.uniform(1.3, 2.2)
         return Material(
             tile=tile,
-            colours=np.clip(colours, 0.005, 0.95).astype(np.float32),
+            colors=np.clip(colors, 0.005, 0.95).astype(np.float32),
             repeats_per_m=scale,
             offset=(float(rng.random()), float(rng.random())),
             gloss=gloss,
@@ -144,9 +144,9 @@ def _linear(hue: float, saturation: float, value: float) -> Array:
 
 
 def _scene_palette(rng: np.random.Generator) -> list[Array]:
-    """Ten colours that go together well enough: pale ones, woods, darks and a few accents of one or two hues."""
+    """Ten colors that go together well enough: pale ones, woods, darks and a few accents of one or two hues."""
     accent = rng.random()
-    colours = [
+    colors = [
         *(_linear(rng.uniform(0.05, 0.16), rng.uniform(0.0, 0.3), rng.uniform(0.72, 0.98)) for _ in range(3)),
         *(_linear(rng.uniform(0.03, 0.11), rng.uniform(0.35, 0.75), rng.uniform(0.3, 0.8)) for _ in range(2)),
         _linear(rng.random(), rng.uniform(0.0, 0.12), rng.uniform(0.3, 0.75)),
@@ -155,7 +155,7 @@ def _scene_palette(rng: np.random.Generator) -> list[Array]:
         _linear(accent + 0.5 + rng.normal(0, 0.1), rng.uniform(0.2, 0.55), rng.uniform(0.3, 0.8)),
         _linear(rng.random(), rng.uniform(0.3, 0.85) * rng.uniform(0.6, 1), rng.uniform(0.35, 0.85)),
     ]
-    return [colour for colour in colours if rng.random() < 0.85] or colours
+    return [color for color in colors if rng.random() < 0.85] or colors
 
 
 def _daylight(rng: np.random.Generator) -> tuple[Array, Array, Array, Array]:

@@ -83,9 +83,9 @@ def resolve(shapes: Sequence[Shape], view: View, depth: Array, index: NDArray[np
     """Points, normals and local coordinates of what `cast` found."""
     x, y = view.x[None, :], view.y[:, None]
     point = np.stack([view.origin[i] + depth * _direction(view.axes[i], x, y) for i in range(3)])
-    centres = np.stack([shape.centre for shape in shapes])
+    centers = np.stack([shape.center for shape in shapes])
     to_local = np.stack([_to_local(shape) for shape in shapes])
-    offset = np.stack([point[i] - centres[:, i].take(index) for i in range(3)])
+    offset = np.stack([point[i] - centers[:, i].take(index) for i in range(3)])
     local = np.empty_like(point)
     for i in range(3):
         local[i] = sum(to_local[:, i, j].take(index) * offset[j] for j in range(3))
@@ -136,7 +136,7 @@ def _rectangles(shapes: Sequence[Shape], view: View) -> list[tuple[int, slice, s
     """The part of the image each shape can appear in; shapes out of sight are left out."""
     inside = shapes[6:]
     reach = np.stack([shape.axes * shape.half for shape in inside])  # n 3 3
-    corners = np.stack([shape.centre for shape in inside])[:, None] + np.einsum("nij,cj->nci", reach, _CORNERS)
+    corners = np.stack([shape.center for shape in inside])[:, None] + np.einsum("nij,cj->nci", reach, _CORNERS)
     seen = (corners - view.origin) @ view.axes  # n 8 3: right, down, forward
     start, end = seen[:, _EDGES[:, 0]], seen[:, _EDGES[:, 1]]
     # Where an edge passes the near plane, the crossing stands for the end behind it.
@@ -166,7 +166,7 @@ def _meet(shape: Shape, view: View, rows: slice, columns: slice) -> Array | None
     """Depth at which the rays of a rectangle enter the shape, infinite where they do not."""
     x, y = view.x[None, columns], view.y[rows, None]
     inverse = _to_local(shape)
-    origin = inverse @ (view.origin - shape.centre)
+    origin = inverse @ (view.origin - shape.center)
     turned = inverse @ view.axes
     directions = [_direction(turned[i], x, y) for i in range(3)]
     near: Array | None = None

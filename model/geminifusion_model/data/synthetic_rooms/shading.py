@@ -1,4 +1,4 @@
-"""What colour each surface sends to the camera: patterns, lamps, soft shadows, darker corners.
+"""What color each surface sends to the camera: patterns, lamps, soft shadows, darker corners.
 
 H W: rays. A lamp's light falls off with distance; the main lamp's shadows come from a variance shadow map (Donnelly and
 Lauritzen, I3D 2006), which blurs like light from something larger than a point.
@@ -44,7 +44,7 @@ def shade(scene: Scene, bank: PatternBank, seen: Surfaces, view: View, rng: np.r
         if number == 0:
             received *= _lit(scene, lamp.position, seen)
         for channel in range(3):
-            light[channel] += received * lamp.colour[channel]
+            light[channel] += received * lamp.color[channel]
         if number == 0:
             halfway = sum(seen.normal[i] * (to_lamp[i] / away + to_eye[i] / reach) for i in range(3))
             length = np.sqrt(np.maximum(2 + 2 * sum(to_lamp[i] * to_eye[i] for i in range(3)) / (away * reach), 1e-6))
@@ -53,10 +53,10 @@ def shade(scene: Scene, bank: PatternBank, seen: Surfaces, view: View, rng: np.r
                 shine = shine * shine  # to the 32nd power
             highlight = gloss * shine * received * np.float32(0.7)
     emission = np.array([shape.material.emission for shape in scene.shapes], np.float32).take(seen.shape)
-    colour = _pattern(scene, bank, seen, view, reach)
+    color = _pattern(scene, bank, seen, view, reach)
     image = np.empty((*seen.depth.shape, 3), np.float32)
     for channel in range(3):
-        image[..., channel] = colour[channel] * (light[channel] + emission) + highlight
+        image[..., channel] = color[channel] * (light[channel] + emission) + highlight
     return image
 
 
@@ -93,17 +93,17 @@ def _pattern(scene: Scene, bank: PatternBank, seen: Surfaces, view: View, reach:
     spacing = seen.depth * (view.x[1] - view.x[0]) * texels / np.maximum(cosine, np.float32(0.1))
     fade = np.clip((np.log2(np.maximum(spacing, np.float32(0.1))) - 1) * np.float32(0.3), 0, np.float32(0.95))
     means = bank.means[[shape.material.tile for shape in shapes]]
-    colours = np.stack([shape.material.colours for shape in shapes])  # n 4 3
+    colors = np.stack([shape.material.colors for shape in shapes])  # n 4 3
     mix = []
     for number in range(3):
         weight = weights[..., number] * np.float32(1 / 255)
         mix.append(weight + fade * (means[:, number].take(flat) - weight))
     result = np.empty_like(seen.point)
     for channel in range(3):
-        base = colours[:, 0, channel]
+        base = colors[:, 0, channel]
         total = base.take(flat)
         for number in range(3):
-            total += mix[number] * (colours[:, number + 1, channel] - base).take(flat)
+            total += mix[number] * (colors[:, number + 1, channel] - base).take(flat)
         result[channel] = total
     return result
 
@@ -158,7 +158,7 @@ def _floor_darkening(scene: Scene, seen: Surfaces) -> Array:
 
 
 def _crevice_darkening(depth: Array) -> Array:
-    """Darker behind and beside what stands nearer: the neighbourhood's mean nearness against the point's own."""
+    """Darker behind and beside what stands nearer: the neighborhood's mean nearness against the point's own."""
     height, width = depth.shape
     small = cv2.resize(1 / depth, (width // 4, height // 4), interpolation=cv2.INTER_AREA)
     around = cv2.resize(cv2.GaussianBlur(small, (0, 0), max(width / 160, 1)), (width, height))

@@ -1,6 +1,6 @@
 """The three convex solids everything is built of, and where a ray enters them.
 
-A solid is the image of a body inside the cube [-1, 1]³ under `world = centre + axes · (half * local)`. Axes of a frame:
+A solid is the image of a body inside the cube [-1, 1]³ under `world = center + axes · (half * local)`. Axes of a frame:
 x along, y out of the wall, z up.
 """
 
@@ -26,7 +26,7 @@ class Shape:
 
     Args:
         kind: `BOX`; `ROUNDED`, |x|^p + |y|^q + |z|^r ≤ 1; or `FRUSTUM`, a cone cut off, its wide end of radius 1.
-        centre: `3` metres.
+        center: `3` metres.
         axes: `3 3`, columns are the local axes in the world.
         half: `3` metres, half the extent along each local axis.
         label: class index.
@@ -37,7 +37,7 @@ class Shape:
     """
 
     kind: int
-    centre: Array
+    center: Array
     axes: Array
     half: Array
     label: int
@@ -75,8 +75,8 @@ class Frame:
 
 def box(frame: Frame, low: Triple, high: Triple, label: int, material: Material, casts_shadow: bool = True) -> Shape:
     """A box between two corners given in the frame, metres."""
-    centre, half = _span(frame, low, high)
-    return Shape(BOX, centre, frame.axes, half, label, material, casts_shadow=casts_shadow)
+    center, half = _span(frame, low, high)
+    return Shape(BOX, center, frame.axes, half, label, material, casts_shadow=casts_shadow)
 
 
 def rounded(
@@ -88,8 +88,8 @@ def rounded(
     powers: tuple[int, int, int] = (6, 6, 6),
 ) -> Shape:
     """A cushion (high powers), an egg (2, 2, 2) or anything between, inside the box between two corners."""
-    centre, half = _span(frame, low, high)
-    return Shape(ROUNDED, centre, frame.axes, half, label, material, powers=powers)
+    center, half = _span(frame, low, high)
+    return Shape(ROUNDED, center, frame.axes, half, label, material, powers=powers)
 
 
 def frustum(
@@ -104,16 +104,16 @@ def frustum(
     """A round upright thing: leg, bottle, shade; `radii` at the bottom and the top, metres."""
     wide = max(radii)
     x, y, z = bottom
-    centre, half = _span(frame, (x - wide, y - wide, z), (x + wide, y + wide, z + height))
+    center, half = _span(frame, (x - wide, y - wide, z), (x + wide, y + wide, z + height))
     unit = (radii[0] / wide, radii[1] / wide)
-    return Shape(FRUSTUM, centre, frame.axes, half, label, material, radii=unit, casts_shadow=casts_shadow)
+    return Shape(FRUSTUM, center, frame.axes, half, label, material, radii=unit, casts_shadow=casts_shadow)
 
 
 def _span(frame: Frame, low: Triple, high: Triple) -> tuple[Array, Array]:
     a, b = np.array(low, np.float32), np.array(high, np.float32)
-    centre = frame.origin + frame.axes @ ((a + b) / 2)
+    center = frame.origin + frame.axes @ ((a + b) / 2)
     half = np.maximum(np.abs(b - a) / 2, np.float32(1e-3))
-    return centre.astype(np.float32), half.astype(np.float32)
+    return center.astype(np.float32), half.astype(np.float32)
 
 
 def outside(shape: Shape, p: Array) -> Array:

@@ -1,6 +1,6 @@
-"""Which patterns surfaces carry: a bank of tiles that say how to mix four colours, without saying which.
+"""Which patterns surfaces carry: a bank of tiles that say how to mix four colors, without saying which.
 
-A tile is `256 256 3`, weights 0…1 of a material's second, third and fourth colour; what is left is its first. Tiles
+A tile is `256 256 3`, weights 0…1 of a material's second, third and fourth color; what is left is its first. Tiles
 repeat without a seam except those of the groups that show one whole thing (a picture, a view, a screen).
 """
 
@@ -19,7 +19,7 @@ Array = NDArray[np.float32]
 _Weights = NDArray[np.floating[Any]] | float
 
 TILE = 256
-GUTTER = 2  # repeated texels around each tile, so that bilinear lookups never see the neighbour
+GUTTER = 2  # repeated texels around each tile, so that bilinear lookups never see the neighbor
 _COLUMNS = 10
 
 _X, _Y = np.meshgrid(np.arange(TILE, dtype=np.float32) / TILE, np.arange(TILE, dtype=np.float32) / TILE)
@@ -275,7 +275,7 @@ def _spines(rng: np.random.Generator) -> Array:
 
 
 def _outdoors(rng: np.random.Generator) -> Array:
-    """What a window shows, for the colours sky, leaves, walls, shade."""
+    """What a window shows, for the colors sky, leaves, walls, shade."""
     kind = rng.integers(3)
     tops = 0.15 + 0.7 * _fractal(rng, 4, 1, 4)[:1]
     leaves = _edge(_Y - tops, 0, 0.05) * _edge(_fractal(rng, 10, 10, 4), 0.35 if kind else 0.6, 0.2)

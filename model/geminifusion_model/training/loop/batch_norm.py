@@ -12,7 +12,7 @@ from torch.autograd.function import FunctionCtx
 from geminifusion_model.network import GeminiFusion
 
 
-def synchronise_batch_norm(net: GeminiFusion, device: torch.device) -> None:
+def synchronize_batch_norm(net: GeminiFusion, device: torch.device) -> None:
     """Exchange the decoder's norm for one that looks at all processes; names in the state dict stay.
 
     On CUDA it is `nn.SyncBatchNorm`, which knows no other device.
@@ -44,14 +44,14 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         axes = (0, 2, 3)
         count = values.numel() // values.shape[1] * torch.distributed.get_world_size()
         mean = _sum_over_processes(values.sum(axes)) / count
-        centred = values - mean[:, None, None]
-        variance = _sum_over_processes(centred.square().sum(axes)) / count
+        centered = values - mean[:, None, None]
+        variance = _sum_over_processes(centered.square().sum(axes)) / count
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (count / max(count - 1, 1)), self.momentum)
         scale = self.weight * (variance + self.eps).rsqrt()
-        return torch.addcmul(self.bias[:, None, None], centred, scale[:, None, None]).to(input.dtype)
+        return torch.addcmul(self.bias[:, None, None], centered, scale[:, None, None]).to(input.dtype)
 
 
 class _SumOverProcesses(torch.autograd.Function):

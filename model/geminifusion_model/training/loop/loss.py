@@ -38,7 +38,7 @@ def build_losses(config: TrainingConfig, class_weights: Tensor | None = None, ig
 def segmentation_losses(
     prediction: Prediction, labels: Tensor, ignore_index: int = 255, class_weights: Tensor | None = None
 ) -> list[Tensor]:
-    """Mean cross-entropy over labelled pixels, logits bilinearly upsampled to the labels' size.
+    """Mean cross-entropy over labeled pixels, logits bilinearly upsampled to the labels' size.
 
     Args:
         labels: `B H W` int64.
@@ -46,13 +46,13 @@ def segmentation_losses(
 
     Returns:
         One scalar per stream, then the ensemble's (whose gradient reaches only the ensemble weights); 0 where no pixel
-        is labelled. The training loss is their sum.
+        is labeled. The training loss is their sum.
     """
-    labelled = bool((labels != ignore_index).any())
+    labeled = bool((labels != ignore_index).any())
     losses = []
     for logits in (*prediction.per_stream, prediction.ensemble):
         full = F.interpolate(logits.float(), size=labels.shape[-2:], mode="bilinear", align_corners=False)
-        if labelled:
+        if labeled:
             losses.append(F.cross_entropy(full, labels, class_weights, ignore_index=ignore_index))
         else:  # a mean over no pixel is no number, and crops without labels must not end a run
             losses.append(full.sum() * 0.0)
@@ -62,8 +62,8 @@ def segmentation_losses(
 def ohem_cross_entropy(logits: Tensor, labels: Tensor, ignore_index: int = 255, threshold: float = 0.7) -> Tensor:
     """Cross-entropy over hard pixels only (online hard example mining, as the original trains on DeLiVER).
 
-    Hard is a labelled pixel whose true class has a probability below `threshold`. If fewer than a sixteenth of the
-    labelled pixels are, the sixteenth with the largest loss is taken instead.
+    Hard is a labeled pixel whose true class has a probability below `threshold`. If fewer than a sixteenth of the
+    labeled pixels are, the sixteenth with the largest loss is taken instead.
 
     Args:
         logits: `B K H W`.

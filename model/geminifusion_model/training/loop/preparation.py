@@ -13,7 +13,7 @@ from geminifusion_model.data.sample import Dataset
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.training.config import TrainingConfig
 from geminifusion_model.training.errors import TrainingError
-from geminifusion_model.training.loop.batch_norm import synchronise_batch_norm
+from geminifusion_model.training.loop.batch_norm import synchronize_batch_norm
 from geminifusion_model.training.loop.compiled import compile_network
 from geminifusion_model.training.loop.distributed import Processes
 from geminifusion_model.training.loop.initialization import start_network
@@ -69,7 +69,7 @@ def build_network(config: TrainingConfig, processes: Processes, *, resume: bool 
     torch.manual_seed(config.seed)
     net = GeminiFusion(config.network) if resume else start_network(config)
     if config.sync_batch_norm and not config.freeze_decoder_norm and processes.count > 1:
-        synchronise_batch_norm(net, processes.device)
+        synchronize_batch_norm(net, processes.device)
     if config.activation_checkpointing:
         checkpoint_activations(net)
     if config.compile:

@@ -40,7 +40,7 @@ def _no_scaler() -> torch.amp.GradScaler:
 
 @dataclass
 class TrainingState:
-    """The network with its optimiser, average and loss scaler, at the start of `step`.
+    """The network with its optimizer, average and loss scaler, at the start of `step`.
 
     `miou` is the score of the last evaluation, which was after `evaluated_step` steps; `best_miou` the best of all.
     """

@@ -65,7 +65,7 @@ class StepReport:
 class OptimizerStep:
     """Forward, backward and update, with the batch cut into accumulated parts and shared among processes.
 
-    The gradient is that of the mean over the labelled (and weighted) pixels of the whole batch, however they are
+    The gradient is that of the mean over the labeled (and weighted) pixels of the whole batch, however they are
     distributed over the parts. With frozen or synchronized BatchNorm it therefore does not depend on the number of
     processes, and with frozen BatchNorm not on the number of parts, except for rounding. The loss over hard pixels
     (`ohem`) differs: pixels are chosen part by part, and all parts weigh the same, as in the original.
@@ -164,7 +164,7 @@ class OptimizerStep:
         return checked
 
     def _loss_weight(self, part: Batch) -> Tensor:
-        """The weight of a part's mean loss in the batch's, a float64 scalar: its labelled, class-weighted pixels."""
+        """The weight of a part's mean loss in the batch's, a float64 scalar: its labeled, class-weighted pixels."""
         if self.config.loss == "ohem":
             return torch.ones((), dtype=torch.float64, device=part.labels.device)
         labeled = part.labels[part.labels != self._ignore_index]

@@ -22,7 +22,7 @@ from geminifusion_model.training.recipes.original import (
 
 _REDUCED_CROPS = Augmentation(crop=(192, 256), scale=(0.38, 0.9))
 
-# What a depth camera and a colour camera do wrong; depth fails more often, and a network leans on it.
+# What a depth camera and a color camera do wrong; depth fails more often, and a network leans on it.
 _FAILING_SENSORS = SensorNoise(
     missing={"rgb": 0.1, "depth": 0.25},
     zeroed=RandomCorruption(probability=0.2, most=0.3),

@@ -10,10 +10,10 @@
 | loss, over three outputs | cross-entropy | cross-entropy | over hard pixels |
 | the decoder's BatchNorm | frozen | frozen | trained, each process on its own frame |
 
-From their code: optimiser, schedule, augmentation, loss, seeds, epochs and crops. From its README: drop path, and the
+From their code: optimizer, schedule, augmentation, loss, seeds, epochs and crops. From its README: drop path, and the
 weight decay of MiT-B5 on SUN RGB-D. The paper itself gives one drop path for each data set: 0.4, 0.4 and 0.2.
 
-A stage is a run of its own with a new optimiser; stages 2 and 3 start from the last weights of the stage before. Some
+A stage is a run of its own with a new optimizer; stages 2 and 3 start from the last weights of the stage before. Some
 things differ from the original. Ours draws other random numbers, and each stage has a seed of its own, or it would draw
 those of the stage before again. The original kept the weights with the best score on the *test* frames (on DeLiVER, the
 validation frames); here nothing is chosen and `final` counts. And an ImageNet start fills a few norms more than theirs,
@@ -142,7 +142,7 @@ def deliver_original(modalities: tuple[str, ...]) -> TrainingConfig:
             upsample_logits=True,
             drop_path_rate=drop_paths[len(modalities)],
         ),
-        augmentation=OriginalAugmentation(crop=(1024, 1024), colour_jitter_blanks_rgb=False),
+        augmentation=OriginalAugmentation(crop=(1024, 1024), color_jitter_blanks_rgb=False),
         imagenet=required("the ImageNet weights mit_b2.pth"),
         steps=200 * _DELIVER_STEPS_PER_EPOCH,
         batch_size=8,

@@ -53,9 +53,9 @@ def _shades(values: NDArray[np.float32]) -> NDArray[np.uint8]:
     known = np.isfinite(values) & (values != 0)
     low, high = (float(v) for v in np.percentile(values[known], (1, 99))) if known.any() else (0.0, 1.0)
     share = np.clip((np.nan_to_num(values) - low) / max(high - low, 1e-6), 0.0, 1.0)
-    grey = (255 * share).astype(np.uint8)
-    if grey.ndim == 3:
-        return grey
-    shown = np.repeat(grey[..., None], 3, axis=2)
+    gray = (255 * share).astype(np.uint8)
+    if gray.ndim == 3:
+        return gray
+    shown = np.repeat(gray[..., None], 3, axis=2)
     shown[~known] = UNKNOWN_COLOR
     return shown

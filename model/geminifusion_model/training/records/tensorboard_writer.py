@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _SESSION_START = 1
-_COLOURS_RGB = 3
+_COLORS_RGB = 3
 
 
 class TensorBoardWriter:
@@ -51,7 +51,7 @@ class TensorBoardWriter:
         """Add `picture`, `H W 3` RGB, as PNG."""
         height, width, _ = picture.shape
         _, png = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        image = _integer(1, height) + _integer(2, width) + _integer(3, _COLOURS_RGB) + _bytes(4, png.tobytes())
+        image = _integer(1, height) + _integer(2, width) + _integer(3, _COLORS_RGB) + _bytes(4, png.tobytes())
         self._value(step, name, _message(4, image))
 
     def close(self) -> None:
