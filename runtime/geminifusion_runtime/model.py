@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_runtime.artifact import ArtifactMetadata, open_artifact
-from geminifusion_runtime.backends.protocol import Backend, ClosableBackend, GraphOutputs, SupervisedBackend
+from geminifusion_runtime.backends.protocol import Backend, ClosableBackend, DetachedBackend, SupervisedBackend
 from geminifusion_runtime.backends.selection import open_backend
 from geminifusion_runtime.batch_plan import BatchPlan
 from geminifusion_runtime.cpu_count import usable_cores
@@ -195,22 +195,9 @@ class Model:
             self._closed = True
             if not self._changed.wait_for(lambda: self._running == 0, timeout_s):
                 return False
-            backend, self.backend = self.backend, _Closed(self.backend.name)
+            backend, self.backend = self.backend, DetachedBackend(self.backend.name, "the model was unloaded")
             others, self._others = self._others, ()
         for instance in (backend, *others):
             if isinstance(instance, ClosableBackend):
                 instance.close()
         return True
-
-
-class _Closed:
-    """Stands in for a backend that released its memory."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def size_problem(self, height: int, width: int) -> str | None:
-        return None
-
-    def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> GraphOutputs:
-        raise RuntimeError("the model was unloaded")

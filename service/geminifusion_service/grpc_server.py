@@ -17,7 +17,7 @@ from geminifusion_service.api.v1.servicer import SERVICE_NAME, STREAM_TRANSPORT,
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pb import open_inference_pb2_grpc, segmentation_pb2_grpc
 from geminifusion_service.pipeline.segmenter import Segmenter
-from geminifusion_service.pipeline.streaming import Streams
+from geminifusion_service.pipeline.streaming import StreamManager
 from geminifusion_service.settings import Settings
 from geminifusion_service.transport.grpc.call_admission import CallAdmission
 from geminifusion_service.transport.grpc.health import Health
@@ -44,7 +44,7 @@ class GrpcTransport:
         settings: Settings,
         metrics: Metrics,
         open_inference: OpenInference,
-        streams: Streams,
+        streams: StreamManager,
         interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
     ) -> None:
         """Prepare the server; nothing is opened yet.

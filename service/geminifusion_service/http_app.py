@@ -25,7 +25,7 @@ from geminifusion_service.errors import MethodNotAllowedError, NotFoundError, pu
 from geminifusion_service.model_manager import ModelManager
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pipeline.segmenter import Segmenter
-from geminifusion_service.pipeline.telemetry import Records
+from geminifusion_service.pipeline.telemetry import Telemetry
 from geminifusion_service.security.api_keys import AccessControl
 from geminifusion_service.settings import Settings
 from geminifusion_service.transport.http.api_keys import RequireKey
@@ -42,7 +42,7 @@ def build_http_app(
     open_inference: OpenInference,
     model_manager: ModelManager | None = None,
     access: AccessControl | None = None,
-    records: Records | None = None,
+    telemetry: Telemetry | None = None,
 ) -> FastAPI:
     """The ASGI application around one segmenter.
 
@@ -53,12 +53,12 @@ def build_http_app(
         open_inference: serves the paths under /v2.
         model_manager: loads and unloads models; without one they cannot be changed.
         access: checks API keys; without one, or where it asks for none, everybody may use the server.
-        records: log the requests.
+        telemetry: records the requests.
     """
-    records = records or Records(log_requests=False)
+    telemetry = telemetry or Telemetry(metrics, log_requests=False)
     # Tried one by one: those under load come first in the lists of both APIs.
     routes: list[BaseRoute] = [
-        *v1_routes(segmenter, settings, metrics, records, model_manager),
+        *v1_routes(segmenter, settings, metrics, telemetry, model_manager),
         *open_inference_routes(open_inference, settings),
         *_operations_routes(segmenter, metrics),
     ]
@@ -80,7 +80,7 @@ def build_http_app(
                 RequireKey,
                 access=access,
                 error_response=error_response,
-                records=records,
+                telemetry=telemetry,
                 open_metrics=settings.open_metrics,
             )
         )

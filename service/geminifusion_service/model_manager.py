@@ -58,13 +58,13 @@ class ModelManager:
                 cannot be read, or holds nothing that can be served and is not being watched.
         """
         settings = self._settings
-        self._segmenter.start_engine()
+        await self._segmenter.start()
         async with self._changing:
             for directory in settings.artifacts:
                 await self._start_artifact(directory)
             if self._watch is not None:
                 await self._start_repository(Path(settings.model_repository), self._watch)
-        self._segmenter.open_for(self.registry)
+        self._segmenter.mark_ready(self.registry)
         if self._watch is not None and settings.model_control == "automatic" and settings.model_poll_s:
             self._keep(self._watch.run(settings.model_poll_s, self._changing))
         if settings.canary_interval_s:

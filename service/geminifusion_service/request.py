@@ -51,9 +51,19 @@ class SegmentResponse:
     rle: tuple[RunLengths, ...]
     confidence: NDArray[np.float16] | None
     gate: NDArray[np.float16] | None
-    timings: Timings
     batch_size: int
     warnings: tuple[str, ...]
     timeline: Timeline = field(default_factory=Timeline)
     sensors: Mapping[str, SensorHealth] = field(default_factory=dict)  # of all that came, by modality name
     disagreement: NDArray[np.float16] | None = None  # h w, 0…1, see outputs.disagreement
+
+    @property
+    def timings(self) -> Timings:
+        """Durations of the stages that every request passes, from the timeline."""
+        milliseconds = self.timeline.milliseconds
+        return Timings(
+            decode=milliseconds("decode"),
+            queue=milliseconds("queue"),
+            compute=milliseconds("compute"),
+            encode=milliseconds("encode"),
+        )

@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -22,9 +23,11 @@ from geminifusion_service.grpc_server import GrpcTransport
 from geminifusion_service.http_app import admitted_paths, build_http_app, error_response
 from geminifusion_service.model_manager import ModelManager
 from geminifusion_service.observability.metrics import Metrics
+from geminifusion_service.pipeline.executor import Executor
+from geminifusion_service.pipeline.local_executor import LocalExecutor
 from geminifusion_service.pipeline.segmenter import Segmenter
-from geminifusion_service.pipeline.streaming import Streams
-from geminifusion_service.pipeline.telemetry import Records
+from geminifusion_service.pipeline.streaming import StreamManager
+from geminifusion_service.pipeline.telemetry import Telemetry
 from geminifusion_service.pipeline.tracing import Tracing
 from geminifusion_service.security.api_keys import AccessControl
 from geminifusion_service.security.tls import grpc_credentials, http_context, tls_files
@@ -62,35 +65,35 @@ class Server:
         self._settings = settings
         self._metrics = Metrics()
         tracing = Tracing(settings.otlp_endpoint, share=settings.trace_share) if settings.otlp_endpoint else None
-        self._records = Records(tracing, log_requests=settings.access_log)
+        self._telemetry = Telemetry(self._metrics, tracing, log_requests=settings.access_log)
         access = AccessControl(Path(settings.api_keys_file) if settings.api_keys_file else None)
         tls = tls_files(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
         self._credentials = grpc_credentials(tls) if tls else None
         self.scheme = "https" if tls else "http"
-        self.segmenter: Segmenter
         self._models: ModelManager | None = None  # None: the replicas have their own
         self._open: Callable[[], Awaitable[None]]
         if settings.engine == "ray":
-            from geminifusion_service.ray_serve.ingress import RaySegmenter
+            from geminifusion_service.ray_serve.ingress import RayExecutor, open_replicas
 
-            self.segmenter = on_ray = RaySegmenter(settings, self._metrics, self._records)
-            self._open = on_ray.open_replicas
+            on_ray = RayExecutor(settings, self._metrics)
+            self.segmenter = self._segmenter_on(on_ray)
+            self._open = partial(open_replicas, on_ray, self.segmenter)
         else:
-            self.segmenter = Segmenter(settings, self._metrics, self._records)
+            self.segmenter = self._segmenter_on(LocalExecutor(settings, self._metrics))
             self._models = ModelManager(settings, self._metrics, self.segmenter)
             self._open = self._models.start
         open_inference = OpenInference(self.segmenter, settings, self._metrics, self._models)
-        self._streams = Streams(most=settings.max_streams, idle_s=settings.stream_idle_s)
+        self._streams = StreamManager(max_streams=settings.max_streams, idle_s=settings.stream_idle_s)
         self._grpc = GrpcTransport(
             self.segmenter,
             settings,
             self._metrics,
             open_inference,
             self._streams,
-            interceptors=[RequireKey(access, self._metrics, self._records)],
+            interceptors=[RequireKey(access, self._metrics, self._telemetry)],
         )
         http_app = build_http_app(
-            self.segmenter, settings, self._metrics, open_inference, self._models, access, self._records
+            self.segmenter, settings, self._metrics, open_inference, self._models, access, self._telemetry
         )
         # Whoever needs a key is rejected for the key first, by the application.
         shed = (
@@ -99,7 +102,7 @@ class Server:
             else LoadShedder(
                 self.segmenter,
                 self._metrics,
-                self._records,
+                self._telemetry,
                 paths=admitted_paths(http_app.routes),
                 error_response=error_response,
             )
@@ -168,7 +171,7 @@ class Server:
 
         Requests still unanswered after it are failed, not left waiting.
         """
-        self.segmenter.stop_being_ready()
+        self.segmenter.mark_draining()
         await asyncio.sleep(self._settings.drain_delay_s)
         deadline = time.monotonic() + self._settings.drain_s
         # The transports refuse new connections now; the segmenter still takes what they had already accepted.
@@ -193,12 +196,17 @@ class Server:
         await self.segmenter.close(0)
         await self._close_rest()
 
+    def _segmenter_on(self, executor: Executor) -> Segmenter:
+        return Segmenter(
+            executor, self._metrics, max_bytes=self._settings.max_inflight_bytes, telemetry=self._telemetry
+        )
+
     async def _close_rest(self) -> None:
         if self._lag_task is not None:
             self._lag_task.cancel()
         if self._models is not None:
             await self._models.close()
-        await asyncio.to_thread(self._records.close)
+        await asyncio.to_thread(self._telemetry.close)
 
     async def _http_stopped(self) -> None:
         if self._http_task is not None:

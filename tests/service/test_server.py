@@ -232,7 +232,7 @@ async def test_alive_at_once_ready_only_with_a_warm_model_and_never_while_draini
         assert early.headers["retry-after"] == "1"
         await server.load()
         assert (await client.get("/healthz/ready")).status_code == 200
-        server.segmenter.stop_being_ready()
+        server.segmenter.mark_draining()
         draining = await client.get("/healthz/ready")
         assert (draining.status_code, draining.json()) == (503, {"status": "draining"})
         late = await client.post("/v1/segment", files=pair.files())

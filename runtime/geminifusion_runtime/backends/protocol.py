@@ -55,6 +55,27 @@ class Backend(Protocol):
         """Run one batch of inputs of one size. The outputs belong to the caller."""
 
 
+class DetachedBackend:
+    """Backend of a model whose runtime is not in this process: it was closed, or it is in another one.
+
+    Args:
+        name: of the runtime.
+        why: message of what `run` raises.
+    """
+
+    def __init__(self, name: str, why: str) -> None:
+        self.name = name
+        self._why = why
+
+    def size_problem(self, height: int, width: int) -> str | None:
+        """None: whoever has the runtime says it."""
+        return None
+
+    def run(self, inputs: GraphInputs) -> GraphOutputs:
+        """Raises RuntimeError."""
+        raise RuntimeError(self._why)
+
+
 @runtime_checkable
 class ClosableBackend(Protocol):
     """A backend that holds more than Python frees with the last reference: a device's memory, a process."""

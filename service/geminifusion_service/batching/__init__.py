@@ -1,1 +1,1 @@
-"""Who runs together, when, and on what."""
+"""Dynamic batching: which requests run together, when, and on which engine instance."""

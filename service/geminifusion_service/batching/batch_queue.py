@@ -1,6 +1,6 @@
-"""Which queued items run next: a plain object that is told the time.
+"""The queue of dynamic batching: a plain object that is told the time and says which items run next.
 
-Knows items, keys, priorities, time and capacity; neither images nor HTTP. Items of one key may run together.
+It knows items, keys, priorities, time and capacity; neither images nor HTTP. Items of one key may run together.
 """
 
 from __future__ import annotations
@@ -21,28 +21,21 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, kw_only=True)
 class Finished(Generic[Result]):
-    """One result and when, in seconds of the batcher's clock. `batch_size` counts the items of the run it came from."""
+    """One result, with its times in seconds of the batcher's clock.
+
+    `batch_size` counts the items of the run it came from.
+    """
 
     result: Result
-    arrival: float
-    started: float
+    arrival: float  # in the queue
+    started: float  # the run, which is of the whole batch
     ended: float
     batch_size: int
-
-    @property
-    def queue_s(self) -> float:
-        """From arrival to the start of the run."""
-        return self.started - self.arrival
-
-    @property
-    def compute_s(self) -> float:
-        """Of the whole run."""
-        return self.ended - self.started
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry(Generic[Key, Item, Result]):
-    """One queued item. Times are of the batcher's clock."""
+    """One queued item. Times are in seconds of the batcher's clock."""
 
     key: Key
     item: Item
@@ -52,7 +45,7 @@ class Entry(Generic[Key, Item, Result]):
     future: Future[Finished[Result]] = field(default_factory=Future)
 
     def fail(self, error: GeminiFusionError) -> None:
-        """Tell whoever waits; nobody may."""
+        """Set the exception of the future, unless it is done or cancelled."""
         if self.future.done() or not (self.future.running() or self.future.set_running_or_notify_cancel()):
             return
         self.future.set_exception(error)
@@ -66,17 +59,17 @@ class Batch(Generic[Key, Item, Result]):
 
 
 class BatchQueue(Generic[Key, Item, Result]):
-    """Which entries run next. Not thread-safe: the batcher holds its lock around every call.
+    """Queued entries, grouped by key. Not thread-safe: the batcher holds its lock around every call.
 
     Priority is a head start: an urgent entry is queued as if it had come `head_start_s` earlier than it did. So it goes
     before all ordinary ones of the last `head_start_s`, and no stream of urgent entries holds an ordinary one up for
     longer: one that has waited that long goes before every urgent entry that came after it.
 
     Args:
-        max_batch: the most entries of a key that run together, at least 1.
-        max_wait_s: see `take`.
-        capacity: the most entries queued.
-        head_start_s: of urgent entries.
+        max_batch: most entries of a key to run together, at least 1.
+        max_wait_s: longest that `take` lets the first entry of a batch wait for others.
+        capacity: most entries queued.
+        head_start_s: seconds that an urgent entry is ahead of its arrival.
     """
 
     def __init__(
@@ -96,7 +89,7 @@ class BatchQueue(Generic[Key, Item, Result]):
         """Queue entries, all or none.
 
         Raises:
-            QueueFullError: at once, when they do not fit beside the entries that somebody still waits for.
+            QueueFullError: they do not fit beside the entries that somebody still waits for.
         """
         if self._length + len(entries) > self._capacity:
             self._keep(lambda queued: not queued.future.cancelled())
@@ -111,11 +104,15 @@ class BatchQueue(Generic[Key, Item, Result]):
         self._length += len(entries)
 
     def take(self, now: float, *, more_expected: bool) -> Batch[Key, Item, Result] | float | None:
-        """The next batch, or seconds until there is one, or None when the queue is empty.
+        """Take the next batch; seconds until there is one, or None when the queue is empty.
 
         The first entry decides. Its batch goes when it is full, when nothing more is expected, or when the maximum
         wait, counted from the arrival of the oldest entry of its key, is over; until then a full batch of another key
         may go first.
+
+        Args:
+            now: on the batcher's clock.
+            more_expected: whether other items are on their way to the queue.
         """
         self._drop_unwanted(now)
         first = self._first()
@@ -130,9 +127,9 @@ class BatchQueue(Generic[Key, Item, Result]):
         return due - now
 
     def take_full(self, now: float) -> Batch[Key, Item, Result] | None:
-        """The batch that must come next whatever else arrives in time to join: that of the first entry, if it is full.
+        """Take the batch that is next whatever else arrives: that of the first entry, if it is full.
 
-        A batch of one has nothing to gain from being made ready early, and is left.
+        A batch of one gains nothing from being prepared early, and is left.
         """
         first = self._first()
         if first is None or not 1 < self._max_batch(first) <= len(self._groups[first]):
@@ -152,7 +149,7 @@ class BatchQueue(Generic[Key, Item, Result]):
         return entry.arrival - self._head_start_s if entry.urgent else entry.arrival
 
     def _first(self) -> Key | None:
-        """The key of the entry whose turn it is."""
+        """Key of the entry of least rank."""
         return min(self._groups, key=lambda key: self._rank(self._groups[key][0]), default=None)
 
     def _remove(self, key: Key) -> Batch[Key, Item, Result]:

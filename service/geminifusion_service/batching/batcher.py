@@ -1,9 +1,9 @@
-"""Dynamic batching: many callers, one queue, one thread for each engine instance.
+"""The batcher: many callers, one queue, one thread for each engine instance.
 
 An engine call blocks for milliseconds to seconds and releases the GIL, so it needs a thread anyway; when that thread
-also picks the next batch, there is no hand-over between a scheduler and the engine, nothing polls, and a busy event
-loop cannot delay a batch. Instances that are free take from the same queue, so the least loaded one gets the next batch
-without anybody counting loads. Results go back through futures.
+also takes the next batch, there is no hand-over between a scheduler and the engine, nothing polls, and a busy event
+loop cannot delay a batch. Idle instances take from the same queue, so the least loaded one gets the next batch without
+any counting of loads. Results go back through futures.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class _Job(Generic[Key, Item, Result]):
-    """A batch that was taken from the queue; `prepared` while or after it is made ready ahead of its turn."""
+    """A batch that was taken from the queue; `prepared` where that happens ahead of its turn, on another thread."""
 
     entries: list[Entry[Key, Item, Result]]
     prepared: Future[Callable[[int], Sequence[Result]]] | None = None
@@ -39,13 +39,13 @@ class Batcher(Generic[Key, Item, Result]):
         prepare: takes items of one key, makes a batch of them (stacking copies megabytes) and returns what runs it: a
             function of the instance's number that gives as many results, in the same order. While every instance is
             busy, a full batch is prepared on another thread, so that the next run starts at once.
-        max_batch: the most items of a key to run together, at least 1.
-        max_wait_s: see `BatchQueue.take`.
-        capacity: the most items queued; the next one is refused.
-        num_instances: of the engine.
+        max_batch: most items of a key to run together, at least 1.
+        max_wait_s: longest that an item waits for others to share its batch; see `BatchQueue.take`.
+        capacity: most items queued; the next one is rejected.
+        num_instances: number of engine instances, each with a thread.
         on_start: called with the instance's number on its thread, before anything else.
-        more_expected: whether other items are on their way; without any, nobody is made to wait for company.
-        on_batch: told the size of each batch that ran and its seconds.
+        more_expected: whether other items are on their way; if none are, no item waits for others.
+        on_batch: called with the size of each batch that ran, and its seconds.
         clock: seconds, monotonic.
     """
 
@@ -74,9 +74,9 @@ class Batcher(Generic[Key, Item, Result]):
         self._closing = False
         self._num_idle = 0
         self._num_dead = 0
-        self._ahead: deque[_Job[Key, Item, Result]] = deque()
+        self._prepared_ahead: deque[_Job[Key, Item, Result]] = deque()
         self._item_s = 0.0  # smoothed engine seconds per item, to predict waiting
-        self._stager = ThreadPoolExecutor(1, thread_name_prefix="stack")
+        self._preparer = ThreadPoolExecutor(1, thread_name_prefix="stack")
         self._threads = [
             threading.Thread(target=self._work, args=(instance,), name=f"engine-{instance}", daemon=True)
             for instance in range(num_instances)
@@ -100,24 +100,26 @@ class Batcher(Generic[Key, Item, Result]):
     @property
     def depth(self) -> int:
         """Items queued now."""
-        return len(self._queue) + sum(len(job.entries) for job in self._ahead)
+        return len(self._queue) + sum(len(job.entries) for job in self._prepared_ahead)
 
     def submit(
         self, key: Key, item: Item, *, deadline: float | None = None, urgent: bool = False
     ) -> Future[Finished[Result]]:
-        """Queue an item; cancel the future when nobody waits for it any more. See `submit_together`."""
+        """Queue one item; see `submit_together`."""
         return self.submit_together(key, [item], deadline=deadline, urgent=urgent)[0]
 
     def submit_together(
         self, key: Key, items: Sequence[Item], *, deadline: float | None = None, urgent: bool = False
     ) -> list[Future[Finished[Result]]]:
-        """Queue items side by side: they share a batch unless it is full.
+        """Queue items side by side, so that they share a batch unless it is full.
+
+        Cancel a future when nobody waits for it any more.
 
         Args:
             key: items of equal key may run together.
-            items: handed to `prepare`.
-            deadline: on the batcher's clock; after it the items are not run any more.
-            urgent: see `BatchQueue`.
+            items: arguments of `prepare`.
+            deadline: on the batcher's clock; items that are still queued then fail.
+            urgent: queued with a head start, see `BatchQueue`.
 
         Raises:
             QueueFullError: the queue is full; none was queued.
@@ -131,25 +133,25 @@ class Batcher(Generic[Key, Item, Result]):
             if self._closing or self._num_dead == len(self._threads):
                 raise NotReadyError("the engine is stopping; send the request to another server")
             self._queue.put(entries, retry_after_s=self.retry_after_s())
-            self._look_ahead()
+            self._wake_or_prepare_ahead()
         return [entry.future for entry in entries]
 
     def expected_wait_s(self, num_items: int) -> float:
-        """Seconds until this many items will have been run, going by those that ran before."""
+        """Seconds until this many items will have been run, as estimated from those that ran before."""
         return num_items * self._item_s / len(self._threads)
 
     def retry_after_s(self) -> int:
-        """Whole seconds after which the queue of now will have been worked off; at least 1."""
+        """Whole seconds after which what is queued now will have been run; at least 1."""
         return max(1, math.ceil(self.expected_wait_s(self.depth)))
 
     def expectation_changed(self) -> None:
-        """Look again: an item that was expected will not come."""
+        """Look at the queue again: an expected item has arrived, or never will."""
         with self._changed:
             if self._num_idle:
                 self._changed.notify_all()
 
     def close(self, timeout_s: float | None = None) -> bool:
-        """Accept nothing more, finish the queue, and stop. Returns whether the queue was finished in time.
+        """Accept no more, run what is queued, and stop; whether all of it was run in time.
 
         What is still queued after `timeout_s` fails with NotReadyError; a run that never returns is
         abandoned.
@@ -164,26 +166,26 @@ class Batcher(Generic[Key, Item, Result]):
         finished = not any(thread.is_alive() for thread in self._threads)
         with self._changed:
             left = self._clear()
-        self._stager.shutdown(wait=False)
+        self._preparer.shutdown(wait=False)
         for entry in left:
             entry.fail(NotReadyError("the server stopped before this request was run; send it again"))
         return finished
 
     def _clear(self) -> list[Entry[Key, Item, Result]]:
-        left = [entry for job in self._ahead for entry in job.entries] + self._queue.clear()
-        self._ahead.clear()
+        left = [entry for job in self._prepared_ahead for entry in job.entries] + self._queue.clear()
+        self._prepared_ahead.clear()
         return left
 
-    def _look_ahead(self) -> None:
-        """Wake an idle instance, or, with none idle, have a full batch prepared."""
+    def _wake_or_prepare_ahead(self) -> None:
+        """Wake an idle instance; where none is idle, have a full batch prepared ahead of its turn."""
         if self._num_idle:
             self._changed.notify()
-        elif len(self._ahead) < len(self._threads) and not self._closing:
+        elif len(self._prepared_ahead) < len(self._threads) and not self._closing:
             full = self._queue.take_full(self._clock())
             running = _still_wanted(full) if full is not None else []
             if running:
-                prepared = self._stager.submit(self._prepare, [entry.item for entry in running])
-                self._ahead.append(_Job(entries=running, prepared=prepared))
+                prepared = self._preparer.submit(self._prepare, [entry.item for entry in running])
+                self._prepared_ahead.append(_Job(entries=running, prepared=prepared))
 
     def _work(self, instance: int) -> None:
         job: _Job[Key, Item, Result] | None = None
@@ -208,16 +210,16 @@ class Batcher(Generic[Key, Item, Result]):
         """Wait for a batch; None when closing and done."""
         with self._changed:
             while True:
-                if self._ahead:
-                    job = self._ahead.popleft()
-                    self._look_ahead()
+                if self._prepared_ahead:
+                    job = self._prepared_ahead.popleft()
+                    self._wake_or_prepare_ahead()
                     return job
                 expected = self._more_expected() and not self._closing
                 taken = self._queue.take(self._clock(), more_expected=expected)
                 if isinstance(taken, Batch):
                     if running := _still_wanted(taken):
                         if len(self._queue):
-                            self._look_ahead()
+                            self._wake_or_prepare_ahead()
                         return _Job(entries=running)
                     continue
                 if taken is None and self._closing:
@@ -235,7 +237,7 @@ class Batcher(Generic[Key, Item, Result]):
             if len(results) != len(entries):
                 raise RuntimeError(f"{len(entries)} items went in and {len(results)} results came out")
         except EngineLostError as error:
-            # Each of them may be what killed it: the clients decide whether to try again.
+            # Any of them may be what killed it: the clients decide whether to try again.
             _log.error("engine instance %d was lost with %d requests", instance, len(entries))
             for entry in entries:
                 entry.fail(error)
@@ -260,5 +262,5 @@ class Batcher(Generic[Key, Item, Result]):
 
 
 def _still_wanted(batch: Batch[Key, Item, Result]) -> list[Entry[Key, Item, Result]]:
-    """The entries nobody has cancelled. From here on a cancel comes too late."""
+    """The entries that are not cancelled; from here on they cannot be any more."""
     return [entry for entry in batch.entries if entry.future.set_running_or_notify_cancel()]

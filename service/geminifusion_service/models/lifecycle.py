@@ -122,7 +122,7 @@ class Lifecycle:
         self._metrics.model_info.labels(name, version, model.backend.name).set(1)
         self._metrics.models.loaded(name, version, memory_bytes, ready=result is None or result.passed)
         if model.batch_plan is not None:
-            self._metrics.models.calibrated(name, version, model.batch_plan.limit(*model.metadata.size.reference))
+            self._metrics.models.batch_size_tuned(name, version, model.batch_plan.limit(*model.metadata.size.reference))
         if result is not None:
             self._metrics.models.canary(name, version, passed=result.passed, agreement=result.agreement)
             if not result.passed:

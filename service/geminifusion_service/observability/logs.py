@@ -93,5 +93,5 @@ def log_request(
         fields["ms"] = round(1000 * seconds, 3)
     if timeline is not None:
         fields["batch_size"] = timeline.batch_size
-        fields |= {f"{span.stage}_ms": round(span.seconds * 1000, 3) for span in timeline.spans}
+        fields |= {f"{timing.stage}_ms": round(timing.seconds * 1000, 3) for timing in timeline.stages}
     access_log.info("request", extra={name: value for name, value in fields.items() if value is not None})

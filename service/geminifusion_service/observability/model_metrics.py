@@ -59,8 +59,8 @@ class ModelMetrics:
         """A load came to nothing."""
         self._loads.labels(name, outcome).inc()
 
-    def calibrated(self, name: str, version: str, preferred_batch: int) -> None:
-        """It was measured how many images of the reference size best run together."""
+    def batch_size_tuned(self, name: str, version: str, preferred_batch: int) -> None:
+        """The best batch size for images of the reference size was measured."""
         self._preferred_batch.labels(name, version).set(preferred_batch)
 
     def unloaded(self, name: str, version: str) -> None:

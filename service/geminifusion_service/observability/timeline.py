@@ -1,45 +1,49 @@
-"""When each stage of a request began and ended: the one record that answers, metrics, logs and traces are made from."""
+"""Start and end of each stage of a request: the one record behind responses, metrics, logs and traces."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 # In the order in which a request passes them. Waiting for a free decoder or encoder counts as that stage.
 Stage = Literal["receive", "decode", "queue", "compute", "encode"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Span:
-    """One stage of one request, in nanoseconds of `time.monotonic_ns`."""
+class StageTiming(NamedTuple):
+    """One stage of one request, in nanoseconds of `time.monotonic_ns`. A tuple: each request makes up to five."""
 
     stage: Stage
     start_ns: int
     end_ns: int
 
+    @classmethod
+    def between(cls, stage: Stage, start: float, end: float) -> StageTiming:
+        """A stage that lasted from `start` to `end`, both in seconds of `time.monotonic`."""
+        return cls(stage, nanoseconds(start), nanoseconds(end))
+
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """Duration."""
         return (self.end_ns - self.start_ns) / 1e9
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timeline:
-    """The stages a request passed, in order; `receive` only where the transport said when the head came.
+    """The stages a request passed, in order; `receive` only where the transport said when the headers came.
 
     `batch_size` counts the requests that shared its run of the engine.
     """
 
-    spans: tuple[Span, ...] = ()
+    stages: tuple[StageTiming, ...] = ()
     batch_size: int = 0
 
     def seconds(self, stage: Stage) -> float:
-        """Of one stage; 0 for one that the request did not pass."""
-        return sum(span.seconds for span in self.spans if span.stage == stage)
+        """Duration of one stage; 0 for one that the request did not pass."""
+        return sum(timing.seconds for timing in self.stages if timing.stage == stage)
 
     def milliseconds(self, stage: Stage) -> float:
-        """Of one stage; 0 for one that the request did not pass."""
+        """Duration of one stage; 0 for one that the request did not pass."""
         return 1000 * self.seconds(stage)
 
 

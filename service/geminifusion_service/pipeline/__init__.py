@@ -1,1 +1,1 @@
-"""What happens to a request between transport and response."""
+"""A request between its transport and its response: admission, pipeline, telemetry, streams."""

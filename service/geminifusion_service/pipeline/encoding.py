@@ -1,4 +1,4 @@
-"""A prediction to what the client asked for."""
+"""A prediction in the format that the client asked for."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from geminifusion_runtime.postprocessing import Prediction
 
 @dataclass(frozen=True, kw_only=True)
 class Encoded:
-    """The file, or the run lengths in its place, and the classes in it."""
+    """The mask as a file or as run lengths, and the classes in it."""
 
     mask: bytes = b""
     classes: tuple[ClassShare, ...] = ()
@@ -32,7 +32,12 @@ def encode(
     prediction: Prediction,
     disagreement: NDArray[np.float16] | None = None,
 ) -> Encoded:
-    """Make the answer in the format of `options`."""
+    """Encode a prediction in the format of `options`.
+
+    Args:
+        decoded: the images as the model saw them: the overlay shows rgb, the class shares measure depth.
+        disagreement: map `h w` of `geminifusion_runtime.postprocessing.disagreement`, for npz.
+    """
     labels, wanted = prediction.labels, options.format
     classes: tuple[ClassShare, ...] = ()
     if options.classes or wanted == "json":
@@ -60,7 +65,7 @@ def encode(
 
 
 def _depth(metadata: ArtifactMetadata, decoded: DecodedRequest) -> NDArray[np.float32] | None:
-    """The first modality that measures distance."""
+    """Depth in metres, `H W`: the first modality that came and measures distance."""
     for spec in metadata.modalities:
         if spec.unit == "metre" and spec.name in decoded.images:
             return decoded.images[spec.name].array.astype(np.float32, copy=False)

@@ -1,6 +1,7 @@
-"""Results from engine threads to the event loop: many of them with one wake-up.
+"""Results of other threads for an event loop: many of them with one wake-up.
 
-Waking a loop costs a write to a socket and a change of threads; a batch of 32 wakes it once here.
+Waking a loop costs a write to a socket and a change of threads; a batch of 32 wakes it once here, where
+`asyncio.wrap_future` would wake it 32 times.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class LoopMailbox:
-    """Where a loop awaits futures that other threads fulfil. Use from one event loop."""
+class FutureBridge:
+    """Where an event loop awaits futures that other threads complete. Use from one event loop."""
 
     def __init__(self) -> None:
-        self._arrived: deque[tuple[asyncio.Future[Any], Future[Any]]] = deque()
+        self._done: deque[tuple[asyncio.Future[Any], Future[Any]]] = deque()
         self._lock = threading.Lock()
-        self._loop_is_coming = False
+        self._wake_up_is_pending = False
 
     async def result(self, future: Future[T]) -> T:
-        """The result of a future, or its exception; cancelling this cancels the future."""
+        """Result of a future, or its exception; cancelling this cancels the future."""
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[T] = loop.create_future()
         future.add_done_callback(lambda done: self._put(loop, waiter, done))
@@ -34,19 +35,19 @@ class LoopMailbox:
             future.cancel()  # of no effect once it is done
 
     def _put(self, loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[T], done: Future[T]) -> None:
-        self._arrived.append((waiter, done))
+        self._done.append((waiter, done))
         with self._lock:
-            if self._loop_is_coming:
+            if self._wake_up_is_pending:
                 return
-            self._loop_is_coming = True
-        with contextlib.suppress(RuntimeError):  # the loop was closed; nobody waits any more
+            self._wake_up_is_pending = True
+        with contextlib.suppress(RuntimeError):  # the loop was closed, so nobody waits
             loop.call_soon_threadsafe(self._deliver)
 
     def _deliver(self) -> None:
-        with self._lock:  # before the box is emptied: what comes meanwhile calls again
-            self._loop_is_coming = False
-        while self._arrived:
-            waiter, done = self._arrived.popleft()
+        with self._lock:  # before the queue is emptied: what comes meanwhile wakes the loop again
+            self._wake_up_is_pending = False
+        while self._done:
+            waiter, done = self._done.popleft()
             if waiter.done():  # cancelled
                 continue
             if done.cancelled():

@@ -1,192 +1,211 @@
-"""One request's way through the pools and the engine; the event loop sees it again when it is answered.
+"""The pipeline of a request: each stage hands over to the next in the thread that ends it.
 
-decode (a job for each modality while there are threads for it) -> prepare and queue (in the job that ends last)
--> batch (engine thread) -> encode and answer (a job)
+    submit ─> decode: `_decode`, on the decoder pool; a job for each image while threads are free
+                └─ last job ─> `_enqueue`, same thread: prepare, check, queue the items
+                                 └─> queue, compute: Batcher, on an engine thread
+                                       └─ last item ─> `_encode_when_computed`, same thread
+                                                         └─> encode: `_encode`, on the encoder pool ─> `response`
 
-Each stage hands on to the next by itself: a way back through the loop costs a wake-up, and waits behind everything else
-the loop has to do.
+The event loop sees a request again only when it has its response: a way back through the loop after each stage would
+cost a wake-up, and wait behind everything else the loop has to do.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from geminifusion_runtime.artifact import ModalitySpec
-from geminifusion_runtime.decoding.alignment import resize_to_rgb
-from geminifusion_runtime.decoding.decode import DecodedImage, DecodedRequest
-from geminifusion_runtime.decoding.sensor_policy import apply_policy
-from geminifusion_runtime.errors import GeminiFusionError, InvalidOptionError
+from geminifusion_runtime.decoding.decode import DecodedImage
+from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_runtime.model import Model
 from geminifusion_runtime.postprocessing import Prediction, disagreement
-from geminifusion_runtime.preprocessing import PreparedItem, absence_warnings, rgb_alone
-from geminifusion_runtime.types import SensorHealth, SensorPolicy
+from geminifusion_runtime.preprocessing import PreparedItem
+from geminifusion_runtime.types import SensorPolicy
 from geminifusion_service.batching.batch_queue import Finished
 from geminifusion_service.batching.batcher import Batcher
 from geminifusion_service.errors import NotReadyError
 from geminifusion_service.isolation.decoder_pool import DecoderPool, EncodedImage
 from geminifusion_service.observability.request_context import new_request_id
-from geminifusion_service.observability.timeline import Span, Stage, Timeline, nanoseconds
+from geminifusion_service.observability.timeline import StageTiming, Timeline
 from geminifusion_service.pipeline.encoding import encode
-from geminifusion_service.request import SegmentRequest, SegmentResponse, Timings
+from geminifusion_service.pipeline.preparation import PreparedRequest, prepare
+from geminifusion_service.request import SegmentRequest, SegmentResponse
 
 BatchKey = tuple[Model, tuple[int, int]]  # by identity; height and width the graph sees
 Item = tuple[Model, PreparedItem]
-Mark = tuple[Stage, float, float]  # start and end, seconds of time.monotonic
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Prepared:
-    """One request, ready for the engine: the frame, and the frame of rgb alone where that was asked for."""
-
-    decoded: DecodedRequest
-    items: tuple[PreparedItem, ...]
-    sensors: Mapping[str, SensorHealth]
-    notes: tuple[str, ...]  # for the client, beside those of the readings
-
-
-class Road:
-    """The pools and the queue that all requests share.
+class Pipeline:
+    """The thread pools and the batcher that all requests share.
 
     Args:
         num_workers: threads that decode, and as many that encode.
-        readers: who decodes for those threads.
+        decoder_pool: decodes for those threads.
         max_pixels: of a posted image.
         sensor_policy: of requests that do not name one.
-        batcher_for: makes the batcher, given what tells it whether other requests are on their way to it.
+        make_batcher: makes the batcher, given what tells it whether other requests are on their way to it.
     """
 
     def __init__(
         self,
         *,
         num_workers: int,
-        readers: DecoderPool,
+        decoder_pool: DecoderPool,
         max_pixels: int,
         sensor_policy: SensorPolicy = "warn",
-        batcher_for: Callable[[Callable[[], bool]], Batcher[BatchKey, Item, Prediction]],
+        make_batcher: Callable[[Callable[[], bool]], Batcher[BatchKey, Item, Prediction]],
     ) -> None:
         self.max_pixels = max_pixels
         self.sensor_policy = sensor_policy
-        self.num_workers = num_workers
-        self.readers = readers
+        self.decoder_pool = decoder_pool
         # Two pools: behind a burst of new images to decode, finished masks would wait to be encoded.
         self.decoders = ThreadPoolExecutor(num_workers, thread_name_prefix="decode")
         self.encoders = ThreadPoolExecutor(num_workers, thread_name_prefix="encode")
-        self.num_decoding = 0
-        self.lock = threading.Lock()
-        self.batcher = batcher_for(lambda: self.num_decoding > 0)
+        self.num_decoding = 0  # requests on their way to the batcher
+        self.batcher = make_batcher(lambda: self.num_decoding > 0)
+        self._num_workers = num_workers
+        self._lock = threading.Lock()
 
-    def take(
-        self, model: Model, request: SegmentRequest, *, deadline: float | None = None, marks: Sequence[Mark] = ()
+    def start(self) -> None:
+        """Start the decoders and the engine threads; of no effect the second time."""
+        if not self.batcher.started:
+            self.decoder_pool.start()
+            self.batcher.start()
+
+    def submit(
+        self,
+        model: Model,
+        request: SegmentRequest,
+        *,
+        deadline: float | None = None,
+        passed: Sequence[StageTiming] = (),
     ) -> Future[SegmentResponse]:
-        """Send a request on its way; cancel the future when nobody waits for it any more.
+        """Start a request; cancel the future when nobody waits for it any more.
 
         Args:
             deadline: in seconds of `time.monotonic`; after it the engine does not run the request.
-            marks: stages it has passed.
+            passed: stages that are already over.
         """
-        journey = _Journey(self, model, request, deadline, marks)
-        journey.begin()
-        return journey.answer
+        run = _PipelineRun(self, model, request, deadline, passed)
+        run.start()
+        return run.response
 
     def close(self) -> None:
-        """Stop the pools, once the batcher is closed; what they have not begun fails."""
+        """Stop the pools, once the batcher is closed; stages that have not begun fail with NotReadyError."""
         self.decoders.shutdown(wait=False, cancel_futures=True)
         self.encoders.shutdown(wait=False, cancel_futures=True)
-        self.readers.close()
+        self.decoder_pool.close()
+
+    def begin_decoding(self) -> bool:
+        """Count one more request as on its way to the batcher; whether a decoder is free for it."""
+        with self._lock:
+            self.num_decoding += 1
+            return self.num_decoding <= self._num_workers
+
+    def end_decoding(self) -> None:
+        """Count one request less as on its way, and let a batch that waits for it look again."""
+        with self._lock:
+            self.num_decoding -= 1
+        self.batcher.expectation_changed()
 
 
-class _Journey:
+class _PipelineRun:
+    """One request on its way through the pipeline. `response` gets its result, or what went wrong in a stage."""
+
     def __init__(
-        self, road: Road, model: Model, request: SegmentRequest, deadline: float | None, marks: Sequence[Mark]
+        self,
+        pipeline: Pipeline,
+        model: Model,
+        request: SegmentRequest,
+        deadline: float | None,
+        passed: Sequence[StageTiming],
     ) -> None:
-        self.answer: Future[SegmentResponse] = Future()
-        self._road = road
+        self.response: Future[SegmentResponse] = Future()
+        self._pipeline = pipeline
         self._model = model
         self._request = request
         self._deadline = deadline
-        self._marks = list(marks)
+        self._timings = list(passed)
         self._started = time.monotonic()
         self._lock = threading.Lock()
-        self._expected = True  # others may wait for its company
-        self._readings: dict[str, DecodedImage | BaseException] = {}
-        self._futures: list[Future[Finished[Prediction]]] = []
+        self._is_decoding = True  # counted as on its way to the batcher
+        self._decoded: dict[str, DecodedImage | BaseException] = {}
+        self._computing: list[Future[Finished[Prediction]]] = []
 
-    def begin(self) -> None:
-        """Start to decode: with as many requests in decoding as threads, in one job, else a job for each modality."""
-        road = self._road
+    def start(self) -> None:
+        """Submit the first stage: a decoding job for each image, or one for all while every decoder is busy."""
+        has_free_decoder = self._pipeline.begin_decoding()
         specs = [spec for spec in self._model.metadata.modalities if spec.name in self._request.images]
-        with road.lock:
-            busy = road.num_decoding >= road.num_workers
-            road.num_decoding += 1
         if not specs:
-            self._step(self._queue)
-        for part in [specs] if busy and specs else [[spec] for spec in specs]:
-            self._in(road.decoders, lambda part=part: self._decode(part, len(specs)))  # type: ignore[misc]
+            self._run_stage(self._enqueue)
+            return
+        for part in [[spec] for spec in specs] if has_free_decoder else [specs]:
+            self._submit_stage(self._pipeline.decoders, partial(self._decode, part, len(specs)))
 
     def _decode(self, part: Sequence[ModalitySpec], num_all: int) -> None:
         options = self._request.options
-        found = self._road.readers.decode(
+        found = self._pipeline.decoder_pool.decode(
             [EncodedImage(spec, self._request.images[spec.name]) for spec in part],
             {
-                "max_pixels": self._road.max_pixels,
+                "max_pixels": self._pipeline.max_pixels,
                 "depth_scale": options.depth_scale,
                 "depth_invalid": options.depth_invalid,
             },
         )
         with self._lock:
-            self._readings |= zip([spec.name for spec in part], found, strict=True)
-            is_last = len(self._readings) == num_all
+            self._decoded |= zip([spec.name for spec in part], found, strict=True)
+            is_last = len(self._decoded) == num_all
         if is_last:
-            self._queue()
+            self._enqueue()
 
-    def _queue(self) -> None:
-        readings: dict[str, DecodedImage] = {}
-        for spec in self._model.metadata.modalities:  # of several bad ones, name the model's first
-            result = self._readings.get(spec.name)
+    def _enqueue(self) -> None:
+        images: dict[str, DecodedImage] = {}
+        for spec in self._model.metadata.modalities:  # in the model's order: of several bad images it names the first
+            result = self._decoded.get(spec.name)
             if isinstance(result, BaseException):
                 raise result
             if result is not None:
-                readings[spec.name] = result
-        prepared = _prepare(self._model, self._request, readings, self._road.sensor_policy)
-        self._marks.append(("decode", self._started, time.monotonic()))
-        self._futures += self._road.batcher.submit_together(
+                images[spec.name] = result
+        options = self._request.options
+        prepared = prepare(self._model, options, images, self._pipeline.sensor_policy)
+        self._timings.append(StageTiming.between("decode", self._started, time.monotonic()))
+        self._computing += self._pipeline.batcher.submit_together(
             (self._model, prepared.items[0].shape),
             [(self._model, item) for item in prepared.items],
             deadline=self._deadline,
-            urgent=self._request.options.priority == "high",
+            urgent=options.priority == "high",
         )
-        self._stop_expecting()
-        futures = self._futures
-        self.answer.add_done_callback(lambda answer: _give_up(answer, futures))
-        self._futures[-1].add_done_callback(lambda _: self._step(lambda: self._await_others(prepared)))
+        self._end_decoding()
+        self.response.add_done_callback(partial(_cancel, self._computing))
+        self._continue_after(self._computing[-1], prepared)
 
-    def _await_others(self, prepared: _Prepared) -> None:
-        """Items that were queued together may have run one after the other."""
-        for future in self._futures:
-            if not future.done():
-                future.add_done_callback(lambda _: self._step(lambda: self._await_others(prepared)))
+    def _continue_after(self, item: Future[Finished[Prediction]], prepared: PreparedRequest) -> None:
+        item.add_done_callback(lambda _: self._run_stage(partial(self._encode_when_computed, prepared)))
+
+    def _encode_when_computed(self, prepared: PreparedRequest) -> None:
+        for item in self._computing:  # queued together, they may all the same have run one after the other
+            if not item.done():
+                self._continue_after(item, prepared)
                 return
-        finished = [future.result() for future in self._futures]
-        self._in(self._road.encoders, lambda: self._encode(prepared, finished))
+        finished = [item.result() for item in self._computing]
+        self._submit_stage(self._pipeline.encoders, partial(self._encode, prepared, finished))
 
-    def _encode(self, prepared: _Prepared, finished: Sequence[Finished[Prediction]]) -> None:
+    def _encode(self, prepared: PreparedRequest, finished: Sequence[Finished[Prediction]]) -> None:
         first = finished[0]
         changes = disagreement(first.result, finished[1].result) if len(finished) > 1 else None
         encoded = encode(self._request.options, self._model.metadata, prepared.decoded, first.result, changes)
-        marks: list[Mark] = [
-            *self._marks,
-            ("queue", first.arrival, first.started),
-            ("compute", first.started, first.ended),
-            ("encode", max(one.ended for one in finished), time.monotonic()),
+        self._timings += [
+            StageTiming.between("queue", first.arrival, first.started),
+            StageTiming.between("compute", first.started, first.ended),
+            StageTiming.between("encode", max(one.ended for one in finished), time.monotonic()),
         ]
-        timeline = _timeline(marks, first.batch_size)
         options, prediction = self._request.options, first.result
         height, width = prediction.labels.shape
         response = SegmentResponse(
@@ -202,117 +221,69 @@ class _Journey:
             confidence=prediction.confidence.astype(np.float16) if options.confidence else None,
             gate=prediction.gate.astype(np.float16) if options.gate else None,
             disagreement=changes,
-            timings=Timings(
-                decode=timeline.milliseconds("decode"),
-                queue=timeline.milliseconds("queue"),
-                compute=timeline.milliseconds("compute"),
-                encode=timeline.milliseconds("encode"),
-            ),
-            timeline=timeline,
+            timeline=Timeline(stages=tuple(self._timings), batch_size=first.batch_size),
             batch_size=first.batch_size,
-            warnings=prepared.notes + _warnings(self._model, self._request, prepared.decoded),
+            warnings=prepared.warnings,
             sensors=prepared.sensors,
         )
         with suppress(InvalidStateError):  # cancelled in this moment
-            self.answer.set_result(response)
-        self._let_go()
+            self.response.set_result(response)
+        self._release()
 
-    def _in(self, pool: ThreadPoolExecutor, work: Callable[[], None]) -> None:
+    def _submit_stage(self, pool: ThreadPoolExecutor, stage: Callable[[], None]) -> None:
         """Run a stage on a pool. A pool that was shut down must not leave anybody waiting."""
         try:
-            job = pool.submit(self._step, work)
+            job = pool.submit(self._run_stage, stage)
         except RuntimeError:
             self._fail(_stopped())
             return
         job.add_done_callback(lambda done: self._fail(_stopped()) if done.cancelled() else None)
 
-    def _step(self, work: Callable[[], None]) -> None:
-        """Run a stage, unless nobody waits any more; what goes wrong in it is the answer."""
-        if self.answer.done():
-            self._stop_expecting()
-            self._let_go()
+    def _run_stage(self, stage: Callable[[], None]) -> None:
+        """Run a stage, unless nobody waits for the response any more; what it raises becomes the response."""
+        if self.response.done():
+            self._end_decoding()
+            self._release()
             return
         try:
-            work()
+            stage()
         except BaseException as error:
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
-        self._stop_expecting()
+        self._end_decoding()
         if isinstance(error, GeminiFusionError):
-            error = error.with_traceback(None)  # which holds this journey; its text is all that anybody will read
+            error = error.with_traceback(None)  # it holds this run; nobody will read more of the error than its text
         with suppress(InvalidStateError):
-            self.answer.set_exception(error)
-        self._let_go()
+            self.response.set_exception(error)
+        self._release()
 
-    def _let_go(self) -> None:
-        """Break the circle of futures and what they call: images in it would wait for the garbage collector."""
-        self._futures.clear()
-        self._readings.clear()
+    def _release(self) -> None:
+        """Break the cycle of futures and their callbacks: its images would wait for the garbage collector."""
+        self._computing.clear()
+        self._decoded.clear()
 
-    def _stop_expecting(self) -> None:
-        """Tell those that wait for this request's company that it has come, or will not."""
-        with self._road.lock:
-            expected, self._expected = self._expected, False
-            if expected:
-                self._road.num_decoding -= 1
-        if expected:
-            self._road.batcher.expectation_changed()
-
-
-def _give_up(answer: Future[SegmentResponse], futures: Sequence[Future[Finished[Prediction]]]) -> None:
-    if answer.cancelled():
-        for future in futures:
-            future.cancel()
+    def _end_decoding(self) -> None:
+        """Count this request, once, as no longer on its way to the batcher: it has arrived, or never will."""
+        with self._lock:
+            was_decoding, self._is_decoding = self._is_decoding, False
+        if was_decoding:
+            self._pipeline.end_decoding()
 
 
 def batch_of(items: Sequence[Item]) -> Callable[[int], Sequence[Prediction]]:
-    """Stack items of one model and one shape; what runs them on an engine instance."""
+    """Stack items of one model and one shape; returns what runs them on the engine instance of a number."""
     model = items[0][0]  # the key holds the model, so a batch has one
     frames = [item for _, item in items]
     inputs = model.stack(frames)
     return lambda instance: model.run_stacked(frames, inputs, instance)
 
 
+def _cancel(items: Sequence[Future[Finished[Prediction]]], response: Future[SegmentResponse]) -> None:
+    if response.cancelled():
+        for item in items:
+            item.cancel()
+
+
 def _stopped() -> NotReadyError:
     return NotReadyError("the server stopped before this request was answered; send it again")
-
-
-def _prepare(
-    model: Model, request: SegmentRequest, readings: Mapping[str, DecodedImage], policy: SensorPolicy
-) -> _Prepared:
-    specs = {spec.name: spec for spec in model.metadata.modalities}
-    sensors = {name: reading.health for name, reading in readings.items()}
-    kept, notes = apply_policy(readings, specs, request.options.sensor_policy or policy)
-    if request.options.align == "resize":
-        kept = resize_to_rgb(kept, specs)
-    decoded = DecodedRequest(images=kept)
-    others = {name: reading.array for name, reading in decoded.images.items() if name != "rgb"}
-    item = model.prepare(decoded.rgb, others)
-    if not request.options.disagreement:
-        return _Prepared(decoded=decoded, items=(item,), sensors=sensors, notes=notes)
-    if not others:
-        raise InvalidOptionError(
-            "disagreement compares answers with and without the other modalities, and only rgb came; send one more "
-            "or leave the option out"
-        )
-    items = (item, rgb_alone(model.metadata, item))
-    return _Prepared(decoded=decoded, items=items, sensors=sensors, notes=notes)
-
-
-def _timeline(marks: Sequence[Mark], batch_size: int) -> Timeline:
-    spans = tuple(
-        Span(stage=stage, start_ns=nanoseconds(start), end_ns=nanoseconds(end)) for stage, start, end in marks
-    )
-    return Timeline(spans=spans, batch_size=batch_size)
-
-
-def _warnings(model: Model, request: SegmentRequest, decoded: DecodedRequest) -> tuple[str, ...]:
-    absent = absence_warnings(model.metadata, decoded.images)
-    unproven = tuple(
-        f"the model was never trained without {spec.name}, so the disagreement map shows how much it relies on it, "
-        "not what it would see without"
-        for spec in model.metadata.modalities
-        if request.options.disagreement and spec.name != "rgb" and not spec.optional
-    )
-    return absent + unproven + tuple(text for reading in decoded.images.values() for text in reading.warnings)

@@ -1,35 +1,61 @@
-"""What one request leaves behind besides its answer: a log line, and spans where traces are collected."""
+"""Telemetry of one request: metrics, a log line, and spans where traces are collected."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from types import TracebackType
 
 from geminifusion_runtime.options import SegmentOptions
-from geminifusion_service.errors import public_error
+from geminifusion_service.errors import DeadlineExceededError, public_error
 from geminifusion_service.observability.logs import log_request
+from geminifusion_service.observability.metrics import DROP_REASONS, Metrics
 from geminifusion_service.observability.request_context import current_request_context, set_recorded_trace
+from geminifusion_service.observability.timeline import STAGES
 from geminifusion_service.pipeline.tracing import Tracing
 from geminifusion_service.request import SegmentResponse
 
 _CLIENT_GONE = 499  # as reverse proxies log it
 
 
-class Records:
-    """Writes them. Use from the task that answers the request."""
+class Telemetry:
+    """Records requests. Use from the task that answers the request."""
 
-    def __init__(self, tracing: Tracing | None = None, *, log_requests: bool = True) -> None:
+    def __init__(self, metrics: Metrics, tracing: Tracing | None = None, *, log_requests: bool = True) -> None:
+        self._request_seconds = metrics.request_seconds
+        self._stage_seconds = {stage: metrics.stage_seconds.labels(stage) for stage in STAGES}
+        self._dropped = {reason: metrics.dropped.labels(reason) for reason in DROP_REASONS}
         self._tracing = tracing
         self._log_requests = log_requests
 
-    def answered(self, options: SegmentOptions, response: SegmentResponse, started: float) -> None:
-        """A request was answered; `started` is its beginning on `time.monotonic`."""
+    def request(self, options: SegmentOptions, arrival: float) -> RequestRecord:
+        """Record an accepted request; see `RequestRecord`.
+
+        Args:
+            arrival: when it came, in seconds of `time.monotonic`.
+        """
+        return RequestRecord(self, options, arrival)
+
+    def succeeded(self, options: SegmentOptions, response: SegmentResponse, started: float) -> None:
+        """Measure, log and trace a request that got its response; `started` as in `failed`."""
+        self._request_seconds.observe(time.monotonic() - started)
+        for timing in response.timeline.stages:
+            self._stage_seconds[timing.stage].observe(timing.seconds)
         self._write(options, started, code="ok", status=200, response=response)
 
-    def failed(self, error: BaseException, started: float, options: SegmentOptions | None = None) -> None:
-        """A request ended without an answer, because of an error or because its client has gone.
+    def dropped(self, error: BaseException) -> None:
+        """Count an accepted request that nobody waited for any more, if that is what the error says."""
+        if isinstance(error, asyncio.CancelledError):
+            self._dropped["client_gone"].inc()
+        elif isinstance(error, DeadlineExceededError):
+            self._dropped["deadline"].inc()
 
-        Without options where it ended before they were known.
+    def failed(self, error: BaseException, started: float, options: SegmentOptions | None = None) -> None:
+        """Log and trace a request that ended without a response, by an error or because its client has gone.
+
+        Args:
+            started: when it came, in seconds of `time.monotonic`.
+            options: None where it ended before they were known.
         """
         if isinstance(error, asyncio.CancelledError):
             self._write(options, started, code="client_gone", status=_CLIENT_GONE)
@@ -51,13 +77,13 @@ class Records:
         status: int,
         response: SegmentResponse | None = None,
     ) -> None:
-        origin, ended = current_request_context(), time.monotonic()
+        context, ended = current_request_context(), time.monotonic()
         asked_model = options.model if options else None
-        request_id = (options.request_id if options else None) or origin.request_id or ""
-        trace_id = origin.trace_id
+        request_id = (options.request_id if options else None) or context.request_id or ""
+        trace_id = context.trace_id
         if self._tracing is not None:
             trace_id = self._tracing.record(
-                origin,
+                context,
                 started=started,
                 ended=ended,
                 code=code,
@@ -67,14 +93,37 @@ class Records:
             set_recorded_trace(trace_id)
         if self._log_requests:
             log_request(
-                transport=origin.transport,
+                transport=context.transport,
                 code=code,
                 request_id=response.request_id if response else request_id,
                 status=status,
                 seconds=ended - started,
                 model=response.model if response else asked_model,
-                client=origin.client,
-                principal=origin.principal,
+                client=context.client,
+                principal=context.principal,
                 trace_id=trace_id,
                 timeline=response.timeline if response else None,
             )
+
+
+class RequestRecord:
+    """One accepted request, recorded when the block ends: with its `response`, or with what was raised."""
+
+    response: SegmentResponse
+
+    def __init__(self, telemetry: Telemetry, options: SegmentOptions, arrival: float) -> None:
+        self._telemetry = telemetry
+        self._options = options
+        self._arrival = arrival
+
+    def __enter__(self) -> RequestRecord:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._telemetry.succeeded(self._options, self.response, self._arrival)
+        else:
+            self._telemetry.dropped(error)
+            self._telemetry.failed(error, self._arrival, self._options)

@@ -1,7 +1,7 @@
 """OpenTelemetry traces: one span for a request and one for each stage of it, in the trace of the caller if it has one.
 
-Spans are written when a request has ended, from the times its timeline holds, so a request that is not recorded costs
-nothing and the code on its road knows nothing of traces. Off unless an endpoint is set.
+Spans are written when a request has ended, from its timeline: a request that is not recorded costs nothing, and the
+pipeline knows nothing of traces. Off unless an endpoint is set.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class Tracing:
     """Writes spans to an OTLP collector.
 
     Args:
-        endpoint: where OTLP over HTTP is taken, as http://collector:4318/v1/traces.
-        share: of the traces that begin here, how many are recorded; the caller's own decision wins.
-        exporter: in place of the one for `endpoint`, which is then not used.
+        endpoint: URL of the collector for OTLP over HTTP, as http://collector:4318/v1/traces.
+        share: share of the traces that begin here to record, 0 to 1; the caller's own decision wins.
+        exporter: replaces the one for `endpoint`, which is then not used.
 
     Raises:
         RuntimeError: OpenTelemetry is not installed.
@@ -60,7 +60,7 @@ class Tracing:
 
     def record(
         self,
-        origin: RequestContext,
+        request_context: RequestContext,
         *,
         started: float,
         ended: float,
@@ -73,15 +73,15 @@ class Tracing:
         Args:
             started, ended: on `time.monotonic`, in seconds.
             code: `ok` or that of the error.
-            response: the answer, with its timeline; None if there was none.
+            response: with its timeline; None for a request that failed.
 
         Returns:
-            The id of the trace, 32 hexadecimal digits.
+            Id of the trace, 32 hexadecimal digits.
         """
         trace = self._trace
         to_epoch_ns = time.time_ns() - time.monotonic_ns()
         attributes: dict[str, Any] = {
-            "geminifusion.transport": origin.transport,
+            "geminifusion.transport": request_context.transport,
             "geminifusion.code": code,
             "geminifusion.request_id": request_id,
         }
@@ -94,7 +94,7 @@ class Tracing:
             }
         root = self._tracer.start_span(
             "segment",
-            context=self._propagator.extract(dict(origin.headers)),
+            context=self._propagator.extract(dict(request_context.headers)),
             kind=trace.SpanKind.SERVER,
             attributes=attributes,
             start_time=round(started * 1e9) + to_epoch_ns,
@@ -103,10 +103,9 @@ class Tracing:
             root.set_status(trace.Status(trace.StatusCode.ERROR, code))
         if response is not None and response.timeline is not None:
             parent = trace.set_span_in_context(root)
-            for span in response.timeline.spans:
-                self._tracer.start_span(span.stage, context=parent, start_time=span.start_ns + to_epoch_ns).end(
-                    span.end_ns + to_epoch_ns
-                )
+            for timing in response.timeline.stages:
+                span = self._tracer.start_span(timing.stage, context=parent, start_time=timing.start_ns + to_epoch_ns)
+                span.end(timing.end_ns + to_epoch_ns)
         root.end(round(ended * 1e9) + to_epoch_ns)
         return trace.format_trace_id(root.get_span_context().trace_id)
 

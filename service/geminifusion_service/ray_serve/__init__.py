@@ -1,1 +1,1 @@
-"""Replicas on Ray Serve behind the transports of `server`: the same requests, answers and errors, several engines."""
+"""Replicas on Ray Serve behind the transports of `server`: the same requests and responses, several processes."""

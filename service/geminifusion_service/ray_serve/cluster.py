@@ -1,4 +1,4 @@
-"""Ray itself: a private one of this process, or one that runs already.
+"""Ray itself: a private one of this process, or a running one to join.
 
 A private Ray lives on the loopback address, keeps its files in a temporary folder, reports nothing to anybody and ends
 with this process. Ray runs the code of whoever reaches its ports, and replicas open one on every interface, so its
@@ -15,10 +15,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from geminifusion_service.ray_serve.reaper import FOLDER_VARIABLE, Keeper
+from geminifusion_service.ray_serve.reaper import FOLDER_VARIABLE, Reaper
 
-_OBJECT_STORE_BYTES = 256 * 1024 * 1024  # requests and answers on their way; the rest would go to the disk
-_LONGEST_FOLDER = 40  # characters; Ray puts sockets below it, whose paths may have 107
+_OBJECT_STORE_BYTES = 256 * 1024 * 1024  # requests and responses in flight; more would spill to the disk
+_MAX_FOLDER_LENGTH = 40  # characters; Ray puts sockets below it, whose paths may have 107
 INSTALL = 'pip install "geminifusion[service,ray]"'
 
 
@@ -29,21 +29,21 @@ class RayError(RuntimeError):
 class Ray:
     """A running Ray. Call everything from one thread at a time, none of it on an event loop."""
 
-    def __init__(self, keeper: Keeper | None = None) -> None:
-        self._keeper = keeper
+    def __init__(self, reaper: Reaper | None = None) -> None:
+        self._reaper = reaper
 
     @classmethod
     def start(cls, *, cpus: int, gpus: int) -> Ray:
         """Start a private Ray on this machine.
 
         Args:
-            cpus, gpus: how many it may give to replicas.
+            cpus, gpus: number that it may assign to replicas.
 
         Raises:
             RayError: it does not come up.
         """
         folder = Path(tempfile.mkdtemp(prefix="geminifusion-ray-", dir=_base_folder()))
-        started = cls(Keeper(folder))
+        started = cls(Reaper(folder))
         # Ray reads these when it is imported, and its processes inherit them.
         os.environ.update(
             RAY_AUTH_MODE="token",
@@ -78,10 +78,10 @@ class Ray:
 
     @classmethod
     def join(cls, address: str) -> Ray:
-        """Become part of a Ray that runs already; this machine must be one of its nodes.
+        """Join a running Ray; this machine must be one of its nodes.
 
         Raises:
-            RayError: there is none at this address, or it does not let us in.
+            RayError: there is none at this address, or it rejects us.
         """
         try:
             _import_quietly()
@@ -96,31 +96,33 @@ class Ray:
         return cls()
 
     def stop(self) -> None:
-        """Leave Ray; a private one ends here, with all its processes and files."""
+        """Leave Ray; a private one is ended, with all its processes and files."""
         if "ray" in sys.modules:
             import ray
 
             ray.shutdown()
-        if self._keeper is not None:
-            self._keeper.finish()
+        if self._reaper is not None:
+            self._reaper.finish()
 
 
 def prepare() -> None:
-    """Say what is missing, before anything is started. Imports nothing: Ray reads the environment when it is imported.
+    """Check that Ray is installed, before anything is started, and set what it reads from the environment.
+
+    Imports nothing: Ray reads the environment when it is imported.
 
     Raises:
         RayError: Ray is not installed.
     """
     if importlib.util.find_spec("ray") is None:
         raise RayError(f"--engine ray needs Ray Serve; run: {INSTALL}")
-    # Ray starts programs, and gRPC, when it is in use, complains about each of them.
+    # Ray forks, and a gRPC that is in use warns of each fork.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 
 def _import_quietly() -> None:
-    """Import Ray Serve and let what it logs here go the way of our own log, errors only: it warns of all it does."""
+    """Import Ray Serve, and send what it logs here to our own log, errors only: it warns of all it does."""
     os.environ["RAY_COLOR_PREFIX"] = "0"  # of the replicas' lines in our log
-    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # or a question that comes after `stop` would start another Ray
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # or a call that comes after `stop` would start another Ray
     import ray.serve  # noqa: F401 - configures its logger, which is undone below
 
     for name in ("ray", "ray.serve"):
@@ -131,5 +133,5 @@ def _import_quietly() -> None:
 
 
 def _base_folder() -> str | None:
-    """Where Ray's folder may be; None takes the usual place for temporary ones."""
-    return None if len(tempfile.gettempdir()) <= _LONGEST_FOLDER else "/tmp"  # noqa: S108 - mkdtemp makes a private one
+    """Parent of Ray's folder; None takes the usual place for temporary ones."""
+    return None if len(tempfile.gettempdir()) <= _MAX_FOLDER_LENGTH else "/tmp"  # noqa: S108 - mkdtemp makes a private one

@@ -1,46 +1,42 @@
-"""A thread for calls that must be made on a thread which does not end, and that may never return."""
+"""An executor with one daemon thread, for calls that must share a thread which does not end, and may never return."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import queue
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from concurrent.futures import Executor, Future
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class LastingThread:
-    """Runs one call after the other, until the process ends and without keeping it from ending.
+class DaemonExecutor(Executor):
+    """Runs one call after the other on one thread, until the process ends and without keeping it from ending.
 
     Ray asks Linux to end its processes with their parent, which to Linux is the thread that started them: Ray would be
-    killed as soon as a thread made for starting it was done. The threads of an event loop last, but are waited for.
+    killed as soon as a thread made for starting it had ended. The threads of a ThreadPoolExecutor last, but the
+    interpreter waits for them before it exits.
     """
 
-    def __init__(self, name: str) -> None:
-        self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        threading.Thread(target=self._run, name=name, daemon=True).start()
+    def __init__(self, thread_name: str) -> None:
+        self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name=thread_name, daemon=True).start()
 
-    def call(self, work: Callable[[], T]) -> asyncio.Future[T]:
-        """The result of `work`, in the running event loop; cancelling the future does not break it off."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-
-        def do() -> None:
-            settle: Callable[[Any], None]
-            outcome: Any
-            try:
-                settle, outcome = future.set_result, work()
-            except Exception as error:
-                settle, outcome = future.set_exception, error
-            with contextlib.suppress(RuntimeError):  # the loop has ended, so nobody waits
-                loop.call_soon_threadsafe(lambda: None if future.done() else settle(outcome))
-
-        self._work.put(do)
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Queue a call. Cancelling its future is of no effect once it has begun."""
+        future: Future[T] = Future()
+        self._calls.put((future, partial(fn, *args, **kwargs)))
         return future
 
     def _run(self) -> None:
         while True:
-            self._work.get()()
+            future, call = self._calls.get()
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(call())
+                except Exception as error:
+                    future.set_exception(error)
+            del future, call  # or the last result would live until the next call

@@ -1,4 +1,4 @@
-"""Our replicas as a Ray Serve application: deployed, asked for its handle, counted."""
+"""The Ray Serve application of our replicas: deploy it, get its handle, count its replicas."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 APPLICATION = "geminifusion"
 DEPLOYMENT = "segmenter"
 _log = logging.getLogger(__name__)
-_ANSWER_S = 10.0
-_OF_A_FRONT = ("host", "http_port", "grpc_port")
+_RESPONSE_TIMEOUT_S = 10.0
+_INGRESS_SETTINGS = ("host", "http_port", "grpc_port")
 _LOGGING = {"log_level": "ERROR", "enable_access_log": False}
-_ATTEMPTS = 2  # to start a replica, before it is given up
+_START_ATTEMPTS = 2  # of a replica
 # Ray reports the load every 10 s, so the mean of 20 s is of two reports.
 _LOOK_BACK_S, _UPSCALE_DELAY_S, _DOWNSCALE_DELAY_S = 20.0, 5.0, 120.0
 
 
 def deploy(settings: Settings, plan: ReplicaPlan) -> DeploymentHandle:
-    """Start the replicas, or bring those that run to these settings. They are not ready yet: ask `progress`.
+    """Start the replicas, or bring running ones to these settings. They are not ready yet: ask `progress`.
 
     Args:
         settings: of a replica.
-        plan: how many, and what each may use.
+        plan: number of replicas, and what each may use.
     """
     from ray import serve
 
@@ -40,14 +40,14 @@ def deploy(settings: Settings, plan: ReplicaPlan) -> DeploymentHandle:
     options: dict[str, Any] = {
         "name": DEPLOYMENT,
         "max_ongoing_requests": plan.capacity,
-        # The front admits no more; this only keeps several fronts of one cluster within bounds.
+        # The ingress admits no more; this only keeps several ingresses of one cluster within bounds.
         "max_queued_requests": plan.capacity * plan.most,
         "ray_actor_options": {"num_cpus": plan.cpus, "num_gpus": plan.gpus},
         "health_check_period_s": 1.0,
         "health_check_timeout_s": 30.0,
         "graceful_shutdown_timeout_s": settings.drain_s,
         "graceful_shutdown_wait_loop_s": 0.2,
-        "max_constructor_retry_count": _ATTEMPTS,
+        "max_constructor_retry_count": _START_ATTEMPTS,
     }
     if plan.autoscaled:
         options["autoscaling_config"] = {
@@ -70,20 +70,20 @@ def deploy(settings: Settings, plan: ReplicaPlan) -> DeploymentHandle:
 
 
 def _fingerprint(settings: Settings, plan: ReplicaPlan) -> str:
-    """Equal for replicas that need not be replaced by each other, wherever their fronts listen."""
-    of_replicas = sorted((name, value) for name, value in vars(settings).items() if name not in _OF_A_FRONT)
+    """Hash that is equal for replicas that need not be replaced by each other, wherever their ingresses listen."""
+    of_replicas = sorted((name, value) for name, value in vars(settings).items() if name not in _INGRESS_SETTINGS)
     return hashlib.sha256(repr((of_replicas, plan)).encode()).hexdigest()
 
 
 def _running_with(fingerprint: str) -> DeploymentHandle | None:
-    """The replicas another front has started, if they are what this one would start."""
+    """Handle of the replicas that another ingress has started, if they are what this one would start."""
     from ray import serve
 
     if APPLICATION not in serve.status().applications:
         return None
     handle = serve.get_app_handle(APPLICATION)
     try:
-        same = handle.fingerprint.remote().result(timeout_s=_ANSWER_S) == fingerprint
+        same = handle.fingerprint.remote().result(timeout_s=_RESPONSE_TIMEOUT_S) == fingerprint
     except Exception as error:  # whatever keeps them from answering, new ones are the remedy
         _log.warning("the running replicas do not answer (%s); replacing them", error)
         return None
@@ -92,7 +92,7 @@ def _running_with(fingerprint: str) -> DeploymentHandle | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far the replicas are. `problem` is set once Ray has given up on them."""
+    """State of the deployment. `problem` is set once Ray has given up on it."""
 
     running: int  # replicas that take requests now
     complete: bool  # as many as planned
@@ -100,7 +100,7 @@ class Progress:
 
 
 def progress() -> Progress:
-    """Ask Ray; may block for a moment."""
+    """Ask Ray for the state of the deployment; may block for a moment."""
     from ray import serve
 
     application = serve.status().applications.get(APPLICATION)

@@ -1,4 +1,4 @@
-"""How many replicas there are, and what each of them may use."""
+"""The plan of the replicas: their number, and what each of them may use."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from geminifusion_service.settings import Settings, SettingsError
 class ReplicaPlan:
     """The replicas of one service.
 
-    `cpus` and `gpus` are what Ray reserves for each, which is bookkeeping: what a replica really takes is `threads` of
+    `cpus` and `gpus` are what Ray reserves for each, which is bookkeeping: what a replica really uses is `threads` of
     the engine and as many that decode and encode.
     """
 
     least: int
     most: int
-    target_ongoing: float  # requests being worked on per replica at which their number is right
-    capacity: int  # requests a replica works on at once, those queued in it included
+    target_ongoing: float  # requests in flight per replica at which their number is right
+    capacity: int  # most requests in flight in a replica, those queued in it included
     cpus: float
     gpus: float
     threads: int
@@ -31,16 +31,16 @@ class ReplicaPlan:
 
     @property
     def total_cpus(self) -> int:
-        """What Ray needs to have for all of them; it counts in whole ones."""
+        """CPUs that Ray must have for all replicas; it counts in whole ones."""
         return math.ceil(self.cpus * self.most)
 
     @property
     def total_gpus(self) -> int:
-        """What Ray needs to have for all of them; it counts in whole ones."""
+        """GPUs that Ray must have for all replicas; it counts in whole ones."""
         return math.ceil(self.gpus * self.most)
 
     def settings_of_replica(self, settings: Settings) -> Settings:
-        """Those of the service with a replica's share of the machine."""
+        """The settings of the service with a replica's share of the machine."""
         share = {"threads": self.threads, "decode_workers": settings.decode_workers or self.threads}
         return Settings(**{**vars(settings), **share})
 
@@ -50,7 +50,7 @@ def plan_replicas(settings: Settings, cores: int) -> ReplicaPlan:
 
     Args:
         settings: `threads` is of each replica; 0 divides `cores` by the most replicas there may be.
-        cores: that this process may use.
+        cores: number that this process may use.
 
     Raises:
         SettingsError: the settings contradict each other.

@@ -1,8 +1,8 @@
 """Ends what a private Ray leaves behind, also when the process that started it was killed.
 
-Ray's agents outlive its other processes when those are killed, and its folder stays anyway. So a keeper, a process of
-its own, holds one end of a pipe: when the other end closes, by `Keeper.finish` or by the death of its owner, it waits a
-moment for Ray's processes, ends those that are left, and removes the folder. Standard library only, to be small.
+Ray's agents outlive its other processes when those are killed, and its folder stays anyway. So a reaper, a separate
+process, holds one end of a pipe: when the other end closes, by `Reaper.finish` or by the death of its owner, it waits a
+moment for Ray's processes, ends those that are left, and removes the folder. Standard library only, to stay small.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from pathlib import Path
 FOLDER_VARIABLE = "RAY_TMPDIR"  # Ray's own; every process of it inherits the variable
 
 
-class Keeper:
-    """The keeper of one folder. Start it before `FOLDER_VARIABLE` is set.
+class Reaper:
+    """The reaper of one folder. Start it before `FOLDER_VARIABLE` is set.
 
     Args:
         folder: Ray's; every process that was started with it in `FOLDER_VARIABLE` is Ray's too.
-        grace_s: seconds they have to end by themselves.
+        grace_s: seconds these processes have to end by themselves.
     """
 
     def __init__(self, folder: Path, grace_s: float = 1.0) -> None:
@@ -36,14 +36,14 @@ class Keeper:
         )
 
     def finish(self) -> None:
-        """Return when nothing of Ray is left."""
+        """Let it reap; returns when nothing of Ray is left."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait(self._grace_s + 10)
 
 
 def processes_of(folder: Path) -> list[int]:
-    """The other processes that were started with this folder; none where the system does not say."""
+    """Ids of the other processes that were started with this folder; none where the system has no /proc."""
     marker = f"{FOLDER_VARIABLE}={folder}\0".encode()
     found = []
     for entry in Path("/proc").glob("[0-9]*/environ"):
@@ -55,8 +55,8 @@ def processes_of(folder: Path) -> list[int]:
     return found
 
 
-def clear(folder: Path, grace_s: float) -> None:
-    """End the processes of a folder, the slow ones with force, and remove it."""
+def reap(folder: Path, grace_s: float) -> None:
+    """Wait for the processes of a folder to end, kill those that take longer, and remove it."""
     until = time.monotonic() + grace_s
     while left := processes_of(folder):
         if time.monotonic() > until:
@@ -69,4 +69,4 @@ def clear(folder: Path, grace_s: float) -> None:
 
 if __name__ == "__main__":
     sys.stdin.buffer.read()
-    clear(Path(sys.argv[1]), float(sys.argv[2]))
+    reap(Path(sys.argv[1]), float(sys.argv[2]))

@@ -1,4 +1,4 @@
-"""What runs in a replica's process: a whole segmenter, with its own decoders, batcher and engine."""
+"""A replica: a whole segmenter, with its own decoders, batcher and engine, in a process of Ray's."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from geminifusion_service.errors import public_error
 from geminifusion_service.model_manager import ModelManager
 from geminifusion_service.observability.logs import set_up_logging
 from geminifusion_service.observability.metrics import Metrics
+from geminifusion_service.pipeline.local_executor import LocalExecutor
 from geminifusion_service.pipeline.segmenter import Segmenter
-from geminifusion_service.ray_serve.serialization import ModelFacts, Refusal
+from geminifusion_service.ray_serve.serialization import BackendChoice, SerializedError
 from geminifusion_service.request import SegmentRequest, SegmentResponse
 from geminifusion_service.settings import Settings
 
@@ -27,7 +28,7 @@ class SegmenterReplica:
 
         Args:
             settings: of this replica.
-            fingerprint: of what it was started with, for fronts that come later.
+            fingerprint: of the settings and plan it was started with, for an ingress that comes later.
 
         Raises:
             ArtifactError, RuntimeError, ValueError: an artifact that cannot be served here.
@@ -36,28 +37,28 @@ class SegmenterReplica:
         cv2.setNumThreads(1)  # each request has its own thread in the pools
         self._fingerprint = fingerprint
         metrics = Metrics()
-        self._segmenter = Segmenter(settings, metrics)
+        self._segmenter = Segmenter(LocalExecutor(settings, metrics), metrics, max_bytes=settings.max_inflight_bytes)
         self._models = ModelManager(settings, metrics, self._segmenter)
         await self._models.start()
 
-    async def segment(self, request: SegmentRequest) -> SegmentResponse | Refusal:
-        """Answer one request."""
+    async def segment(self, request: SegmentRequest) -> SegmentResponse | SerializedError:
+        """Segment one request."""
         try:
             return await self._segmenter.segment(request)
         except GeminiFusionError as error:
-            return Refusal.of(error)
+            return SerializedError.of(error)
         except Exception as error:
             _log.exception("request %s failed", request.options.request_id)
-            return Refusal.of(public_error(error))
+            return SerializedError.of(public_error(error))
 
     def fingerprint(self) -> str:
-        """What it was started with."""
+        """Fingerprint of the settings and plan it was started with."""
         return self._fingerprint
 
-    def describe(self) -> dict[str, ModelFacts]:
-        """Of every model, by reference."""
+    def backend_choices(self) -> dict[str, BackendChoice]:
+        """The runtime of every model, by reference."""
         return {
-            model.reference: ModelFacts(backend=model.backend.name, reason=model.reason)
+            model.reference: BackendChoice(backend=model.backend.name, reason=model.reason)
             for model in self._segmenter.models
         }
 

@@ -1,4 +1,4 @@
-"""What crosses between the front and a replica.
+"""What crosses between the ingress and a replica, beside requests and responses.
 
 An error travels as a value: Ray would wrap a raised one into its own, with the replica's traceback in the text.
 """
@@ -12,23 +12,23 @@ from geminifusion_service.errors import ERRORS
 
 
 @dataclass(frozen=True, kw_only=True)
-class Refusal:
-    """A `GeminiFusionError` on its way."""
+class SerializedError:
+    """A `GeminiFusionError` as a value."""
 
     code: str
     message: str
     retry_after_s: int | None
 
     @classmethod
-    def of(cls, error: GeminiFusionError) -> Refusal:
-        """What the front needs to raise it again."""
+    def of(cls, error: GeminiFusionError) -> SerializedError:
+        """Serialize an error."""
         return cls(code=error.code, message=str(error), retry_after_s=error.retry_after_s)
 
-    def error(self) -> GeminiFusionError:
+    def restore(self) -> GeminiFusionError:
         """The error as the replica raised it.
 
         Raises:
-            ValueError: no error has this code, so front and replica are of different releases.
+            ValueError: no error has this code, so ingress and replica are of different releases.
         """
         if self.code not in ERRORS:
             raise ValueError(f"a replica answered with the unknown code {self.code!r}; run one release everywhere")
@@ -36,8 +36,8 @@ class Refusal:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelFacts:
-    """What a replica knows of its model and the front does not: the runtime that was chosen there, and why."""
+class BackendChoice:
+    """The runtime that a replica chose for a model, and why: the ingress, which runs none, cannot know."""
 
     backend: str
     reason: str

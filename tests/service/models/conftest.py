@@ -16,6 +16,7 @@ from geminifusion_runtime.artifact import GoldenSet, read_metadata, sha256_of, w
 from geminifusion_runtime.model import Model
 from geminifusion_service.model_manager import ModelManager
 from geminifusion_service.observability.metrics import Metrics
+from geminifusion_service.pipeline.local_executor import LocalExecutor
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.settings import Settings
 
@@ -70,7 +71,7 @@ def managing():
     async def manage(**values: Any):
         settings = Settings(**{"artifacts": (), "threads": 1, "decode_workers": 1, "max_batch": 1, **values})
         metrics = Metrics()
-        segmenter = Segmenter(settings, metrics)
+        segmenter = Segmenter(LocalExecutor(settings, metrics), metrics, max_bytes=settings.max_inflight_bytes)
         manager = ModelManager(settings, metrics, segmenter)
         try:
             await manager.start()

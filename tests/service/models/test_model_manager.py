@@ -393,7 +393,7 @@ async def test_a_model_is_healthy_while_another_is_not(tmp_path, make_artifact, 
         assert await status("") == "NOT_SERVING"
         manager.registry.note(Status(name="coming", version="1", state=ModelState.LOADING))
         assert await status("model/coming") == await status("model/coming@1") == "NOT_SERVING"
-        segmenter.stop_being_ready()
+        segmenter.mark_draining()
         assert await status("model/good") == "NOT_SERVING"
 
 

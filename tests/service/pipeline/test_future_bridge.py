@@ -1,4 +1,4 @@
-"""Results from threads to the loop."""
+"""Results of other threads, awaited in an event loop."""
 
 import asyncio
 import threading
@@ -6,7 +6,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from geminifusion_service.pipeline.future_bridge import LoopMailbox
+from geminifusion_service.pipeline.future_bridge import FutureBridge
 
 
 class CountingLoop(asyncio.SelectorEventLoop):
@@ -19,8 +19,8 @@ class CountingLoop(asyncio.SelectorEventLoop):
 
 def test_a_batch_of_results_wakes_the_loop_once():
     async def scenario(loop):
-        mailbox, futures = LoopMailbox(), [Future() for _ in range(32)]
-        waiting = [asyncio.create_task(mailbox.result(future)) for future in futures]
+        bridge, futures = FutureBridge(), [Future() for _ in range(32)]
+        waiting = [asyncio.create_task(bridge.result(future)) for future in futures]
         await asyncio.sleep(0)
         before = loop.wake_ups
 
@@ -39,8 +39,8 @@ def test_a_batch_of_results_wakes_the_loop_once():
 
 
 async def test_results_of_many_threads_all_arrive():
-    mailbox, futures = LoopMailbox(), [Future() for _ in range(400)]
-    waiting = [asyncio.create_task(mailbox.result(future)) for future in futures]
+    bridge, futures = FutureBridge(), [Future() for _ in range(400)]
+    waiting = [asyncio.create_task(bridge.result(future)) for future in futures]
     await asyncio.sleep(0)
     threads = [
         threading.Thread(target=lambda part=part: [future.set_result(part) for future in futures[part::4]])
@@ -53,28 +53,28 @@ async def test_results_of_many_threads_all_arrive():
 
 
 async def test_an_exception_arrives_as_itself():
-    mailbox, future = LoopMailbox(), Future()
+    bridge, future = FutureBridge(), Future()
     future.set_exception(ValueError("bad"))
     with pytest.raises(ValueError, match="bad"):
-        await mailbox.result(future)
+        await bridge.result(future)
 
 
-async def test_giving_up_cancels_what_has_not_begun():
-    mailbox, future = LoopMailbox(), Future()
-    waiting = asyncio.create_task(mailbox.result(future))
+async def test_cancelling_the_wait_cancels_a_future_that_has_not_begun():
+    bridge, future = FutureBridge(), Future()
+    waiting = asyncio.create_task(bridge.result(future))
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert future.cancelled()
-    await asyncio.sleep(0)  # the mailbox finds nobody waiting
+    await asyncio.sleep(0)  # the bridge finds its waiter cancelled
 
 
-def test_a_result_that_comes_after_the_loop_is_gone_harms_nobody(caplog):
-    mailbox, future = LoopMailbox(), Future()
+def test_a_result_that_comes_after_the_loop_was_closed_is_dropped_silently(caplog):
+    bridge, future = FutureBridge(), Future()
 
     async def give_up():
-        waiting = asyncio.create_task(mailbox.result(future))
+        waiting = asyncio.create_task(bridge.result(future))
         await asyncio.sleep(0)
         future.set_running_or_notify_cancel()  # too late to cancel
         waiting.cancel()

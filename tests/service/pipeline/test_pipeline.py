@@ -1,4 +1,4 @@
-"""One request through pools and engine: whatever happens on the way, somebody is told."""
+"""One request through the pipeline: whatever happens in a stage, its future is completed."""
 
 import threading
 from contextlib import contextmanager
@@ -12,26 +12,26 @@ from geminifusion_runtime.options import SegmentOptions
 from geminifusion_service.batching.batcher import Batcher
 from geminifusion_service.errors import EngineFailedError, NotReadyError
 from geminifusion_service.isolation.decoder_pool import ThreadDecoderPool
-from geminifusion_service.pipeline.pipeline import Road, batch_of
+from geminifusion_service.pipeline.pipeline import Pipeline, batch_of
 from geminifusion_service.request import SegmentRequest
 
 
 @contextmanager
-def open_road(*, num_workers=2, prepare=batch_of, **batching):
-    road = Road(
+def open_pipeline(*, num_workers=2, prepare=batch_of, **batching):
+    pipeline = Pipeline(
         num_workers=num_workers,
-        readers=ThreadDecoderPool(),
+        decoder_pool=ThreadDecoderPool(),
         max_pixels=10**6,
-        batcher_for=lambda more_expected: Batcher(
+        make_batcher=lambda more_expected: Batcher(
             prepare, max_batch=lambda _key: 4, capacity=8, more_expected=more_expected, **batching
         ),
     )
-    road.batcher.start()
+    pipeline.start()
     try:
-        yield road
+        yield pipeline
     finally:
-        road.batcher.close(10)
-        road.close()
+        pipeline.batcher.close(10)
+        pipeline.close()
 
 
 @pytest.fixture(scope="module")
@@ -44,74 +44,77 @@ def request_of(images, **options):
 
 
 @pytest.mark.parametrize("num_workers", [1, 4])
-def test_it_is_answered_whether_its_images_are_decoded_in_one_job_or_two(model, pair, num_workers):
-    with open_road(num_workers=num_workers) as road:
-        answers = [road.take(model, request_of(pair.files())) for _ in range(6)]
-        for answer in answers:
-            np.testing.assert_array_equal(answer.result(10).labels, pair.labels)
-        assert road.num_decoding == 0
+def test_requests_are_answered_whether_their_images_are_decoded_in_one_job_or_two(model, pair, num_workers):
+    with open_pipeline(num_workers=num_workers) as pipeline:
+        futures = [pipeline.submit(model, request_of(pair.files())) for _ in range(6)]
+        for future in futures:
+            np.testing.assert_array_equal(future.result(10).labels, pair.labels)
+        assert pipeline.num_decoding == 0
 
 
 @pytest.mark.parametrize("num_workers", [1, 4])
-def test_of_two_bad_images_the_models_first_is_named(model, num_workers):
-    with open_road(num_workers=num_workers) as road, pytest.raises(UndecodableImageError, match="rgb is no image"):
-        road.take(model, request_of({"depth": b"nothing", "rgb": b"neither"})).result(10)
+def test_of_two_undecodable_images_the_error_names_the_one_the_model_lists_first(model, num_workers):
+    with (
+        open_pipeline(num_workers=num_workers) as pipeline,
+        pytest.raises(UndecodableImageError, match="rgb is no image"),
+    ):
+        pipeline.submit(model, request_of({"depth": b"nothing", "rgb": b"neither"})).result(10)
 
 
-def test_others_do_not_wait_for_one_that_cannot_be_decoded(model, pair):
-    with open_road(max_wait_s=3600) as road:
-        bad = road.take(model, request_of({**pair.files(), "depth": b"nothing"}))
-        good = road.take(model, request_of(pair.files()))
+def test_a_batch_does_not_wait_for_a_request_that_cannot_be_decoded(model, pair):
+    with open_pipeline(max_wait_s=3600) as pipeline:
+        bad = pipeline.submit(model, request_of({**pair.files(), "depth": b"nothing"}))
+        good = pipeline.submit(model, request_of(pair.files()))
         with pytest.raises(UndecodableImageError):
             bad.result(10)
         np.testing.assert_array_equal(good.result(10).labels, pair.labels)
 
 
-def test_a_bug_in_a_stage_is_told_and_not_lost(model, pair):
-    with open_road() as road:
-        for broken in ({"rgb": pair.rgb, "depth": object()}, {}):  # no transport lets these in
-            assert road.take(model, request_of(broken)).exception(10) is not None
-        assert road.num_decoding == 0
-        assert road.take(model, request_of(pair.files())).result(10).height == 48
+def test_a_bug_in_a_stage_becomes_the_exception_of_the_request(model, pair):
+    with open_pipeline() as pipeline:
+        for broken in ({"rgb": pair.rgb, "depth": object()}, {}):  # no transport admits these
+            assert pipeline.submit(model, request_of(broken)).exception(10) is not None
+        assert pipeline.num_decoding == 0
+        assert pipeline.submit(model, request_of(pair.files())).result(10).height == 48
 
 
-def test_a_failing_engine_is_told(model, pair):
+def test_a_failing_engine_fails_the_request(model, pair):
     def prepare(_items):
         raise MemoryError
 
-    with open_road(prepare=prepare) as road, pytest.raises(EngineFailedError):
-        road.take(model, request_of(pair.files(), disagreement=True)).result(10)
+    with open_pipeline(prepare=prepare) as pipeline, pytest.raises(EngineFailedError):
+        pipeline.submit(model, request_of(pair.files(), disagreement=True)).result(10)
 
 
-def test_what_waits_for_a_decoder_when_the_road_closes_is_refused_and_not_left_waiting(model, pair):
-    with open_road(num_workers=1) as road:
+def test_a_request_that_waits_for_a_decoder_fails_when_the_pipeline_is_closed(model, pair):
+    with open_pipeline(num_workers=1) as pipeline:
         gate = threading.Event()
-        blocked = road.decoders.submit(gate.wait, 10)
-        waiting = road.take(model, request_of(pair.files()))
-        road.close()
+        blocked = pipeline.decoders.submit(gate.wait, 10)
+        waiting = pipeline.submit(model, request_of(pair.files()))
+        pipeline.close()
         with pytest.raises(NotReadyError):
             waiting.result(10)
         gate.set()
         blocked.result(10)
         with pytest.raises(NotReadyError):
-            road.take(model, request_of(pair.files())).result(10)
-        assert road.num_decoding == 0
+            pipeline.submit(model, request_of(pair.files())).result(10)
+        assert pipeline.num_decoding == 0
 
 
-def test_what_was_computed_when_the_encoders_are_gone_is_refused_and_not_left_waiting(model, pair):
-    with open_road() as road:
-        road.encoders.shutdown()
+def test_a_computed_request_fails_when_the_encoders_are_shut_down(model, pair):
+    with open_pipeline() as pipeline:
+        pipeline.encoders.shutdown()
         with pytest.raises(NotReadyError):
-            road.take(model, request_of(pair.files())).result(10)
+            pipeline.submit(model, request_of(pair.files())).result(10)
 
 
-def test_one_given_up_before_it_is_decoded_is_not_decoded(model, pair):
-    with open_road(num_workers=1) as road:
+def test_a_request_cancelled_before_it_is_decoded_is_not_decoded(model, pair):
+    with open_pipeline(num_workers=1) as pipeline:
         gate = threading.Event()
-        road.decoders.submit(gate.wait, 10)
-        answer = road.take(model, request_of(pair.files()))
-        assert answer.cancel()
+        pipeline.decoders.submit(gate.wait, 10)
+        future = pipeline.submit(model, request_of(pair.files()))
+        assert future.cancel()
         gate.set()
-        later = road.take(model, request_of(pair.files()))
+        later = pipeline.submit(model, request_of(pair.files()))
         assert later.result(10).batch_size == 1
-        assert road.num_decoding == 0
+        assert pipeline.num_decoding == 0

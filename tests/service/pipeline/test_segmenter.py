@@ -1,4 +1,4 @@
-"""The only door, without a transport: what happens to one request, and to many at once."""
+"""The segmenter without a transport: one request, and many at once."""
 
 import asyncio
 import threading
@@ -14,13 +14,14 @@ from geminifusion_runtime.options import SegmentOptions
 from geminifusion_service.errors import DeadlineExceededError, NotReadyError, QueueFullError
 from geminifusion_service.models.registry import ModelRegistry
 from geminifusion_service.observability.metrics import Metrics
+from geminifusion_service.pipeline.local_executor import LocalExecutor
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.request import SegmentRequest
 from geminifusion_service.settings import Settings
 
 
 class Held:
-    """A real runtime behind a gate, which says what it was asked to run."""
+    """A real runtime behind a gate, which records the batches it was asked to run."""
 
     def __init__(self, backend):
         self._backend = backend
@@ -38,15 +39,22 @@ class Held:
         return self._backend.run(inputs)
 
 
+def segmenter_of(settings):
+    metrics = Metrics()
+    executor = LocalExecutor(settings, metrics)
+    return executor, Segmenter(executor, metrics, max_bytes=settings.max_inflight_bytes)
+
+
 @asynccontextmanager
 async def open_segmenter(artifact, **settings):
     values = {"threads": 1, "decode_workers": 2, "max_batch": 4, **settings}
-    segmenter = Segmenter(Settings(artifacts=(artifact,), **values), Metrics())
+    executor, segmenter = segmenter_of(Settings(artifacts=(artifact,), **values))
     model = Model.open(artifact, threads=1)
     model.backend = Held(model.backend)
-    segmenter.open_for(ModelRegistry([model]))
+    await segmenter.start()
+    segmenter.mark_ready(ModelRegistry([model]))
     try:
-        yield segmenter, model.backend
+        yield segmenter, model.backend, executor
     finally:
         model.backend.gate.set()
         assert await segmenter.close(20)
@@ -65,7 +73,7 @@ async def until(condition):
 
 
 async def test_arrays_and_files_of_one_scene_get_the_same_labels(tiny_artifact, pair):
-    async with open_segmenter(tiny_artifact) as (segmenter, _):
+    async with open_segmenter(tiny_artifact) as (segmenter, _, _):
         as_files = await segmenter.segment(request_of(pair))
         arrays = SegmentRequest(images={"rgb": pair.rgb, "depth": pair.depth_mm}, options=SegmentOptions(format=None))
         as_arrays = await segmenter.segment(arrays)
@@ -73,25 +81,25 @@ async def test_arrays_and_files_of_one_scene_get_the_same_labels(tiny_artifact, 
     np.testing.assert_array_equal(as_arrays.labels, pair.labels)
 
 
-async def test_the_timeline_has_every_stage_in_order_and_the_body_where_a_ticket_says_when_it_began(
+async def test_the_timeline_holds_every_stage_in_order_and_begins_with_the_body_of_an_admitted_request(
     tiny_artifact, pair
 ):
-    async with open_segmenter(tiny_artifact) as (segmenter, _):
+    async with open_segmenter(tiny_artifact) as (segmenter, _, _):
         without = await segmenter.segment(request_of(pair))
         with segmenter.admit(body_bytes=10) as ticket:
             await asyncio.sleep(0.02)
             response = await segmenter.segment(request_of(pair), ticket)
-    assert [span.stage for span in without.timeline.spans] == ["decode", "queue", "compute", "encode"]
-    spans = response.timeline.spans
-    assert [span.stage for span in spans] == ["receive", "decode", "queue", "compute", "encode"]
+    assert [timing.stage for timing in without.timeline.stages] == ["decode", "queue", "compute", "encode"]
+    stages = response.timeline.stages
+    assert [timing.stage for timing in stages] == ["receive", "decode", "queue", "compute", "encode"]
     assert response.timeline.milliseconds("receive") >= 20
-    moments = [moment for span in spans for moment in (span.start_ns, span.end_ns)]
+    moments = [moment for timing in stages for moment in (timing.start_ns, timing.end_ns)]
     assert moments == sorted(moments)
     assert response.timings.compute == response.timeline.milliseconds("compute")
 
 
 async def test_disagreement_runs_the_frame_with_and_without_depth_in_one_batch(tiny_artifact, pair):
-    async with open_segmenter(tiny_artifact) as (segmenter, backend):
+    async with open_segmenter(tiny_artifact) as (segmenter, backend, _):
         response = await segmenter.segment(request_of(pair, disagreement=True))
         plain = await segmenter.segment(request_of(pair))
     together = backend.batches[0]
@@ -113,27 +121,27 @@ def response_cells(pair):
     return (-(-height // 4), -(-width // 4))
 
 
-async def test_disagreement_needs_something_to_take_away(make_artifact, tmp_path, pair):
+async def test_disagreement_needs_a_modality_besides_rgb(make_artifact, tmp_path, pair):
     artifact = make_artifact(tmp_path / "optional", depth_optional=True)
-    async with open_segmenter(artifact) as (segmenter, _):
+    async with open_segmenter(artifact) as (segmenter, _, _):
         request = SegmentRequest(images={"rgb": pair.rgb}, options=SegmentOptions(format=None, disagreement=True))
         with pytest.raises(InvalidOptionError, match="only rgb came"):
             await segmenter.segment(request)
 
 
-async def test_high_priority_goes_before_what_is_queued_and_uses_its_reserve(tiny_artifact, make_pair):
-    async with open_segmenter(tiny_artifact, queue_size=4, max_batch=1) as (segmenter, backend):
+async def test_high_priority_goes_ahead_of_queued_requests_and_uses_its_reserve(tiny_artifact, make_pair):
+    async with open_segmenter(tiny_artifact, queue_size=4, max_batch=1) as (segmenter, backend, executor):
         backend.gate.clear()
         first = asyncio.create_task(segmenter.segment(request_of(make_pair(0))))
         await until(lambda: len(backend.batches) == 1)
         queued = []
         for seed in (1, 2, 3):
             queued.append(asyncio.create_task(segmenter.segment(request_of(make_pair(seed)))))
-            await until(lambda: segmenter._batcher.depth == len(queued))
+            await until(lambda: executor.queue_depth == len(queued))
         with pytest.raises(QueueFullError):
-            segmenter.refuse_if_unavailable()
+            segmenter.check_admission()
         urgent = asyncio.create_task(segmenter.segment(request_of(make_pair(9), priority="high")))
-        await until(lambda: segmenter._batcher.depth == 4)
+        await until(lambda: executor.queue_depth == 4)
         backend.gate.set()
         await asyncio.gather(first, urgent, *queued)
     order = [batch["rgb"][0] for batch in backend.batches]
@@ -141,13 +149,13 @@ async def test_high_priority_goes_before_what_is_queued_and_uses_its_reserve(tin
     np.testing.assert_array_equal(order[2], make_pair(1).rgb)
 
 
-async def test_a_request_given_up_while_queued_never_reaches_the_engine(tiny_artifact, make_pair):
-    async with open_segmenter(tiny_artifact, max_batch=1) as (segmenter, backend):
+async def test_a_request_cancelled_while_queued_never_reaches_the_engine(tiny_artifact, make_pair):
+    async with open_segmenter(tiny_artifact, max_batch=1) as (segmenter, backend, executor):
         backend.gate.clear()
         first = asyncio.create_task(segmenter.segment(request_of(make_pair(0))))
         await until(lambda: len(backend.batches) == 1)
         gone = asyncio.create_task(segmenter.segment(request_of(make_pair(1), disagreement=True)))
-        await until(lambda: segmenter._batcher.depth == 2)
+        await until(lambda: executor.queue_depth == 2)
         gone.cancel()
         with pytest.raises(asyncio.CancelledError):
             await gone
@@ -157,8 +165,8 @@ async def test_a_request_given_up_while_queued_never_reaches_the_engine(tiny_art
     assert len(backend.batches) == 2
 
 
-async def test_the_deadline_counts_from_the_head(tiny_artifact, pair):
-    async with open_segmenter(tiny_artifact) as (segmenter, backend):
+async def test_the_deadline_counts_from_the_arrival_of_the_headers(tiny_artifact, pair):
+    async with open_segmenter(tiny_artifact) as (segmenter, backend, _):
         with segmenter.admit() as ticket:
             ticket.arrival = time.monotonic() - 1
             with pytest.raises(DeadlineExceededError):
@@ -166,20 +174,20 @@ async def test_the_deadline_counts_from_the_head(tiny_artifact, pair):
     assert not backend.batches
 
 
-async def test_a_closed_segmenter_refuses_on_the_head(tiny_artifact):
-    async with open_segmenter(tiny_artifact) as (segmenter, _):
-        segmenter.refuse_if_unavailable()
+async def test_a_closed_segmenter_rejects_requests_on_their_headers(tiny_artifact):
+    async with open_segmenter(tiny_artifact) as (segmenter, _, _):
+        segmenter.check_admission()
     with pytest.raises(NotReadyError):
-        segmenter.refuse_if_unavailable()
+        segmenter.check_admission()
 
 
-async def test_many_requests_of_several_sizes_are_each_answered_with_their_own_labels(tiny_artifact, make_pair):
+async def test_many_requests_of_several_sizes_each_get_their_own_labels(tiny_artifact, make_pair):
     pairs = [make_pair(seed, 48 + 16 * (seed % 3), 64) for seed in range(60)]
-    async with open_segmenter(tiny_artifact, max_batch=8) as (segmenter, backend):
+    async with open_segmenter(tiny_artifact, max_batch=8) as (segmenter, backend, executor):
         backend.gate.clear()  # so that a queue forms, however fast the frames are decoded
         tasks = [asyncio.create_task(segmenter.segment(request_of(pair))) for pair in pairs]
         async with asyncio.timeout(20):
-            while segmenter._batcher.depth < len(pairs) // 2:  # noqa: ASYNC110 - nothing tells of it
+            while executor.queue_depth < len(pairs) // 2:  # noqa: ASYNC110 - nothing tells of it
                 await asyncio.sleep(0.01)
         backend.gate.set()
         responses = await asyncio.gather(*tasks)
@@ -189,8 +197,8 @@ async def test_many_requests_of_several_sizes_are_each_answered_with_their_own_l
     assert sum(len(batch["rgb"]) for batch in backend.batches) == len(pairs)
 
 
-async def test_a_model_loaded_on_too_few_devices_is_refused(tiny_artifact):
-    segmenter = Segmenter(Settings(artifacts=(tiny_artifact,), devices="cpu,cpu"), Metrics())
+async def test_a_model_loaded_on_too_few_devices_is_rejected(tiny_artifact):
+    _, segmenter = segmenter_of(Settings(artifacts=(tiny_artifact,), devices="cpu,cpu"))
     with pytest.raises(ValueError, match="loaded on 1 devices, but the settings name 2"):
-        segmenter.open_for(ModelRegistry([Model.open(tiny_artifact, threads=1)]))
+        segmenter.mark_ready(ModelRegistry([Model.open(tiny_artifact, threads=1)]))
     await segmenter.close(1)

@@ -7,29 +7,40 @@ import threading
 
 import pytest
 
-from geminifusion_service.ray_serve.daemon_executor import LastingThread
+from geminifusion_service.ray_serve.daemon_executor import DaemonExecutor
 
 
-async def test_calls_share_one_thread_that_outlasts_them() -> None:
-    thread = LastingThread("test")
-    first = await thread.call(threading.current_thread)
-    assert await thread.call(threading.current_thread) is first
+async def test_calls_share_one_daemon_thread_that_outlasts_them() -> None:
+    executor, loop = DaemonExecutor("test"), asyncio.get_running_loop()
+    first = await loop.run_in_executor(executor, threading.current_thread)
+    assert await loop.run_in_executor(executor, threading.current_thread) is first
     assert first.is_alive()
     assert first.daemon  # the process may end while it lives
 
 
-async def test_an_error_reaches_who_called() -> None:
+def test_an_error_is_the_exception_of_the_future() -> None:
     def fail() -> None:
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        await LastingThread("test").call(fail)
+        DaemonExecutor("test").submit(fail).result(10)
 
 
-async def test_a_call_that_was_given_up_does_not_disturb_the_next() -> None:
-    thread, go_on = LastingThread("test"), threading.Event()
-    slow = thread.call(lambda: go_on.wait(10))
+async def test_a_call_whose_caller_has_stopped_waiting_does_not_disturb_the_next() -> None:
+    executor, go_on = DaemonExecutor("test"), threading.Event()
+    slow = asyncio.wrap_future(executor.submit(go_on.wait, 10))
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(slow, 0.01)
     go_on.set()
-    assert await thread.call(lambda: "next") == "next"
+    assert await asyncio.wrap_future(executor.submit(str, "next")) == "next"
+
+
+def test_a_call_that_is_cancelled_before_it_begins_is_not_made() -> None:
+    executor, go_on, made = DaemonExecutor("test"), threading.Event(), threading.Event()
+    first = executor.submit(go_on.wait, 10)
+    second = executor.submit(made.set)
+    assert second.cancel()
+    go_on.set()
+    assert first.result(10)
+    executor.submit(str).result(10)
+    assert not made.is_set()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from geminifusion_service.ray_serve.reaper import FOLDER_VARIABLE, Keeper, processes_of
+from geminifusion_service.ray_serve.reaper import FOLDER_VARIABLE, Reaper, processes_of
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
 
@@ -35,23 +35,23 @@ def test_processes_are_found_by_their_folder(folder: Path, leftover: subprocess.
     assert processes_of(folder / "other") == []
 
 
-def test_the_keeper_ends_processes_and_removes_the_folder(folder: Path, leftover: subprocess.Popen[bytes]) -> None:
-    keeper = Keeper(folder, grace_s=0.1)
+def test_the_reaper_ends_processes_and_removes_the_folder(folder: Path, leftover: subprocess.Popen[bytes]) -> None:
+    reaper = Reaper(folder, grace_s=0.1)
     assert leftover.poll() is None
-    keeper.finish()
+    reaper.finish()
     assert leftover.wait(5) == -9
     assert not folder.exists()
 
 
-def test_the_keeper_acts_when_its_owner_is_killed(folder: Path, leftover: subprocess.Popen[bytes]) -> None:
+def test_the_reaper_acts_when_its_owner_is_killed(folder: Path, leftover: subprocess.Popen[bytes]) -> None:
     owner = subprocess.Popen(
         [
             sys.executable,
             "-c",
             "import sys, pathlib\n"
-            "from geminifusion_service.ray_serve.reaper import Keeper\n"
-            "keeper = Keeper(pathlib.Path(sys.argv[1]), 0.1)\n"
-            "print('kept', flush=True)\n"
+            "from geminifusion_service.ray_serve.reaper import Reaper\n"
+            "reaper = Reaper(pathlib.Path(sys.argv[1]), 0.1)\n"
+            "print('started', flush=True)\n"
             "sys.stdin.read()",
             str(folder),
         ],
@@ -60,6 +60,6 @@ def test_the_keeper_acts_when_its_owner_is_killed(folder: Path, leftover: subpro
     )
     with owner:
         assert owner.stdout is not None
-        assert owner.stdout.readline() == b"kept\n"
+        assert owner.stdout.readline() == b"started\n"
         owner.kill()
     assert leftover.wait(10) == -9

@@ -170,7 +170,7 @@ def test_a_watch_of_health_reports_the_drain(serving):
     with serving() as live, grpc.insecure_channel(live.grpc_target) as channel:
         watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
         assert next(watching).status == SERVING
-        live.server.segmenter.stop_being_ready()
+        live.server.segmenter.mark_draining()
         assert next(watching).status == NOT_SERVING
         watching.cancel()
 

@@ -17,9 +17,9 @@ def full(serving, **settings):
     """A server whose queue is full."""
     with serving(queue_size=1, **settings) as live:
         admission = live.server.segmenter._admission
-        admission._num_working += 1
+        admission._num_in_flight += 1
         yield live
-        admission._num_working -= 1
+        admission._num_in_flight -= 1
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +74,9 @@ def test_the_connection_is_kept_after_a_rejection(serving, pair):
     with full(serving) as live, httpx.Client(trust_env=False, limits=httpx.Limits(max_connections=1)) as client:
         for _ in range(3):
             assert post(live, "/v1/segment", client=client).status_code == 429
-        live.server.segmenter._admission._num_working -= 1
+        live.server.segmenter._admission._num_in_flight -= 1
         assert post(live, "/v1/segment", client=client, files=pair.files()).status_code == 200
-        live.server.segmenter._admission._num_working += 1
+        live.server.segmenter._admission._num_in_flight += 1
         assert post(live, "/v1/segment", client=client).status_code == 429
         assert client.get(f"{live.url}/healthz").status_code == 200
         assert len(live.server._http.server_state.connections) == 1

@@ -16,7 +16,7 @@ from geminifusion_service.observability.request_context import new_request_id, s
 from geminifusion_service.pb import open_inference_pb2 as pb
 from geminifusion_service.pb import open_inference_pb2_grpc
 from geminifusion_service.pipeline.admission import Ticket
-from geminifusion_service.pipeline.streaming import Streams
+from geminifusion_service.pipeline.streaming import StreamManager
 from geminifusion_service.transport.grpc.call_admission import current_ticket, milliseconds_left
 from geminifusion_service.transport.grpc.status import abort, details_of
 
@@ -31,7 +31,7 @@ _UNLOAD_DEPENDENTS = "unload_dependents"  # Triton's clients always send it; the
 class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer):
     """The calls of the protocol; `OpenInference` answers them."""
 
-    def __init__(self, open_inference: OpenInference, streams: Streams) -> None:
+    def __init__(self, open_inference: OpenInference, streams: StreamManager) -> None:
         self._open_inference = open_inference
         self._streams = streams
 
@@ -106,13 +106,13 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
     async def ModelStreamInfer(
         self, request_iterator: AsyncIterator[pb.ModelInferRequest], context: grpc.aio.ServicerContext
     ) -> None:
-        """Answers in the order of the requests; see `frames.Stream.answers`."""
+        """Answers in the order of the requests; see `Stream.responses`."""
         set_client(context.peer())
         try:
             with self._streams.open() as stream:
-                answers = stream.answers(
+                answers = stream.responses(
                     request_iterator,
-                    answer=self._frame,
+                    respond=self._frame,
                     supersedable=lambda _: False,  # the protocol has no word for it
                     superseded=_never_superseded,
                 )

@@ -70,7 +70,7 @@ def answer(response: SegmentResponse, *, accepts_gzip: bool = False) -> Response
     for stage, milliseconds in vars(response.timings).items():
         headers[f"X-Geminifusion-{stage.capitalize()}-Ms"] = f"{milliseconds:.3f}"
     headers["Server-Timing"] = ", ".join(
-        f"{span.stage};dur={1000 * span.seconds:.3f}" for span in response.timeline.spans
+        f"{timing.stage};dur={1000 * timing.seconds:.3f}" for timing in response.timeline.stages
     )
     headers["X-Geminifusion-Sensors"] = "; ".join(
         f"{name} holes={one.holes:.4g} saturated={one.saturated:.4g} noise={one.noise:.4g}"

@@ -26,7 +26,7 @@ from geminifusion_service.models.description import describe_reference
 from geminifusion_service.models.registry import Status
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pipeline.segmenter import Segmenter
-from geminifusion_service.pipeline.telemetry import Records
+from geminifusion_service.pipeline.telemetry import Telemetry
 from geminifusion_service.request import SegmentRequest
 from geminifusion_service.settings import Settings
 from geminifusion_service.transport.http.body import (
@@ -44,10 +44,10 @@ TRANSPORT = "http"
 
 
 def v1_routes(
-    segmenter: Segmenter, settings: Settings, metrics: Metrics, records: Records, model_manager: ModelManager | None
+    segmenter: Segmenter, settings: Settings, metrics: Metrics, telemetry: Telemetry, model_manager: ModelManager | None
 ) -> list[DocumentedRoute]:
     """Every path under /v1; the repository's only with a manager. Errors are raised for the application to handle."""
-    segmentation = _Segmentation(segmenter, settings, metrics, records)
+    segmentation = _Segmentation(segmenter, settings, metrics, telemetry)
     models = _Models(segmenter)
     routes = [
         DocumentedRoute(
@@ -80,11 +80,11 @@ def v1_routes(
 
 
 class _Segmentation:
-    def __init__(self, segmenter: Segmenter, settings: Settings, metrics: Metrics, records: Records) -> None:
+    def __init__(self, segmenter: Segmenter, settings: Settings, metrics: Metrics, telemetry: Telemetry) -> None:
         self._segmenter = segmenter
         self._settings = settings
         self._metrics = metrics
-        self._records = records
+        self._telemetry = telemetry
 
     async def segment(self, request: Request) -> Response:
         """Segment one RGB image with the depth image of the same pixels."""
@@ -108,7 +108,7 @@ class _Segmentation:
             check_encoding(headers.get("content-encoding"))
             boundary = multipart_boundary(headers.get("content-type"))
         except GeminiFusionError as error:
-            self._records.failed(error, time.monotonic())
+            self._telemetry.failed(error, time.monotonic())
             raise
         with self._segmenter.admit(  # before a body of megabytes is read
             body_bytes=request.state.content_length, deadline_ms=options.deadline_ms, priority=options.priority

@@ -23,7 +23,7 @@ from geminifusion_service.pb import segmentation_pb2 as pb
 from geminifusion_service.pb import segmentation_pb2_grpc
 from geminifusion_service.pipeline.admission import Ticket
 from geminifusion_service.pipeline.segmenter import Segmenter
-from geminifusion_service.pipeline.streaming import Streams
+from geminifusion_service.pipeline.streaming import StreamManager
 from geminifusion_service.transport.grpc.call_admission import current_ticket, milliseconds_left
 from geminifusion_service.transport.grpc.status import abort
 
@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 class SegmentationServicer(segmentation_pb2_grpc.SegmentationServicer):
     """The calls of the service."""
 
-    def __init__(self, segmenter: Segmenter, streams: Streams, metrics: Metrics) -> None:
+    def __init__(self, segmenter: Segmenter, streams: StreamManager, metrics: Metrics) -> None:
         self._segmenter = segmenter
         self._streams = streams
         self._metrics = metrics
@@ -55,13 +55,13 @@ class SegmentationServicer(segmentation_pb2_grpc.SegmentationServicer):
     async def SegmentStream(
         self, request_iterator: AsyncIterator[pb.SegmentRequest], context: grpc.aio.ServicerContext
     ) -> None:
-        """Frames in, answers out; see `frames.Stream.answers`."""
+        """Frames in, answers out; see `Stream.responses`."""
         set_client(context.peer())
         try:
             with self._streams.open() as stream:
-                answers = stream.answers(
+                answers = stream.responses(
                     request_iterator,
-                    answer=self._frame,
+                    respond=self._frame,
                     supersedable=lambda request: request.supersedable,
                     superseded=self._superseded,
                 )

@@ -18,7 +18,7 @@ from geminifusion_service.api.v1.stream_messages import answer_message, error_me
 from geminifusion_service.errors import ForbiddenError, FrameSupersededError, UnsupportedBodyError, public_error
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pipeline.segmenter import Segmenter
-from geminifusion_service.pipeline.streaming import Streams
+from geminifusion_service.pipeline.streaming import StreamManager
 
 PATH = "/v1/stream"
 MODES = ("ordered", "newest")
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 def add_stream_route(
-    app: Starlette, segmenter: Segmenter, metrics: Metrics, streams: Streams, *, origins: Collection[str] = ()
+    app: Starlette, segmenter: Segmenter, metrics: Metrics, streams: StreamManager, *, origins: Collection[str] = ()
 ) -> None:
     """Serve the stream.
 
@@ -45,8 +45,8 @@ def add_stream_route(
         try:
             _refuse_foreign(socket, origins)
             newest = _mode(socket) == "newest"
-            segmenter.refuse_if_unavailable()
-            streams.refuse_if_unavailable()
+            segmenter.check_admission()
+            streams.check_admission()
         except GeminiFusionError as error:
             metrics.requests.labels(TRANSPORT, error.code).inc()
             await socket.send_denial_response(problem(error, socket.state.request_id))
@@ -55,9 +55,9 @@ def add_stream_route(
         with streams.open() as opened, contextlib.suppress(WebSocketDisconnect):
             await socket.accept()
             frames = _Frames(segmenter, metrics)
-            answers = opened.answers(
+            answers = opened.responses(
                 _messages(socket),
-                answer=frames.answer,
+                respond=frames.answer,
                 supersedable=lambda _: newest,
                 superseded=frames.superseded,
             )

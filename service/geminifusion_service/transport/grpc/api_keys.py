@@ -11,7 +11,7 @@ import grpc.aio
 from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.observability.request_context import RequestContext, set_client, set_request_context
-from geminifusion_service.pipeline.telemetry import Records
+from geminifusion_service.pipeline.telemetry import Telemetry
 from geminifusion_service.security.api_keys import AccessControl, Role
 from geminifusion_service.transport.grpc.status import abort
 
@@ -23,10 +23,10 @@ _CHANGES_MODELS = ("/inference.GRPCInferenceService/RepositoryModel",)
 class RequireKey(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is untyped
     """Ends a call with UNAUTHENTICATED, PERMISSION_DENIED or RESOURCE_EXHAUSTED where `access` rejects it."""
 
-    def __init__(self, access: AccessControl, metrics: Metrics, records: Records) -> None:
+    def __init__(self, access: AccessControl, metrics: Metrics, telemetry: Telemetry) -> None:
         self._access = access
         self._metrics = metrics
-        self._records = records
+        self._telemetry = telemetry
 
     async def intercept_service(
         self,
@@ -52,7 +52,7 @@ class RequireKey(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is u
     def _rejection(self, error: GeminiFusionError) -> Callable[..., Awaitable[None]]:
         async def reject(_messages: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> None:
             set_client(context.peer())
-            self._records.failed(error, time.monotonic())
+            self._telemetry.failed(error, time.monotonic())
             self._metrics.requests.labels("grpc", error.code).inc()
             await abort(context, error)
 

@@ -17,7 +17,7 @@ from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.observability.request_context import set_client
 from geminifusion_service.pipeline.admission import Ticket
 from geminifusion_service.pipeline.segmenter import Segmenter
-from geminifusion_service.pipeline.streaming import Streams
+from geminifusion_service.pipeline.streaming import StreamManager
 from geminifusion_service.transport.grpc.status import abort
 
 PRIORITY_KEY = "geminifusion-priority"
@@ -54,7 +54,7 @@ class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc i
     def __init__(
         self,
         segmenter: Segmenter,
-        open_streams: Streams,
+        open_streams: StreamManager,
         metrics: Metrics,
         *,
         unary: Mapping[str, str],
@@ -88,8 +88,8 @@ class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc i
                 response_serializer=handler.response_serializer,
             )
         try:
-            self._segmenter.refuse_if_unavailable(priority=priority)
-            self._open_streams.refuse_if_unavailable()
+            self._segmenter.check_admission(priority=priority)
+            self._open_streams.check_admission()
         except GeminiFusionError as error:
             return grpc.stream_stream_rpc_method_handler(self._rejection(error, self._streams[path]))
         return handler

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_service.errors import UnauthenticatedError
 from geminifusion_service.observability.request_context import current_request_context, set_request_context
-from geminifusion_service.pipeline.telemetry import Records
+from geminifusion_service.pipeline.telemetry import Telemetry
 from geminifusion_service.security.api_keys import AccessControl, Role
 from geminifusion_service.transport.http.request_context import ErrorResponse
 
@@ -24,7 +24,7 @@ class RequireKey:
 
     Args:
         error_response: makes the response to a rejected request.
-        records: log rejections.
+        telemetry: records rejections.
         open_metrics: whether `/metrics` needs no key, for a Prometheus on a network of its own.
     """
 
@@ -33,14 +33,14 @@ class RequireKey:
         app: ASGIApp,
         access: AccessControl,
         error_response: ErrorResponse,
-        records: Records,
+        telemetry: Telemetry,
         *,
         open_metrics: bool,
     ) -> None:
         self._app = app
         self._access = access
         self._error_response = error_response
-        self._records = records
+        self._telemetry = telemetry
         self._open_metrics = open_metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,7 +52,7 @@ class RequireKey:
         try:
             principal = self._access.check(context.headers, role=role_for(scope["path"], scope.get("method", "GET")))
         except GeminiFusionError as error:
-            self._records.failed(error, time.monotonic())
+            self._telemetry.failed(error, time.monotonic())
             response = self._error_response(scope["path"], error, scope["state"]["request_id"])
             if isinstance(error, UnauthenticatedError):
                 response.headers["WWW-Authenticate"] = "Bearer"

@@ -18,7 +18,7 @@ from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.observability.request_context import RequestContext, set_request_context
 from geminifusion_service.pipeline.segmenter import Segmenter
-from geminifusion_service.pipeline.telemetry import Records
+from geminifusion_service.pipeline.telemetry import Telemetry
 from geminifusion_service.transport.http.request_context import ErrorResponse, content_length
 
 _HEADERS_DECIDED_LATER = frozenset(("expect", "origin", "x-forwarded-for", "x-forwarded-proto"))
@@ -31,7 +31,7 @@ class LoadShedder:
     Args:
         segmenter: decides on admission.
         metrics: count rejections.
-        records: log rejections.
+        telemetry: records rejections.
         paths: patterns of the paths whose POST needs admission, with the transport that metrics count them under.
         error_response: makes the response.
     """
@@ -40,14 +40,14 @@ class LoadShedder:
         self,
         segmenter: Segmenter,
         metrics: Metrics,
-        records: Records,
+        telemetry: Telemetry,
         *,
         paths: Mapping[Pattern[str], str],
         error_response: ErrorResponse,
     ) -> None:
         self._segmenter = segmenter
         self._metrics = metrics
-        self._records = records
+        self._telemetry = telemetry
         self._paths = dict(paths)
         self._error_response = error_response
 
@@ -62,7 +62,7 @@ class LoadShedder:
             return None
         request = RequestContext.of_http("http", headers, client)
         try:
-            self._segmenter.refuse_if_unavailable(body_bytes=content_length(request.headers))
+            self._segmenter.check_admission(body_bytes=content_length(request.headers))
         except GeminiFusionError as error:
             if not _HEADERS_DECIDED_LATER.isdisjoint(request.headers) or any(
                 name in query for name in _OPTIONS_DECIDED_LATER
@@ -75,7 +75,7 @@ class LoadShedder:
 
     def _reject(self, path: str, error: GeminiFusionError, request: RequestContext) -> bytes:
         set_request_context(request)
-        self._records.failed(error, time.monotonic())
+        self._telemetry.failed(error, time.monotonic())
         response = self._error_response(path, error, request.request_id)
         response.headers["X-Request-Id"] = request.request_id
         status = HTTPStatus(response.status_code)

@@ -1,4 +1,4 @@
-"""The replicas as the front sees them: ask one, ask another when it dies, and know how many there are."""
+"""The running replicas: send a request to one, to another when it dies, and know how many there are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from geminifusion_service.errors import EngineLostError, NotReadyError, QueueFullError
 from geminifusion_service.ray_serve.cluster import RayError
 from geminifusion_service.ray_serve.deployment import Progress
-from geminifusion_service.ray_serve.serialization import Refusal
+from geminifusion_service.ray_serve.serialization import SerializedError
 from geminifusion_service.request import SegmentRequest, SegmentResponse
 
 if TYPE_CHECKING:
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _ATTEMPTS = 2
-_ASK_WHILE_STARTING_S = 0.1
-_COUNT_EVERY_S = 1.0
-_LONGEST_OUTAGE_S = 30.0
+_POLL_WHILE_STARTING_S = 0.1
+_POLL_S = 1.0
+_MAX_OUTAGE_S = 30.0
 
 
-class Replicas:
+class ReplicaPool:
     """The running replicas. Use from one event loop.
 
     Args:
@@ -38,24 +38,24 @@ class Replicas:
 
         self._handle = handle
         self._progress = progress
-        self._lost = (
+        self._died = (
             exceptions.NodeDiedError,
             exceptions.ObjectLostError,
             exceptions.RayActorError,
             exceptions.WorkerCrashedError,
         )
         self._full, self._unavailable = BackPressureError, DeploymentUnavailableError
-        self.running = 0
-        self._seen_s = time.monotonic()
-        self._given_up: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.num_running = 0
+        self._seen_s = time.monotonic()  # when a replica was last seen running
+        self._aborted: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._watcher: asyncio.Task[None] | None = None
 
     @property
-    def out(self) -> bool:
-        """Whether there has been no replica for so long that waiting makes no sense."""
-        return self.running == 0 and time.monotonic() - self._seen_s > _LONGEST_OUTAGE_S
+    def is_lost(self) -> bool:
+        """Whether there has been no replica for so long that waiting for one makes no sense."""
+        return self.num_running == 0 and time.monotonic() - self._seen_s > _MAX_OUTAGE_S
 
-    async def started(self) -> None:
+    async def wait_started(self) -> None:
         """Wait until as many replicas as planned take requests.
 
         Raises:
@@ -66,25 +66,25 @@ class Replicas:
                 _log.error("the replicas did not start: %s", now.problem)
                 last_line = now.problem.strip().rpartition("\n")[2]
                 raise RayError(f"the replicas did not start ({last_line}); the log has the rest")
-            await asyncio.sleep(_ASK_WHILE_STARTING_S)
-        self.running = now.running
+            await asyncio.sleep(_POLL_WHILE_STARTING_S)
+        self.num_running = now.running
         self._watcher = asyncio.create_task(self._watch())
 
-    async def answer(self, request: SegmentRequest) -> SegmentResponse:
-        """The answer of a replica, of another one if the first dies with the request.
+    async def submit(self, request: SegmentRequest) -> SegmentResponse:
+        """Have a replica respond; another one if the first dies with the request.
 
         Segmenting twice does no harm. A third time might: the request may be what kills them.
 
         Raises:
             GeminiFusionError: as the replica raised it.
-            QueueFullError: other fronts keep all replicas busy.
+            QueueFullError: other ingresses keep all replicas busy.
             EngineLostError: two replicas died with it.
             NotReadyError: there is no replica, and there has been none for too long.
         """
         for _ in range(_ATTEMPTS):
             try:
-                return await self._unless_given_up(request)
-            except self._lost as error:
+                return await self._call_unless_aborted(request)
+            except self._died as error:
                 _log.warning(
                     "a replica died while it had request %s (%s)", request.options.request_id, type(error).__name__
                 )
@@ -95,47 +95,46 @@ class Replicas:
         raise EngineLostError("two replicas died while they had this request; try again once, then report it")
 
     def close(self, why: str) -> None:
-        """Stop counting, and fail every request that is waiting still with NotReadyError."""
+        """Stop counting replicas, and fail every request that still waits with NotReadyError."""
         if self._watcher is not None:
             self._watcher.cancel()
-        self._give_up(why)
+        self._abort(why)
 
-    def _give_up(self, why: str) -> None:
-        given_up, self._given_up = self._given_up, asyncio.get_running_loop().create_future()
-        given_up.set_result(why)
+    def _abort(self, why: str) -> None:
+        aborted, self._aborted = self._aborted, asyncio.get_running_loop().create_future()
+        aborted.set_result(why)
 
-    async def _unless_given_up(self, request: SegmentRequest) -> SegmentResponse:
-        asked = asyncio.create_task(self._ask(request))
-        given_up = self._given_up
-        either: list[asyncio.Future[Any]] = [asked, given_up]
+    async def _call_unless_aborted(self, request: SegmentRequest) -> SegmentResponse:
+        call, aborted = asyncio.create_task(self._call(request)), self._aborted
+        either: list[asyncio.Future[Any]] = [call, aborted]
         try:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if not asked.done():
-                raise NotReadyError(given_up.result())
-            return asked.result()
+            if not call.done():
+                raise NotReadyError(aborted.result())
+            return call.result()
         finally:
-            asked.cancel()
+            call.cancel()
 
-    async def _ask(self, request: SegmentRequest) -> SegmentResponse:
-        response = self._handle.segment.remote(request)
+    async def _call(self, request: SegmentRequest) -> SegmentResponse:
+        pending = self._handle.segment.remote(request)
         try:
-            answer = await response
+            response = await pending
         except asyncio.CancelledError:
-            response.cancel()
+            pending.cancel()
             raise
-        if isinstance(answer, Refusal):
-            raise answer.error()
-        return answer
+        if isinstance(response, SerializedError):
+            raise response.restore()
+        return response
 
     async def _watch(self) -> None:
         while True:
             try:
-                self.running = (await asyncio.to_thread(self._progress)).running
+                self.num_running = (await asyncio.to_thread(self._progress)).running
             except Exception as error:
                 _log.warning("Ray does not say how many replicas there are: %s", error)
-                self.running = 0
-            if self.running:
+                self.num_running = 0
+            if self.num_running:
                 self._seen_s = time.monotonic()
-            elif self.out:
-                self._give_up("there has been no replica for a while; send the request to another server")
-            await asyncio.sleep(_COUNT_EVERY_S)
+            elif self.is_lost:
+                self._abort("there has been no replica for a while; send the request to another server")
+            await asyncio.sleep(_POLL_S)

@@ -1,0 +1,71 @@
+"""Decoded images to what the engine takes: sensor policy, alignment, checks against the model, warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from geminifusion_runtime.decoding.alignment import resize_to_rgb
+from geminifusion_runtime.decoding.decode import DecodedImage, DecodedRequest
+from geminifusion_runtime.decoding.sensor_policy import apply_policy
+from geminifusion_runtime.errors import InvalidOptionError
+from geminifusion_runtime.model import Model
+from geminifusion_runtime.options import SegmentOptions
+from geminifusion_runtime.preprocessing import PreparedItem, absence_warnings, rgb_alone
+from geminifusion_runtime.types import SensorHealth, SensorPolicy
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedRequest:
+    """One request, ready for the engine."""
+
+    decoded: DecodedRequest
+    items: tuple[PreparedItem, ...]  # the frame, and where disagreement was asked for, its rgb alone
+    sensors: Mapping[str, SensorHealth]  # of all images that came, by modality name
+    warnings: tuple[str, ...]  # for the client
+
+
+def prepare(
+    model: Model, options: SegmentOptions, images: Mapping[str, DecodedImage], default_policy: SensorPolicy
+) -> PreparedRequest:
+    """Prepare the decoded images of one request.
+
+    Args:
+        images: by modality name.
+        default_policy: what to do about a broken sensor where the request does not say.
+
+    Raises:
+        GeminiFusionError: the images do not fit the model, each other, the options or the sensor policy.
+    """
+    specs = {spec.name: spec for spec in model.metadata.modalities}
+    kept, notes = apply_policy(images, specs, options.sensor_policy or default_policy)
+    if options.align == "resize":
+        kept = resize_to_rgb(kept, specs)
+    decoded = DecodedRequest(images=kept)
+    others = {name: image.array for name, image in kept.items() if name != "rgb"}
+    item = model.prepare(decoded.rgb, others)
+    items: tuple[PreparedItem, ...] = (item,)
+    if options.disagreement:
+        if not others:
+            raise InvalidOptionError(
+                "disagreement compares responses with and without the other modalities, and only rgb came; "
+                "send one more or leave the option out"
+            )
+        items = (item, rgb_alone(model.metadata, item))
+    return PreparedRequest(
+        decoded=decoded,
+        items=items,
+        sensors={name: image.health for name, image in images.items()},
+        warnings=notes + _warnings(model, options, decoded),
+    )
+
+
+def _warnings(model: Model, options: SegmentOptions, decoded: DecodedRequest) -> tuple[str, ...]:
+    absent = absence_warnings(model.metadata, decoded.images)
+    untrained = tuple(
+        f"the model was never trained without {spec.name}, so the disagreement map shows how much it relies on it, "
+        "not what it would see without"
+        for spec in model.metadata.modalities
+        if options.disagreement and spec.name != "rgb" and not spec.optional
+    )
+    return absent + untrained + tuple(text for image in decoded.images.values() for text in image.warnings)
