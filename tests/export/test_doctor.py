@@ -34,7 +34,7 @@ def test_bare_machine_is_told_what_to_install():
         "        if name.partition('.')[0] in ('onnxruntime', 'openvino', 'torch', 'onnx', 'nncf', 'tensorrt'):\n"
         "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
         "sys.meta_path.insert(0, Bare())\n"
-        "from geminifusion_export.benchmarking.doctor import examine\n"
+        "from geminifusion_export.benchmarking.doctor import diagnose\n"
         "print(diagnose())\n"
     )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
