@@ -20,6 +20,7 @@ from geminifusion_runtime.backends.protocol import Backend, ClosableBackend, Det
 from geminifusion_runtime.backends.selection import open_backend
 from geminifusion_runtime.batch_plan import BatchPlan
 from geminifusion_runtime.cpu_count import usable_cores
+from geminifusion_runtime.dummy_inputs import blank_inputs
 from geminifusion_runtime.postprocessing import Prediction, predictions
 from geminifusion_runtime.preprocessing import PreparedItem, prepare
 
@@ -118,11 +119,9 @@ class Model:
         Raises:
             UnprocessableError: a size that the model does not take.
         """
-        others: dict[str, NDArray[np.generic]] = {
-            spec.name: np.ones((height, width, 3) if spec.channels == 3 else (height, width), spec.dtype)
-            for spec in self.metadata.modalities[1:]
-        }
-        return self.prepare(np.ones((height, width, 3), np.uint8), others)
+        batch = blank_inputs(self.metadata.modalities, (1, height, width))
+        others = {name: array[0] for name, array in batch.items()}
+        return self.prepare(np.asarray(others.pop("rgb"), np.uint8), others)
 
     def run(self, items: Sequence[PreparedItem], instance: int = 0) -> list[Prediction]:
         """Run items of one shape as a batch; as many predictions, in the same order.
