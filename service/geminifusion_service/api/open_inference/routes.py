@@ -12,7 +12,7 @@ from starlette.responses import Response
 from geminifusion_runtime.errors import GeminiFusionError, InvalidOptionError
 from geminifusion_service.api.open_inference.binary_body import (
     HEADER_LENGTH,
-    Parsed,
+    ParsedRequest,
     parse_header_length,
     parse_request,
     write_response,
@@ -71,7 +71,7 @@ def _infer_handler(open_inference: OpenInference, settings: Settings) -> Handler
         header_length = parse_header_length(request.headers.get(HEADER_LENGTH), len(body))
         input_names = open_inference.input_names(name, version)
 
-        def parse() -> Parsed:
+        def parse() -> ParsedRequest:
             return parse_request(body, header_length, model_name=name, model_version=version, input_names=input_names)
 
         json_length = len(body) if header_length is None else header_length
@@ -226,7 +226,7 @@ async def _control_parameters(request: Request, settings: Settings) -> dict[str,
     return document
 
 
-async def _written(response: InferenceResponse, parsed: Parsed) -> Response:
+async def _written(response: InferenceResponse, parsed: ParsedRequest) -> Response:
     def write() -> tuple[bytes, int | None]:
         return write_response(response, parsed)
 
