@@ -156,7 +156,12 @@ class OpenInference:
         return self._models
 
     def admit(self, name: str, version: str | None, *, body_bytes: int) -> AbstractContextManager[Ticket]:
-        """Admit a request by its headers, before its body is read; raises ModelNotFoundError, and as `Segmenter.admit`."""
+        """Admit a request by its headers, before its body is read.
+
+        Raises:
+            ModelNotFoundError: no such model.
+            GeminiFusionError: see `Segmenter.admit`.
+        """
         self._resolve(name, version)
         return self._segmenter.admit(body_bytes=body_bytes)
 
