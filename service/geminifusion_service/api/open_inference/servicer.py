@@ -106,20 +106,20 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
     async def ModelStreamInfer(
         self, request_iterator: AsyncIterator[pb.ModelInferRequest], context: grpc.aio.ServicerContext
     ) -> None:
-        """Answers in the order of the requests; see `Stream.responses`."""
+        """Segment batch after batch, with responses in the order of the requests; see `Stream.responses`."""
         set_client(context.peer())
         try:
             with self._streams.open() as stream:
-                answers = stream.responses(
+                responses = stream.responses(
                     request_iterator,
                     respond=self._frame,
                     supersedable=lambda _: False,  # the protocol has no field for it
                     superseded=_never_superseded,
                 )
-                async with aclosing(answers):
-                    async for answer in answers:
+                async with aclosing(responses):
+                    async for response in responses:
                         context.disable_next_message_compression()
-                        await context.write(answer)
+                        await context.write(response)
         except GeminiFusionError as error:
             await abort(context, error)
 

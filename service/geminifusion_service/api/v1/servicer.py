@@ -55,20 +55,20 @@ class SegmentationServicer(segmentation_pb2_grpc.SegmentationServicer):
     async def SegmentStream(
         self, request_iterator: AsyncIterator[pb.SegmentRequest], context: grpc.aio.ServicerContext
     ) -> None:
-        """Frames in, answers out; see `Stream.responses`."""
+        """Segment frame after frame; see `Stream.responses`."""
         set_client(context.peer())
         try:
             with self._streams.open() as stream:
-                answers = stream.responses(
+                responses = stream.responses(
                     request_iterator,
                     respond=self._frame,
                     supersedable=lambda request: request.supersedable,
                     superseded=self._superseded,
                 )
-                async with aclosing(answers):
-                    async for answer in answers:
+                async with aclosing(responses):
+                    async for response in responses:
                         context.disable_next_message_compression()  # a frame's delay counts for more than its bytes
-                        await context.write(answer)
+                        await context.write(response)
         except GeminiFusionError as error:
             await abort(context, error)
 

@@ -60,16 +60,16 @@ def add_stream_route(
         with streams.open() as opened, contextlib.suppress(WebSocketDisconnect):
             await socket.accept()
             frames = _Frames(segmenter, metrics)
-            answers = opened.responses(
+            responses = opened.responses(
                 _messages(socket),
-                respond=frames.answer,
+                respond=frames.respond,
                 supersedable=lambda _: newest,
                 superseded=frames.superseded,
             )
             try:
-                async with aclosing(answers):
-                    async for answer in answers:
-                        await _send(socket, answer)
+                async with aclosing(responses):
+                    async for response in responses:
+                        await _send(socket, response)
             except GeminiFusionError as error:
                 await _send(socket, error_message(error))
                 await socket.close(_GOING_AWAY, error.code)
@@ -86,14 +86,14 @@ class _Frames:
         self._segmenter = segmenter
         self._metrics = metrics
 
-    async def answer(self, number: int, message: bytes | str) -> bytes | str:
+    async def respond(self, number: int, message: bytes | str) -> bytes | str:
         """The response to one frame, or its error."""
         try:
             if isinstance(message, str):
                 raise UnsupportedBodyError(
                     f"a text message came; send each frame as one binary message, and {END!r} after the last"
                 )
-            answer = response_message(number, await self._segmenter.segment(request_from(message)))
+            response = response_message(number, await self._segmenter.segment(request_from(message)))
         except Exception as error:
             public = public_error(error)
             if public is not error:
@@ -101,7 +101,7 @@ class _Frames:
             self._metrics.requests.labels(TRANSPORT, public.code).inc()
             return error_message(public, number=number, request_id=_id_of(message))
         self._metrics.requests.labels(TRANSPORT, "ok").inc()
-        return answer
+        return response
 
     def superseded(self, number: int, message: bytes | str) -> bytes | str:
         """The error of a superseded frame."""
