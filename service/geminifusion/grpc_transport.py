@@ -38,7 +38,7 @@ from .results import ClassShare, Result
 from .streaming import FrameResponse, PendingFrames
 from .wire import seconds
 
-# Run lengths and half-precision maps of the largest picture a server takes stay well below; they do not stay
+# Run lengths and half-precision maps of the largest image a server accepts stay well below; they do not stay
 # below gRPC's default of 4 MiB.
 _MAX_RESPONSE_BYTES = 2**28
 _HEALTH_SECONDS = 2.0

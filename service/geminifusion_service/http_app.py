@@ -16,10 +16,10 @@ from starlette.routing import BaseRoute, Route
 
 from geminifusion_runtime.errors import BadRequestError, GeminiFusionError
 from geminifusion_service.api.open_inference.inference import OpenInference
-from geminifusion_service.api.open_inference.routes import error_response as open_inference_error
+from geminifusion_service.api.open_inference.responses import error_response as open_inference_error
 from geminifusion_service.api.open_inference.routes import is_open_inference, open_inference_routes
 from geminifusion_service.api.openapi import PAGE_PATH, DocumentedRoute, documentation_routes
-from geminifusion_service.api.v1.responses import problem
+from geminifusion_service.api.v1.responses import error_response as v1_error
 from geminifusion_service.api.v1.routes import v1_routes
 from geminifusion_service.errors import MethodNotAllowedError, NotFoundError, public_error
 from geminifusion_service.model_manager import ModelManager
@@ -102,7 +102,7 @@ def admitted_paths(routes: Iterable[BaseRoute]) -> dict[Pattern[str], str]:
 
 def error_response(path: str, error: GeminiFusionError, request_id: str) -> Response:
     """The response to a failed request, in the format of the API that its path belongs to."""
-    return open_inference_error(error, request_id) if is_open_inference(path) else problem(error, request_id)
+    return open_inference_error(error, request_id) if is_open_inference(path) else v1_error(error, request_id)
 
 
 def _operations_routes(segmenter: Segmenter, metrics: Metrics) -> list[DocumentedRoute]:

@@ -1,4 +1,4 @@
-"""A segmentation request and its answer, the same for every transport."""
+"""A segmentation request and its response, the same for every transport."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from geminifusion_service.observability.timeline import Timeline
 class SegmentRequest:
     """Images by modality name, and options.
 
-    Bytes are an encoded file; an array is taken as decoded: colour `H W 3` uint8, depth `H W` as `to_metres` takes it.
+    Bytes are an encoded file; an array is decoded pixels: color `H W 3` uint8, depth `H W` as `to_metres` takes it.
     """
 
     images: Mapping[str, bytes | NDArray[np.generic]]
@@ -28,7 +28,7 @@ class SegmentRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Timings:
-    """Milliseconds of each stage. Waiting for a free decoder or encoder counts as that stage."""
+    """Milliseconds of each stage. Time waiting for a free decoder or encoder counts as that stage's."""
 
     decode: float
     queue: float
@@ -38,7 +38,7 @@ class Timings:
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentResponse:
-    """The answer. `mask` is the encoded file; empty for json, which has `rle`, and where no file was asked for."""
+    """The result. `mask` is the encoded file; empty for json, which has `rle`, and where no file was requested."""
 
     model: str
     request_id: str
@@ -54,8 +54,8 @@ class SegmentResponse:
     batch_size: int
     warnings: tuple[str, ...]
     timeline: Timeline = field(default_factory=Timeline)
-    sensors: Mapping[str, SensorHealth] = field(default_factory=dict)  # of all that came, by modality name
-    disagreement: NDArray[np.float16] | None = None  # h w, 0…1, see outputs.disagreement
+    sensors: Mapping[str, SensorHealth] = field(default_factory=dict)  # of every image received, by modality name
+    disagreement: NDArray[np.float16] | None = None  # h w, 0…1; see `disagreement` in the runtime's postprocessing
 
     @property
     def timings(self) -> Timings:

@@ -20,7 +20,7 @@ from geminifusion.wire import frame_message, segment_query
 from geminifusion_runtime.options import OPTION_NAMES, SegmentOptions, option_schemas
 from geminifusion_service.api.v1.grpc_options import options_from_message
 from geminifusion_service.api.v1.query import options_from_query
-from geminifusion_service.api.v1.stream_messages import request_from
+from geminifusion_service.api.v1.websocket_messages import request_from
 
 RGB, DEPTH = np.zeros((2, 3, 3), np.uint8), np.ones((2, 3), np.float32)
 SET_BY_THE_CLIENT = {"format", "classes"}

@@ -29,7 +29,8 @@ def test_help_imports_no_command():
         "import sys; from geminifusion.cli import main\n"
         "try: main(['--help'])\n"
         "except SystemExit as end: assert end.code == 0, end.code\n"
-        "heavy = {'torch', 'onnx', 'onnxruntime', 'cv2', 'httpx', 'grpc', 'numpy', 'pydantic', 'fastapi'}\n"
+        "heavy = {'torch', 'onnx', 'onnxruntime', 'cv2', 'httpx', 'grpc', 'numpy', 'pydantic'}\n"
+        "heavy |= {'fastapi', 'starlette'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

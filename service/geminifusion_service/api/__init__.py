@@ -1,1 +1,1 @@
-"""The protocols spoken: ours and the Open Inference Protocol."""
+"""The protocols served: our own and the Open Inference Protocol."""

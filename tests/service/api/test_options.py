@@ -11,7 +11,7 @@ from geminifusion_service.api.open_inference.parameters import options_from
 from geminifusion_service.api.v1.grpc_options import message_fields, options_from_message
 from geminifusion_service.api.v1.openapi import SEGMENT_OPERATION
 from geminifusion_service.api.v1.query import options_from_query
-from geminifusion_service.api.v1.stream_messages import request_from
+from geminifusion_service.api.v1.websocket_messages import request_from
 from geminifusion_service.pb import segmentation_pb2 as pb
 
 SCHEMAS = option_schemas()

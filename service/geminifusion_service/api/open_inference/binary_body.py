@@ -1,4 +1,4 @@
-"""The body of POST /v2/models/{name}/infer and of its answer: JSON, and after it the bytes of tensors."""
+"""The body of POST /v2/models/{name}/infer and of its response: JSON, followed by the bytes of tensors."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _MAX_TENSORS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parsed:
-    """A request, and which of its outputs are to come as bytes: those named, else all or none."""
+class ParsedRequest:
+    """A request, and which of its outputs are sent as bytes: those named, else all or none."""
 
     request: InferenceRequest
     binary: Mapping[str, bool]
@@ -29,10 +29,10 @@ class Parsed:
 
 
 def parse_header_length(text: str | None, body_length: int) -> int | None:
-    """How many bytes of the body are JSON; None where all are.
+    """Number of bytes of the body that are JSON; None where all are.
 
     Raises:
-        MalformedBodyError: the header is no number, or beyond the body.
+        MalformedBodyError: the header is no number, or beyond the end of the body.
     """
     if text is None:
         return None
@@ -45,16 +45,16 @@ def parse_header_length(text: str | None, body_length: int) -> int | None:
 
 def parse_request(
     body: bytes, header_length: int | None, *, model_name: str, model_version: str | None, input_names: Sequence[str]
-) -> Parsed:
+) -> ParsedRequest:
     """The request in a body; its tensors view the body where they are binary.
 
     Args:
-        header_length: of `parse_header_length`. 0 says that the whole body is the one file of a model with one input.
-        input_names: the model's, for such a body.
+        header_length: see `parse_header_length`. 0 means that the whole body is the file of a model with one input.
+        input_names: inputs of the model, for such a body.
 
     Raises:
-        MalformedBodyError: not what the protocol says, naming the place.
-        InvalidOptionError: a parameter that is neither number, text nor truth value.
+        MalformedBodyError: the body does not follow the protocol; the message names the place.
+        InvalidOptionError: a parameter that is neither a number, text nor a boolean.
     """
     if header_length == 0:
         return _raw_request(body, model_name, model_version, input_names)
@@ -68,13 +68,13 @@ def parse_request(
         names.append(name)
         for key, value in _parameters(name, output).items():
             if key == "binary_data":
-                binary[name] = _truth(f"binary_data of {name}", value)
+                binary[name] = _boolean(f"binary_data of {name}", value)
             elif key != "classification" or value != 0:
                 raise InvalidOptionError(f"there is no parameter {key[:100]!r} of an output; expected binary_data")
     request_id = _optional(document, "id", "")
     if not isinstance(request_id, str):
         raise MalformedBodyError(f"id is {str(request_id)[:100]}; expected text")
-    return Parsed(
+    return ParsedRequest(
         request=InferenceRequest(
             model_name=model_name,
             model_version=model_version,
@@ -84,11 +84,11 @@ def parse_request(
             outputs=tuple(names),
         ),
         binary=binary,
-        binary_by_default=_truth("binary_data_output", parameters.get("binary_data_output", False)),
+        binary_by_default=_boolean("binary_data_output", parameters.get("binary_data_output", False)),
     )
 
 
-def _raw_request(body: bytes, model_name: str, model_version: str | None, input_names: Sequence[str]) -> Parsed:
+def _raw_request(body: bytes, model_name: str, model_version: str | None, input_names: Sequence[str]) -> ParsedRequest:
     if len(input_names) != 1:
         raise MalformedBodyError(
             f"{HEADER_LENGTH} is 0, which only a model of one input understands; "
@@ -96,7 +96,7 @@ def _raw_request(body: bytes, model_name: str, model_version: str | None, input_
         )
     image = bytes_tensor(input_names[0], [body], (1, 1))
     request = InferenceRequest(model_name=model_name, model_version=model_version, inputs=(image,))
-    return Parsed(request=request, binary={}, binary_by_default=True)
+    return ParsedRequest(request=request, binary={}, binary_by_default=True)
 
 
 def _inputs(document: Mapping[str, Any], rest: memoryview) -> tuple[Tensor, ...]:
@@ -145,7 +145,7 @@ def _object(what: str, value: object) -> dict[str, Any]:
 
 
 def _optional(entry: Mapping[str, Any], key: str, default: object) -> object:
-    """Some libraries write null for what is not there."""
+    """A value or its default; some libraries write null for what is absent."""
     value = entry.get(key)
     return default if value is None else value
 
@@ -168,18 +168,18 @@ def _parameters(what: str, entry: Mapping[str, Any]) -> dict[str, Parameter]:
     parameters = _object(f"parameters of {what}", _optional(entry, "parameters", {}))
     for key, value in parameters.items():
         if not isinstance(value, bool | int | float | str):
-            raise InvalidOptionError(f"parameter {key[:100]!r} of {what} is no number, text or truth value")
+            raise InvalidOptionError(f"parameter {key[:100]!r} of {what} is no number, text or boolean")
     return parameters
 
 
-def _truth(what: str, value: Parameter) -> bool:
+def _boolean(what: str, value: Parameter) -> bool:
     if not isinstance(value, bool):
         raise InvalidOptionError(f"{what} is {str(value)[:100]!r}, expected true or false")
     return value
 
 
-def write_response(response: InferenceResponse, parsed: Parsed) -> tuple[bytes, int | None]:
-    """The body of an answer and how much of it is JSON; None where all is."""
+def write_response(response: InferenceResponse, parsed: ParsedRequest) -> tuple[bytes, int | None]:
+    """The body of a response and the number of its bytes that are JSON; None where all are."""
     described, chunks = [], []
     for tensor in response.outputs:
         entry: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}

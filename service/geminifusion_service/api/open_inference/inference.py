@@ -1,4 +1,4 @@
-"""The Open Inference Protocol around the segmenter: what both of its transports ask."""
+"""The Open Inference Protocol around the segmenter: the calls of both of its transports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from geminifusion_runtime.errors import InvalidOptionError
 from geminifusion_runtime.options import SegmentOptions
 from geminifusion_service.api.open_inference.parameters import options_from
 from geminifusion_service.api.open_inference.schemas import InferenceRequest, InferenceResponse
-from geminifusion_service.api.open_inference.signatures import OUTPUT_NAMES, Target, configuration, metadata, resolve
+from geminifusion_service.api.open_inference.signatures import (
+    OUTPUT_NAMES,
+    ResolvedModel,
+    configuration,
+    metadata,
+    resolve,
+)
 from geminifusion_service.api.open_inference.statistics import ModelStatistics
 from geminifusion_service.api.open_inference.tensor_batch import (
     Images,
@@ -45,12 +51,12 @@ _EXTENSIONS = (
 
 
 class OpenInference:
-    """Answers in the protocol's terms; documents are JSON-ready and have the field names of the gRPC messages.
+    """The calls of the protocol; documents are JSON-ready and have the field names of the gRPC messages.
 
     Every method that takes a model's name and version raises ModelNotFoundError. Use from one event loop.
 
     Args:
-        models: loads and unloads them; None where they are fixed.
+        models: loads and unloads models; None where they are fixed.
     """
 
     def __init__(self, segmenter: Segmenter, settings: Settings, metrics: Metrics, models: ModelManager | None) -> None:
@@ -62,12 +68,12 @@ class OpenInference:
 
     @property
     def live(self) -> bool:
-        """Whether the process is worth keeping."""
+        """Whether the process works; only a restart helps where it does not."""
         return not self._segmenter.broken
 
     @property
     def ready(self) -> bool:
-        """Whether requests should be sent here."""
+        """Whether the server accepts requests."""
         return self._segmenter.ready
 
     def input_names(self, name: str, version: str | None) -> list[str]:
@@ -75,12 +81,12 @@ class OpenInference:
         return [spec.name for spec in self._resolve(name, version).model.metadata.modalities]
 
     def model_ready(self, name: str, version: str | None) -> bool:
-        """Whether this model answers, and rightly as far as is known."""
-        target = self._resolve(name, version)
-        return self._segmenter.ready and self._segmenter.models.slot(target.reference).state is ModelState.READY
+        """Whether this model accepts requests and passed its last self-test."""
+        resolved = self._resolve(name, version)
+        return self._segmenter.ready and self._segmenter.models.slot(resolved.reference).state is ModelState.READY
 
     def server_metadata(self) -> dict[str, Any]:
-        """Who answers, and which extensions of the protocol it speaks."""
+        """Name and version of the server, and the extensions of the protocol it supports."""
         return {
             "name": "geminifusion",
             "version": importlib.metadata.version("geminifusion"),
@@ -88,21 +94,21 @@ class OpenInference:
         }
 
     def model_metadata(self, name: str, version: str | None) -> dict[str, Any]:
-        """The tensors of one face of a model; see `faces`."""
-        target = self._resolve(name, version)
-        own = target.model.metadata
+        """The tensors of one signature of a model; see `signatures`."""
+        resolved = self._resolve(name, version)
+        own = resolved.model.metadata
         versions = [model.metadata.version for model in self._segmenter.models if model.metadata.name == own.name]
-        return metadata(target, [own.version] if version else versions)
+        return metadata(resolved, [own.version] if version else versions)
 
     def model_config(self, name: str, version: str | None) -> dict[str, Any]:
-        """The same in Triton's words."""
+        """The same as Triton's model configuration."""
         return configuration(self._resolve(name, version), max_batch=self._settings.queue_size)
 
     def model_statistics(self, name: str | None, version: str | None) -> dict[str, Any]:
-        """Totals of one model, or of all."""
+        """Totals of one model, or of all for None."""
         if name:
-            target = self._resolve(name, version)
-            models = [(target.name, target.model)]
+            resolved = self._resolve(name, version)
+            models = [(resolved.name, resolved.model)]
         else:
             models = [(model.metadata.name, model) for model in self._segmenter.models]
         documents = [
@@ -112,7 +118,7 @@ class OpenInference:
         return {"model_stats": documents}
 
     async def index(self, *, ready_only: bool) -> list[dict[str, str]]:
-        """Every version this server knows of, with Triton's words for its state."""
+        """Every version this server knows of, with its state as Triton calls it."""
         known = await self._models.index() if self._models is not None else self._segmenter.models.statuses()
         return [
             {
@@ -135,7 +141,7 @@ class OpenInference:
         await self._changeable_models().load(name)
 
     async def unload(self, name: str) -> None:
-        """Unload a model once its requests are answered.
+        """Unload a model once its requests are finished.
 
         Raises:
             MethodNotAllowedError: this server's models are fixed.
@@ -150,16 +156,21 @@ class OpenInference:
         return self._models
 
     def admit(self, name: str, version: str | None, *, body_bytes: int) -> AbstractContextManager[Ticket]:
-        """Let a request in on its head, before its body is read; raises as `Segmenter.admit`, or ModelNotFoundError."""
+        """Admit a request by its headers, before its body is read.
+
+        Raises:
+            ModelNotFoundError: no such model.
+            GeminiFusionError: see `Segmenter.admit`.
+        """
         self._resolve(name, version)
         return self._segmenter.admit(body_bytes=body_bytes)
 
     @contextmanager
     def counted(self, transport: str, request_id: str) -> Iterator[None]:
-        """Count one inference by its outcome, and keep the inside of a bug in the log.
+        """Count one inference by its outcome; the details of a bug go to the log alone.
 
         Raises:
-            GeminiFusionError: what was raised inside, or InternalError in the place of a bug.
+            GeminiFusionError: the error raised in the block, or InternalError in place of a bug.
         """
         try:
             yield
@@ -179,56 +190,56 @@ class OpenInference:
         milliseconds_left: float | None = None,
         ticket: Ticket | None = None,
     ) -> InferenceResponse:
-        """Segment every image of a batch; one that fails fails the request.
+        """Segment every image of a batch; if one fails, the request does.
 
         Args:
-            request_id: for the log, where the request's own id is none or cannot go there.
+            request_id: for the log, where the request has no id or one that cannot go there.
             milliseconds_left: until the call's own deadline, if it has one.
-            ticket: of `admit`, for the first image of the batch; the others are let in or refused here.
+            ticket: of `admit`, for the first image of the batch; the others are admitted or rejected here.
 
         Raises:
             GeminiFusionError: see `errors`; anything else is a bug.
         """
         started = time.perf_counter()
-        target = self._resolve(request.model_name, request.model_version)
-        totals = self._totals(target.model.metadata.name, target.model.metadata.version)
+        resolved = self._resolve(request.model_name, request.model_version)
+        totals = self._totals(resolved.model.metadata.name, resolved.model.metadata.version)
         try:
-            response, answers = await self._infer(target, request, request_id, milliseconds_left, ticket)
+            response, responses = await self._infer(resolved, request, request_id, milliseconds_left, ticket)
         except Exception:
             totals.failed(time.perf_counter() - started)
             raise
-        totals.succeeded(answers, time.perf_counter() - started)
+        totals.succeeded(responses, time.perf_counter() - started)
         return response
 
     async def _infer(
         self,
-        target: Target,
+        resolved: ResolvedModel,
         request: InferenceRequest,
         request_id: str,
         milliseconds_left: float | None,
         ticket: Ticket | None,
     ) -> tuple[InferenceResponse, list[SegmentResponse]]:
-        outputs = request.outputs or target.face.default_outputs
+        outputs = request.outputs or resolved.signature.default_outputs
         _check_outputs(outputs)
         options = options_from(
             request.parameters,
-            model=target.reference,
+            model=resolved.reference,
             outputs=outputs,
             milliseconds_left=milliseconds_left,
             request_id=request.id or request_id,
         )
         items = split_batch(request.inputs, max_batch=self._settings.queue_size, max_pixels=self._settings.max_pixels)
-        answers = await self._segment_all(items, options, ticket)
-        tensors = join_batch(answers, outputs, files_axes=files_axes(request.inputs))
+        responses = await self._segment_all(items, options, ticket)
+        tensors = join_batch(responses, outputs, files_axes=files_axes(request.inputs))
         return (
             InferenceResponse(
-                model_name=target.name,
-                model_version=answers[0].model.rpartition("@")[2],
+                model_name=resolved.name,
+                model_version=responses[0].model.rpartition("@")[2],
                 id=request.id,
-                parameters=response_parameters(answers),
+                parameters=response_parameters(responses),
                 outputs=tensors,
             ),
-            answers,
+            responses,
         )
 
     async def _segment_all(
@@ -237,7 +248,7 @@ class OpenInference:
         requests = [SegmentRequest(images=images, options=options) for images in items]
         if len(requests) == 1:
             return [await self._segmenter.segment(requests[0], ticket)]
-        # Tasks made together take their first step together, so a model that is swapped now is one model to all.
+        # Tasks made together take their first step together, so all of them get the same model if it is swapped now.
         tasks = [
             asyncio.create_task(self._segmenter.segment(request, ticket if index == 0 else None))
             for index, request in enumerate(requests)
@@ -248,7 +259,7 @@ class OpenInference:
             for task in tasks:
                 task.cancel()
 
-    def _resolve(self, name: str, version: str | None) -> Target:
+    def _resolve(self, name: str, version: str | None) -> ResolvedModel:
         return resolve(self._segmenter.models, name, version)
 
     def _totals(self, name: str, version: str) -> ModelStatistics:
@@ -260,4 +271,4 @@ def _check_outputs(outputs: Sequence[str]) -> None:
         if name not in OUTPUT_NAMES:
             raise InvalidOptionError(f"there is no output {name[:100]!r}; expected {', '.join(OUTPUT_NAMES)}")
     if len(set(outputs)) != len(outputs):
-        raise InvalidOptionError("an output is asked for twice; name each once")
+        raise InvalidOptionError("an output is named twice; name each once")

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of the paths under /v2."""
+"""Operations of the paths under /v2 in the OpenAPI document."""
 
 from __future__ import annotations
 

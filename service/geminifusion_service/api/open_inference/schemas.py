@@ -1,4 +1,4 @@
-"""An inference request and its answer, the same for both transports of the protocol."""
+"""An inference request and its response, the same for both transports of the protocol."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from geminifusion_service.api.open_inference.tensors import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class InferenceRequest:
-    """Tensors in, and which to answer; no `outputs` means those of the model's metadata."""
+    """Input tensors, and the names of the outputs; none means those of the model's signature."""
 
     model_name: str
     model_version: str | None = None
@@ -23,7 +23,7 @@ class InferenceRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class InferenceResponse:
-    """Tensors out, in the order they were asked for."""
+    """Output tensors, in the order in which they were requested."""
 
     model_name: str
     model_version: str

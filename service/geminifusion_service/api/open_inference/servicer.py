@@ -9,8 +9,8 @@ from contextlib import aclosing
 import grpc
 
 from geminifusion_runtime.errors import GeminiFusionError, InvalidOptionError
+from geminifusion_service.api.open_inference.grpc_messages import request_from, response_message
 from geminifusion_service.api.open_inference.inference import OpenInference
-from geminifusion_service.api.open_inference.messages import request_from, response_message
 from geminifusion_service.errors import ModelNotFoundError
 from geminifusion_service.observability.request_context import new_request_id, set_client
 from geminifusion_service.pb import open_inference_pb2 as pb
@@ -29,7 +29,7 @@ _UNLOAD_DEPENDENTS = "unload_dependents"  # Triton's clients always send it; the
 
 
 class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer):
-    """The calls of the protocol; `OpenInference` answers them."""
+    """The calls of the protocol, translated for `OpenInference`."""
 
     def __init__(self, open_inference: OpenInference, streams: StreamManager) -> None:
         self._open_inference = open_inference
@@ -38,19 +38,19 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
     async def ServerLive(
         self, request: pb.ServerLiveRequest, context: grpc.aio.ServicerContext
     ) -> pb.ServerLiveResponse:
-        """Whether the process is worth keeping."""
+        """Whether the process works; only a restart helps where it does not."""
         return pb.ServerLiveResponse(live=self._open_inference.live)
 
     async def ServerReady(
         self, request: pb.ServerReadyRequest, context: grpc.aio.ServicerContext
     ) -> pb.ServerReadyResponse:
-        """Whether requests should be sent here."""
+        """Whether the server accepts requests."""
         return pb.ServerReadyResponse(ready=self._open_inference.ready)
 
     async def ModelReady(
         self, request: pb.ModelReadyRequest, context: grpc.aio.ServicerContext
     ) -> pb.ModelReadyResponse:
-        """Whether this model answers; one that is not here does not."""
+        """Whether this model accepts requests; False for an unknown one."""
         try:
             ready = self._open_inference.model_ready(request.name, request.version or None)
         except ModelNotFoundError:
@@ -60,7 +60,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
     async def ServerMetadata(
         self, request: pb.ServerMetadataRequest, context: grpc.aio.ServicerContext
     ) -> pb.ServerMetadataResponse:
-        """Who answers, and which extensions of the protocol it speaks."""
+        """Name and version of the server, and the extensions of the protocol it supports."""
         return pb.ServerMetadataResponse(**self._open_inference.server_metadata())
 
     async def ModelMetadata(
@@ -106,20 +106,20 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
     async def ModelStreamInfer(
         self, request_iterator: AsyncIterator[pb.ModelInferRequest], context: grpc.aio.ServicerContext
     ) -> None:
-        """Answers in the order of the requests; see `Stream.responses`."""
+        """Segment batch after batch, with responses in the order of the requests; see `Stream.responses`."""
         set_client(context.peer())
         try:
             with self._streams.open() as stream:
-                answers = stream.responses(
+                responses = stream.responses(
                     request_iterator,
                     respond=self._frame,
-                    supersedable=lambda _: False,  # the protocol has no word for it
+                    supersedable=lambda _: False,  # the protocol has no field for it
                     superseded=_never_superseded,
                 )
-                async with aclosing(answers):
-                    async for answer in answers:
+                async with aclosing(responses):
+                    async for response in responses:
                         context.disable_next_message_compression()
-                        await context.write(answer)
+                        await context.write(response)
         except GeminiFusionError as error:
             await abort(context, error)
 
@@ -145,7 +145,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
     async def RepositoryModelUnload(
         self, request: pb.RepositoryModelUnloadRequest, context: grpc.aio.ServicerContext
     ) -> pb.RepositoryModelUnloadResponse:
-        """Unload a model once its requests are answered."""
+        """Unload a model once its requests are finished."""
         try:
             if set(request.parameters) - {_UNLOAD_DEPENDENTS}:
                 raise InvalidOptionError(f"unloading takes no parameters but {_UNLOAD_DEPENDENTS}")
@@ -156,16 +156,16 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
 
     async def _frame(self, _number: int, message: pb.ModelInferRequest) -> pb.ModelStreamInferResponse:
         try:
-            answer = pb.ModelStreamInferResponse(infer_response=await self._infer(message, None, None))
+            streamed = pb.ModelStreamInferResponse(infer_response=await self._infer(message, None, None))
         except GeminiFusionError as error:
-            # The answer names the request, or a client with several under way could not tell which one failed.
+            # The response names the request, or a client with several in flight could not tell which one failed.
             response = pb.ModelInferResponse(
                 model_name=message.model_name, model_version=message.model_version, id=message.id
             )
-            answer = pb.ModelStreamInferResponse(error_message=details_of(error), infer_response=response)
+            streamed = pb.ModelStreamInferResponse(error_message=details_of(error), infer_response=response)
         if _ASKS_FOR_FINAL in message.parameters:
-            answer.infer_response.parameters[_IS_FINAL].bool_param = True
-        return answer
+            streamed.infer_response.parameters[_IS_FINAL].bool_param = True
+        return streamed
 
     async def _infer(
         self, message: pb.ModelInferRequest, milliseconds: float | None, ticket: Ticket | None
@@ -185,4 +185,4 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
 
 
 def _never_superseded(_number: int, _message: pb.ModelInferRequest) -> pb.ModelStreamInferResponse:
-    raise AssertionError("no request of this protocol gives way to another")
+    raise AssertionError("no request of this protocol is superseded")

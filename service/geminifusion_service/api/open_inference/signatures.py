@@ -1,8 +1,8 @@
-"""How a loaded model looks to clients of the Open Inference Protocol.
+"""Model signatures: the inputs and outputs of a loaded model, as clients of the Open Inference Protocol see them.
 
-Every model has two faces: `NAME` takes encoded images and answers an encoded mask, `NAME_raw` takes and answers pixels.
-They differ in what their metadata says and in what is answered when a request names no outputs; either takes both kinds
-of inputs, told apart by their datatype.
+Every model has two: `NAME` takes encoded images and returns an encoded mask, `NAME_raw` takes and returns pixels. They
+differ in their metadata and in the outputs of a request that names none; either accepts both kinds of inputs, which are
+told apart by their datatype.
 """
 
 from __future__ import annotations
@@ -26,95 +26,102 @@ _PLANES = (
     ("confidence", "FP32", (_ANY, _ANY)),
     ("gate", "FP32", (_ANY, _ANY)),
 )
-# What may be asked for by name; the last costs a second run, so no metadata offers it to clients that take everything.
+# Outputs that a request may name; the last costs a second run, so no metadata offers it to clients that take all.
 OUTPUT_NAMES = (*(name for name, _, _ in (_MASK, *_PLANES)), "disagreement")
 _TensorForm = tuple[str, str, tuple[int, ...]]
 
 
-class Face(enum.Enum):
-    """What a model's metadata describes."""
+class Signature(enum.Enum):
+    """Kind of the inputs and outputs in a model's metadata."""
 
     ENCODED = "encoded"
     RAW = "raw"
 
     @property
     def default_outputs(self) -> tuple[str, ...]:
-        """What is answered when a request names nothing."""
+        """Outputs of a request that names none."""
         return tuple(name for name, _, _ in _outputs(self))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
-    """What a client's model name and version mean: one loaded model and one face of it."""
+class ResolvedModel:
+    """A loaded model with one of its signatures, as a request names them.
 
-    name: str  # as the client says it
-    reference: str  # what the segmenter is asked for: `name`, or `name@version` where a version was asked for
+    Attributes:
+        name: as the request says it.
+        reference: of the model in the segmenter: `name`, or `name@version` where the request names a version.
+        model: the model.
+        signature: the signature.
+    """
+
+    name: str
+    reference: str
     model: Model
-    face: Face
+    signature: Signature
 
 
-def resolve(models: ModelRegistry, name: str, version: str | None) -> Target:
-    """What is meant by a model's name, with or without the suffix `_raw`, and a version or none for the current one.
+def resolve(models: ModelRegistry, name: str, version: str | None) -> ResolvedModel:
+    """The model of a name, with or without the suffix `_raw`, and of a version or None for the current one.
 
     Raises:
-        ModelNotFoundError: no such model, listing what there is.
+        ModelNotFoundError: no such model; the message lists those there are.
     """
     try:
-        return _target(models, name, name, version, Face.ENCODED)
+        return _resolved(models, name, name, version, Signature.ENCODED)
     except ModelNotFoundError as error:
         if not name.endswith(_RAW_SUFFIX):
             raise
         try:
-            return _target(models, name, name.removesuffix(_RAW_SUFFIX), version, Face.RAW)
+            return _resolved(models, name, name.removesuffix(_RAW_SUFFIX), version, Signature.RAW)
         except ModelNotFoundError:
             raise error from None
 
 
-def _target(models: ModelRegistry, asked: str, name: str, version: str | None, face: Face) -> Target:
-    # The version of a protocol's client is never part of the name.
+def _resolved(models: ModelRegistry, asked: str, name: str, version: str | None, signature: Signature) -> ResolvedModel:
+    # This protocol has a field for the version, so the name never contains one.
     reference = f"{name}@{version}" if version else name
-    return Target(name=asked, reference=reference, model=models.find(reference), face=face)
+    return ResolvedModel(name=asked, reference=reference, model=models.find(reference), signature=signature)
 
 
-def metadata(target: Target, versions: list[str]) -> dict[str, Any]:
-    """Names, datatypes and shapes of what goes in and out, with the batch axis; -1 is any size."""
+def metadata(resolved: ResolvedModel, versions: list[str]) -> dict[str, Any]:
+    """Names, datatypes and shapes of inputs and outputs with the batch axis; -1 is any size."""
 
     def described(forms: list[_TensorForm]) -> list[dict[str, Any]]:
         return [{"name": name, "datatype": datatype, "shape": [_ANY, *axes]} for name, datatype, axes in forms]
 
     return {
-        "name": target.name,
+        "name": resolved.name,
         "versions": versions,
-        "platform": target.model.backend.name,
-        "inputs": described(_inputs(target)),
-        "outputs": described(_outputs(target.face)),
+        "platform": resolved.model.backend.name,
+        "inputs": described(_inputs(resolved)),
+        "outputs": described(_outputs(resolved.signature)),
     }
 
 
-def configuration(target: Target, *, max_batch: int) -> dict[str, Any]:
-    """The same in the words of Triton's model configuration, where the batch axis is implied."""
+def configuration(resolved: ResolvedModel, *, max_batch: int) -> dict[str, Any]:
+    """The same as Triton's model configuration, where the batch axis is implied."""
 
     def configured(forms: list[_TensorForm]) -> list[dict[str, Any]]:
         return [{"name": name, "data_type": _config_type(kind), "dims": list(axes)} for name, kind, axes in forms]
 
-    inputs = configured(_inputs(target))
-    for entry, spec in zip(inputs, target.model.metadata.modalities, strict=True):
+    inputs = configured(_inputs(resolved))
+    for entry, spec in zip(inputs, resolved.model.metadata.modalities, strict=True):
         if spec.optional:
             entry["optional"] = True
     return {
-        "name": target.name,
-        "platform": target.model.backend.name,
-        "backend": target.model.backend.name,
+        "name": resolved.name,
+        "platform": resolved.model.backend.name,
+        "backend": resolved.model.backend.name,
         "max_batch_size": max_batch,
         "input": inputs,
-        "output": configured(_outputs(target.face)),
+        "output": configured(_outputs(resolved.signature)),
         "model_transaction_policy": {"decoupled": False},
     }
 
 
-def _inputs(target: Target) -> list[_TensorForm]:
-    specs = target.model.metadata.modalities
-    if target.face is Face.ENCODED:
+def _inputs(resolved: ResolvedModel) -> list[_TensorForm]:
+    specs = resolved.model.metadata.modalities
+    if resolved.signature is Signature.ENCODED:
         return [(spec.name, BYTES, (1,)) for spec in specs]
     return [
         (spec.name, _datatype(spec.dtype), (_ANY, _ANY, spec.channels) if spec.channels > 1 else (_ANY, _ANY))
@@ -122,8 +129,8 @@ def _inputs(target: Target) -> list[_TensorForm]:
     ]
 
 
-def _outputs(face: Face) -> list[_TensorForm]:
-    return [_MASK] if face is Face.ENCODED else list(_PLANES)
+def _outputs(signature: Signature) -> list[_TensorForm]:
+    return [_MASK] if signature is Signature.ENCODED else list(_PLANES)
 
 
 def _datatype(dtype: str) -> str:

@@ -1,4 +1,4 @@
-"""Totals per model, as the protocol's statistics extension has them; its clients take differences of two readings."""
+"""Totals per model for the statistics extension of the protocol; clients take the difference of two readings."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ class ModelStatistics:
     def __init__(self) -> None:
         self._last_inference_ms = 0
         self._images = 0
-        self._executions = 0.0  # an image's share of the run it was in
+        self._executions = 0.0  # an image counts as its share of the batch it ran in
         self._stages = {
             name: _Duration()
             for name in ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
         }
 
-    def succeeded(self, answers: Sequence[SegmentResponse], seconds: float) -> None:
-        """A request was answered."""
+    def succeeded(self, responses: Sequence[SegmentResponse], seconds: float) -> None:
+        """Count a request that succeeded, with the responses for its images."""
         self._last_inference_ms = round(1000 * time.time())
-        self._images += len(answers)
+        self._images += len(responses)
         self._stages["success"].add(seconds)
-        for answer in answers:
-            self._executions += 1 / answer.batch_size
-            timings = answer.timings
+        for response in responses:
+            self._executions += 1 / response.batch_size
+            timings = response.timings
             for name, milliseconds in (
                 ("queue", timings.queue),
                 ("compute_input", timings.decode),
@@ -52,7 +52,7 @@ class ModelStatistics:
                 self._stages[name].add(milliseconds / 1000)
 
     def failed(self, seconds: float) -> None:
-        """A request was answered with an error."""
+        """Count a request that failed."""
         self._stages["fail"].add(seconds)
 
     def document(self, name: str, version: str) -> dict[str, Any]:

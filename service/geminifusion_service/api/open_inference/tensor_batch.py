@@ -1,6 +1,6 @@
-"""Tensors of a batch to images one by one, and the answers back to tensors.
+"""Tensors of a batch to single images, and the responses back to tensors.
 
-Axes: N images of a batch, H W image, h w a quarter of what the graph saw.
+Axes: N images of a batch, H W pixels of an image, h w a quarter of those the graph saw.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def split_batch(inputs: Sequence[Tensor], *, max_batch: int, max_pixels: int) ->
         MalformedBodyError: an input comes twice.
         UnprocessableError: a tensor whose shape or datatype is no batch of images.
         SizeMismatchError: batches of different length.
-        TooLargeError, ImageTooLargeError: beyond the limits given.
+        TooLargeError, ImageTooLargeError: more images or pixels than the limits allow.
     """
     if not inputs:
         raise EmptyBodyError("the request has no inputs; send a tensor for each modality")
@@ -56,7 +56,7 @@ def split_batch(inputs: Sequence[Tensor], *, max_batch: int, max_pixels: int) ->
 
 
 def _encoded(tensor: Tensor) -> Sequence[bytes]:
-    # Triton's clients say N x 1, those of KServe N.
+    # Triton's clients send N x 1, those of KServe N.
     if len(tensor.shape) != 1 and tensor.shape[1:] != (1,):
         raise UnprocessableError(
             f"{tensor.name} is BYTES of shape {list(tensor.shape)}; send files as [batch, 1] or [batch]"
@@ -85,30 +85,30 @@ def _pixels(tensor: Tensor, max_pixels: int) -> Sequence[NDArray[np.generic]]:
 
 
 def files_axes(inputs: Sequence[Tensor]) -> int:
-    """How many axes tensors of files have in the answer: as they came, 2 where none came."""
+    """Number of axes of tensors of files in the response: as in the request, 2 where it has none."""
     return next((len(tensor.shape) for tensor in inputs if tensor.datatype == BYTES), 2)
 
 
-def join_batch(answers: Sequence[SegmentResponse], outputs: Sequence[str], *, files_axes: int) -> tuple[Tensor, ...]:
-    """The tensors asked for.
+def join_batch(responses: Sequence[SegmentResponse], outputs: Sequence[str], *, files_axes: int) -> tuple[Tensor, ...]:
+    """The requested outputs as tensors.
 
     Raises:
         SizeMismatchError: images of different size, whose pixels make no tensor.
     """
-    files_shape = (len(answers), 1)[:files_axes]
+    files_shape = (len(responses), 1)[:files_axes]
     read: Mapping[str, Callable[[SegmentResponse], NDArray[np.generic] | None]] = {
-        "labels": lambda answer: answer.labels,
+        "labels": lambda response: response.labels,
         # The segmenter halves the precision of maps; the tensor's datatype is FP32.
-        "confidence": lambda answer: _float32(answer.confidence),
-        "gate": lambda answer: _float32(answer.gate),
-        "disagreement": lambda answer: _float32(answer.disagreement),
+        "confidence": lambda response: _float32(response.confidence),
+        "gate": lambda response: _float32(response.gate),
+        "disagreement": lambda response: _float32(response.disagreement),
     }
     tensors = []
     for name in outputs:
         if name == "mask":
-            tensors.append(bytes_tensor(name, [answer.mask for answer in answers], files_shape))
+            tensors.append(bytes_tensor(name, [response.mask for response in responses], files_shape))
         else:
-            tensors.append(array_tensor(name, _stack(name, [read[name](answer) for answer in answers])))
+            tensors.append(array_tensor(name, _stack(name, [read[name](response) for response in responses])))
     return tuple(tensors)
 
 
@@ -118,7 +118,7 @@ def _float32(values: NDArray[np.float16] | None) -> NDArray[np.float32] | None:
 
 def _stack(name: str, planes: Sequence[NDArray[np.generic] | None]) -> NDArray[np.generic]:
     arrays = [plane for plane in planes if plane is not None]
-    assert len(arrays) == len(planes), "what was asked for is answered"
+    assert len(arrays) == len(planes), "a response has the maps that were requested"
     if len(arrays) == 1:
         return arrays[0][None]  # a view, where stacking would copy
     if len({array.shape for array in arrays}) > 1:
@@ -129,15 +129,15 @@ def _stack(name: str, planes: Sequence[NDArray[np.generic] | None]) -> NDArray[n
     return np.stack(arrays)
 
 
-def response_parameters(answers: Sequence[SegmentResponse]) -> dict[str, Parameter]:
+def response_parameters(responses: Sequence[SegmentResponse]) -> dict[str, Parameter]:
     """Parameters of the response: the longest time of each stage, every warning, and the classes where asked for."""
-    stages = [dataclasses.asdict(answer.timings) for answer in answers]
-    said: dict[str, Parameter] = {
+    stages = [dataclasses.asdict(response.timings) for response in responses]
+    parameters: dict[str, Parameter] = {
         f"{stage}_ms": round(max(timings[stage] for timings in stages), 3) for stage in stages[0]
     }
-    said["batch_size"] = max(answer.batch_size for answer in answers)
-    if warnings := list(dict.fromkeys(warning for answer in answers for warning in answer.warnings)):
-        said["warnings"] = "; ".join(warnings)
-    if any(answer.classes for answer in answers):
-        said["classes"] = json.dumps([[dataclasses.asdict(share) for share in answer.classes] for answer in answers])
-    return said
+    parameters["batch_size"] = max(response.batch_size for response in responses)
+    if warnings := list(dict.fromkeys(warning for response in responses for warning in response.warnings)):
+        parameters["warnings"] = "; ".join(warnings)
+    if any(response.classes for response in responses):
+        parameters["classes"] = json.dumps([[vars(share) for share in response.classes] for response in responses])
+    return parameters

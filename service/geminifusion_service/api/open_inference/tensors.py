@@ -33,8 +33,13 @@ DTYPES: dict[str, np.dtype[np.generic]] = {
     "FP64": np.dtype("<f8"),
 }
 _MAX_RANK = 8
-_LENGTH_BYTES = 4  # of a BYTES element, before its content
-_JSON_KINDS = {"b": "b", "u": "iu", "i": "iu", "f": "iuf"}  # what JSON may hold for a datatype's kind
+_LENGTH_BYTES = 4  # before the content of each element of a BYTES tensor
+_JSON_KINDS = {
+    "b": "b",
+    "u": "iu",
+    "i": "iu",
+    "f": "iuf",
+}  # JSON's kinds that each kind of datatype accepts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +65,7 @@ def bytes_tensor(name: str, elements: Sequence[bytes], shape: tuple[int, ...]) -
 
 
 def check_shape(name: str, datatype: object, shape: object) -> tuple[str, tuple[int, ...]]:
-    """The datatype and shape a client announced, once they are known to be such.
+    """The datatype and shape that a client announced, checked.
 
     Raises:
         MalformedBodyError: an unknown datatype, or a shape that is no short list of sizes.
@@ -118,7 +123,7 @@ def from_json(name: str, datatype: str, shape: tuple[int, ...], data: object) ->
     """A tensor from JSON: numbers nested as the shape says or in one flat list; BYTES as base64 text.
 
     Raises:
-        MalformedBodyError: other values than the datatype has, or more or fewer of them than the shape.
+        MalformedBodyError: values that the datatype does not have, or more or fewer than the shape needs.
     """
     if not isinstance(data, list):
         raise MalformedBodyError(f"the data of {name} is no JSON array; send numbers, or base64 text for BYTES")
@@ -153,7 +158,7 @@ def from_values(name: str, datatype: str, shape: tuple[int, ...], values: Sequen
     """A tensor from the typed list of a gRPC message, whose element type protobuf has checked.
 
     Raises:
-        MalformedBodyError: values outside the datatype, or more or fewer than the shape.
+        MalformedBodyError: values outside the datatype, or more or fewer than the shape needs.
     """
     if len(values) != math.prod(shape):
         raise _wrong_count(name, shape, len(values))
@@ -163,7 +168,7 @@ def from_values(name: str, datatype: str, shape: tuple[int, ...], values: Sequen
 
 
 def to_raw(tensor: Tensor) -> bytes | memoryview:
-    """The bytes of a tensor as the binary forms of the protocol carry them."""
+    """The bytes of a tensor as binary data of the protocol."""
     if tensor.array is None:
         return b"".join(len(element).to_bytes(_LENGTH_BYTES, "little") + element for element in tensor.elements)
     little_endian = tensor.array.astype(DTYPES[tensor.datatype], copy=False)
@@ -186,7 +191,7 @@ def _from_base64(name: str, text: object) -> bytes:
 
 
 def _flattened(data: list[Any]) -> list[Any]:
-    """One level of nesting undone, which is all that a tensor of files has."""
+    """The data without one level of nesting, which is all that a tensor of files has."""
     flat: list[Any] = []
     for entry in data:
         flat.extend(entry) if isinstance(entry, list) else flat.append(entry)

@@ -1,1 +1,1 @@
-"""HTTP: our own interface under /v1."""
+"""Our own interface, version 1: HTTP under /v1, a WebSocket, and gRPC."""

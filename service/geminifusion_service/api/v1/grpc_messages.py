@@ -1,4 +1,4 @@
-"""Between our request and answer and the messages of protos/geminifusion/v1."""
+"""Requests and responses as messages of protos/geminifusion/v1."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from geminifusion_service.models.description import describe_model
 from geminifusion_service.pb import segmentation_pb2 as pb
 from geminifusion_service.request import SegmentRequest, SegmentResponse
 
-_WORTH_GZIP = 8192  # bytes of run lengths and maps
+_MIN_GZIP_BYTES = 8192  # bytes of run lengths and maps
 
 
 def request_from(message: pb.SegmentRequest, *, milliseconds_left: float | None) -> SegmentRequest:
@@ -28,12 +28,12 @@ def request_from(message: pb.SegmentRequest, *, milliseconds_left: float | None)
 
 
 def gains_from_gzip(message: pb.SegmentResponse) -> bool:
-    """Whether packing this answer is worth the time: run lengths and maps shrink, files are packed already."""
-    return not message.mask and message.ByteSize() >= _WORTH_GZIP
+    """Whether compressing a response is worth the time: run lengths and maps shrink, files are compressed already."""
+    return not message.mask and message.ByteSize() >= _MIN_GZIP_BYTES
 
 
 def response_message(response: SegmentResponse) -> pb.SegmentResponse:
-    """The answer as a message."""
+    """The response as a message."""
     assert response.format is not None, "a message always carries a file or run lengths"
     timings = response.timings
     message = pb.SegmentResponse(
@@ -76,7 +76,7 @@ def response_message(response: SegmentResponse) -> pb.SegmentResponse:
 
 
 def error_message(error: GeminiFusionError) -> pb.Error:
-    """The error as one frame of a stream has it."""
+    """The error of one frame of a stream."""
     return pb.Error(
         code=error.code,
         message=str(error),
@@ -86,7 +86,7 @@ def error_message(error: GeminiFusionError) -> pb.Error:
 
 
 def model_message(model: Model) -> pb.ModelDescription:
-    """A model as the listing has it."""
+    """A model for the list of models."""
     metadata = model.metadata
     return pb.ModelDescription(
         name=metadata.name,

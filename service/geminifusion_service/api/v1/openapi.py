@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of the paths under /v1."""
+"""Operations of the paths under /v1 in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _problem_response(status: int) -> dict[str, Any]:
 
 
 _JSON: dict[str, Any] = {"description": "as JSON", "content": {"application/json": {"schema": {"type": "object"}}}}
-_NOT_MODIFIED = {"304": {"description": "as when it had the ETag in If-None-Match"}}
+_NOT_MODIFIED = {"304": {"description": "not changed since the ETag in If-None-Match"}}
 MODELS_OPERATION: dict[str, Any] = {"responses": {"200": _JSON, **_NOT_MODIFIED}}
 MODEL_OPERATION: dict[str, Any] = {"responses": {"200": _JSON, **_NOT_MODIFIED, "404": _problem_response(404)}}
 _STATUSES = {"type": "array", "items": {"type": "object", "additionalProperties": {"type": "string"}}}
@@ -78,7 +78,7 @@ def _images(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 _BINARY: dict[str, Any] = {"type": "string", "format": "binary"}
-_ANSWER: dict[str, Any] = {
+_RESULT: dict[str, Any] = {
     "type": "object",
     "required": ["model", "request_id", "size", "classes", "mask", "timings_ms", "batch_size", "warnings"],
     "properties": {
@@ -115,7 +115,7 @@ SEGMENT_OPERATION: dict[str, Any] = {
             "content": {
                 MEDIA_TYPES["png"]: {"schema": _BINARY},
                 MEDIA_TYPES["npz"]: {"schema": _BINARY},
-                MEDIA_TYPES["json"]: {"schema": _ANSWER},
+                MEDIA_TYPES["json"]: {"schema": _RESULT},
             },
         },
         **{str(int(status)): _problem_response(status) for status in _ERROR_STATUSES},

@@ -1,4 +1,4 @@
-"""Answers and errors as HTTP responses."""
+"""Responses and errors of /v1 over HTTP."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_service.observability.request_context import current_request_context
 from geminifusion_service.request import SegmentResponse
 
-# Run lengths and maps shrink to a half or less; pictures are packed already, and small answers not worth the time.
-_WORTH_GZIP, _GZIP_LEVEL, _GZIP_WINDOW = 1024, 1, 31
+# Run lengths and maps shrink to a half or less; images are compressed already, and small responses not worth the time.
+_MIN_GZIP_BYTES, _GZIP_LEVEL, _GZIP_WINDOW = 1024, 1, 31
 
 
-def problem(error: GeminiFusionError, request_id: str) -> Response:
+def error_response(error: GeminiFusionError, request_id: str) -> Response:
     """The error as application/problem+json (RFC 9457), with the trace of the request where it is part of one."""
     status = error.http_status
     document = {
@@ -42,13 +42,13 @@ def problem(error: GeminiFusionError, request_id: str) -> Response:
     return Response(json.dumps(document), int(status), headers, "application/problem+json")
 
 
-def tagged_json(request: Request, facts: Mapping[str, Any]) -> Response:
-    """JSON that whoever asks again and again gets only when it has changed (RFC 9110, sections 8.8.3 and 13.1.2)."""
+def cacheable_json(request: Request, facts: Mapping[str, Any]) -> Response:
+    """JSON with an ETag; 304 for a client that has it already (RFC 9110, sections 8.8.3 and 13.1.2)."""
     content = json.dumps(facts).encode()
     tag = _tag(content)
     named = ",".join(request.headers.getlist("if-none-match"))
     known = [one.strip().removeprefix("W/") for one in named.split(",")]
-    headers = {"ETag": tag, "Cache-Control": "no-cache"}  # ask each time whether it has changed
+    headers = {"ETag": tag, "Cache-Control": "no-cache"}  # clients ask each time whether it has changed
     if tag in known or "*" in known:
         return Response(status_code=304, headers=headers)
     return Response(content, 200, headers, "application/json")
@@ -58,9 +58,9 @@ def _tag(content: bytes | memoryview) -> str:
     return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
 
 
-def answer(response: SegmentResponse, *, accepts_gzip: bool = False) -> Response:
-    """The mask as a file with the facts in X-Geminifusion-* headers, or everything as JSON, packed where that pays."""
-    assert response.format is not None, "HTTP always asks for a file"
+def segment_response(response: SegmentResponse, *, accepts_gzip: bool = False) -> Response:
+    """The mask as a file and all else in X-Geminifusion-* headers, or everything as JSON, compressed where it pays."""
+    assert response.format is not None, "a query always has a format"
     headers = {
         "X-Request-Id": response.request_id,
         "X-Geminifusion-Model": response.model,
@@ -81,28 +81,28 @@ def answer(response: SegmentResponse, *, accepts_gzip: bool = False) -> Response
     if response.warnings:
         headers["X-Geminifusion-Warnings"] = "; ".join(response.warnings)
     if response.format == "json":
-        content = json.dumps(document(response)).encode()
-        if accepts_gzip and len(content) >= _WORTH_GZIP:
+        content = json.dumps(response_document(response)).encode()
+        if accepts_gzip and len(content) >= _MIN_GZIP_BYTES:
             content = isal_zlib.compress(content, _GZIP_LEVEL, wbits=_GZIP_WINDOW)
             headers["Content-Encoding"] = "gzip"
         headers["Vary"] = "Accept, Accept-Encoding"
     else:
         content = response.mask
         headers["Vary"] = "Accept"
-        # Of the mask alone: the times of a JSON answer differ from one to the next.
+        # Of the mask alone: the times in JSON differ from one response to the next.
         headers["ETag"] = _tag(content)
     return Response(content, 200, headers, MEDIA_TYPES[response.format])
 
 
 def _share_text(share: ClassShare) -> str:
-    """A class by its id, as its name may have characters that no header can carry."""
+    """A class by its id: its name may have characters that no header can carry."""
     measured = {"median_depth_m": share.median_depth_m, "nearest_depth_m": share.nearest_depth_m}
     distances = [f"{name}={metres:.4g}" for name, metres in measured.items() if metres is not None]
     return " ".join([f"{share.id} fraction={share.fraction:.4g}", *distances])
 
 
-def document(response: SegmentResponse) -> dict[str, Any]:
-    """The answer as the JSON format has it."""
+def response_document(response: SegmentResponse) -> dict[str, Any]:
+    """The response as its JSON format."""
     size = [response.height, response.width]
     facts: dict[str, Any] = {
         "model": response.model,
@@ -116,15 +116,15 @@ def document(response: SegmentResponse) -> dict[str, Any]:
         "warnings": list(response.warnings),
     }
     if response.confidence is not None:
-        facts["confidence"] = plane(response.confidence)
+        facts["confidence"] = _map_document(response.confidence)
     if response.gate is not None:
-        facts["gate"] = plane(response.gate)
+        facts["gate"] = _map_document(response.gate)
     if response.disagreement is not None:
-        facts["disagreement"] = plane(response.disagreement)
+        facts["disagreement"] = _map_document(response.disagreement)
     return facts
 
 
-def plane(values: NDArray[np.float16]) -> dict[str, Any]:
+def _map_document(values: NDArray[np.float16]) -> dict[str, Any]:
     """A map as its shape and its little-endian bytes, row by row, in base64."""
     data = base64.b64encode(values.astype("<f2", copy=False).tobytes()).decode("ascii")
     return {"shape": list(values.shape), "dtype": "float16", "data": data}

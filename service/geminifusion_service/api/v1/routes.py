@@ -19,7 +19,7 @@ from geminifusion_service.api.v1.openapi import (
     SEGMENT_OPERATION,
 )
 from geminifusion_service.api.v1.query import options_from_query
-from geminifusion_service.api.v1.responses import answer, tagged_json
+from geminifusion_service.api.v1.responses import cacheable_json, segment_response
 from geminifusion_service.errors import public_error
 from geminifusion_service.model_manager import ModelManager
 from geminifusion_service.models.description import describe_reference
@@ -122,7 +122,7 @@ class _Segmentation:
             del body  # the parts are copies; keeping it would double the memory while the request waits
             work = self._segmenter.segment(SegmentRequest(images=images, options=options), ticket)
             takes_gzip = accepts_gzip(headers.get("accept-encoding"))
-            return answer(await cancel_on_disconnect(request, work), accepts_gzip=takes_gzip)
+            return segment_response(await cancel_on_disconnect(request, work), accepts_gzip=takes_gzip)
 
 
 class _Models:
@@ -132,11 +132,11 @@ class _Models:
     async def models(self, request: Request) -> Response:
         """Every loaded model with its classes, palette, modalities, limits, scores and state; the default first."""
         models = self._segmenter.models
-        return tagged_json(request, {"models": [describe_reference(models, model.reference) for model in models]})
+        return cacheable_json(request, {"models": [describe_reference(models, model.reference) for model in models]})
 
     async def model(self, request: Request) -> Response:
-        """One model, by `name` or `name@version`; of one that is not loaded, its state and why."""
-        return tagged_json(request, describe_reference(self._segmenter.models, request.path_params["name"]))
+        """One model, by `name` or `name@version`; of one that is not loaded, its state and the reason."""
+        return cacheable_json(request, describe_reference(self._segmenter.models, request.path_params["name"]))
 
 
 class _Repository:
@@ -150,12 +150,12 @@ class _Repository:
         return _status_response(await self._models.index())
 
     async def load(self, request: Request) -> Response:
-        """Load the newest versions of `name`, or just `name@version`; answers once requests reach it."""
+        """Load the newest versions of `name`, or just `name@version`; responds once requests reach it."""
         self._models.check_may_change()
         return _status_response(await self._models.load(request.path_params["name"]))
 
     async def unload(self, request: Request) -> Response:
-        """Unload `name` or `name@version`; answers once its requests are finished and its memory is given back."""
+        """Unload `name` or `name@version`; responds once its requests are finished and its memory is released."""
         self._models.check_may_change()
         return _status_response(await self._models.unload(request.path_params["name"]))
 

@@ -1,4 +1,4 @@
-"""`geminifusion.v1.Segmentation`: translates between messages and the segmenter, and decides nothing else."""
+"""`geminifusion.v1.Segmentation`: translates between messages and the segmenter."""
 
 from __future__ import annotations
 
@@ -41,34 +41,34 @@ class SegmentationServicer(segmentation_pb2_grpc.SegmentationServicer):
         self._metrics = metrics
 
     async def Segment(self, request: pb.SegmentRequest, context: grpc.aio.ServicerContext) -> pb.SegmentResponse:
-        """One pair in, one answer out."""
+        """Segment one pair."""
         try:
             if request.supersedable:
                 raise InvalidOptionError("supersedable is for the frames of SegmentStream; leave it out")
-            answer = await self._segment(request, milliseconds_left(context), TRANSPORT, current_ticket())
+            response = await self._segment(request, milliseconds_left(context), TRANSPORT, current_ticket())
         except GeminiFusionError as error:
             await abort(context, error)
-        if not gains_from_gzip(answer):
+        if not gains_from_gzip(response):
             context.disable_next_message_compression()
-        return answer
+        return response
 
     async def SegmentStream(
         self, request_iterator: AsyncIterator[pb.SegmentRequest], context: grpc.aio.ServicerContext
     ) -> None:
-        """Frames in, answers out; see `Stream.responses`."""
+        """Segment frame after frame; see `Stream.responses`."""
         set_client(context.peer())
         try:
             with self._streams.open() as stream:
-                answers = stream.responses(
+                responses = stream.responses(
                     request_iterator,
                     respond=self._frame,
                     supersedable=lambda request: request.supersedable,
                     superseded=self._superseded,
                 )
-                async with aclosing(answers):
-                    async for answer in answers:
+                async with aclosing(responses):
+                    async for response in responses:
                         context.disable_next_message_compression()  # a frame's delay counts for more than its bytes
-                        await context.write(answer)
+                        await context.write(response)
         except GeminiFusionError as error:
             await abort(context, error)
 

@@ -1,4 +1,4 @@
-"""`/v1/stream`: frames in and answers out over a WebSocket, for browsers. The same rules as the gRPC stream."""
+"""`/v1/stream`: frames and their responses over a WebSocket, for browsers. The same rules as the gRPC stream."""
 
 from __future__ import annotations
 
@@ -13,8 +13,13 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from geminifusion_runtime.errors import GeminiFusionError, InvalidOptionError
-from geminifusion_service.api.v1.responses import problem
-from geminifusion_service.api.v1.stream_messages import answer_message, error_message, request_from, request_id_of
+from geminifusion_service.api.v1.responses import error_response
+from geminifusion_service.api.v1.websocket_messages import (
+    error_message,
+    request_from,
+    request_id_of,
+    response_message,
+)
 from geminifusion_service.errors import ForbiddenError, FrameSupersededError, UnsupportedBodyError, public_error
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pipeline.segmenter import Segmenter
@@ -23,7 +28,7 @@ from geminifusion_service.pipeline.streaming import StreamManager
 PATH = "/v1/stream"
 MODES = ("ordered", "newest")
 TRANSPORT = "websocket"
-END = "end"  # a text message: no more frames; a closing WebSocket could not carry the answers that are left
+END = "end"  # a text message: no more frames; a closing WebSocket could not carry the remaining responses
 _GOING_AWAY, _NORMAL = 1001, 1000
 _log = logging.getLogger(__name__)
 
@@ -35,36 +40,36 @@ def add_stream_route(
 
     Args:
         app: gets the route.
-        segmenter: answers.
+        segmenter: runs the requests.
         metrics: count the frames.
-        streams: those open over every transport.
-        origins: pages of these may open a stream, besides those of this server itself; `*` for any.
+        streams: the open streams of every transport.
+        origins: web origins whose pages may open a stream, besides this server's own; `*` for any.
     """
 
     async def stream(socket: WebSocket) -> None:
         try:
-            _refuse_foreign(socket, origins)
+            _check_origin(socket, origins)
             newest = _mode(socket) == "newest"
             segmenter.check_admission()
             streams.check_admission()
         except GeminiFusionError as error:
             metrics.requests.labels(TRANSPORT, error.code).inc()
-            await socket.send_denial_response(problem(error, socket.state.request_id))
+            await socket.send_denial_response(error_response(error, socket.state.request_id))
             return
         # The place is taken before anything is awaited, or two streams would take the last one.
         with streams.open() as opened, contextlib.suppress(WebSocketDisconnect):
             await socket.accept()
             frames = _Frames(segmenter, metrics)
-            answers = opened.responses(
+            responses = opened.responses(
                 _messages(socket),
-                respond=frames.answer,
+                respond=frames.respond,
                 supersedable=lambda _: newest,
                 superseded=frames.superseded,
             )
             try:
-                async with aclosing(answers):
-                    async for answer in answers:
-                        await _send(socket, answer)
+                async with aclosing(responses):
+                    async for response in responses:
+                        await _send(socket, response)
             except GeminiFusionError as error:
                 await _send(socket, error_message(error))
                 await socket.close(_GOING_AWAY, error.code)
@@ -75,20 +80,20 @@ def add_stream_route(
 
 
 class _Frames:
-    """Answers messages one by one."""
+    """Runs the segmenter on the messages of a stream."""
 
     def __init__(self, segmenter: Segmenter, metrics: Metrics) -> None:
         self._segmenter = segmenter
         self._metrics = metrics
 
-    async def answer(self, number: int, message: bytes | str) -> bytes | str:
-        """The answer or the error of one frame."""
+    async def respond(self, number: int, message: bytes | str) -> bytes | str:
+        """The response to one frame, or its error."""
         try:
             if isinstance(message, str):
                 raise UnsupportedBodyError(
                     f"a text message came; send each frame as one binary message, and {END!r} after the last"
                 )
-            answer = answer_message(number, await self._segmenter.segment(request_from(message)))
+            response = response_message(number, await self._segmenter.segment(request_from(message)))
         except Exception as error:
             public = public_error(error)
             if public is not error:
@@ -96,10 +101,10 @@ class _Frames:
             self._metrics.requests.labels(TRANSPORT, public.code).inc()
             return error_message(public, number=number, request_id=_id_of(message))
         self._metrics.requests.labels(TRANSPORT, "ok").inc()
-        return answer
+        return response
 
     def superseded(self, number: int, message: bytes | str) -> bytes | str:
-        """What is said of a frame that gave way."""
+        """The error of a superseded frame."""
         error = FrameSupersededError("a newer frame came before this one was begun")
         self._metrics.requests.labels(TRANSPORT, error.code).inc()
         return error_message(error, number=number, request_id=_id_of(message))
@@ -109,14 +114,14 @@ def origin_allowed(origin: str | None, host: str, allowed: Collection[str]) -> b
     """Whether a page may open a stream.
 
     A browser lets every page open a WebSocket to anywhere, and sends the cookies of this server along; nothing but this
-    check keeps foreign pages out. Programs that are no browsers send no origin.
+    check keeps other sites out. Programs other than browsers send no origin.
     """
     if origin is None or "*" in allowed or origin in allowed:
         return True
     return bool(host) and urlsplit(origin).netloc == host
 
 
-def _refuse_foreign(socket: WebSocket, allowed: Collection[str]) -> None:
+def _check_origin(socket: WebSocket, allowed: Collection[str]) -> None:
     origin = socket.headers.get("origin")
     if not origin_allowed(origin, socket.headers.get("host", ""), allowed):
         raise ForbiddenError(
@@ -128,7 +133,7 @@ def _mode(socket: WebSocket) -> str:
     pairs = socket.query_params.multi_items()
     if unknown := [name for name, _ in pairs if name != "mode"]:
         raise InvalidOptionError(
-            f"there is no option {unknown[0][:100]!r} here; expected mode, the others go into the head of a frame"
+            f"there is no option {unknown[0][:100]!r} here; expected mode, all others belong in the header of a frame"
         )
     if len(pairs) > 1:
         raise InvalidOptionError("mode comes twice; send it once")
@@ -139,11 +144,11 @@ def _mode(socket: WebSocket) -> str:
 
 
 async def _messages(socket: WebSocket) -> AsyncIterator[bytes | str]:
-    """What the client sends, until it says that it has sent its last, or is gone."""
+    """Messages of the client until its last one, or until it disconnects."""
     while True:
         event = await socket.receive()
         if event["type"] == "websocket.disconnect":
-            # Nobody is left to take the answers.
+            # Nobody is left to receive the responses.
             raise WebSocketDisconnect(event.get("code", 1005))
         if event.get("text") == END:
             return

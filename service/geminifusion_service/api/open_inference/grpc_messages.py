@@ -1,4 +1,4 @@
-"""Between the protocol's gRPC messages and our requests and answers."""
+"""Requests and responses as gRPC messages of the protocol."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from geminifusion_service.errors import MalformedBodyError
 from geminifusion_service.pb import open_inference_pb2 as pb
 
 _MAX_TENSORS = 16
-# Clients that make one request for both transports send these too; here the form of the inputs decides.
+# Clients that build one request for both transports send these too; over gRPC the form of the inputs decides.
 _OF_HTTP = ("binary_data", "binary_data_size", "content_type")
 _CONTENTS = {
     BYTES: "bytes_contents",
@@ -32,11 +32,11 @@ _CONTENTS = {
 
 
 def request_from(message: pb.ModelInferRequest) -> InferenceRequest:
-    """Our request; its tensors view the bytes of the message.
+    """The request in a message; its tensors view the bytes of the message.
 
     Raises:
-        MalformedBodyError: contents that are not what the tensors announce, or both raw and typed.
-        InvalidOptionError: a parameter of an output, of which gRPC has none.
+        MalformedBodyError: contents that do not fit their tensors, or that are both raw and typed.
+        InvalidOptionError: a parameter of an output; over gRPC there are none.
     """
     if len(message.inputs) > _MAX_TENSORS:
         raise MalformedBodyError(f"{len(message.inputs)} inputs came; this server takes at most {_MAX_TENSORS}")
@@ -87,7 +87,7 @@ def _typed(entry: pb.ModelInferRequest.InferInputTensor, datatype: str, shape: t
 
 
 def response_message(response: InferenceResponse, *, raw: bool) -> pb.ModelInferResponse:
-    """The answer as a message, its contents raw or typed."""
+    """The response as a message, with raw or typed contents."""
     message = pb.ModelInferResponse(
         model_name=response.model_name, model_version=response.model_version, id=response.id
     )
