@@ -5,7 +5,7 @@ CLIENTS := .venv-clients
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow lint protos clean
+.PHONY: demo test test-slow lint protos docs-reference clean
 
 demo: $(VENV)/with-service
 	$(BIN)/geminifusion demo $(ARGS)
@@ -28,6 +28,13 @@ protos: $(VENV)/with-dev
 		--proto_path=geminifusion_service/pb=protos/inference \
 		--python_out=service --pyi_out=service --grpc_python_out=service \
 		geminifusion_service/pb/segmentation.proto geminifusion_service/pb/open_inference.proto
+
+# Replaces what follows the marker in each page.
+docs-reference: $(VENV)/with-dev
+	for page in settings errors metrics; do \
+		sed -i.old '/^<!-- generated/q' docs/reference/$$page.md && rm docs/reference/$$page.md.old && \
+		{ echo; $(BIN)/python -m geminifusion_service.reference $$page; } >> docs/reference/$$page.md || exit 1; \
+	done
 
 clean:
 	rm -rf $(VENV) $(CLIENTS) demo-output dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

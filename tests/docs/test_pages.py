@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
+from geminifusion_runtime.options import OPTION_NAMES
 from geminifusion_service.observability.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
@@ -94,6 +95,16 @@ def test_every_option_belongs_to_one_of_our_commands():
         if option not in known
     }
     assert unknown == set()
+
+
+def test_the_http_reference_has_a_row_for_every_request_option():
+    section = (
+        (ROOT / "docs/reference/http.md").read_text(encoding="utf-8").split("\n## Query options\n")[1].split("\n## ")[0]
+    )
+    names = [
+        name for row in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+    ]
+    assert sorted(names) == sorted(OPTION_NAMES)
 
 
 def test_every_metric_exists():
