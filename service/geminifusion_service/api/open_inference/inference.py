@@ -30,7 +30,7 @@ from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pipeline.admission import Ticket
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.request import SegmentRequest, SegmentResponse
-from geminifusion_service.settings import Settings
+from geminifusion_service.settings import LimitSettings
 
 _log = logging.getLogger(__name__)
 _REPOSITORY = "model_repository"
@@ -53,9 +53,11 @@ class OpenInference:
         models: loads and unloads them; None where they are fixed.
     """
 
-    def __init__(self, segmenter: Segmenter, settings: Settings, metrics: Metrics, models: ModelManager | None) -> None:
+    def __init__(
+        self, segmenter: Segmenter, limits: LimitSettings, metrics: Metrics, models: ModelManager | None
+    ) -> None:
         self._segmenter = segmenter
-        self._settings = settings
+        self._limits = limits
         self._metrics = metrics
         self._models = models
         self._statistics: dict[tuple[str, str], ModelStatistics] = {}  # by name and version
@@ -77,7 +79,7 @@ class OpenInference:
     def model_ready(self, name: str, version: str | None) -> bool:
         """Whether this model answers, and rightly as far as is known."""
         target = self._resolve(name, version)
-        return self._segmenter.ready and self._segmenter.models.slot(target.reference).state is ModelState.READY
+        return self._segmenter.ready and self._segmenter.models.get(target.reference).state is ModelState.READY
 
     def server_metadata(self) -> dict[str, Any]:
         """Who answers, and which extensions of the protocol it speaks."""
@@ -96,7 +98,7 @@ class OpenInference:
 
     def model_config(self, name: str, version: str | None) -> dict[str, Any]:
         """The same in Triton's words."""
-        return configuration(self._resolve(name, version), max_batch=self._settings.queue_size)
+        return configuration(self._resolve(name, version), max_batch=self._limits.queue_size)
 
     def model_statistics(self, name: str | None, version: str | None) -> dict[str, Any]:
         """Totals of one model, or of all."""
@@ -217,7 +219,7 @@ class OpenInference:
             milliseconds_left=milliseconds_left,
             request_id=request.id or request_id,
         )
-        items = split_batch(request.inputs, max_batch=self._settings.queue_size, max_pixels=self._settings.max_pixels)
+        items = split_batch(request.inputs, max_batch=self._limits.queue_size, max_pixels=self._limits.max_pixels)
         answers = await self._segment_all(items, options, ticket)
         tensors = join_batch(answers, outputs, files_axes=files_axes(request.inputs))
         return (

@@ -30,7 +30,7 @@ from geminifusion_service.api.open_inference.schemas import InferenceResponse
 from geminifusion_service.api.openapi import DocumentedRoute, Handler
 from geminifusion_service.errors import EmptyBodyError, MalformedBodyError, UnsupportedBodyError
 from geminifusion_service.pipeline.admission import Ticket
-from geminifusion_service.settings import Settings
+from geminifusion_service.settings import LimitSettings
 from geminifusion_service.transport.http.body import cancel_on_disconnect, read_body
 
 PREFIX = "/v2"
@@ -52,7 +52,7 @@ def is_open_inference(path: str) -> bool:
     return path == PREFIX or path.startswith(f"{PREFIX}/")
 
 
-def _infer_handler(open_inference: OpenInference, settings: Settings) -> Handler:
+def _infer_handler(open_inference: OpenInference, limits: LimitSettings) -> Handler:
 
     async def infer(request: Request) -> Response:
         """Segment a batch of images."""
@@ -67,7 +67,7 @@ def _infer_handler(open_inference: OpenInference, settings: Settings) -> Handler
 
     async def _infer_admitted(request: Request, name: str, version: str | None, ticket: Ticket) -> Response:
         _check_content(request)
-        body = await _body(request, settings, settings.max_body_bytes)
+        body = await _body(request, limits, limits.max_body_bytes)
         header_length = parse_header_length(request.headers.get(HEADER_LENGTH), len(body))
         input_names = open_inference.input_names(name, version)
 
@@ -83,7 +83,7 @@ def _infer_handler(open_inference: OpenInference, settings: Settings) -> Handler
     return infer
 
 
-def open_inference_routes(open_inference: OpenInference, settings: Settings) -> list[DocumentedRoute]:
+def open_inference_routes(open_inference: OpenInference, limits: LimitSettings) -> list[DocumentedRoute]:
     """Every path under /v2. Errors are raised for the application to handle."""
     routes: list[DocumentedRoute] = []
 
@@ -147,7 +147,7 @@ def open_inference_routes(open_inference: OpenInference, settings: Settings) -> 
 
     async def index(request: Request) -> Response:
         """Every version of every model this server knows of."""
-        asked = await _control_parameters(request, settings)
+        asked = await _control_parameters(request, limits)
         ready_only = asked.get("ready", False)
         if not isinstance(ready_only, bool):
             raise InvalidOptionError(f"ready is {str(ready_only)[:100]!r}, expected true or false")
@@ -155,7 +155,7 @@ def open_inference_routes(open_inference: OpenInference, settings: Settings) -> 
 
     async def load(request: Request) -> Response:
         """Load a model of the repository, or load it again."""
-        asked = await _control_parameters(request, settings)
+        asked = await _control_parameters(request, limits)
         if asked.get("parameters"):
             raise InvalidOptionError("a model is loaded as the repository has it; send no parameters")
         await open_inference.load(request.path_params["name"])
@@ -163,14 +163,14 @@ def open_inference_routes(open_inference: OpenInference, settings: Settings) -> 
 
     async def unload(request: Request) -> Response:
         """Unload a model once its requests are answered."""
-        parameters = (await _control_parameters(request, settings)).get("parameters") or {}
+        parameters = (await _control_parameters(request, limits)).get("parameters") or {}
         if not isinstance(parameters, dict) or set(parameters) - {_UNLOAD_DEPENDENTS}:
             raise InvalidOptionError(f"unloading takes no parameters but {_UNLOAD_DEPENDENTS}")
         await open_inference.unload(request.path_params["name"])
         return _json({})
 
     # First, because routes are tried one by one and this is the one under load.
-    infer = _infer_handler(open_inference, settings)
+    infer = _infer_handler(open_inference, limits)
     model_route("/infer", infer, method="POST", admission=_TRANSPORT, **INFER_OPERATION)
     route("", server_metadata)
     route("/health/live", live, **STATE_OPERATION)
@@ -204,17 +204,17 @@ def _check_content(request: Request) -> None:
         raise UnsupportedBodyError(f"the content type is {kind[:50]!r}; send JSON, or JSON and binary tensors")
 
 
-async def _body(request: Request, settings: Settings, max_bytes: int) -> bytes:
+async def _body(request: Request, limits: LimitSettings, max_bytes: int) -> bytes:
     try:
-        return await read_body(request, max_bytes=max_bytes, timeout_s=settings.body_timeout_s)
+        return await read_body(request, max_bytes=max_bytes, timeout_s=limits.body_timeout_s)
     except EmptyBodyError:
         raise EmptyBodyError("the body is empty; send an inference request in JSON") from None
 
 
-async def _control_parameters(request: Request, settings: Settings) -> dict[str, Any]:
+async def _control_parameters(request: Request, limits: LimitSettings) -> dict[str, Any]:
     """The JSON object of a repository request, which may be left out."""
     try:
-        body = await _body(request, settings, _MAX_CONTROL_BODY)
+        body = await _body(request, limits, _MAX_CONTROL_BODY)
     except EmptyBodyError:
         return {}
     try:
