@@ -6,8 +6,8 @@ Only click and the standard library at the top: the help must come at once and n
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import difflib
+import functools
 import importlib.util
 import os
 import tomllib
@@ -17,54 +17,89 @@ from typing import Any
 
 import click
 
-from geminifusion_service.settings import ENVIRONMENT_PREFIX, Settings, SettingsError, environment_variable, option
+from geminifusion_service.settings import (
+    ALL_SETTINGS,
+    ENVIRONMENT_PREFIX,
+    GROUPS,
+    Setting,
+    Settings,
+    SettingsError,
+    group_heading,
+)
 
 _NEEDED = ("starlette", "uvicorn", "grpc", "onnxruntime", "cv2", "prometheus_client")
+_CONFIG_VARIABLE = ENVIRONMENT_PREFIX + "CONFIG"
 # Variables of the same prefix that other parts of the project read.
 _OTHERS_VARIABLES = ("GEMINIFUSION_DEBUG", "GEMINIFUSION_TENSORRT_INCLUDE", "GEMINIFUSION_TEST_")
 
 
-def _options() -> list[click.Parameter]:
-    options: list[click.Parameter] = [
-        click.Option(
-            ["--config"],
-            type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            envvar=ENVIRONMENT_PREFIX + "CONFIG",
-            show_envvar=True,
-            is_eager=True,
-            expose_value=False,
-            callback=_read_config,
-            help="TOML file of settings, by their names with underscores; options and the environment win over it.",
-        ),
-        click.Option(
-            ["artifacts", "--artifact"],
-            type=click.Path(path_type=Path),
-            multiple=True,
-            envvar=environment_variable("artifacts"),
-            show_envvar=True,
-            help="Artifact directory; may be repeated, the first is the default model.  [default: the bundled one]",
-        ),
-    ]
-    for spec in dataclasses.fields(Settings):
-        if spec.name != "artifacts":
-            options.append(
-                click.Option(
-                    [option(spec.name)],
-                    type=type(spec.default),
-                    default=spec.default,
-                    envvar=environment_variable(spec.name),
-                    show_envvar=True,
-                    show_default=True,
-                    help=spec.metadata["help"],
-                )
-            )
-    return options
+class _CommandInSections(click.Command):
+    """A command whose help lists the options of each group of settings under its heading."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """See click.Command."""
+        group_of = {setting.name: setting.group for setting in ALL_SETTINGS}
+        sections: dict[str, list[tuple[str, str]]] = {"Options": [], **{group_heading(group): [] for group in GROUPS}}
+        for parameter in self.get_params(ctx):
+            if (record := parameter.get_help_record(ctx)) is not None:
+                group = group_of.get(parameter.name or "")
+                sections["Options" if group is None else group_heading(group)].append(record)
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
+def _config_option() -> click.Option:
+    return click.Option(
+        ["--config"],
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        envvar=_CONFIG_VARIABLE,
+        show_envvar=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_read_config,
+        help="TOML file of settings, by their names with underscores; options and the environment win over it.",
+    )
+
+
+def _option(setting: Setting) -> click.Option:
+    """The option of a setting; `artifacts` is the one that may be repeated."""
+    common: dict[str, Any] = {
+        "type": _type(setting),
+        "envvar": setting.environment_variable,
+        "show_envvar": True,
+        "help": setting.help,
+    }
+    if setting.suggestions:
+        common["shell_complete"] = functools.partial(_complete, setting.suggestions)
+    if setting.name == "artifacts":
+        return click.Option([setting.name, setting.option], multiple=True, show_default="the bundled one", **common)
+    return click.Option([setting.option], default=setting.default, show_default=setting.default != "", **common)
+
+
+def _complete(values: Iterable[str], _context: click.Context, _option: click.Parameter, typed: str) -> list[str]:
+    return [value for value in values if value.startswith(typed)]
+
+
+def _type(setting: Setting) -> click.ParamType[Any]:
+    if setting.choices:
+        return click.Choice(setting.choices)
+    if setting.is_path:
+        return click.Path(path_type=Path if setting.name == "artifacts" else str)
+    if isinstance(setting.default, bool):
+        return click.BOOL
+    if isinstance(setting.default, int):
+        low, high = (None if limit is None else int(limit) for limit in (setting.low, setting.high))
+        return click.IntRange(low, high)
+    if isinstance(setting.default, float):
+        return click.FloatRange(setting.low, setting.high)
+    return click.STRING
 
 
 def _read_config(context: click.Context, _: click.Parameter, path: Path | None) -> None:
-    """Let click take what is not given otherwise from the file; refuse names that nobody knows, wherever they stand."""
-    known = {spec.name for spec in dataclasses.fields(Settings)}
-    variables = {environment_variable(name) for name in known} | {ENVIRONMENT_PREFIX + "CONFIG"}
+    """Let click take what is not given otherwise from the file; reject unknown names, wherever they stand."""
+    names = {setting.name for setting in ALL_SETTINGS}
+    variables = {setting.environment_variable for setting in ALL_SETTINGS} | {_CONFIG_VARIABLE}
     for variable in os.environ:
         if variable.startswith(ENVIRONMENT_PREFIX) and not variable.startswith(_OTHERS_VARIABLES):
             _require_known(variable, variables, "environment variable")
@@ -75,7 +110,7 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise click.UsageError(f"{path} cannot be read as TOML ({error}); correct the file") from None
     for name in found:
-        _require_known(name, known, f"setting in {path}")
+        _require_known(name, names, f"setting in {path}")
     context.default_map = found
 
 
@@ -86,24 +121,24 @@ def _require_known(name: str, known: Iterable[str], kind: str) -> None:
         raise click.UsageError(f"there is no {kind} {name!r}; {advice}")
 
 
-def _serve(**values: Any) -> None:  # noqa: ANN401 - click hands over what the table above declares
+def _serve(**values: Any) -> None:  # noqa: ANN401 - click hands over what the settings declare
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise click.ClickException(f'serving needs {", ".join(missing)}; run: pip install "geminifusion[service]"')
     try:
         if not values["artifacts"] and not values["model_repository"]:
             values["artifacts"] = (_bundled_artifact(),)
-        settings = Settings(**values)
+        settings = Settings.of(**values)
     except SettingsError as error:
         raise click.UsageError(str(error)) from None
     from geminifusion_service.observability.logs import set_up_logging
 
-    set_up_logging(settings.log_format, settings.log_level)
+    set_up_logging(settings.observability.log_format, settings.observability.log_level)
 
     from geminifusion_runtime.artifact import ArtifactError
     from geminifusion_service.ray_serve.cluster import RayError, prepare
 
-    if settings.engine == "ray":
+    if settings.ray.executor == "ray":
         try:
             prepare()
         except RayError as error:
@@ -137,9 +172,9 @@ def _bundled_artifact() -> Path:
         raise click.ClickException(str(error)) from None
 
 
-serve = click.Command(
+serve = _CommandInSections(
     "serve",
     callback=_serve,
-    params=_options(),
+    params=[_config_option(), *map(_option, ALL_SETTINGS)],
     help="Serve artifacts over HTTP and gRPC until SIGTERM or Ctrl-C.",
 )

@@ -18,7 +18,7 @@ from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pb import open_inference_pb2_grpc, segmentation_pb2_grpc
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.pipeline.streaming import StreamManager
-from geminifusion_service.settings import Settings
+from geminifusion_service.settings import LimitSettings
 from geminifusion_service.transport.grpc.call_admission import CallAdmission
 from geminifusion_service.transport.grpc.health import Health
 
@@ -41,7 +41,7 @@ class GrpcTransport:
     def __init__(
         self,
         segmenter: Segmenter,
-        settings: Settings,
+        limits: LimitSettings,
         metrics: Metrics,
         open_inference: OpenInference,
         streams: StreamManager,
@@ -51,19 +51,19 @@ class GrpcTransport:
 
         Args:
             segmenter: runs the requests.
-            settings: limits.
+            limits: on requests and streams.
             metrics: count the calls.
             open_inference: serves `inference.GRPCInferenceService`.
             streams: shared by every transport.
             interceptors: called before admission, in this order.
         """
         admission = CallAdmission(
-            segmenter, streams, metrics, unary=_UNARY, streams=_STREAMS, body_timeout_s=settings.body_timeout_s
+            segmenter, streams, metrics, unary=_UNARY, streams=_STREAMS, body_timeout_s=limits.body_timeout_s
         )
-        max_calls = 2 * settings.queue_size + settings.max_streams + _OTHER_CALLS
+        max_calls = 2 * limits.queue_size + limits.max_streams + _OTHER_CALLS
         self._server = grpc.aio.server(
             interceptors=[*interceptors, admission],
-            options=channel_options(settings, max_calls),
+            options=channel_options(limits, max_calls),
             # For all calls, as grpc.aio ignores that of a single call; calls disable it where it gains nothing.
             compression=grpc.Compression.Gzip,
             # More than admission ever admits; it bounds the memory of the waiting calls themselves.
@@ -104,15 +104,15 @@ class GrpcTransport:
         await self._server.stop(grace_s)
 
 
-def channel_options(settings: Settings, max_calls: int) -> list[tuple[str, int]]:
+def channel_options(limits: LimitSettings, max_calls: int) -> list[tuple[str, int]]:
     """Options of the server's channels, by their gRPC names.
 
     A request may be as long as a body over HTTP. A response may be an overlay, which at worst is as large as its
     pixels, or run lengths and maps.
     """
     return [
-        ("grpc.max_receive_message_length", min(settings.max_body_bytes + _FIELDS_BYTES, _MAX_MESSAGE_BYTES)),
-        ("grpc.max_send_message_length", min(4 * settings.max_pixels + _MAPS_BYTES, _MAX_MESSAGE_BYTES)),
+        ("grpc.max_receive_message_length", min(limits.max_body_bytes + _FIELDS_BYTES, _MAX_MESSAGE_BYTES)),
+        ("grpc.max_send_message_length", min(4 * limits.max_pixels + _MAPS_BYTES, _MAX_MESSAGE_BYTES)),
         # Otherwise a second server would silently share the port.
         ("grpc.so_reuseport", 0),
         ("grpc.max_concurrent_streams", max_calls),

@@ -58,12 +58,12 @@ def build_http_app(
     telemetry = telemetry or Telemetry(metrics, log_requests=False)
     # Tried one by one: those under load come first in the lists of both APIs.
     routes: list[BaseRoute] = [
-        *v1_routes(segmenter, settings, metrics, telemetry, model_manager),
-        *open_inference_routes(open_inference, settings),
+        *v1_routes(segmenter, settings.limits, metrics, telemetry, model_manager),
+        *open_inference_routes(open_inference, settings.limits),
         *_operations_routes(segmenter, metrics),
     ]
     middleware = [Middleware(RequestContextMiddleware, error_response=error_response)]
-    if origins := settings.cors_allowed:
+    if origins := settings.security.cors_allowed:
         middleware.append(
             Middleware(
                 CORSMiddleware,
@@ -81,7 +81,7 @@ def build_http_app(
                 access=access,
                 error_response=error_response,
                 telemetry=telemetry,
-                open_metrics=settings.open_metrics,
+                open_metrics=settings.security.open_metrics,
             )
         )
     # FastAPI's own routing parses parameters and validates bodies that these routes take raw; they are Starlette's.

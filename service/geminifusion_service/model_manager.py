@@ -1,4 +1,4 @@
-"""The models of one server: what it starts with, and what an operator may ask for while it runs."""
+"""The models of one server: what it starts with, and changes by request while it runs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from geminifusion_runtime.artifact import read_metadata
 from geminifusion_runtime.model import Model
 from geminifusion_service.errors import ForbiddenError, ModelLoadError, ModelNotFoundError
 from geminifusion_service.models.lifecycle import Lifecycle
+from geminifusion_service.models.loading import ModelLoader
 from geminifusion_service.models.registry import ModelRegistry, ModelState, Status, version_key
 from geminifusion_service.models.repository import RepositoryUnreachableError, StoredVersion, misplaced, scan
 from geminifusion_service.models.repository_watch import RepositoryWatch, newest_first
-from geminifusion_service.models.self_test_schedule import CanaryRounds
+from geminifusion_service.models.self_test_schedule import SelfTestSchedule
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.request import SegmentRequest
@@ -27,35 +28,40 @@ class ModelManager:
     """Use from one event loop: `start` once, `close` when no request runs any more.
 
     Args:
-        segmenter: becomes ready in `start`; canaries take its road.
+        settings: of the server.
+        metrics: told of every load, unload and self-test.
+        segmenter: becomes ready in `start`; self-tests take the path of its requests.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics, segmenter: Segmenter) -> None:
-        self._settings = settings
+        models = settings.models
+        self._settings = models
+        self._has_admin_keys = bool(settings.security.api_keys_file)
         self._segmenter = segmenter
-        self.registry = ModelRegistry(default=settings.default_model or None)
-        self._artifacts: dict[str, Path] = {}  # those named one by one, by reference
-        self._canaries = CanaryRounds(self.registry, metrics, self._probe, interval_s=settings.canary_interval_s)
-        self._lifecycle = Lifecycle(settings, metrics, self.registry, self._canaries)
+        self.registry = ModelRegistry(default=models.default_model or None)
+        self._artifacts: dict[str, Path] = {}  # those of --artifact, by reference
+        self._self_tests = SelfTestSchedule(self.registry, metrics, self._probe, interval_s=models.self_test_interval_s)
+        loader = ModelLoader(models=models, runtime=settings.runtime, batching=settings.batching)
+        self._lifecycle = Lifecycle(models, loader, metrics, self.registry, self._self_tests)
         self._watch: RepositoryWatch | None = None
-        if settings.model_repository:
+        if models.model_repository:
             self._watch = RepositoryWatch(
-                Path(settings.model_repository),
+                Path(models.model_repository),
                 self.registry,
                 self._lifecycle,
                 metrics,
-                keep=settings.model_versions,
-                settle_s=settings.model_settle_s,
+                keep=models.model_versions,
+                settle_s=models.model_settle_s,
             )
-        self._changing = asyncio.Lock()  # one change at a time, so that none sees another half done
+        self._changing = asyncio.Lock()  # one change at a time, so that none sees another in progress
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Bring up what the settings name, let the segmenter take requests, and keep watch from then on.
+        """Load what the settings name, let the segmenter take requests, and watch models and repository from then on.
 
         Raises:
-            ArtifactError, RuntimeError, ValueError: an artifact that was named cannot be served, or the repository
-                cannot be read, or holds nothing that can be served and is not being watched.
+            ArtifactError, RuntimeError, ValueError: an artifact of --artifact cannot be served, or the repository
+                cannot be read, or holds nothing that can be served and is not polled.
         """
         settings = self._settings
         await self._segmenter.start()
@@ -66,38 +72,38 @@ class ModelManager:
                 await self._start_repository(Path(settings.model_repository), self._watch)
         self._segmenter.mark_ready(self.registry)
         if self._watch is not None and settings.model_control == "automatic" and settings.model_poll_s:
-            self._keep(self._watch.run(settings.model_poll_s, self._changing))
-        if settings.canary_interval_s:
-            self._keep(self._canaries.run())
+            self._start_task(self._watch.run(settings.model_poll_s, self._changing))
+        if settings.self_test_interval_s:
+            self._start_task(self._self_tests.run())
 
     async def close(self, timeout_s: float = 1.0) -> None:
-        """Stop watching and close every model; a run that does not end within `timeout_s` is left behind."""
+        """Stop watching and close every model; a run that does not end within `timeout_s` is abandoned."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._lifecycle.close(timeout_s)
 
     def check_may_change(self) -> None:
-        """Refuse changes by request, unless an admin key was asked for before or the operator lets everybody.
+        """Reject changes by request, unless an admin key is required or the operator allows everybody.
 
         Raises:
             ForbiddenError: there are no keys, and models are not under explicit control.
         """
-        if self._settings.model_control != "explicit" and not self._settings.api_keys_file:
+        if self._settings.model_control != "explicit" and not self._has_admin_keys:
             raise ForbiddenError(
                 "the models of this server are its operator's; to change them by request, start it with "
                 "--api-keys-file and send a key with the role admin, or with --model-control explicit"
             )
 
     async def load(self, reference: str) -> list[Status]:
-        """Load a model, or load it again where its files changed; requests go on meanwhile.
+        """Load a model, or reload it where its files changed; requests go on meanwhile.
 
         Args:
             reference: a name, for its newest versions in the repository or the artifact of that name; or
-                `name@version`, which then stays loaded until it is unloaded.
+                `name@version`, which then stays loaded until it is unloaded by request.
 
         Returns:
-            Every version of the name.
+            State of every version of the name.
 
         Raises:
             ModelNotFoundError: neither the repository nor an artifact has it.
@@ -109,24 +115,24 @@ class ModelManager:
             matching = [one for one in stored.values() if one.name == name and version in ("", one.version)]
             artifacts = [one for one in self._artifacts if reference in (one, one.partition("@")[0])]
             if matching and self._watch is not None:
-                await self._watch.load(newest_first(matching)[: self._settings.model_versions], asked_for=bool(version))
+                await self._watch.load(newest_first(matching)[: self._settings.model_versions], pinned=bool(version))
             elif artifacts:
                 for one in artifacts:
-                    self._lifecycle.set_aside.discard(one)
+                    self._lifecycle.kept_unloaded.discard(one)
                     if one not in self.registry.references:
-                        await self._lifecycle.bring_up(self._artifacts[one], name=name, version=one.partition("@")[2])
+                        await self._lifecycle.load(self._artifacts[one], name=name, version=one.partition("@")[2])
             else:
                 known = ", ".join(sorted({*stored, *self._artifacts})) or "nothing"
                 raise ModelNotFoundError(f"there is no model {reference[:200]!r} to load; there is: {known}")
         return self.registry.statuses(name)
 
     async def unload(self, reference: str) -> list[Status]:
-        """Unload a version, or by its name all versions: new requests get 404 at once, those accepted are answered.
+        """Unload a version, or by its name all versions: new requests get 404 at once, accepted ones finish.
 
-        What was unloaded stays so, whatever the repository holds, until it is asked for or its directory is a new one.
+        It stays unloaded, whatever the repository holds, until it is loaded by request or its directory is a new one.
 
         Returns:
-            Every version of the name, once its memory was given back.
+            State of every version of the name, once the memory was released.
 
         Raises:
             ModelNotFoundError: nothing of it is loaded.
@@ -141,12 +147,12 @@ class ModelManager:
             if not chosen:
                 loaded = ", ".join(sorted(self.registry.references)) or "nothing"
                 raise ModelNotFoundError(f"{reference[:200]!r} is not loaded; loaded: {loaded}")
-            self._lifecycle.set_aside.update(chosen)
+            self._lifecycle.kept_unloaded.update(chosen)
             await asyncio.gather(*(self._lifecycle.retire(one, "it was unloaded by request") for one in chosen))
         return self.registry.statuses(name)
 
     async def index(self) -> list[Status]:
-        """Every version that is loaded, or that the repository or an artifact offers; by name, the newest first."""
+        """State of every version that is loaded or could be, from repository or artifact; by name, the newest first."""
         offered = [(one.name, one.version) for one in (await self._stored()).values()]
         offered += [(name, version) for name, _, version in (one.partition("@") for one in self._artifacts)]
         known = {status.reference: status for status in self.registry.statuses()}
@@ -157,28 +163,28 @@ class ModelManager:
         return sorted(listed, key=lambda status: status.name)
 
     async def _start_artifact(self, directory: Path) -> None:
-        metadata = await self._lifecycle.aside(lambda: read_metadata(directory))
+        metadata = await self._lifecycle.run_in_loader_thread(lambda: read_metadata(directory))
         if metadata.reference in self._artifacts:
             raise ValueError(f"two artifacts are both {metadata.reference}; give each its own name or version")
         self._artifacts[metadata.reference] = directory
         try:
-            await self._lifecycle.bring_up(directory, name=metadata.name, version=metadata.version)
+            await self._lifecycle.load(directory, name=metadata.name, version=metadata.version)
         except ModelLoadError as error:
             raise error.__cause__ or RuntimeError(str(error)) from None
 
     async def _start_repository(self, root: Path, watch: RepositoryWatch) -> None:
         try:
-            stored = await self._lifecycle.aside(lambda: scan(root))
+            stored = await self._lifecycle.run_in_loader_thread(lambda: scan(root))
         except RepositoryUnreachableError as error:
             raise RuntimeError(f"{error}; give a folder of NAME/VERSION/ with --model-repository") from None
-        if lines := await self._lifecycle.aside(lambda: misplaced(root)):
+        if lines := await self._lifecycle.run_in_loader_thread(lambda: misplaced(root)):
             raise RuntimeError("; ".join(lines))
         if self._settings.model_control == "explicit":
             return
         if stored:
-            # Settled before anything is loaded: where this one is broken, no other may answer for it.
+            # Set before anything is loaded: where this one is broken, no other may take its place.
             self.registry.default_to(min(one.name for one in stored.values()))
-        await watch.follow(at_once=True)
+        await watch.sync(at_once=True)
         if not self.registry.references and not self._settings.model_poll_s:
             reasons = "; ".join(f"{status.reference}: {status.reason}" for status in self.registry.statuses())
             raise RuntimeError(
@@ -187,10 +193,10 @@ class ModelManager:
             )
 
     async def _stored(self) -> dict[str, StoredVersion]:
-        return {} if self._watch is None else await self._watch.look()
+        return {} if self._watch is None else await self._watch.poll()
 
     async def _probe(self, model: Model, request: SegmentRequest) -> NDArray[np.uint8]:
         return (await self._segmenter.probe(model, request)).labels
 
-    def _keep(self, work: Coroutine[None, None, None]) -> None:
+    def _start_task(self, work: Coroutine[None, None, None]) -> None:
         self._tasks.append(asyncio.create_task(work))

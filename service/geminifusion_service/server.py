@@ -62,17 +62,18 @@ class Server:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        network, limits, security, logs = settings.network, settings.limits, settings.security, settings.observability
+        self._network, self._limits = network, limits
         self._metrics = Metrics()
-        tracing = Tracing(settings.otlp_endpoint, share=settings.trace_share) if settings.otlp_endpoint else None
-        self._telemetry = Telemetry(self._metrics, tracing, log_requests=settings.access_log)
-        access = AccessControl(Path(settings.api_keys_file) if settings.api_keys_file else None)
-        tls = tls_files(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
+        tracing = Tracing(logs.otlp_endpoint, share=logs.trace_share) if logs.otlp_endpoint else None
+        self._telemetry = Telemetry(self._metrics, tracing, log_requests=logs.access_log)
+        access = AccessControl(Path(security.api_keys_file) if security.api_keys_file else None)
+        tls = tls_files(security.tls_certificate, security.tls_key, security.tls_client_ca)
         self._credentials = grpc_credentials(tls) if tls else None
         self.scheme = "https" if tls else "http"
         self._models: ModelManager | None = None  # None: the replicas have their own
         self._open: Callable[[], Awaitable[None]]
-        if settings.engine == "ray":
+        if settings.ray.executor == "ray":
             from geminifusion_service.ray_serve.ingress import RayExecutor, open_replicas
 
             on_ray = RayExecutor(settings, self._metrics)
@@ -82,11 +83,11 @@ class Server:
             self.segmenter = self._segmenter_on(LocalExecutor(settings, self._metrics))
             self._models = ModelManager(settings, self._metrics, self.segmenter)
             self._open = self._models.start
-        open_inference = OpenInference(self.segmenter, settings, self._metrics, self._models)
-        self._streams = StreamManager(max_streams=settings.max_streams, idle_s=settings.stream_idle_s)
+        open_inference = OpenInference(self.segmenter, limits, self._metrics, self._models)
+        self._streams = StreamManager(max_streams=limits.max_streams, idle_s=limits.stream_idle_s)
         self._grpc = GrpcTransport(
             self.segmenter,
-            settings,
+            limits,
             self._metrics,
             open_inference,
             self._streams,
@@ -107,7 +108,7 @@ class Server:
                 error_response=error_response,
             )
         )
-        add_stream_route(http_app, self.segmenter, self._metrics, self._streams, origins=settings.cors_allowed)
+        add_stream_route(http_app, self.segmenter, self._metrics, self._streams, origins=security.cors_allowed)
         self._http = _Uvicorn(
             uvicorn.Config(
                 http_app,
@@ -116,27 +117,27 @@ class Server:
                 server_header=False,
                 lifespan="off",
                 http=limited_http_protocol(
-                    head_timeout_s=settings.head_timeout_s,
-                    max_connections=settings.max_connections,
-                    max_head_bytes=settings.max_head_bytes,
+                    head_timeout_s=network.head_timeout_s,
+                    max_connections=network.max_connections,
+                    max_head_bytes=network.max_head_bytes,
                     shed=shed,
                 ),
-                timeout_keep_alive=settings.keep_alive_s,
+                timeout_keep_alive=network.keep_alive_s,
                 ssl_context_factory=(lambda *_: http_context(tls)) if tls else None,
                 # Its C code unmasks; the images inside are packed already, so deflating them would only cost.
                 ws="websockets-sansio",
-                ws_max_size=min(settings.max_body_bytes + 64 * 1024, 2**31 - 1),
+                ws_max_size=min(limits.max_body_bytes + 64 * 1024, 2**31 - 1),
                 ws_per_message_deflate=False,
                 ws_ping_interval=20,
                 # A pong waits its turn behind the frames that are not yet read.
                 ws_ping_timeout=60,
-                timeout_graceful_shutdown=max(1, round(settings.drain_s)),
+                timeout_graceful_shutdown=max(1, round(network.drain_s)),
             )
         )
         self._http_task: asyncio.Task[None] | None = None
         self._lag_task: asyncio.Task[None] | None = None
-        self.http_port = settings.http_port
-        self.grpc_port = settings.grpc_port
+        self.http_port = network.http_port
+        self.grpc_port = network.grpc_port
 
     async def start(self) -> None:
         """Listen on both ports; alive at once, ready after `load`.
@@ -144,15 +145,15 @@ class Server:
         Raises:
             StartupError: a port cannot be had.
         """
-        host = self._settings.host
-        listener = _listen(host, self._settings.http_port)
+        host = self._network.host
+        listener = _listen(host, self._network.http_port)
         self.http_port = listener.getsockname()[1]
         try:
-            self.grpc_port = await self._grpc.start(host, self._settings.grpc_port, self._credentials)
+            self.grpc_port = await self._grpc.start(host, self._network.grpc_port, self._credentials)
         except OSError as error:
             listener.close()
             raise StartupError(
-                f"cannot listen on {host}:{self._settings.grpc_port} for gRPC ({error}); "
+                f"cannot listen on {host}:{self._network.grpc_port} for gRPC ({error}); "
                 "stop what uses the port or give another --grpc-port"
             ) from None
         self._http_task = asyncio.create_task(self._http.serve(sockets=[listener]))
@@ -172,14 +173,14 @@ class Server:
         Requests still unanswered after it are failed, not left waiting.
         """
         self.segmenter.mark_draining()
-        await asyncio.sleep(self._settings.drain_delay_s)
-        deadline = time.monotonic() + self._settings.drain_s
+        await asyncio.sleep(self._network.drain_delay_s)
+        deadline = time.monotonic() + self._network.drain_s
         # The transports refuse new connections now; the segmenter still takes what they had already accepted.
         async with asyncio.TaskGroup() as both:
-            both.create_task(self._grpc.stop(self._settings.drain_s))
+            both.create_task(self._grpc.stop(self._network.drain_s))
             # uvicorn would close a WebSocket at once, with frames unanswered; a client that does not read gets half
             # of the time.
-            await self._streams.drain(self._settings.drain_s / 2)
+            await self._streams.drain(self._network.drain_s / 2)
             self._http.should_exit = True
             both.create_task(self._http_stopped())
         finished = await self.segmenter.close(max(0.0, deadline - time.monotonic()))
@@ -197,9 +198,7 @@ class Server:
         await self._close_rest()
 
     def _segmenter_on(self, executor: Executor) -> Segmenter:
-        return Segmenter(
-            executor, self._metrics, max_bytes=self._settings.max_inflight_bytes, telemetry=self._telemetry
-        )
+        return Segmenter(executor, self._metrics, max_bytes=self._limits.max_inflight_bytes, telemetry=self._telemetry)
 
     async def _close_rest(self) -> None:
         if self._lag_task is not None:
@@ -239,7 +238,7 @@ async def serve(settings: Settings) -> int:
     """
     # Each request has its own thread in the pools; OpenCV's own would only compete with them.
     cv2.setNumThreads(1)
-    _allow_connections(settings.max_connections)
+    _allow_connections(settings.network.max_connections)
     server = Server(settings)
     signals: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
@@ -248,8 +247,8 @@ async def serve(settings: Settings) -> int:
         loop.add_signal_handler(number, signals.put_nowait, number)
     await server.start()
     _say(
-        f"listening: {server.scheme}://{_shown(settings.host)}:{server.http_port} "
-        f"{'grpcs' if server.scheme == 'https' else 'grpc'}://{_shown(settings.host)}:{server.grpc_port}"
+        f"listening: {server.scheme}://{_shown(settings.network.host)}:{server.http_port} "
+        f"{'grpcs' if server.scheme == 'https' else 'grpc'}://{_shown(settings.network.host)}:{server.grpc_port}"
     )
     signalled = asyncio.create_task(signals.get())
     loading = asyncio.create_task(server.load())

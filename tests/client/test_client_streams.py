@@ -32,7 +32,7 @@ def server(artifact, **settings):
     up, addresses = threading.Event(), {}
 
     async def main():
-        running = Server(Settings(artifacts=(artifact,), http_port=0, grpc_port=0, threads=1, **settings))
+        running = Server(Settings.of(artifacts=(artifact,), http_port=0, grpc_port=0, threads=1, **settings))
         await running.start()
         await running.load()
         stop = asyncio.Event()

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from geminifusion_service.reference import PAGES
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"

@@ -66,7 +66,7 @@ class LiveServer:
 @contextmanager
 def running_server(artifact: Path, **settings: Any) -> Iterator[LiveServer]:
     values = {"artifacts": (artifact,), "http_port": 0, "grpc_port": 0, "threads": 1, "decode_workers": 2, **settings}
-    live = LiveServer(Settings(**values))
+    live = LiveServer(Settings.of(**values))
     live.start()
     try:
         yield live

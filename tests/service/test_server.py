@@ -146,7 +146,7 @@ def test_the_drain_ends_when_its_time_is_over(tiny_artifact, pair):
 
 
 # Nothing but the one warm-up run before the first request.
-UNMEASURED = ("--max-batch", 1, "--canary-interval-s", 0)
+UNMEASURED = ("--max-batch", 1, "--self-test-interval-s", 0)
 DYING = SLOW.replace("threading.Event().wait()", "raise SystemExit")
 
 
@@ -214,14 +214,14 @@ def test_a_taken_port_ends_the_process_with_one_line(tiny_artifact):
 async def test_a_taken_grpc_port_is_a_startup_error(tiny_artifact):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        server = Server(Settings(artifacts=(tiny_artifact,), http_port=0, grpc_port=port))
+        server = Server(Settings.of(artifacts=(tiny_artifact,), http_port=0, grpc_port=port))
         with pytest.raises(StartupError, match="--grpc-port"):
             await server.start()
         await server.stop_now()
 
 
 async def test_alive_at_once_ready_only_with_a_warm_model_and_never_while_draining(tiny_artifact, pair):
-    server = Server(Settings(artifacts=(tiny_artifact,), http_port=0, grpc_port=0, threads=1))
+    server = Server(Settings.of(artifacts=(tiny_artifact,), http_port=0, grpc_port=0, threads=1))
     await server.start()
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.http_port}", trust_env=False) as client:
         assert (await client.get("/healthz/live")).status_code == 200

@@ -1,6 +1,5 @@
 """Settings: refused before anything is opened, one name everywhere."""
 
-import dataclasses
 import math
 import os
 from pathlib import Path
@@ -9,13 +8,21 @@ import pytest
 from click.testing import CliRunner
 
 from geminifusion_service.commands import serve
-from geminifusion_service.settings import Settings, SettingsError, environment_variable, option
-
-README = Path(__file__).parents[2] / "service" / "README.md"
+from geminifusion_service.settings import (
+    ALL_SETTINGS,
+    GROUPS,
+    BatchingSettings,
+    LimitSettings,
+    Settings,
+    SettingsError,
+    environment_variable,
+    group_heading,
+    option,
+)
 
 
 def test_defaults_are_valid():
-    assert Settings(artifacts=(Path("a"),)).max_pixels == 32_000_000
+    assert Settings.of(artifacts=(Path("a"),)).limits.max_pixels == 32_000_000
 
 
 @pytest.mark.parametrize(
@@ -24,30 +31,90 @@ def test_defaults_are_valid():
 )
 def test_a_value_out_of_range_names_the_option_to_change(name, value):
     with pytest.raises(SettingsError, match=option(name)):
-        Settings(artifacts=(Path("a"),), **{name: value})
+        Settings.of(artifacts=(Path("a"),), **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "value"), [(BatchingSettings, "max_batch", -1), (LimitSettings, "queue_size", 0)]
+)
+def test_a_group_alone_is_checked_too(group, name, value):
+    with pytest.raises(SettingsError, match=f"{name} is {value}, expected .*; change {option(name)}"):
+        group(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("engine_isolation", "one of thread, process"),
+        ("decode_isolation", "one of thread, process"),
+        ("sensor_policy", "one of reject, warn, drop-modality"),
+        ("log_level", "one of debug, info, warning, error"),
+        ("executor", "one of local, ray"),
+        ("backend", "one of auto, onnxruntime"),
+        ("devices", "expected devices like cpu"),
+        ("custom_ops", "is no file"),
+    ],
+)
+def test_a_text_that_means_nothing_is_rejected_with_what_is_expected(name, expected):
+    with pytest.raises(SettingsError, match=f"'?nonsense'?.*{expected}.*; change {option(name)}"):
+        Settings.of(artifacts=(Path("a"),), **{name: "nonsense"})
+
+
+def test_every_name_is_in_one_group_and_unknown_ones_are_in_none():
+    names = [setting.name for setting in ALL_SETTINGS]
+    assert len(set(names)) == len(names) > 50
+    with pytest.raises(TypeError, match="max_bach"):
+        Settings.of(artifacts=(Path("a"),), max_bach=2)
 
 
 def test_one_port_for_both_transports_is_refused():
     with pytest.raises(SettingsError, match="different ports"):
-        Settings(artifacts=(Path("a"),), http_port=9000, grpc_port=9000)
+        Settings.of(artifacts=(Path("a"),), http_port=9000, grpc_port=9000)
 
 
 def test_no_artifact_is_refused():
     with pytest.raises(SettingsError, match="--artifact"):
-        Settings(artifacts=())
+        Settings.of(artifacts=())
 
 
 def test_help_names_every_option_and_its_environment_variable():
     text = CliRunner().invoke(serve, ["--help"], terminal_width=200).output
-    for field in dataclasses.fields(Settings):
-        assert option(field.name) in text
-        assert environment_variable(field.name) in text
+    for setting in ALL_SETTINGS:
+        assert setting.option in text
+        assert setting.environment_variable in text
+
+
+def test_help_has_a_section_for_each_group_and_shows_choices_and_ranges():
+    text = CliRunner().invoke(serve, ["--help"], terminal_width=200).output
+    headings = [line for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert headings == ["Options:", *(f"{group_heading(group)}:" for group in GROUPS)]
+    assert "[debug|info|warning|error]" in text
+    assert "0<=x<=65535" in text
+
+
+@pytest.mark.parametrize(
+    ("option_name", "typed", "completed"),
+    [
+        ("log_level", "", ["debug", "info", "warning", "error"]),
+        ("executor", "r", ["ray"]),
+        ("backend", "openvino-", ["openvino-bfloat16", "openvino-int8"]),
+    ],
+)
+def test_shells_complete_values(option_name, typed, completed):
+    (parameter,) = (one for one in serve.params if one.name == option_name)
+    found = parameter.shell_complete(serve.make_context("serve", [], resilient_parsing=True), typed)
+    assert [item.value for item in found] == completed
+
+
+def test_a_backend_of_a_plugin_is_taken_though_no_shell_completes_it():
+    assert context_of(["--backend", "torch:runs/best"])["backend"] == "torch:runs/best"
 
 
 def test_a_bad_environment_variable_is_a_usage_error_in_one_line():
     result = CliRunner().invoke(serve, ["--artifact", "x"], env={"GEMINIFUSION_MAX_BATCH": "-1"})
     assert result.exit_code == 2
-    assert "max_batch is -1" in result.output
+    assert "--max-batch" in result.output
+    assert "-1 is not in the range" in result.output
     assert "Traceback" not in result.output
 
 
@@ -55,16 +122,6 @@ def test_several_artifacts_in_the_environment_are_separated_as_in_path():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(environment_variable("artifacts"), os.pathsep.join(["one place", "two"]))
         assert serve.make_context("serve", []).params["artifacts"] == (Path("one place"), Path("two"))
-
-
-def test_the_operators_reference_lists_every_setting_with_its_default():
-    text = README.read_text(encoding="utf-8")
-    for field in dataclasses.fields(Settings):
-        rows = [line for line in text.splitlines() if f"`{environment_variable(field.name)}`" in line]
-        assert len(rows) == 1, field.name
-        assert f"`{option(field.name)}`" in rows[0]
-        if field.name != "artifacts":
-            assert f"| {field.default} |" in rows[0]
 
 
 def context_of(arguments, **environment):
@@ -88,7 +145,7 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_p
         ("max_bach = 2", "did you mean max_batch"),
         ("max_batch = 'many'", "not a valid integer"),
         ("max_batch", "cannot be read as TOML"),
-        ("[engine]\nmax_batch = 2", "--engine"),
+        ("[executor]\nmax_batch = 2", "--executor"),
     ],
 )
 def test_a_file_that_does_not_fit_is_a_usage_error_that_says_why(tmp_path, text, said):

@@ -1,1 +1,1 @@
-"""What is loaded, and how it comes and goes."""
+"""The life of a model in the server: found, loaded, self-tested, served, replaced, unloaded."""

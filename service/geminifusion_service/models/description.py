@@ -54,7 +54,7 @@ def describe_reference(models: ModelRegistry, reference: str | None) -> dict[str
         NotReadyError: no model was named, and the default is not loaded.
     """
     try:
-        slot = models.slot(reference)
+        loaded = models.get(reference)
     except (ModelNotFoundError, NotReadyError):
         for status in models.statuses():
             if reference in (status.reference, status.name):
@@ -67,25 +67,25 @@ def describe_reference(models: ModelRegistry, reference: str | None) -> dict[str
                     "versions": _versions(models, status.name),
                 }
         raise
-    canary = slot.canary
+    self_test = loaded.self_test
     return {
-        **describe_model(slot.model),
-        "state": slot.state.value,
-        "current": models.is_current(slot),
-        "default": models.is_default(slot),
-        "memory_bytes": slot.memory_bytes,
-        "canary": None
-        if canary is None
+        **describe_model(loaded.model),
+        "state": loaded.state.value,
+        "current": models.is_current(loaded),
+        "default": models.is_default(loaded),
+        "memory_bytes": loaded.memory_bytes,
+        "self_test": None
+        if self_test is None
         else {
-            "kind": canary.kind,
-            "frames": canary.frames,
-            "agreement": canary.agreement,
-            "budget": canary.budget,
-            "passed": canary.passed,
-            "problem": canary.problem,
-            "at": canary.at.isoformat(timespec="seconds"),  # not its age: until the next one, the text stays
+            "kind": self_test.kind,
+            "frames": self_test.frames,
+            "agreement": self_test.agreement,
+            "budget": self_test.budget,
+            "passed": self_test.passed,
+            "problem": self_test.problem,
+            "at": self_test.at.isoformat(timespec="seconds"),  # not its age: until the next one, the text stays
         },
-        "versions": _versions(models, slot.model.metadata.name),
+        "versions": _versions(models, loaded.model.metadata.name),
     }
 
 

@@ -1,4 +1,4 @@
-"""From an artifact's directory to a model that is warm and can be checked; slow, so never on the event loop."""
+"""From an artifact's directory to a model that is warm and can be tested; slow, so never on the event loop."""
 
 from __future__ import annotations
 
@@ -15,90 +15,105 @@ from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_runtime.model import Model
 from geminifusion_service.isolation.instances import open_instances
 from geminifusion_service.models.memory import model_file_bytes, resident_bytes, return_freed_memory
-from geminifusion_service.models.self_test import CanaryFrames, canary_frames
-from geminifusion_service.settings import Settings, parse_sizes
+from geminifusion_service.models.self_test import SelfTestFrames, self_test_frames
+from geminifusion_service.settings import BatchingSettings, ModelSettings, RuntimeSettings, parse_sizes
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoadedModel:
+class LoadResult:
     """A verified, warm model. Nothing of its artifact is read any more."""
 
     model: Model
-    canary: CanaryFrames | None  # None where canaries are off
+    self_test: SelfTestFrames | None  # None where self-tests are off
     file_bytes: int
     grown_bytes: int | None  # resident memory of the process afterwards less before; None: not measured
 
 
-def load_model(directory: Path, settings: Settings, *, version: str | None = None) -> LoadedModel:
-    """Verify an artifact, load it, warm it up at every size the settings name, and take its canary's frames along.
+@dataclass(frozen=True, kw_only=True)
+class ModelLoader:
+    """Loads models as the settings say."""
 
-    Args:
-        directory: the artifact.
-        version: what clients shall know it by; None takes the artifact's own.
+    models: ModelSettings
+    runtime: RuntimeSettings
+    batching: BatchingSettings
 
-    Raises:
-        ArtifactError: missing, damaged or of another schema.
-        RuntimeError, ValueError: the runtime cannot load it or is not there.
-    """
-    started = time.perf_counter()
-    return_freed_memory()
-    before = resident_bytes()
-    model = open_model(directory, settings, version=version)
-    model.warm_up()
-    for size in parse_sizes(settings.warm_up_sizes):
-        try:
-            model.warm_up([size])
-        except GeminiFusionError as error:
-            _log.warning("%s is not warmed up at %dx%d: %s", model.reference, size[1], size[0], error)
-    if not settings.max_batch:
+    def load(self, directory: Path, *, version: str | None = None) -> LoadResult:
+        """Verify an artifact, load it, warm it up at every size the settings name, and read its self-test's frames.
+
+        Args:
+            directory: the artifact.
+            version: the version clients know it by; None takes the artifact's own.
+
+        Raises:
+            ArtifactError: missing, damaged or of another schema.
+            RuntimeError, ValueError: the runtime cannot load it or is not installed.
+        """
+        started = time.perf_counter()
+        return_freed_memory()
+        before = resident_bytes()
+        model = self.open(directory, version=version)
+        self._warm_up(model)
+        frames = self_test_frames(directory, model) if self.models.self_test_interval_s else None
+        file_bytes = model_file_bytes(directory, model.metadata)
+        after = resident_bytes()
+        _log.info(
+            "loaded %s on %s in %.1f s: %s",
+            model.reference,
+            model.backend.name,
+            time.perf_counter() - started,
+            model.reason,
+        )
+        return LoadResult(
+            model=model,
+            self_test=frames,
+            file_bytes=file_bytes,
+            grown_bytes=None if before is None or after is None else after - before,
+        )
+
+    def open(self, directory: Path, *, version: str | None = None) -> Model:
+        """Verify an artifact and open an engine instance on each device the settings name.
+
+        Raises:
+            ArtifactError, RuntimeError, ValueError: see `load`.
+        """
+        runtime = self.runtime
+        metadata = open_artifact(directory)
+        first, *others = open_instances(
+            directory,
+            metadata,
+            wanted=runtime.backend,
+            threads=runtime.threads or None,
+            custom_ops=Path(runtime.custom_ops) if runtime.custom_ops else None,
+            devices=parse_devices(runtime.devices),
+            isolation=runtime.engine_isolation,
+        )
+        if version is not None:
+            metadata = dataclasses.replace(metadata, version=version)
+        return Model(metadata, first.backend, first.reason, others=[other.backend for other in others])
+
+    def _warm_up(self, model: Model) -> None:
+        model.warm_up()
+        for size in parse_sizes(self.models.warm_up_sizes):
+            try:
+                model.warm_up([size])
+            except GeminiFusionError as error:
+                _log.warning("%s is not warmed up at %dx%d: %s", model.reference, size[1], size[0], error)
+        if self.batching.max_batch:
+            return
         model.batch_plan = tune_batch_size(
-            model, most=LARGEST_BATCH, most_pixels=settings.max_batch_pixels, budget_s=settings.calibration_s
+            model,
+            most=LARGEST_BATCH,
+            most_pixels=self.batching.max_batch_pixels,
+            budget_s=self.batching.batch_tuning_s,
         )
         for timing in model.batch_plan.timings:
             _log.info("%s, images together: %s", model.reference, timing.table())
-    frames = canary_frames(directory, model) if settings.canary_interval_s else None
-    file_bytes = model_file_bytes(directory, model.metadata)
-    after = resident_bytes()
-    _log.info(
-        "loaded %s on %s in %.1f s: %s",
-        model.reference,
-        model.backend.name,
-        time.perf_counter() - started,
-        model.reason,
-    )
-    return LoadedModel(
-        model=model,
-        canary=frames,
-        file_bytes=file_bytes,
-        grown_bytes=None if before is None or after is None else after - before,
-    )
-
-
-def open_model(directory: Path, settings: Settings, *, version: str | None = None) -> Model:
-    """Verify an artifact and open an engine instance on each device the settings name.
-
-    Raises:
-        ArtifactError, RuntimeError, ValueError: see `load_model`.
-    """
-    metadata = open_artifact(directory)
-    first, *others = open_instances(
-        directory,
-        metadata,
-        wanted=settings.backend,
-        threads=settings.threads or None,
-        custom_ops=Path(settings.custom_ops) if settings.custom_ops else None,
-        devices=parse_devices(settings.devices),
-        isolation=settings.engine_isolation,
-    )
-    if version is not None:
-        metadata = dataclasses.replace(metadata, version=version)
-    return Model(metadata, first.backend, first.reason, others=[other.backend for other in others])
 
 
 def unload_model(model: Model, timeout_s: float | None = None) -> None:
-    """Close a model that no request uses any more, and give its memory back to the system."""
+    """Close a model that no request uses any more, and return its memory to the system."""
     if model.close(timeout_s):
         return_freed_memory()
     else:

@@ -1,4 +1,4 @@
-"""How much memory a model takes, before and after it is loaded."""
+"""Memory of models: estimated before one is loaded, measured afterwards, held to a budget."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from geminifusion_runtime.artifact import MODEL_NAME, ArtifactMetadata
 # GeminiFusion-B0 on ONNX Runtime 1.32, one core: 98 MB resident once warm at 640x480, of a 16 MB file whose weights
 # are float16. Replaced by what was measured as soon as a model has been loaded.
 FIRST_GUESS = 6.0
-_TELLING_BYTES = 2**20  # what a smaller file takes is the runtime's own, and says nothing about larger ones
-_REMEMBERED = 9  # measurements; the median of so many shrugs off one that was taken during a burst of requests
+_MEANINGFUL_BYTES = 2**20  # the memory of a smaller file is mostly the runtime's own, and predicts nothing
+_REMEMBERED = 9  # measurements, so that the median ignores one that was taken during a burst of requests
 
 
 def resident_bytes() -> int | None:
-    """Resident memory of this process and its children, in bytes; None where the system does not tell."""
+    """Resident memory of this process and its children, in bytes; None where the system does not report it."""
     if not Path("/proc/self/status").is_file():
         return None
     return sum(map(_resident_of, [os.getpid(), *_children()]))
 
 
 def return_freed_memory() -> None:
-    """Give what was freed back to the system: the C library would keep it for itself.
+    """Return freed memory to the system: the C library would keep it.
 
-    No garbage is collected: that would hold up every request for a tenth of a second, and models are in no cycles.
+    The garbage collector does not run: that would delay every request by a tenth of a second, and models are in no
+    reference cycles.
     """
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; musl has none and needs none
@@ -37,7 +38,7 @@ def return_freed_memory() -> None:
 
 
 def model_file_bytes(directory: Path, metadata: ArtifactMetadata) -> int:
-    """Bytes of the files that a runtime may load: the largest network, weights beside it included."""
+    """Bytes of the files that a runtime may load: the largest network, with the weights beside it."""
     sizes = {name: (directory / name).stat().st_size for name in metadata.files if (directory / name).is_file()}
     stems: dict[str, int] = {}
     for name in [MODEL_NAME, *(entry.file for entry in metadata.runtimes)]:
@@ -47,7 +48,7 @@ def model_file_bytes(directory: Path, metadata: ArtifactMetadata) -> int:
 
 
 class MemoryBudget:
-    """What models may take together, and how much the next one will, judged by those before it.
+    """Limit on the memory of all models together, with an estimate for the next one by those before it.
 
     Args:
         limit_bytes: 0 for no limit.
@@ -58,23 +59,23 @@ class MemoryBudget:
         self._factors: deque[float] = deque(maxlen=_REMEMBERED)
 
     def estimate(self, file_bytes: int) -> int:
-        """Resident bytes a model will take: its files by the median of the last factors measured."""
+        """Estimated resident bytes of a model: the bytes of its files times the median of the last measured factors."""
         return round(file_bytes * (statistics.median(self._factors) if self._factors else FIRST_GUESS))
 
     def learn(self, file_bytes: int, grown_bytes: int | None) -> int:
-        """Take note of a measured load; returns the resident bytes to reckon with for that model.
+        """Record a measured load; returns the resident bytes to count for that model, at least those of its files.
 
-        Requests that were answered meanwhile count too, so it errs upwards; never below the files themselves.
+        Requests that ran meanwhile count too, so it errs upwards.
         """
         if grown_bytes is None:
             return self.estimate(file_bytes)
         taken = max(grown_bytes, file_bytes)
-        if file_bytes >= _TELLING_BYTES:
+        if file_bytes >= _MEANINGFUL_BYTES:
             self._factors.append(taken / file_bytes)
         return taken
 
     def shortage(self, needed_bytes: int, used_bytes: int) -> int:
-        """Bytes that are missing for one more model; 0 or less if it fits."""
+        """Bytes that one more model is over the limit; 0 or less if it fits."""
         return used_bytes + needed_bytes - self.limit_bytes if self.limit_bytes else 0
 
 

@@ -1,4 +1,4 @@
-"""Which models are loaded, which one a request means, and how long each has to stay.
+"""The loaded models: which one a request means, and how long each has to stay.
 
 Used from one event loop, so nothing here is locked: a step between two awaits is atomic for every request.
 """
@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_runtime.model import Model
@@ -21,20 +20,20 @@ from geminifusion_service.errors import ModelNotFoundError, NotReadyError
 
 
 class ModelState(enum.Enum):
-    """Where a version is in its life."""
+    """State of a version, from loading to unloaded."""
 
     LOADING = "loading"
     READY = "ready"
-    FAILING = "failing"  # it answers, but its canary says wrongly
+    FAILING = "failing"  # it responds, but its self-test fails
     UNLOADING = "unloading"  # it takes no new requests and finishes those it has
     UNAVAILABLE = "unavailable"  # not loaded; the reason says why
 
 
 @dataclass(frozen=True, kw_only=True)
-class CanaryResult:
-    """What the last canary of a model found. `agreement` is a share of pixels, 0…1; None where nothing was answered."""
+class SelfTestResult:
+    """Result of the last self-test of a model. `agreement` is a share of pixels, 0…1; None without a response."""
 
-    kind: str  # "golden": torch's labels from the artifact; "self": the model's own from when it was loaded
+    kind: str  # "golden": against torch's labels in the artifact; "self": against its own from when it was loaded
     frames: int
     agreement: float | None
     budget: float  # the least agreement that passes
@@ -44,12 +43,12 @@ class CanaryResult:
 
 
 @dataclass(kw_only=True, eq=False)
-class Slot:
-    """A loaded model and what is known of it while it is loaded."""
+class LoadedModel:
+    """A loaded model with its memory, self-test and leases."""
 
     model: Model
-    memory_bytes: int | None = None  # resident memory it brought with it; None: not measured
-    canary: CanaryResult | None = None
+    memory_bytes: int | None = None  # resident memory that it takes; None: not measured
+    self_test: SelfTestResult | None = None
     leases: int = 0
     last_used: float = field(default_factory=time.monotonic)  # of a request; seconds, monotonic
     retired: bool = False
@@ -57,15 +56,15 @@ class Slot:
 
     @property
     def state(self) -> ModelState:
-        """Of this version now."""
+        """State of this version at the moment."""
         if self.retired:
             return ModelState.UNLOADING
-        return ModelState.READY if self.canary is None or self.canary.passed else ModelState.FAILING
+        return ModelState.READY if self.self_test is None or self.self_test.passed else ModelState.FAILING
 
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """One version as an operator sees it."""
+    """State of one version, loaded or not, for the operator."""
 
     name: str
     version: str
@@ -79,72 +78,81 @@ class Status:
 
 
 def version_key(version: str) -> tuple[tuple[int, int, str], ...]:
-    """Orders versions as people do: 2 before 10, 1.9 before 1.10. No suffix has a meaning of its own."""
+    """Sort key that orders versions as people do: 2 before 10, 1.9 before 1.10. Suffixes have no meaning."""
     parts = [part for part in re.split(r"(\d+)", version) if part]
     return tuple((1, int(part), part) if part.isdigit() else (0, 0, part) for part in parts)
 
 
 class ModelRegistry:
-    """The models that are loaded, by `name` and `name@version`.
+    """The loaded models, by `name` and `name@version`.
 
     A bare name means its current version. No name means the default: `default`, a name or a reference, else the first
-    model; while that is not loaded, never another one.
+    model. While the default is not loaded, no other model takes its place.
     """
 
     def __init__(self, models: Sequence[Model] = (), *, default: str | None = None) -> None:
-        self._slots: dict[str, Slot] = {}
+        self._loaded: dict[str, LoadedModel] = {}
         self._current: dict[str, str] = {}  # name -> reference
-        self.unloading: list[Slot] = []  # retired, but not closed yet
+        self.unloading: list[LoadedModel] = []  # retired, but not closed yet
         self._absent: dict[str, Status] = {}  # by reference
         self._default = default
         for model in models:
-            if model.reference in self._slots:
+            if model.reference in self._loaded:
                 raise ValueError(f"two artifacts are both {model.reference}; give each its own name or version")
             self.install(model)
 
     def __iter__(self) -> Iterator[Model]:
-        return (slot.model for slot in self.slots)
+        return (loaded.model for loaded in self.loaded)
 
     @property
-    def slots(self) -> list[Slot]:
-        """What is loaded; the default first."""
+    def loaded(self) -> list[LoadedModel]:
+        """The loaded models; the default first."""
         default = self._resolve(None)
-        return sorted(self._slots.values(), key=lambda slot: slot.model.reference != default)
+        return sorted(self._loaded.values(), key=lambda loaded: loaded.model.reference != default)
 
     @property
     def references(self) -> set[str]:
-        """Of what is loaded."""
-        return set(self._slots)
+        """References of the loaded models."""
+        return set(self._loaded)
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Why no requests should be sent here, as far as models go; empty when all is well."""
+        """Reasons, on the part of models, to send no requests here; empty when all is well."""
         if self._resolve(None) is None:
             return (self._default_missing(),)
-        failing = [self._slots[reference] for reference in self._current.values()]
+        failing = [self._loaded[reference] for reference in self._current.values()]
         return tuple(
-            f"{slot.model.reference}: {slot.canary.problem}"
-            for slot in failing
-            if slot.canary is not None and not slot.canary.passed
+            f"{loaded.model.reference}: {loaded.self_test.problem}"
+            for loaded in failing
+            if loaded.self_test is not None and not loaded.self_test.passed
         )
 
     def default_to(self, reference: str) -> None:
-        """Let requests that name no model mean this one, loaded or not, unless a default is settled already."""
+        """Make this the model of requests that name none, loaded or not, unless there is a default already."""
         if self._default is None:
             self._default = reference
 
-    def install(self, model: Model, *, current: bool = True, **facts: Any) -> Slot | None:  # noqa: ANN401 - of Slot
-        """Let requests reach a model; `facts` are fields of its `Slot`.
+    def install(
+        self,
+        model: Model,
+        *,
+        current: bool = True,
+        memory_bytes: int | None = None,
+        self_test: SelfTestResult | None = None,
+    ) -> LoadedModel | None:
+        """Let requests reach a model.
 
         Args:
+            model: verified and warm.
             current: whether a bare name means it from now on; the first of a name is current anyway.
+            memory_bytes, self_test: see `LoadedModel`.
 
         Returns:
-            What had the same reference and is out of reach now, as after `retire`.
+            The model of the same reference that it replaced, retired as by `retire`.
         """
         reference, name = model.reference, model.metadata.name
-        replaced = self._withdraw(reference) if reference in self._slots else None
-        self._slots[reference] = Slot(model=model, **facts)
+        replaced = self._withdraw(reference) if reference in self._loaded else None
+        self._loaded[reference] = LoadedModel(model=model, memory_bytes=memory_bytes, self_test=self_test)
         self._absent.pop(reference, None)
         if current or name not in self._current:
             self._current[name] = reference
@@ -152,101 +160,101 @@ class ModelRegistry:
             self._default = reference
         return replaced
 
-    def retire(self, reference: str, *, reason: str = "it was unloaded") -> Slot:
-        """Let no new request reach a model. It may be closed once `Slot.drained` is set and has to be `forget`-ed then.
+    def retire(self, reference: str, *, reason: str = "it was unloaded") -> LoadedModel:
+        """Let no new request reach a model. Close it once `drained` is set, then `forget` it.
 
-        A bare name falls back to the newest version that is left.
+        A bare name then means the newest version that is left.
 
         Raises:
             ModelNotFoundError: it is not loaded.
         """
-        if reference not in self._slots:
+        if reference not in self._loaded:
             raise self._not_found(reference)
-        slot = self._withdraw(reference)
-        name, version = slot.model.metadata.name, slot.model.metadata.version
+        loaded = self._withdraw(reference)
+        name, version = loaded.model.metadata.name, loaded.model.metadata.version
         if self._current.get(name) == reference:
-            left = [other.model for other in self._slots.values() if other.model.metadata.name == name]
+            left = [other.model for other in self._loaded.values() if other.model.metadata.name == name]
             if left:
                 self._current[name] = max(left, key=lambda model: version_key(model.metadata.version)).reference
             else:
                 del self._current[name]
-        self.note(Status(name=name, version=version, state=ModelState.UNAVAILABLE, reason=reason))
-        return slot
+        self.record_status(Status(name=name, version=version, state=ModelState.UNAVAILABLE, reason=reason))
+        return loaded
 
-    def forget(self, slot: Slot) -> None:
-        """A retired model has been closed."""
-        self.unloading.remove(slot)
+    def forget(self, loaded: LoadedModel) -> None:
+        """Remove a retired model that has been closed."""
+        self.unloading.remove(loaded)
 
-    def note(self, status: Status) -> None:
-        """Remember why a version is not loaded, or that it is being."""
+    def record_status(self, status: Status) -> None:
+        """Record why a version is not loaded, or that it is being loaded."""
         self._absent[status.reference] = status
 
-    def drop_note(self, reference: str) -> None:
-        """A version that was noted is gone."""
+    def forget_status(self, reference: str) -> None:
+        """Remove the recorded status of a version that is gone."""
         self._absent.pop(reference, None)
 
     def find(self, reference: str | None) -> Model:
-        """The model asked for.
+        """The model that a reference or a name means; None means the default.
 
         Raises:
             ModelNotFoundError: listing what there is.
             NotReadyError: no model was named, and the default is not loaded.
         """
-        return self.slot(reference).model
+        return self.get(reference).model
 
-    def slot(self, reference: str | None) -> Slot:
-        """The loaded model asked for, and what is known of it; see `find`."""
+    def get(self, reference: str | None) -> LoadedModel:
+        """The entry of the model that a reference means; see `find`."""
         resolved = self._resolve(reference)
         if resolved is None:
             raise self._not_found(reference)
-        return self._slots[resolved]
+        return self._loaded[resolved]
 
-    def is_current(self, slot: Slot) -> bool:
-        """Whether a bare name means it."""
-        return self._current.get(slot.model.metadata.name) == slot.model.reference
+    def is_current(self, loaded: LoadedModel) -> bool:
+        """Whether its bare name means it."""
+        return self._current.get(loaded.model.metadata.name) == loaded.model.reference
 
-    def is_default(self, slot: Slot) -> bool:
-        """Whether a request that names no model means it."""
-        return self._resolve(None) == slot.model.reference
+    def is_default(self, loaded: LoadedModel) -> bool:
+        """Whether requests that name no model mean it."""
+        return self._resolve(None) == loaded.model.reference
 
     def is_newest(self, name: str, version: str) -> bool:
         """Whether no loaded version of a name is newer than this one, loaded or not."""
-        versions = [slot.model.metadata.version for slot in self._slots.values() if slot.model.metadata.name == name]
-        return all(version_key(version) >= version_key(other) for other in versions)
+        others = (model.metadata.version for model in self if model.metadata.name == name)
+        return all(version_key(version) >= version_key(other) for other in others)
 
     @contextmanager
     def lease(self, reference: str | None) -> Iterator[Model]:
-        """The model asked for, which stays loaded until the lease ends.
+        """Lease the model that a reference means; it stays loaded until the lease ends.
 
         Raises:
             ModelNotFoundError, NotReadyError: see `find`.
         """
-        slot = self.slot(reference)
-        slot.last_used = time.monotonic()
-        with self.hold(slot):
-            yield slot.model
+        loaded = self.get(reference)
+        loaded.last_used = time.monotonic()
+        with self.hold(loaded):
+            yield loaded.model
 
     @contextmanager
-    def hold(self, slot: Slot) -> Iterator[None]:
+    def hold(self, loaded: LoadedModel) -> Iterator[None]:
         """Keep a loaded model from being closed, without counting as a use of it."""
-        slot.leases += 1
+        loaded.leases += 1
         try:
             yield
         finally:
-            slot.leases -= 1
-            if slot.retired and not slot.leases:
-                slot.drained.set()
+            loaded.leases -= 1
+            if loaded.retired and not loaded.leases:
+                loaded.drained.set()
 
     def statuses(self, name: str | None = None) -> list[Status]:
-        """Every version that is loaded, was, or could not be; by name, the newest version first."""
+        """State of every version that is, was or could not be loaded; by name, the newest version first."""
         found = {
-            slot.model.reference: Status(
-                name=slot.model.metadata.name,
-                version=slot.model.metadata.version,
-                state=slot.state,
-                reason="" if slot.canary is None else slot.canary.problem,
+            loaded.model.reference: Status(
+                name=loaded.model.metadata.name,
+                version=loaded.model.metadata.version,
+                state=loaded.state,
+                reason="" if loaded.self_test is None else loaded.self_test.problem,
             )
-            for slot in [*self.unloading, *self._slots.values()]
+            for loaded in [*self.unloading, *self._loaded.values()]
         }
         listed = [status for status in (self._absent | found).values() if name in (None, status.name)]
         listed.sort(key=lambda status: version_key(status.version), reverse=True)
@@ -254,22 +262,22 @@ class ModelRegistry:
 
     def _resolve(self, reference: str | None) -> str | None:
         if reference is None:
-            if self._default is None or self._default in self._slots:
+            if self._default is None or self._default in self._loaded:
                 return self._default
-            # The default went away or changes versions: its name decides, never another model.
+            # The default was unloaded or changes versions: its name decides, never another model.
             return self._current.get(self._default.partition("@")[0])
-        return reference if reference in self._slots else self._current.get(reference)
+        return reference if reference in self._loaded else self._current.get(reference)
 
-    def _withdraw(self, reference: str) -> Slot:
-        slot = self._slots.pop(reference)
-        slot.retired = True
-        self.unloading.append(slot)
-        if not slot.leases:
-            slot.drained.set()
-        return slot
+    def _withdraw(self, reference: str) -> LoadedModel:
+        loaded = self._loaded.pop(reference)
+        loaded.retired = True
+        self.unloading.append(loaded)
+        if not loaded.leases:
+            loaded.drained.set()
+        return loaded
 
     def _not_found(self, reference: str | None) -> GeminiFusionError:
-        available = f"available: {', '.join(self._slots) or 'none yet'}"
+        available = f"available: {', '.join(self._loaded) or 'none yet'}"
         if reference is None:
             return NotReadyError(f"{self._default_missing()}; {available}")
         return ModelNotFoundError(f"there is no model {reference[:200]!r} here; {available}")

@@ -1,6 +1,6 @@
-"""The repository: a folder of artifacts as `name/version/metadata.json`, which other programs fill and empty.
+"""The model repository: a folder of artifacts as `name/version/metadata.json`, which other programs write to.
 
-What is found here may be half copied, damaged, or gone a moment later: reading it never trusts what was seen before.
+An artifact in it may be half copied, damaged, or gone a moment later: reading relies on nothing that was seen before.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ Fingerprint = tuple[tuple[str, int, int, int], ...]  # of each file: name, bytes
 
 
 class RepositoryUnreachableError(RuntimeError):
-    """The folder cannot be read just now; that says nothing about the models in it."""
+    """The folder cannot be read at the moment; that says nothing about the models in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredVersion:
-    """One version directory as it was seen. Of equal `fingerprint`, nothing in it was touched in between."""
+    """One version directory at the time of a poll. With the same `fingerprint`, nothing in it was touched since."""
 
     name: str
     version: str
@@ -35,7 +35,7 @@ class StoredVersion:
 
 
 def scan(root: Path) -> dict[str, StoredVersion]:
-    """Every version directory, by reference. Hidden entries and such as no artifact can be called are passed over.
+    """List every version directory, by reference. Hidden entries and names that no artifact can have are skipped.
 
     Raises:
         RepositoryUnreachableError: the folder or a model's folder in it is missing, unreadable or no directory.
@@ -57,10 +57,10 @@ def scan(root: Path) -> dict[str, StoredVersion]:
 
 
 def read_stored(stored: StoredVersion) -> ArtifactMetadata:
-    """The metadata of a version, after checking that it is what its place says. Its files are not looked at.
+    """Read the metadata of a version and check it against its place. The files are not verified.
 
-    A directory named by a number is that version, whatever version the artifact calls itself: the number is the
-    repository's. Any other directory has to agree with its artifact.
+    A directory named by a number is that version, whatever version the artifact has: the number is the repository's.
+    Any other directory name has to be the artifact's version.
 
     Raises:
         ArtifactError: it is missing, does not validate, or belongs elsewhere.
@@ -79,7 +79,7 @@ def read_stored(stored: StoredVersion) -> ArtifactMetadata:
 
 
 def misplaced(root: Path) -> list[str]:
-    """What looks like an artifact in the wrong place, as one line each; best effort, for the log."""
+    """Describe what looks like an artifact in the wrong place, in one line each; best effort, for the log."""
     places = [root, *(path for path in root.iterdir() if _may_be_artifact(path))] if root.is_dir() else []
     return [
         f"{place} is an artifact itself; a repository has {root}/NAME/VERSION/{METADATA_NAME}"

@@ -1,7 +1,7 @@
-"""Does a model still answer what it answered when it was exported?
+"""The self-test of a model: whether its labels are still those it had when it was exported.
 
-Frames from the artifact go the road of any request and their labels are compared with torch's, which the artifact
-holds. Both are kept in memory: the artifact may be deleted while it is served.
+Golden frames of the artifact take the path of any request, and their labels are compared with torch's, which the
+artifact holds. Both are kept in memory: the artifact may be deleted while it is served.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from geminifusion_runtime.golden_set import MIN_LABEL_AGREEMENT, read_golden_set
 from geminifusion_runtime.model import Model
 from geminifusion_runtime.options import SegmentOptions
 from geminifusion_service.errors import InternalError
-from geminifusion_service.models.registry import CanaryResult
+from geminifusion_service.models.registry import SelfTestResult
 from geminifusion_service.request import SegmentRequest
 
 MAX_FRAMES = 8  # of a golden set, evenly spread: more would only cost engine time and memory
-ANSWER_TIMEOUT_S = 60.0
+TIMEOUT_S = 60.0
 _log = logging.getLogger(__name__)
 
 Frame = Mapping[str, NDArray[np.generic]]
@@ -36,8 +36,8 @@ Probe = Callable[[Model, SegmentRequest], Awaitable[NDArray[np.uint8]]]  # the l
 
 
 @dataclass(frozen=True, kw_only=True)
-class CanaryFrames:
-    """Frames by modality name, `H W 3` uint8 or `H W` in metres, and the labels `H W` expected of each."""
+class SelfTestFrames:
+    """Frames by modality name, `H W 3` uint8 or `H W` in metres, and the expected labels `H W` of each."""
 
     kind: Literal["golden", "self"]
     frames: tuple[Frame, ...]
@@ -45,10 +45,10 @@ class CanaryFrames:
     budget: float  # least share of equal labels, 0…1
 
 
-def canary_frames(directory: Path, model: Model) -> CanaryFrames:
-    """The artifact's golden frames; where it has none that fit, a frame of our own with what the model says now.
+def self_test_frames(directory: Path, model: Model) -> SelfTestFrames:
+    """The artifact's golden frames; where it has none that fit, a random frame with the model's labels of now.
 
-    Its own answer cannot tell whether a model is right, only whether it stays the same; so all of it has to.
+    Its own labels cannot show whether a model is right, only whether it stays the same; so all of them have to agree.
 
     Raises:
         ArtifactError: the golden set cannot be read.
@@ -58,16 +58,16 @@ def canary_frames(directory: Path, model: Model) -> CanaryFrames:
     if golden is not None:
         return golden
     _log.warning(
-        "%s has no golden frames it can be checked with: its canary only sees whether answers change; "
+        "%s has no golden frames that it can be tested with: its self-test only sees whether labels change; "
         "export it again with a golden set",
         model.reference,
     )
     frame = _own_frame(model.metadata)
-    return CanaryFrames(kind="self", frames=(frame,), labels=(answer_alone(model, frame),), budget=1.0)
+    return SelfTestFrames(kind="self", frames=(frame,), labels=(labels_alone(model, frame),), budget=1.0)
 
 
-def answer_alone(model: Model, frame: Frame) -> NDArray[np.uint8]:
-    """The labels `H W` of a frame, past the queue and the pools; blocks.
+def labels_alone(model: Model, frame: Frame) -> NDArray[np.uint8]:
+    """Run the model on a frame, without the queue and the pools; blocks. Returns the labels `H W`.
 
     Raises:
         RuntimeError: the runtime failed.
@@ -77,36 +77,36 @@ def answer_alone(model: Model, frame: Frame) -> NDArray[np.uint8]:
     return answer.labels
 
 
-async def check(model: Model, expected: CanaryFrames, probe: Probe) -> CanaryResult | None:
-    """Send the frames through the serving path and compare; None if the service was too busy or stopping to tell."""
+async def run_self_test(model: Model, expected: SelfTestFrames, probe: Probe) -> SelfTestResult | None:
+    """Send the frames through the serving path and compare; None if the service was too busy or is stopping."""
     equal = total = 0
     for frame, labels in zip(expected.frames, expected.labels, strict=True):
-        # Golden depth may hold more holes than a sensor policy allows: it is the model that is tested.
+        # Golden depth may have more holes than a sensor policy allows: it is the model that is tested.
         request = SegmentRequest(images=frame, options=SegmentOptions(format=None, sensor_policy="warn"))
         try:
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                answer = await probe(model, request)
+            async with asyncio.timeout(TIMEOUT_S):
+                labels_now = await probe(model, request)
         except TimeoutError:
-            return _result(expected, None, f"no answer within {ANSWER_TIMEOUT_S:g} s")
+            return _result(expected, None, f"no response within {TIMEOUT_S:g} s")
         except InternalError as error:
-            return _result(expected, None, f"no answer ({error.code})")
+            return _result(expected, None, f"no response ({error.code})")
         except GeminiFusionError as error:
-            _log.info("the canary of %s was put off: %s", model.reference, error)
+            _log.info("the self-test of %s was postponed: %s", model.reference, error)
             return None
-        equal += int(np.count_nonzero(answer == labels)) if answer.shape == labels.shape else 0
+        equal += int(np.count_nonzero(labels_now == labels)) if labels_now.shape == labels.shape else 0
         total += labels.size
     return _result(expected, equal / total)
 
 
-def _result(expected: CanaryFrames, agreement: float | None, problem: str = "") -> CanaryResult:
+def _result(expected: SelfTestFrames, agreement: float | None, problem: str = "") -> SelfTestResult:
     passed = agreement is not None and agreement >= expected.budget
     if agreement is not None and not passed:
         whose = "torch's" if expected.kind == "golden" else "its own when it was loaded"
         problem = (
             f"{100 * agreement:.3f} % of the labels agree with {whose}, {100 * expected.budget:g} % are expected; "
-            "check the hardware and the runtime's version, and `geminifusion verify` the artifact"
+            "run_self_test the hardware and the runtime's version, and `geminifusion verify` the artifact"
         )
-    return CanaryResult(
+    return SelfTestResult(
         kind=expected.kind,
         frames=len(expected.frames),
         agreement=agreement,
@@ -116,7 +116,7 @@ def _result(expected: CanaryFrames, agreement: float | None, problem: str = "") 
     )
 
 
-def _golden_frames(directory: Path, model: Model) -> CanaryFrames | None:
+def _golden_frames(directory: Path, model: Model) -> SelfTestFrames | None:
     metadata = model.metadata
     batches = read_golden_set(directory, metadata)
     if not batches:
@@ -129,7 +129,7 @@ def _golden_frames(directory: Path, model: Model) -> CanaryFrames | None:
         return None
     indices = np.unique(np.linspace(0, len(batches) - 1, min(MAX_FRAMES, len(batches))).round().astype(int))
     chosen = [batches[index] for index in indices]
-    return CanaryFrames(
+    return SelfTestFrames(
         kind="golden",
         # copies: a view would keep the whole set in memory
         frames=tuple({name: array[0].copy() for name, array in batch.inputs.items()} for batch in chosen),

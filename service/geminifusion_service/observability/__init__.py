@@ -1,1 +1,1 @@
-"""What operators watch and guard the service with."""
+"""Metrics, logs and the context of requests."""

@@ -1,6 +1,6 @@
-"""Log lines: for people, or one JSON object a line for machines; and what one request leaves behind.
+"""Log lines: as text for people, or as one JSON object a line; and the access log of requests.
 
-Neither pictures nor keys are ever logged; of a key, its name.
+Neither images nor API keys are ever logged, only the name of a key.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from geminifusion_service.settings import LogFormat, LogLevel
 
 access_log = logging.getLogger("geminifusion.access")
 
-# What every LogRecord has; the rest came by `extra`.
+# Attributes of every LogRecord; the others came by `extra`.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
 
@@ -25,7 +25,7 @@ class JsonFormatter(logging.Formatter):
     """One JSON object a line: `time` (UTC, RFC 3339), `level`, `logger`, `message`, and the record's own fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line of a record."""
+        """Format one record as a line."""
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -39,13 +39,13 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """A line for people; the record's own fields follow the message as `name=value`."""
+    """A line of text; fields that came by `extra` follow the message as `name=value`."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """The line of a record without its traceback."""
+        """Format one record without its traceback."""
         fields = (f" {name}={value}" for name, value in vars(record).items() if name not in _STANDARD)
         return super().formatMessage(record) + "".join(fields)
 
@@ -59,7 +59,7 @@ def set_up_logging(log_format: LogFormat, level: LogLevel) -> None:
         root.removeHandler(ours)
     root.addHandler(handler)
     root.setLevel(level.upper())
-    # It writes lines of its own, in no format, for every damaged image: the client is told, the log has the code.
+    # OpenCV writes unformatted lines of its own for every damaged image, which the access log has as an error code.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
@@ -76,7 +76,7 @@ def log_request(
     trace_id: str | None = None,
     timeline: Timeline | None = None,
 ) -> None:
-    """One line for one request: what was asked, what came of it, and where the time went (milliseconds)."""
+    """Log one request: what was asked, the outcome, and the milliseconds of each stage."""
     if not access_log.isEnabledFor(logging.INFO):
         return
     fields: dict[str, Any] = {

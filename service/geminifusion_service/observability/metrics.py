@@ -1,4 +1,4 @@
-"""What is measured, and what it is called. Names here are a public interface."""
+"""Metrics of the service, for Prometheus. Names here are a public interface."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         self.requests = Counter(
             "geminifusion_requests",
-            "Segmentation requests answered, by transport and code (ok or an error code).",
+            "Segmentation requests that ended, by transport and code (ok or an error code).",
             ["transport", "code"],
             registry=self.registry,
         )
         self.stage_seconds = Histogram(
             "geminifusion_stage_seconds",
-            "Time of one answered request in a stage: receive, decode, queue, compute, encode.",
+            "Time of one successful request in a stage: receive, decode, queue, compute, encode.",
             ["stage"],
             buckets=_SECONDS,
             registry=self.registry,
         )
         self.request_seconds = Histogram(
             "geminifusion_request_seconds",
-            "Time of one answered request, from its head to its answer.",
+            "Time of one successful request, from its headers to its response.",
             buckets=_SECONDS,
             registry=self.registry,
         )
         self.batch_size = Histogram(
             "geminifusion_batch_size",
-            "Requests run together.",
+            "Requests in a batch.",
             buckets=(1, 2, 4, 8, 16, 32, 64),
             registry=self.registry,
         )
         self.dropped = Counter(
             "geminifusion_dropped",
-            "Accepted requests that nobody waited for any more, by reason: client_gone, deadline.",
+            "Accepted requests that were abandoned, by reason: client_gone, deadline.",
             ["reason"],
             registry=self.registry,
         )
@@ -74,13 +74,13 @@ class Metrics:
             "geminifusion_queue_depth", "Requests waiting for the engine.", registry=self.registry
         )
         self._in_flight = Gauge(
-            "geminifusion_in_flight", "Requests accepted and not yet answered.", registry=self.registry
+            "geminifusion_in_flight", "Requests that were accepted and have not ended.", registry=self.registry
         )
 
         self.models = ModelMetrics(self.registry)
 
     def watch(self, *, queue_depth: Callable[[], int], in_flight: Callable[[], int]) -> None:
-        """Ask these whenever the metrics are read."""
+        """Read these values whenever the metrics are collected."""
         self._queue_depth.set_function(queue_depth)
         self._in_flight.set_function(in_flight)
 

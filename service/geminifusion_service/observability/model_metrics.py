@@ -1,4 +1,4 @@
-"""What is measured of models as they come, go and are checked. Names here are a public interface."""
+"""Metrics of models: loads, memory, batch sizes and self-tests. Names here are a public interface."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class ModelMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         of_version = ["name", "version"]
         self._ready = Gauge(
-            "geminifusion_model_ready", "1 while a loaded model passes its canary.", of_version, registry=registry
+            "geminifusion_model_ready", "1 while a loaded model passes its self-test.", of_version, registry=registry
         )
         self._memory = Gauge(
-            "geminifusion_model_memory_bytes", "Resident memory a model brought with it.", of_version, registry=registry
+            "geminifusion_model_memory_bytes", "Resident memory that a model takes.", of_version, registry=registry
         )
         self._preferred_batch = Gauge(
             "geminifusion_preferred_batch",
@@ -25,20 +25,20 @@ class ModelMetrics:
             registry=registry,
         )
         self._agreement = Gauge(
-            "geminifusion_canary_agreement",
-            "Share of labels, 0 to 1, that agreed with those expected in the last canary.",
+            "geminifusion_self_test_agreement",
+            "Share of labels, 0 to 1, that agreed with those expected in the last self-test.",
             of_version,
             registry=registry,
         )
-        self._canaries = Counter(
-            "geminifusion_canary_runs",
-            "Canaries, by outcome: passed, failed, put_off (the service was too busy).",
+        self._self_tests = Counter(
+            "geminifusion_self_test_runs",
+            "Self-tests, by outcome: passed, failed, put_off (the service was too busy).",
             [*of_version, "outcome"],
             registry=registry,
         )
         self._loads = Counter(
             "geminifusion_model_loads",
-            "Loads tried, by outcome: loaded, failed (damaged, or it does not run here), refused (memory, canary).",
+            "Loads tried, by outcome: loaded, failed (damaged, or it does not run here), refused (memory, self-test).",
             ["name", "outcome"],
             registry=registry,
         )
@@ -49,14 +49,14 @@ class ModelMetrics:
         )
 
     def loaded(self, name: str, version: str, memory_bytes: int | None, *, ready: bool) -> None:
-        """Requests reach a model now."""
+        """A model was loaded, and requests reach it."""
         self._ready.labels(name, version).set(ready)
         if memory_bytes is not None:
             self._memory.labels(name, version).set(memory_bytes)
         self._loads.labels(name, "loaded").inc()
 
     def not_loaded(self, name: str, outcome: Literal["failed", "refused"]) -> None:
-        """A load came to nothing."""
+        """A load failed, or was refused for a limit or a self-test."""
         self._loads.labels(name, outcome).inc()
 
     def batch_size_tuned(self, name: str, version: str, preferred_batch: int) -> None:
@@ -68,10 +68,10 @@ class ModelMetrics:
         for gauge in (self._ready, self._memory, self._preferred_batch, self._agreement):
             gauge.remove(name, version)
 
-    def canary(self, name: str, version: str, *, passed: bool | None, agreement: float | None = None) -> None:
-        """A canary of a loaded model ended; None: it was put off."""
+    def self_tested(self, name: str, version: str, *, passed: bool | None, agreement: float | None = None) -> None:
+        """A self-test of a loaded model ended; `passed` is None if it was put off."""
         outcome = "put_off" if passed is None else "passed" if passed else "failed"
-        self._canaries.labels(name, version, outcome).inc()
+        self._self_tests.labels(name, version, outcome).inc()
         if passed is not None:
             self._ready.labels(name, version).set(passed)
         if agreement is not None:

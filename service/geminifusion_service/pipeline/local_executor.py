@@ -30,16 +30,17 @@ class LocalExecutor:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings = settings
         self._metrics = metrics
-        self._devices = parse_devices(settings.devices)
-        self._untuned = BatchPlan(most=settings.max_batch or LARGEST_BATCH, most_pixels=settings.max_batch_pixels)
-        num_workers = settings.decode_workers or usable_cores()
+        self._devices = parse_devices(settings.runtime.devices)
+        batching = settings.batching
+        self._untuned = BatchPlan(most=batching.max_batch or LARGEST_BATCH, most_pixels=batching.max_batch_pixels)
+        num_workers = settings.decoding.decode_workers or usable_cores()
         self._pipeline = Pipeline(
             num_workers=num_workers,
             decoder_pool=ProcessDecoderPool(num_workers)
-            if settings.decode_isolation == "process"
+            if settings.decoding.decode_isolation == "process"
             else ThreadDecoderPool(),
-            max_pixels=settings.max_pixels,
-            sensor_policy=settings.sensor_policy,
+            max_pixels=settings.limits.max_pixels,
+            sensor_policy=settings.decoding.sensor_policy,
             make_batcher=self._make_batcher,
         )
         self._batcher = self._pipeline.batcher
@@ -72,7 +73,7 @@ class LocalExecutor:
 
     def capacity(self, priority: Priority) -> int:
         """See `capacity_for`."""
-        return capacity_for(priority, self._settings.queue_size)
+        return capacity_for(priority, self._settings.limits.queue_size)
 
     def expected_wait_s(self, num_requests: int) -> float:
         """See `Batcher.expected_wait_s`."""
@@ -103,7 +104,7 @@ class LocalExecutor:
         return Batcher(
             batch_of,
             max_batch=self._max_batch,
-            max_wait_s=self._settings.max_wait_ms / 1000,
+            max_wait_s=self._settings.batching.max_wait_ms / 1000,
             capacity=2 * self.capacity("high"),  # a request is at most two items
             num_instances=self.num_instances,
             on_start=self._pin_to_cores,
@@ -120,5 +121,5 @@ class LocalExecutor:
         self._metrics.engine_busy_seconds.inc(seconds)
 
     def _pin_to_cores(self, instance: int) -> None:
-        if self._settings.engine_isolation == "thread":  # a process pins itself
+        if self._settings.runtime.engine_isolation == "thread":  # a process pins itself
             pin_to_cores(self._devices[instance].cores)

@@ -114,7 +114,7 @@ def prepare() -> None:
         RayError: Ray is not installed.
     """
     if importlib.util.find_spec("ray") is None:
-        raise RayError(f"--engine ray needs Ray Serve; run: {INSTALL}")
+        raise RayError(f"--executor ray needs Ray Serve; run: {INSTALL}")
     # Ray forks, and a gRPC that is in use warns of each fork.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 

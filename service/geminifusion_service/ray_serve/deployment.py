@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from geminifusion_service.ray_serve.plan import ReplicaPlan
@@ -18,7 +18,6 @@ APPLICATION = "geminifusion"
 DEPLOYMENT = "segmenter"
 _log = logging.getLogger(__name__)
 _RESPONSE_TIMEOUT_S = 10.0
-_INGRESS_SETTINGS = ("host", "http_port", "grpc_port")
 _LOGGING = {"log_level": "ERROR", "enable_access_log": False}
 _START_ATTEMPTS = 2  # of a replica
 # Ray reports the load every 10 s, so the mean of 20 s is of two reports.
@@ -45,7 +44,7 @@ def deploy(settings: Settings, plan: ReplicaPlan) -> DeploymentHandle:
         "ray_actor_options": {"num_cpus": plan.cpus, "num_gpus": plan.gpus},
         "health_check_period_s": 1.0,
         "health_check_timeout_s": 30.0,
-        "graceful_shutdown_timeout_s": settings.drain_s,
+        "graceful_shutdown_timeout_s": settings.network.drain_s,
         "graceful_shutdown_wait_loop_s": 0.2,
         "max_constructor_retry_count": _START_ATTEMPTS,
     }
@@ -71,7 +70,7 @@ def deploy(settings: Settings, plan: ReplicaPlan) -> DeploymentHandle:
 
 def _fingerprint(settings: Settings, plan: ReplicaPlan) -> str:
     """Hash that is equal for replicas that need not be replaced by each other, wherever their ingresses listen."""
-    of_replicas = sorted((name, value) for name, value in vars(settings).items() if name not in _INGRESS_SETTINGS)
+    of_replicas = replace(settings, network=replace(settings.network, host="", http_port=0, grpc_port=0))
     return hashlib.sha256(repr((of_replicas, plan)).encode()).hexdigest()
 
 

@@ -88,7 +88,7 @@ class RayExecutor:
 
     def capacity(self, priority: Priority) -> int:
         """As much as one server without replicas takes, for each of them."""
-        return capacity_for(priority, self._settings.queue_size) * max(1, self._num_running)
+        return capacity_for(priority, self._settings.limits.queue_size) * max(1, self._num_running)
 
     def expected_wait_s(self, num_requests: int) -> float:
         """Seconds until this many requests will have been run, as estimated from recent ones."""
@@ -101,7 +101,7 @@ class RayExecutor:
             ArtifactError: an artifact is missing or damaged.
             RayError: Ray or the replicas do not start.
         """
-        metadata = [await asyncio.to_thread(open_artifact, folder) for folder in self._settings.artifacts]
+        metadata = [await asyncio.to_thread(open_artifact, folder) for folder in self._settings.models.artifacts]
         # It cannot be interrupted: whoever stops meanwhile has to wait for it, to be able to end what it started.
         self._ray = asyncio.wrap_future(self._thread.submit(self._reach_ray))
         try:
@@ -166,14 +166,14 @@ class RayExecutor:
             self._replicas.close("the server stopped before this request was answered; send it again")
         if self._ray is not None:
             # A Ray of others, that was not reached, needs no end.
-            patience_s = 0 if self._settings.ray_address else _REACH_S
+            patience_s = 0 if self._settings.ray.ray_address else _REACH_S
             with contextlib.suppress(RayError, TimeoutError):  # who started it was told
                 await asyncio.to_thread((await asyncio.wait_for(self._ray, patience_s)).stop)
         return finished
 
     def _reach_ray(self) -> Ray:
-        if self._settings.ray_address:
-            return Ray.join(self._settings.ray_address)
+        if self._settings.ray.ray_address:
+            return Ray.join(self._settings.ray.ray_address)
         return Ray.start(cpus=self._plan.total_cpus, gpus=self._plan.total_gpus)
 
 

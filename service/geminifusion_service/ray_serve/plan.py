@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from geminifusion_service.settings import Settings, SettingsError
 
@@ -41,8 +41,11 @@ class ReplicaPlan:
 
     def settings_of_replica(self, settings: Settings) -> Settings:
         """The settings of the service with a replica's share of the machine."""
-        share = {"threads": self.threads, "decode_workers": settings.decode_workers or self.threads}
-        return Settings(**{**vars(settings), **share})
+        return replace(
+            settings,
+            runtime=replace(settings.runtime, threads=self.threads),
+            decoding=replace(settings.decoding, decode_workers=settings.decoding.decode_workers or self.threads),
+        )
 
 
 def plan_replicas(settings: Settings, cores: int) -> ReplicaPlan:
@@ -55,29 +58,29 @@ def plan_replicas(settings: Settings, cores: int) -> ReplicaPlan:
     Raises:
         SettingsError: the settings contradict each other.
     """
-    most = settings.max_replicas or settings.replicas
-    if most < settings.replicas:
+    most = settings.ray.max_replicas or settings.ray.replicas
+    if most < settings.ray.replicas:
         raise SettingsError(
-            f"max_replicas is {most} and replicas is {settings.replicas}; give --max-replicas a number not below "
+            f"max_replicas is {most} and replicas is {settings.ray.replicas}; give --max-replicas a number not below "
             "--replicas, or 0 for a fixed number"
         )
-    if settings.model_repository:
+    if settings.models.model_repository:
         raise SettingsError(
-            f"model_repository is {settings.model_repository!r}, and replicas on Ray do not change their models while "
-            "they run; name the artifacts with --artifact and start anew to change them"
+            f"model_repository is {settings.models.model_repository!r}, and replicas on Ray do not change their models "
+            "while they run; name the artifacts with --artifact and start anew to change them"
         )
-    if settings.ray_address and not settings.threads:
+    if settings.ray.ray_address and not settings.runtime.threads:
         raise SettingsError(
-            f"ray_address is {settings.ray_address!r} and threads is 0, which divides the cores of this machine; "
+            f"ray_address is {settings.ray.ray_address!r} and threads is 0, which divides the cores of this machine; "
             "say how many each replica of the cluster shall have with --threads"
         )
     return ReplicaPlan(
-        least=settings.replicas,
+        least=settings.ray.replicas,
         most=most,
-        target_ongoing=settings.target_ongoing,
-        capacity=settings.queue_size,
+        target_ongoing=settings.ray.target_ongoing,
+        capacity=settings.limits.queue_size,
         # rounded down: Ray counts in ten-thousandths, and three rounded up would not fit
-        cpus=float(settings.threads) or math.floor(1000 * cores / most) / 1000,
-        gpus=settings.replica_gpus,
-        threads=settings.threads or max(1, cores // most),
+        cpus=float(settings.runtime.threads) or math.floor(1000 * cores / most) / 1000,
+        gpus=settings.ray.replica_gpus,
+        threads=settings.runtime.threads or max(1, cores // most),
     )

@@ -33,11 +33,12 @@ class SegmenterReplica:
         Raises:
             ArtifactError, RuntimeError, ValueError: an artifact that cannot be served here.
         """
-        set_up_logging(settings.log_format, settings.log_level)
+        set_up_logging(settings.observability.log_format, settings.observability.log_level)
         cv2.setNumThreads(1)  # each request has its own thread in the pools
         self._fingerprint = fingerprint
         metrics = Metrics()
-        self._segmenter = Segmenter(LocalExecutor(settings, metrics), metrics, max_bytes=settings.max_inflight_bytes)
+        executor = LocalExecutor(settings, metrics)
+        self._segmenter = Segmenter(executor, metrics, max_bytes=settings.limits.max_inflight_bytes)
         self._models = ModelManager(settings, metrics, self._segmenter)
         await self._models.start()
 

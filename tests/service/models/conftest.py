@@ -69,9 +69,9 @@ def managing():
 
     @asynccontextmanager
     async def manage(**values: Any):
-        settings = Settings(**{"artifacts": (), "threads": 1, "decode_workers": 1, "max_batch": 1, **values})
+        settings = Settings.of(**{"artifacts": (), "threads": 1, "decode_workers": 1, "max_batch": 1, **values})
         metrics = Metrics()
-        segmenter = Segmenter(LocalExecutor(settings, metrics), metrics, max_bytes=settings.max_inflight_bytes)
+        segmenter = Segmenter(LocalExecutor(settings, metrics), metrics, max_bytes=settings.limits.max_inflight_bytes)
         manager = ModelManager(settings, metrics, segmenter)
         try:
             await manager.start()

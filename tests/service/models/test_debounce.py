@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from geminifusion_service.models.debounce import Sightings
+from geminifusion_service.models.debounce import DirectoryDebouncer
 from geminifusion_service.models.repository import StoredVersion
 
 
@@ -22,56 +22,56 @@ def clock():
 
 
 @pytest.fixture
-def sightings(clock):
-    return Sightings(settle_s=30, clock=clock)
+def debouncer(clock):
+    return DirectoryDebouncer(settle_s=30, clock=clock)
 
 
 def stored(size=1):
     return StoredVersion(name="tiny", version="2", directory=Path("tiny/2"), fingerprint=(("model.onnx", size, 0, 0),))
 
 
-def test_a_directory_is_tried_once_two_looks_found_it_the_same(sightings):
-    assert not sightings.worth_trying(stored(1))
-    assert not sightings.worth_trying(stored(2)), "it is growing"
-    assert sightings.worth_trying(stored(2))
+def test_a_directory_is_tried_once_two_polls_found_it_the_same(debouncer):
+    assert not debouncer.should_load(stored(1))
+    assert not debouncer.should_load(stored(2)), "it is growing"
+    assert debouncer.should_load(stored(2))
 
 
-def test_at_the_start_one_look_is_enough(sightings):
-    assert sightings.worth_trying(stored(), at_once=True)
+def test_at_the_start_one_poll_is_enough(debouncer):
+    assert debouncer.should_load(stored(), at_once=True)
 
 
-def test_a_failed_try_is_repeated_when_the_directory_changed_or_has_settled(sightings, clock):
-    sightings.worth_trying(stored())
-    sightings.failed(stored(), "incomplete", for_good=False)
+def test_a_failed_try_is_repeated_when_the_directory_changed_or_has_settled(debouncer, clock):
+    debouncer.should_load(stored())
+    debouncer.record_failure(stored(), "incomplete", permanent=False)
     clock.now += 29
-    assert not sightings.worth_trying(stored())
-    assert not sightings.settled(stored())
+    assert not debouncer.should_load(stored())
+    assert not debouncer.is_settled(stored())
     clock.now += 1
-    assert sightings.worth_trying(stored())
-    assert sightings.settled(stored())
-    assert not sightings.worth_trying(stored(2)), "changed: from the beginning"
-    assert sightings.worth_trying(stored(2))
+    assert debouncer.should_load(stored())
+    assert debouncer.is_settled(stored())
+    assert not debouncer.should_load(stored(2)), "changed: from the beginning"
+    assert debouncer.should_load(stored(2))
 
 
-def test_what_is_given_up_is_tried_again_only_once_it_changes(sightings, clock):
-    sightings.worth_trying(stored())
-    sightings.failed(stored(), "damaged", for_good=True)
+def test_what_is_given_up_is_tried_again_only_once_it_changes(debouncer, clock):
+    debouncer.should_load(stored())
+    debouncer.record_failure(stored(), "damaged", permanent=True)
     clock.now += 1e6
-    assert not sightings.worth_trying(stored())
-    sightings.worth_trying(stored(2))
-    assert sightings.worth_trying(stored(2))
+    assert not debouncer.should_load(stored())
+    debouncer.should_load(stored(2))
+    assert debouncer.should_load(stored(2))
 
 
-def test_a_reason_is_news_once(sightings):
-    sightings.worth_trying(stored())
-    assert sightings.failed(stored(), "no room", for_good=False)
-    assert not sightings.failed(stored(), "no room", for_good=False)
-    assert sightings.failed(stored(), "damaged", for_good=False)
+def test_a_reason_is_news_once(debouncer):
+    debouncer.should_load(stored())
+    assert debouncer.record_failure(stored(), "no room", permanent=False)
+    assert not debouncer.record_failure(stored(), "no room", permanent=False)
+    assert debouncer.record_failure(stored(), "damaged", permanent=False)
 
 
-def test_what_is_gone_is_forgotten(sightings):
-    sightings.worth_trying(stored())
-    sightings.failed(stored(), "damaged", for_good=True)
-    sightings.keep([])
-    assert not sightings.worth_trying(stored()), "it is new again"
-    assert sightings.worth_trying(stored())
+def test_what_is_gone_is_forgotten(debouncer):
+    debouncer.should_load(stored())
+    debouncer.record_failure(stored(), "damaged", permanent=True)
+    debouncer.retain([])
+    assert not debouncer.should_load(stored()), "it is new again"
+    assert debouncer.should_load(stored())

@@ -140,9 +140,9 @@ def test_the_model_list_tells_what_an_operator_asks(serving):
         "ready", True, True, "onnxruntime-cpu",
     )  # fmt: skip
     assert listed["memory_bytes"] > 0
-    assert (one["canary"]["kind"], one["canary"]["agreement"], one["canary"]["passed"]) == ("self", 1, True)
+    assert (one["self_test"]["kind"], one["self_test"]["agreement"], one["self_test"]["passed"]) == ("self", 1, True)
     assert one["versions"] == [{"version": "1", "state": "ready", "reason": ""}]
-    for metric in ("model_ready", "model_memory_bytes", "canary_agreement"):
+    for metric in ("model_ready", "model_memory_bytes", "self_test_agreement"):
         assert f'geminifusion_{metric}{{name="tiny",version="1"}}' in text
 
 

@@ -11,15 +11,19 @@ from geminifusion_runtime.bundled import artifact_path
 SCRIPT = textwrap.dedent("""
     import sys
     from pathlib import Path
-    from geminifusion_service.models.loading import load_model, unload_model
+    from geminifusion_service.models.loading import ModelLoader, unload_model
     from geminifusion_service.models.memory import resident_bytes
-    from geminifusion_service.settings import Settings
+    from geminifusion_service.settings import BatchingSettings, ModelSettings, RuntimeSettings
 
     directory = Path(sys.argv[1])
-    settings = Settings(artifacts=(directory,), backend=sys.argv[2], threads=1, max_batch=1)
+    loader = ModelLoader(
+        models=ModelSettings(),
+        runtime=RuntimeSettings(backend=sys.argv[2], threads=1),
+        batching=BatchingSettings(max_batch=1),
+    )
     after = []
     for _ in range(4):
-        loaded = load_model(directory, settings)
+        loaded = loader.load(directory)
         unload_model(loaded.model)
         del loaded
         after.append(resident_bytes())

@@ -11,7 +11,7 @@ from geminifusion_runtime.artifact import ArtifactError
 from geminifusion_runtime.options import SegmentOptions
 from geminifusion_service.errors import ModelLoadError, ModelMemoryError, ModelNotFoundError, NotReadyError
 from geminifusion_service.models import lifecycle
-from geminifusion_service.models import self_test_schedule as canary_rounds
+from geminifusion_service.models import self_test_schedule as self_test_schedule
 from geminifusion_service.models.description import describe_reference
 from geminifusion_service.models.registry import ModelState, Status
 from geminifusion_service.request import SegmentRequest
@@ -115,7 +115,9 @@ async def test_a_new_version_takes_over_and_the_old_one_gives_its_memory_back(
         await until(lambda: states(manager) == {"1": "unavailable", "2": "ready"})
         text = metrics.text().decode()
         assert 'geminifusion_model_info{backend="onnxruntime-cpu",name="tiny",version="2"} 1.0' in text
-        assert 'version="1"' not in text.replace("geminifusion_canary_runs", "\n#").split("geminifusion_model_ready")[1]
+        assert (
+            'version="1"' not in text.replace("geminifusion_self_test_runs", "\n#").split("geminifusion_model_ready")[1]
+        )
 
 
 async def test_a_request_keeps_its_version_until_it_is_answered(publish, repository, managing, until):
@@ -202,7 +204,7 @@ async def test_a_vanished_repository_removes_nothing_and_may_come_back(
             repository.mkdir()
         await until(lambda: "geminifusion_repository_reachable 0.0" in metrics.text().decode())
         await asyncio.sleep(0.12)
-        assert caplog.text.count("goes on serving") == 1
+        assert caplog.text.count("go on serving") == 1
         assert (await segmenter.segment(a_request(pair))).model == "tiny@1"
         if how == "empty":
             repository.rmdir()
@@ -217,14 +219,14 @@ async def test_a_directory_that_is_missed_once_is_not_removed(publish, repositor
     async with managing(model_repository=str(repository), model_poll_s=1000) as (manager, _, _):
         watch = manager._watch
         away = version.rename(repository / "away")
-        await watch.follow()
+        await watch.sync()
         assert "tiny@1" in manager.registry.references
         away.rename(version)
-        await watch.follow()
+        await watch.sync()
         version.rename(away)
-        await watch.follow()
+        await watch.sync()
         assert "tiny@1" in manager.registry.references, "once again is not twice in a row"
-        await watch.follow()
+        await watch.sync()
         assert "tiny@1" not in manager.registry.references
 
 
@@ -248,7 +250,7 @@ async def test_damage_done_to_a_loaded_version_does_not_reach_it(publish, reposi
     async with managing(model_repository=str(repository), model_poll_s=1000) as (manager, segmenter, _):
         (directory / "metadata.json").write_text("{")
         (directory / "model.onnx").unlink()
-        await manager._watch.follow()
+        await manager._watch.sync()
         assert (await segmenter.segment(a_request(pair))).model == "tiny@1"
 
 
@@ -279,7 +281,7 @@ async def test_an_old_version_can_be_brought_back_without_a_gap(publish, reposit
         await manager.load("tiny@1")
         assert (await segmenter.segment(a_request(pair, "tiny"))).model == "tiny@2"
         assert (await segmenter.segment(a_request(pair, "tiny@1"))).model == "tiny@1"
-        await manager._watch.follow()
+        await manager._watch.sync()
         assert manager.registry.references == {"tiny@1", "tiny@2"}, "it was asked for, so it stays"
         await manager.unload("tiny@2")
         assert (await segmenter.segment(a_request(pair, "tiny"))).model == "tiny@1"
@@ -324,7 +326,7 @@ async def test_a_model_that_does_not_fit_is_refused_with_the_numbers(publish, re
         metrics,
     ):
         await manager.load("tiny")
-        manager.registry.slot("tiny").memory_bytes = 60 * 2**20
+        manager.registry.get("tiny").memory_bytes = 60 * 2**20
         publish("other")
         with pytest.raises(ModelMemoryError, match=r"other@1 would take about \d+ MB, and 60 of 64 MB are taken"):
             await manager.load("other")
@@ -345,17 +347,17 @@ async def test_the_least_recently_used_makes_room_but_never_the_default(publish,
     ) as (manager, _, _):
         for name in ("default", "used", "idle"):
             await manager.load(name)
-            manager.registry.slot(name).memory_bytes = 3320 * 2**20
+            manager.registry.get(name).memory_bytes = 3320 * 2**20
         with manager.registry.lease("used"):
             pass
         await manager.load("new")
         assert manager.registry.references == {"default@1", "used@1", "new@1"}
         assert "made room for new@1" in describe_reference(manager.registry, "idle")["reason"]
-        await manager._watch.follow()
+        await manager._watch.sync()
         assert "idle@1" not in manager.registry.references, "it comes back when it is asked for"
 
 
-async def test_a_version_that_fails_its_canary_replaces_nothing(publish, repository, managing, until, caplog):
+async def test_a_version_that_fails_its_self_test_replaces_nothing(publish, repository, managing, until, caplog):
     publish(version="1", wrong=0)
     async with managing(model_repository=str(repository), **POLL) as (manager, segmenter, _):
         publish(version="2", wrong=0.2)
@@ -365,7 +367,7 @@ async def test_a_version_that_fails_its_canary_replaces_nothing(publish, reposit
         assert segmenter.ready
 
 
-async def test_a_model_whose_canary_fails_is_loaded_but_the_service_is_not_ready(
+async def test_a_model_whose_self_test_fails_is_loaded_but_the_service_is_not_ready(
     tmp_path, make_artifact, add_golden, managing
 ):
     directory = add_golden(make_artifact(tmp_path / "drifted"), wrong=0.2)
@@ -374,8 +376,8 @@ async def test_a_model_whose_canary_fails_is_loaded_but_the_service_is_not_ready
         assert "of the labels agree" in segmenter.models.problems[0]
         text = metrics.text().decode()
         assert 'geminifusion_model_ready{name="tiny",version="1"} 0.0' in text
-        assert 'geminifusion_canary_runs_total{name="tiny",outcome="failed",version="1"} 1.0' in text
-        assert describe_reference(manager.registry, "tiny")["canary"]["passed"] is False
+        assert 'geminifusion_self_test_runs_total{name="tiny",outcome="failed",version="1"} 1.0' in text
+        assert describe_reference(manager.registry, "tiny")["self_test"]["passed"] is False
 
 
 async def test_a_model_is_healthy_while_another_is_not(tmp_path, make_artifact, add_golden, managing):
@@ -391,7 +393,7 @@ async def test_a_model_is_healthy_while_another_is_not(tmp_path, make_artifact, 
         assert await status("model/good") == "SERVING"
         assert await status("model/tiny@1") == "NOT_SERVING"
         assert await status("") == "NOT_SERVING"
-        manager.registry.note(Status(name="coming", version="1", state=ModelState.LOADING))
+        manager.registry.record_status(Status(name="coming", version="1", state=ModelState.LOADING))
         assert await status("model/coming") == await status("model/coming@1") == "NOT_SERVING"
         segmenter.mark_draining()
         assert await status("model/good") == "NOT_SERVING"
@@ -417,9 +419,9 @@ async def test_an_unloaded_model_is_not_healthy_and_still_known(tmp_path, make_a
 async def test_readiness_goes_when_labels_drift_and_comes_back_with_them(
     tmp_path, make_artifact, add_golden, managing, until, caplog, monkeypatch
 ):
-    monkeypatch.setattr(canary_rounds, "_RECHECK_S", 0.02)
+    monkeypatch.setattr(self_test_schedule, "_RETEST_S", 0.02)
     directory = add_golden(make_artifact(tmp_path / "golden"))
-    async with managing(artifacts=(directory,), canary_interval_s=0.05) as (manager, segmenter, metrics):
+    async with managing(artifacts=(directory,), self_test_interval_s=0.05) as (manager, segmenter, metrics):
         assert "geminifusion_ready 1.0" in metrics.text().decode()
         backend = manager.registry.find("tiny").backend
         run = backend.run
@@ -429,9 +431,9 @@ async def test_readiness_goes_when_labels_drift_and_comes_back_with_them(
         assert "geminifusion_ready 0.0" in metrics.text().decode()
         monkeypatch.undo()
         await until(lambda: segmenter.ready)
-        assert "passes its canary again" in caplog.text
+        assert "passes its self-test again" in caplog.text
         assert "geminifusion_ready 1.0" in metrics.text().decode()
-        assert 'geminifusion_canary_agreement{name="tiny",version="1"} 1.0' in metrics.text().decode()
+        assert 'geminifusion_self_test_agreement{name="tiny",version="1"} 1.0' in metrics.text().decode()
 
 
 def _drifted(outputs):
@@ -439,9 +441,9 @@ def _drifted(outputs):
     return outputs
 
 
-async def test_one_wrong_canary_alone_changes_nothing(tmp_path, make_artifact, add_golden, managing, monkeypatch):
+async def test_one_wrong_self_test_alone_changes_nothing(tmp_path, make_artifact, add_golden, managing, monkeypatch):
     directory = add_golden(make_artifact(tmp_path / "golden"))
-    async with managing(artifacts=(directory,), canary_interval_s=1000) as (manager, segmenter, _):
+    async with managing(artifacts=(directory,), self_test_interval_s=1000) as (manager, segmenter, _):
         backend = manager.registry.find("tiny").backend
         run, runs = backend.run, []
 
@@ -450,25 +452,25 @@ async def test_one_wrong_canary_alone_changes_nothing(tmp_path, make_artifact, a
             return _drifted(run(inputs)) if len(runs) == 1 else run(inputs)
 
         monkeypatch.setattr(backend, "run", once_wrong)
-        await manager._canaries.check(manager.registry.slot("tiny"))
+        await manager._self_tests.test(manager.registry.get("tiny"))
         assert len(runs) == 4, "two frames, twice"
         assert segmenter.ready
 
 
-async def test_canaries_can_be_switched_off(tmp_path, make_artifact, add_golden, managing):
+async def test_self_tests_can_be_switched_off(tmp_path, make_artifact, add_golden, managing):
     directory = add_golden(make_artifact(tmp_path / "drifted"), wrong=0.2)
-    async with managing(artifacts=(directory,), canary_interval_s=0) as (manager, segmenter, _):
+    async with managing(artifacts=(directory,), self_test_interval_s=0) as (manager, segmenter, _):
         assert segmenter.ready
-        assert describe_reference(manager.registry, "tiny")["canary"] is None
+        assert describe_reference(manager.registry, "tiny")["self_test"] is None
 
 
 async def test_an_artifact_without_golden_frames_is_held_to_what_it_first_answered(
     tiny_artifact, managing, monkeypatch, caplog
 ):
-    async with managing(artifacts=(tiny_artifact,), canary_interval_s=1000) as (manager, segmenter, _):
+    async with managing(artifacts=(tiny_artifact,), self_test_interval_s=1000) as (manager, segmenter, _):
         assert "tiny@1 has no golden frames" in caplog.text
-        slot = manager.registry.slot("tiny")
-        assert (slot.canary.kind, slot.canary.passed) == ("self", True)
+        slot = manager.registry.get("tiny")
+        assert (slot.self_test.kind, slot.self_test.passed) == ("self", True)
         backend = slot.model.backend
         run = backend.run
 
@@ -478,7 +480,7 @@ async def test_an_artifact_without_golden_frames_is_held_to_what_it_first_answer
             return outputs
 
         monkeypatch.setattr(backend, "run", one_pixel_off)
-        await manager._canaries.check(slot)
+        await manager._self_tests.test(slot)
         assert not segmenter.ready
 
 

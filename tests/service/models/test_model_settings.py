@@ -6,9 +6,9 @@ from geminifusion_service.settings import Settings, SettingsError, parse_sizes
 
 
 def test_a_repository_alone_is_enough_and_nothing_at_all_is_not(tmp_path):
-    assert Settings(artifacts=(), model_repository=str(tmp_path)).artifacts == ()
+    assert Settings.of(artifacts=(), model_repository=str(tmp_path)).models.artifacts == ()
     with pytest.raises(SettingsError, match="--model-repository"):
-        Settings(artifacts=())
+        Settings.of(artifacts=())
 
 
 @pytest.mark.parametrize(
@@ -21,12 +21,12 @@ def test_a_repository_alone_is_enough_and_nothing_at_all_is_not(tmp_path):
         ("model_memory_mb", -1),
         ("warm_up_sizes", "480"),
         ("warm_up_sizes", "480x0"),
-        ("canary_interval_s", float("nan")),
+        ("self_test_interval_s", float("nan")),
     ],
 )
 def test_a_value_nobody_could_mean_names_its_option(tmp_path, name, value):
     with pytest.raises(SettingsError, match="--" + name.replace("_", "-")):
-        Settings(artifacts=(tmp_path,), **{name: value})
+        Settings.of(artifacts=(tmp_path,), **{name: value})
 
 
 def test_sizes_are_height_by_width():
@@ -36,4 +36,4 @@ def test_sizes_are_height_by_width():
 
 def test_replicas_elsewhere_take_no_repository(tmp_path):
     with pytest.raises(SettingsError, match="--artifact instead of --model-repository"):
-        Settings(artifacts=(), model_repository=str(tmp_path), engine="ray")
+        Settings.of(artifacts=(), model_repository=str(tmp_path), executor="ray")

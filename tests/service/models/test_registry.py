@@ -4,16 +4,16 @@ import pytest
 
 from geminifusion_service.errors import ModelNotFoundError, NotReadyError
 from geminifusion_service.models.registry import (
-    CanaryResult,
     ModelRegistry,
     ModelState,
+    SelfTestResult,
     Status,
     version_key,
 )
 
 
 def failed(problem="half the labels differ"):
-    return CanaryResult(kind="golden", frames=1, agreement=0.5, budget=0.999, passed=False, problem=problem)
+    return SelfTestResult(kind="golden", frames=1, agreement=0.5, budget=0.999, passed=False, problem=problem)
 
 
 def test_versions_are_ordered_as_people_do():
@@ -104,7 +104,7 @@ def test_an_idle_model_is_drained_as_soon_as_it_is_retired(make_model):
 
 def test_a_lease_ends_with_an_error_too(make_model):
     models = ModelRegistry([make_model("tiny", "1")])
-    slot = models.slot("tiny")
+    slot = models.get("tiny")
     with pytest.raises(RuntimeError), models.lease("tiny"):
         raise RuntimeError
     assert slot.leases == 0
@@ -125,7 +125,7 @@ def test_the_same_reference_can_be_replaced_while_it_is_used(make_model):
 
 def test_a_lease_counts_as_use_and_holding_does_not(make_model):
     models = ModelRegistry([make_model("tiny", "1")])
-    slot = models.slot("tiny")
+    slot = models.get("tiny")
     before = slot.last_used
     with models.hold(slot):
         assert slot.leases == 1
@@ -134,9 +134,9 @@ def test_a_lease_counts_as_use_and_holding_does_not(make_model):
         assert slot.last_used > before
 
 
-def test_a_failing_canary_of_a_current_version_is_a_problem_and_of_an_old_one_is_not(make_model):
+def test_a_failing_self_test_of_a_current_version_is_a_problem_and_of_an_old_one_is_not(make_model):
     models = ModelRegistry([make_model("tiny", "1"), make_model("tiny", "2"), make_model("other", "1")])
-    models.slot("tiny@1").canary = failed()
+    models.get("tiny@1").self_test = failed()
     assert models.problems == ()
-    models.slot("other").canary = failed()
+    models.get("other").self_test = failed()
     assert models.problems == ("other@1: half the labels differ",)

@@ -64,16 +64,6 @@ async def test_a_loop_that_is_held_up_shows_in_its_lag():
     assert sample(metrics.text().decode(), "geminifusion_event_loop_lag_seconds_sum") > 0.15
 
 
-def test_the_table_in_the_readme_is_the_metrics():
-    rows = re.findall(
-        r"^\| `(geminifusion_\w+)` \| (\w+) \| (.*?) \| (.+) \|$",
-        (ROOT / "service/README.md").read_text(),
-        re.MULTILINE,
-    )
-    ours = {name: said for name, said in described().items() if name.startswith("geminifusion_")}
-    assert {name: (kind, text) for name, kind, _, text in rows} == ours
-
-
 def _names_in(text):
     return set(re.findall(r"\b(?:geminifusion|process)_[a-z_]+", text))
 

@@ -42,13 +42,13 @@ class Held:
 def segmenter_of(settings):
     metrics = Metrics()
     executor = LocalExecutor(settings, metrics)
-    return executor, Segmenter(executor, metrics, max_bytes=settings.max_inflight_bytes)
+    return executor, Segmenter(executor, metrics, max_bytes=settings.limits.max_inflight_bytes)
 
 
 @asynccontextmanager
 async def open_segmenter(artifact, **settings):
     values = {"threads": 1, "decode_workers": 2, "max_batch": 4, **settings}
-    executor, segmenter = segmenter_of(Settings(artifacts=(artifact,), **values))
+    executor, segmenter = segmenter_of(Settings.of(artifacts=(artifact,), **values))
     model = Model.open(artifact, threads=1)
     model.backend = Held(model.backend)
     await segmenter.start()
@@ -198,7 +198,7 @@ async def test_many_requests_of_several_sizes_each_get_their_own_labels(tiny_art
 
 
 async def test_a_model_loaded_on_too_few_devices_is_rejected(tiny_artifact):
-    _, segmenter = segmenter_of(Settings(artifacts=(tiny_artifact,), devices="cpu,cpu"))
+    _, segmenter = segmenter_of(Settings.of(artifacts=(tiny_artifact,), devices="cpu,cpu"))
     with pytest.raises(ValueError, match="loaded on 1 devices, but the settings name 2"):
         segmenter.mark_ready(ModelRegistry([Model.open(tiny_artifact, threads=1)]))
     await segmenter.close(1)

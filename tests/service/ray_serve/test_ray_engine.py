@@ -1,4 +1,4 @@
-"""`geminifusion serve --engine ray`, as a process with replicas of its own, under load and while parts of it die."""
+"""`geminifusion serve --executor ray`, as a process with replicas of its own, under load and while parts of it die."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class OnRay:
         with pytest.MonkeyPatch.context() as environment:
             environment.setenv("TMPDIR", str(self._folders))
             environment.setenv("HOME", str(self.home))
-            arguments = ["--engine", "ray", "--artifact", str(artifact), "--http-port", "0", "--grpc-port", "0"]
+            arguments = ["--executor", "ray", "--artifact", str(artifact), "--http-port", "0", "--grpc-port", "0"]
             self.process = ServerProcess([*arguments, *options], log, stop_s=40)
         try:
             self.process.wait_ready(START_S)

@@ -12,7 +12,7 @@ from geminifusion_service.settings import Settings, SettingsError
 
 
 def plan(cores: int = 8, **settings: Any) -> ReplicaPlan:
-    return plan_replicas(Settings(artifacts=(Path("/"),), engine="ray", **settings), cores)
+    return plan_replicas(Settings.of(artifacts=(Path("/"),), executor="ray", **settings), cores)
 
 
 @pytest.mark.parametrize(("cores", "replicas", "threads"), [(8, 2, 4), (8, 3, 2), (2, 4, 1), (1, 1, 1)])
@@ -47,10 +47,10 @@ def test_fractions_of_gpus_add_up_to_whole_ones() -> None:
 
 
 def test_a_replica_decodes_with_as_many_threads_as_it_computes() -> None:
-    settings = Settings(artifacts=(Path("/"),), engine="ray", replicas=2)
+    settings = Settings.of(artifacts=(Path("/"),), executor="ray", replicas=2)
     of_replica = plan_replicas(settings, 8).settings_of_replica(settings)
-    assert of_replica.threads == of_replica.decode_workers == 4
-    assert of_replica.artifacts == settings.artifacts
+    assert of_replica.runtime.threads == of_replica.decoding.decode_workers == 4
+    assert of_replica.models == settings.models
 
 
 def test_fewer_at_most_than_at_least_are_refused() -> None:

@@ -36,7 +36,7 @@ from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pipeline.admission import Ticket
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.request import SegmentRequest, SegmentResponse
-from geminifusion_service.settings import Settings
+from geminifusion_service.settings import LimitSettings
 
 _log = logging.getLogger(__name__)
 _REPOSITORY = "model_repository"
@@ -59,9 +59,11 @@ class OpenInference:
         models: loads and unloads models; None where they are fixed.
     """
 
-    def __init__(self, segmenter: Segmenter, settings: Settings, metrics: Metrics, models: ModelManager | None) -> None:
+    def __init__(
+        self, segmenter: Segmenter, limits: LimitSettings, metrics: Metrics, models: ModelManager | None
+    ) -> None:
         self._segmenter = segmenter
-        self._settings = settings
+        self._limits = limits
         self._metrics = metrics
         self._models = models
         self._statistics: dict[tuple[str, str], ModelStatistics] = {}  # by name and version
@@ -83,7 +85,7 @@ class OpenInference:
     def model_ready(self, name: str, version: str | None) -> bool:
         """Whether this model accepts requests and passed its last self-test."""
         resolved = self._resolve(name, version)
-        return self._segmenter.ready and self._segmenter.models.slot(resolved.reference).state is ModelState.READY
+        return self._segmenter.ready and self._segmenter.models.get(resolved.reference).state is ModelState.READY
 
     def server_metadata(self) -> dict[str, Any]:
         """Name and version of the server, and the extensions of the protocol it supports."""
@@ -102,7 +104,7 @@ class OpenInference:
 
     def model_config(self, name: str, version: str | None) -> dict[str, Any]:
         """The same as Triton's model configuration."""
-        return configuration(self._resolve(name, version), max_batch=self._settings.queue_size)
+        return configuration(self._resolve(name, version), max_batch=self._limits.queue_size)
 
     def model_statistics(self, name: str | None, version: str | None) -> dict[str, Any]:
         """Totals of one model, or of all for None."""
@@ -228,7 +230,7 @@ class OpenInference:
             milliseconds_left=milliseconds_left,
             request_id=request.id or request_id,
         )
-        items = split_batch(request.inputs, max_batch=self._settings.queue_size, max_pixels=self._settings.max_pixels)
+        items = split_batch(request.inputs, max_batch=self._limits.queue_size, max_pixels=self._limits.max_pixels)
         responses = await self._segment_all(items, options, ticket)
         tensors = join_batch(responses, outputs, files_axes=files_axes(request.inputs))
         return (

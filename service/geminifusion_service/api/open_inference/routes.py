@@ -28,7 +28,7 @@ from geminifusion_service.api.open_inference.openapi import (
 from geminifusion_service.api.open_inference.responses import LARGE_JSON, infer_response, json_response
 from geminifusion_service.api.openapi import DocumentedRoute, Handler
 from geminifusion_service.errors import EmptyBodyError, MalformedBodyError, UnsupportedBodyError
-from geminifusion_service.settings import Settings
+from geminifusion_service.settings import LimitSettings
 from geminifusion_service.transport.http.body import cancel_on_disconnect, read_body
 
 PREFIX = "/v2"
@@ -43,11 +43,11 @@ def is_open_inference(path: str) -> bool:
     return path == PREFIX or path.startswith(f"{PREFIX}/")
 
 
-def open_inference_routes(open_inference: OpenInference, settings: Settings) -> list[DocumentedRoute]:
+def open_inference_routes(open_inference: OpenInference, limits: LimitSettings) -> list[DocumentedRoute]:
     """Every path under /v2. Errors are raised for the application to handle."""
-    inference = _Inference(open_inference, settings)
+    inference = _Inference(open_inference, limits)
     server, models = _Server(open_inference), _Models(open_inference)
-    repository = _Repository(open_inference, settings)
+    repository = _Repository(open_inference, limits)
     return [
         # First, because routes are tried one by one and this is the one under load.
         *_model_routes("/infer", inference.infer, method="POST", admission=TRANSPORT, **INFER_OPERATION),
@@ -91,9 +91,9 @@ def _route(
 
 
 class _Inference:
-    def __init__(self, open_inference: OpenInference, settings: Settings) -> None:
+    def __init__(self, open_inference: OpenInference, limits: LimitSettings) -> None:
         self._open_inference = open_inference
-        self._settings = settings
+        self._limits = limits
 
     async def infer(self, request: Request) -> Response:
         """Segment a batch of images."""
@@ -109,7 +109,7 @@ class _Inference:
 
     async def _read(self, request: Request, name: str, version: str | None) -> ParsedRequest:
         _check_content(request)
-        body = await _body(request, self._settings, self._settings.max_body_bytes)
+        body = await _body(request, self._limits, self._limits.max_body_bytes)
         header_length = parse_header_length(request.headers.get(HEADER_LENGTH), len(body))
         input_names = self._open_inference.input_names(name, version)
 
@@ -169,9 +169,9 @@ class _Models:
 class _Repository:
     """What an operator may do to the models; API keys decide who is one."""
 
-    def __init__(self, open_inference: OpenInference, settings: Settings) -> None:
+    def __init__(self, open_inference: OpenInference, limits: LimitSettings) -> None:
         self._open_inference = open_inference
-        self._settings = settings
+        self._limits = limits
 
     async def index(self, request: Request) -> Response:
         """Every version of every model this server knows of."""
@@ -198,7 +198,7 @@ class _Repository:
     async def _document(self, request: Request) -> dict[str, Any]:
         """The JSON object in the body, which may be left out."""
         try:
-            body = await _body(request, self._settings, _MAX_CONTROL_BODY)
+            body = await _body(request, self._limits, _MAX_CONTROL_BODY)
         except EmptyBodyError:
             return {}
         try:
@@ -221,8 +221,8 @@ def _check_content(request: Request) -> None:
         raise UnsupportedBodyError(f"the content type is {kind[:50]!r}; send JSON, or JSON and binary tensors")
 
 
-async def _body(request: Request, settings: Settings, max_bytes: int) -> bytes:
+async def _body(request: Request, limits: LimitSettings, max_bytes: int) -> bytes:
     try:
-        return await read_body(request, max_bytes=max_bytes, timeout_s=settings.body_timeout_s)
+        return await read_body(request, max_bytes=max_bytes, timeout_s=limits.body_timeout_s)
     except EmptyBodyError:
         raise EmptyBodyError("the body is empty; send an inference request in JSON") from None

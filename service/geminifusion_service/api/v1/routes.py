@@ -28,7 +28,7 @@ from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.pipeline.telemetry import Telemetry
 from geminifusion_service.request import SegmentRequest
-from geminifusion_service.settings import Settings
+from geminifusion_service.settings import LimitSettings
 from geminifusion_service.transport.http.body import (
     cancel_on_disconnect,
     check_encoding,
@@ -44,10 +44,14 @@ TRANSPORT = "http"
 
 
 def v1_routes(
-    segmenter: Segmenter, settings: Settings, metrics: Metrics, telemetry: Telemetry, model_manager: ModelManager | None
+    segmenter: Segmenter,
+    limits: LimitSettings,
+    metrics: Metrics,
+    telemetry: Telemetry,
+    model_manager: ModelManager | None,
 ) -> list[DocumentedRoute]:
     """Every path under /v1; the repository's only with a manager. Errors are raised for the application to handle."""
-    segmentation = _Segmentation(segmenter, settings, metrics, telemetry)
+    segmentation = _Segmentation(segmenter, limits, metrics, telemetry)
     models = _Models(segmenter)
     routes = [
         DocumentedRoute(
@@ -80,9 +84,9 @@ def v1_routes(
 
 
 class _Segmentation:
-    def __init__(self, segmenter: Segmenter, settings: Settings, metrics: Metrics, telemetry: Telemetry) -> None:
+    def __init__(self, segmenter: Segmenter, limits: LimitSettings, metrics: Metrics, telemetry: Telemetry) -> None:
         self._segmenter = segmenter
-        self._settings = settings
+        self._limits = limits
         self._metrics = metrics
         self._telemetry = telemetry
 
@@ -113,8 +117,8 @@ class _Segmentation:
         with self._segmenter.admit(  # before a body of megabytes is read
             body_bytes=request.state.content_length, deadline_ms=options.deadline_ms, priority=options.priority
         ) as ticket:
-            settings = self._settings
-            body = await read_body(request, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
+            limits = self._limits
+            body = await read_body(request, max_bytes=limits.max_body_bytes, timeout_s=limits.body_timeout_s)
             if boundary is not None:
                 images = split_multipart(body, boundary)
             else:

@@ -66,7 +66,7 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # grpc_heal
         """Independent of other models; one that is being loaded, or was unloaded, is known and not serving."""
         models = self._segmenter.models
         try:
-            slot = models.slot(reference)
+            slot = models.get(reference)
         except ModelNotFoundError:
             known = any(reference in (status.reference, status.name) for status in models.statuses())
             return _Status.NOT_SERVING if known else _Status.SERVICE_UNKNOWN
