@@ -75,7 +75,8 @@ def lines_of(page):
 
 def options_of(command):
     """Every long option of a click command and the commands below it."""
-    found = {option for parameter in command.params for option in [*parameter.opts, *parameter.secondary_opts]}
+    parameters = command.get_params(click.Context(command))
+    found = {option for parameter in parameters for option in [*parameter.opts, *parameter.secondary_opts]}
     if isinstance(command, click.Group):
         for member in command.commands.values():
             found |= options_of(member)
