@@ -1,4 +1,4 @@
-"""run.json: what a run was made of, and each session of it (a start, and every resume)."""
+"""run.json: the data of a run, and each of its sessions (the start and every resume)."""
 
 from __future__ import annotations
 
@@ -36,16 +36,14 @@ def record_session(
     data_directory: Path | None = None,
     budget_bytes: int = BUDGET_BYTES,
 ) -> dict[str, Any]:
-    """Write run.json in `directory` (made if need be) and return what it says.
+    """Write run.json in `directory` (made if need be) and return its content.
 
-    It holds `seed`; `data`: a `Fingerprint` with the name of the data set and its folder; and `sessions`, the first one
-    first: when, from which step, by which command, with which code, libraries and machine. A run that was begun before
-    runs had records gets one at its next resume.
+    It holds `seed`; `data`: a `Fingerprint` with the name of the data set and its folder; and `sessions` in order:
+    time, first step, command, code, libraries and machine. A run without a record gets one at its next resume.
 
     Args:
         dataset: all frames of the run, held-out ones included; they are read once, see `fingerprint`.
-        resume_step: how many steps were done before; None starts a new run and forgets what the directory says of
-            another.
+        resume_step: number of steps done before; None starts a new run and drops the record of another.
         device: that computes; the CPU if none.
         processes: that work on the run together.
         data_directory: where the frames come from.
@@ -140,7 +138,7 @@ def _processor() -> str:
 
 
 def _git(git: str, folder: Path, *arguments: str) -> str:
-    """What git says, and nothing where it fails: no checkout, another owner, a slow disk."""
+    """Git's output; empty where it fails: no checkout, another owner, a slow disk."""
     command = [git, "--no-optional-locks", "-C", str(folder), *arguments]
     try:
         found = subprocess.run(  # noqa: S603 - fixed commands on our own folder
