@@ -29,11 +29,11 @@ from geminifusion_model.evaluation.corruptions import Condition
 from geminifusion_model.evaluation.evaluate import Scores, evaluate
 from geminifusion_model.fusions.registry import FUSIONS
 from geminifusion_model.network import GeminiFusion
-from geminifusion_model.training.allocator import keep_freed_memory
 from geminifusion_model.training.config import TrainingConfig
 from geminifusion_model.training.errors import ConfigError, DataChangedError, RunRecordError, TrainingError
 from geminifusion_model.training.loop.run import TrainingRun
 from geminifusion_model.training.loop.state import STATE_NAME
+from geminifusion_runtime.allocator import keep_freed_memory
 
 RGB_ONLY = "rgb_only"
 NETWORKS = (RGB_ONLY, *FUSIONS)

@@ -26,9 +26,9 @@ from torch import Tensor
 
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
 from geminifusion_model.network import Prediction
-from geminifusion_model.training.allocator import keep_freed_memory
 from geminifusion_model.training.loop.loss import segmentation_losses
 from geminifusion_model.training.loop.optimizer import build_optimizer
+from geminifusion_runtime.allocator import keep_freed_memory
 
 BASELINE = "original formulation, float32"
 NUM_CLASSES = 40

@@ -108,13 +108,13 @@ def train(
     import torch
 
     from geminifusion_model.data.registry import open_dataset
-    from geminifusion_model.training.allocator import keep_freed_memory
     from geminifusion_model.training.commented_yaml import commented_yaml
     from geminifusion_model.training.config import TrainingConfig
     from geminifusion_model.training.loop.distributed import joined_processes
     from geminifusion_model.training.loop.initialization import check_starts
     from geminifusion_model.training.loop.run import TrainingRun
     from geminifusion_model.training.recipes.named import named_recipe
+    from geminifusion_runtime.allocator import keep_freed_memory
 
     overrides = _overrides(settings)
     if config is not None:
