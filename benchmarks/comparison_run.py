@@ -2,8 +2,8 @@
 
     python benchmarks/comparison_run.py OUT NETWORK SEED
 
-OUT/plan.json says how. OUT/NETWORK-seedSEED becomes a training run's directory with two files more: `scores.json`, and
-`matrices.npz` with one confusion matrix per test frame. A run that was stopped goes on where it stopped.
+OUT/plan.json holds the settings. OUT/NETWORK-seedSEED becomes a training run's directory with two more files:
+`scores.json`, and `matrices.npz` with one confusion matrix per test frame. A stopped run is resumed.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from geminifusion_model.evaluation.corruptions import Condition
 from geminifusion_model.evaluation.evaluate import Scores, evaluate
 from geminifusion_model.fusions.registry import FUSIONS
 from geminifusion_model.network import GeminiFusion
-from geminifusion_model.training.allocator import keep_freed_memory
 from geminifusion_model.training.config import TrainingConfig
 from geminifusion_model.training.errors import ConfigError, DataChangedError, RunRecordError, TrainingError
 from geminifusion_model.training.loop.run import TrainingRun
 from geminifusion_model.training.loop.state import STATE_NAME
+from geminifusion_runtime.allocator import keep_freed_memory
 
 RGB_ONLY = "rgb_only"
 NETWORKS = (RGB_ONLY, *FUSIONS)
@@ -46,11 +46,11 @@ _FULL_SCALE = (0.76, 1.8)
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What all networks of a comparison share.
+    """The settings that all networks of a comparison share.
 
     Args:
         data: the data set's folder; `dataset` is the name of its layout.
-        classes: how many the labels have.
+        classes: number of classes.
         steps, batch_size, learning_rate: of training.
         input_scale: by which frames are reduced, in training and evaluation; crops and the range of scales follow it.
         test_frames: only the first of the test split; 0 for all.
@@ -104,7 +104,7 @@ def read_plan(out: Path) -> Plan:
 
 
 def run_directory(out: Path, network: str, seed: int) -> Path:
-    """Where one network's run is."""
+    """The directory of one network's run."""
     return out / f"{network}-seed{seed}"
 
 
@@ -142,7 +142,7 @@ def _add_cost(path: Path, part: dict[str, float]) -> None:
 
 
 def _cost_per_step(path: Path) -> dict[str, float | None]:
-    """What training took; none where the process was killed before it could write it down."""
+    """Time and memory of training; None where the process was killed before it could record them."""
     cost = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     steps = cost.get("steps")
     return {
@@ -191,7 +191,7 @@ def score(plan: Plan, network: str, seed: int, directory: Path) -> None:
 
 
 def main() -> None:
-    """Do what is left to do of one run."""
+    """Finish one run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("network", choices=NETWORKS)
@@ -212,7 +212,7 @@ def main() -> None:
 
 
 def plan_values(plan: Plan) -> dict[str, object]:
-    """For JSON."""
+    """The plan as a plain dict for JSON."""
     return dataclasses.asdict(plan)
 
 

@@ -1,11 +1,11 @@
-"""Which fusion segments best at one budget: same frames, order, variations, steps, rate and encoder for all of them.
+"""Compare fusions at one training budget: same frames, order, variations, steps, rate and encoder for all of them.
 
     python benchmarks/fusion_comparison.py DATA OUT [--networks none,geminifusion --seeds 2 --steps 3000]
 
-Every network starts from random weights and is trained in a process of its own, in OUT/NETWORK-seedN; finished ones are
-not repeated, stopped ones go on, so the same command continues a comparison, and one with other networks or more seeds
-adds to it. The test frames are scored by native-labels: intact, and with each modality missing (no network was trained
-for that). Intervals are 95 % over test frames; the two best are compared by a paired bootstrap.
+Every network starts from random weights and is trained in a separate process, in OUT/NETWORK-seedN. Finished runs are
+not repeated and stopped ones are resumed, so the same command continues a comparison, and one with other networks or
+more seeds adds to it. The test frames are scored by native-labels: intact, and with each modality missing (no network
+was trained for that). Intervals are 95 % over test frames; the two best are compared by a paired bootstrap.
 
 Prints a Markdown table and writes it to OUT/comparison.md, all figures to OUT/comparison.json.
 """
@@ -41,7 +41,7 @@ from numpy.typing import NDArray
 from paired_bootstrap import difference, drawn_mious, interval
 
 _FURTHER_HEADS = ("depth missing", "RGB missing", "s a step", "GB")
-_RIVALS = (RGB_ONLY, "none", "token_exchange", "channel_exchange", "cross_attention", "geminifusion")
+_DEFAULT_NETWORKS = (RGB_ONLY, "none", "token_exchange", "channel_exchange", "cross_attention", "geminifusion")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Entry:
         return None if None in found else statistics.mean(found)
 
     def to_record(self) -> dict[str, Any]:
-        """For JSON, with the interval."""
+        """The figures for JSON, with the interval."""
         return {
             "network": self.network,
             "miou": self.miou,
@@ -88,7 +88,7 @@ def finished(out: Path) -> list[Entry]:
 
 
 def table(entries: list[Entry]) -> str:
-    """Markdown, one row per network."""
+    """A Markdown table, one row per network."""
     heads = ("network", "parameters", "mIoU", "95 % over frames", "of each seed", *_FURTHER_HEADS)
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for entry in entries:
@@ -155,7 +155,7 @@ def report(out: Path, plan: Plan) -> str:
 
 
 def settle_plan(out: Path, plan: Plan) -> None:
-    """Write the plan, or see that it is the one that is there; exits with a message if it is not."""
+    """Write the plan, or check that the existing one is the same; exits with a message if it is not."""
     path = out / PLAN_NAME
     if not path.is_file():
         out.mkdir(parents=True, exist_ok=True)
@@ -168,7 +168,7 @@ def settle_plan(out: Path, plan: Plan) -> None:
 
 
 def network_list(text: str) -> list[str]:
-    """The names of a comma-separated list; raises what argparse shows for one that is unknown."""
+    """The names of a comma-separated list; an unknown name raises an `ArgumentTypeError`."""
     names = text.split(",")
     unknown = [name for name in names if name not in NETWORKS]
     if unknown:
@@ -177,7 +177,7 @@ def network_list(text: str) -> list[str]:
 
 
 def run_one(out: Path, network: str, seed: int) -> int:
-    """Train and score one network in a process of its own; returns its exit code."""
+    """Train and score one network in a separate process; returns its exit code."""
     program = Path(__file__).with_name("comparison_run.py")
     child = subprocess.Popen([sys.executable, program, out, network, str(seed)])
     try:
@@ -195,7 +195,7 @@ def main() -> None:
         "--networks",
         "--fusions",
         type=network_list,
-        default=list(_RIVALS),
+        default=list(_DEFAULT_NETWORKS),
         metavar="A,B",
         help=f"of {', '.join(NETWORKS)}; the pixel_… ones are the ablations of the paper's table 9",
     )

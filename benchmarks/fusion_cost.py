@@ -1,9 +1,9 @@
-"""What each fusion costs against the number of pixels: time of one layer, forward, and the memory it peaks at.
+"""Cost of each fusion against the number of pixels: time of one layer, forward, and its peak memory.
 
     python benchmarks/fusion_cost.py [--channels 64 --threads 1]
 
 Two streams, batch 1, float32. `exponent` is the slope of log time over log pixels between the two largest sizes: 1 is a
-straight line, 2 a parabola. Memory is the growth of the process's peak during one pass, each in a process of its own.
+straight line, 2 a parabola. Memory is the growth of the process's peak during one pass, each in a separate process.
 """
 
 from __future__ import annotations

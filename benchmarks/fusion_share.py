@@ -1,4 +1,4 @@
-"""What the fusion costs at inference: time with it over time without it, in paired runs of the same encoder.
+"""Cost of the fusion at inference: time with it over time without it, in paired runs of the same encoder.
 
     python benchmarks/fusion_share.py [--encoders mit_b0 mit_b3 --height 480 --width 640 --threads 2 --runs 15]
 

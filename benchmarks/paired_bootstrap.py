@@ -1,8 +1,8 @@
-"""Whether one network is better than another on the same frames: the paired bootstrap over frames (Efron, 1979).
+"""The paired bootstrap over frames (Efron, 1979): is one network better than another on the same frames?
 
-Both networks are scored on the same drawn frames, so that frames hard for both do not blur the difference. What is
-drawn is frames: the answer holds for other frames of the same kind and these weights. How much another training seed
-would change is not in it; compare it with the spread over the seeds.
+Both networks are scored on the same drawn frames, so that frames hard for both do not blur the difference. The result
+holds for other frames of the same kind and these weights. It does not include how much another training seed would
+change; compare it with the spread over the seeds.
 
 Axes: S seeds, F frames, K classes.
 """

@@ -3,7 +3,7 @@
     python benchmarks/training_throughput.py [--encoders mit_b0 mit_b3 --height 480 --width 640 --batch 2 --threads 2]
 
 One step is forward, the three losses, backward and AdamW. The first round warms up and does not count. Each encoder is
-measured in a process of its own that may use 80 % of the free memory; where a size does not fit, 3/4 and then 1/2 of it
+measured in a separate process that may use 80 % of the free memory; where a size does not fit, 3/4 and then 1/2 of it
 is measured instead. `--return-memory` leaves the memory allocator as it is, where training tells it to keep what was
 freed; what that brings is the difference of the two outputs, so run both on a quiet machine.
 """
@@ -26,9 +26,9 @@ from torch import Tensor
 
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
 from geminifusion_model.network import Prediction
-from geminifusion_model.training.allocator import keep_freed_memory
 from geminifusion_model.training.loop.loss import segmentation_losses
 from geminifusion_model.training.loop.optimizer import build_optimizer
+from geminifusion_runtime.allocator import keep_freed_memory
 
 BASELINE = "original formulation, float32"
 NUM_CLASSES = 40
@@ -96,7 +96,7 @@ def measure(options: argparse.Namespace, encoder: str, height: int, width: int) 
 
 
 def free_bytes() -> int:
-    """What one process may use of the memory that is free now."""
+    """The share of currently free memory that one process may use, bytes."""
     lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     kilobytes = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
     return int(_FREE_SHARE * 1024 * kilobytes)

@@ -1,7 +1,7 @@
-"""Our checkpoint: a directory with `model.safetensors` and `config.json`, no pickle.
+"""The checkpoint format: a directory with `model.safetensors` and `config.json`, no pickle.
 
-`config.json` holds everything needed to rebuild the network and to judge it: `network` (GeminiFusionConfig), and for
-trained weights `task` (modality encodings, classes) and `training` (data, budget, scores).
+`config.json` holds everything needed to rebuild and to judge a network: `network` (GeminiFusionConfig), and for trained
+weights `task` (modality encodings, classes) and `training` (data, budget, scores).
 The key names of `model.safetensors` are a public interface; `tests/model/test_state_dict_keys.py` lists them.
 """
 
@@ -38,7 +38,7 @@ class _Network(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointInfo:
-    """What `config.json` says."""
+    """The content of `config.json`."""
 
     network: GeminiFusionConfig
     task: Task | None = None

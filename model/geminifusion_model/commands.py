@@ -46,7 +46,7 @@ def _needed_to_train(context: click.Context, option: click.Parameter, value: Pat
 @click.option(
     "--depth-encoding",
     type=click.Choice(DEPTH_ENCODINGS),
-    help="How the network gets depth; as the data set says by default. Only metric, inverse and log can be served.",
+    help="Encoding of depth, the data set's own by default; only metric, inverse and log can be served.",
 )
 @click.option(
     "--out",
@@ -65,7 +65,7 @@ def _needed_to_train(context: click.Context, option: click.Parameter, value: Pat
     "settings",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Override one setting, e.g. network.encoder=mit_b1; --print-config lists and explains them all.",
+    help="Override one setting, e.g. network.encoder=mit_b1; --print-config explains all of them.",
 )
 @click.option("--resume", is_flag=True, help="Continue the run in --out exactly where it stopped.")
 @click.option(
@@ -79,10 +79,12 @@ def _needed_to_train(context: click.Context, option: click.Parameter, value: Pat
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     show_default=True,
-    help="What computes; auto takes CUDA if there is a device.",
+    help="Device to train on; auto takes CUDA if there is a device.",
 )
 @click.option("--wandb", metavar="PROJECT", help="Log to this project at Weights & Biases as well.")
-@click.option("--workers", default=2, show_default=True, type=click.IntRange(min=1), help="Threads that read ahead.")
+@click.option(
+    "--workers", default=2, show_default=True, type=click.IntRange(min=1), help="Threads reading frames ahead."
+)
 @_THREADS
 def train(
     data: Path | None,
@@ -106,13 +108,13 @@ def train(
     import torch
 
     from geminifusion_model.data.registry import open_dataset
-    from geminifusion_model.training.allocator import keep_freed_memory
     from geminifusion_model.training.commented_yaml import commented_yaml
     from geminifusion_model.training.config import TrainingConfig
     from geminifusion_model.training.loop.distributed import joined_processes
     from geminifusion_model.training.loop.initialization import check_starts
     from geminifusion_model.training.loop.run import TrainingRun
     from geminifusion_model.training.recipes.named import named_recipe
+    from geminifusion_runtime.allocator import keep_freed_memory
 
     overrides = _overrides(settings)
     if config is not None:
@@ -167,7 +169,7 @@ def train(
 
 
 def _overrides(settings: tuple[str, ...]) -> dict[str, object]:
-    """What `--set NAME=VALUE` says, values read as YAML."""
+    """The settings given as `--set NAME=VALUE`, values read as YAML."""
     import yaml
 
     from geminifusion_model.training.errors import ConfigError
@@ -189,7 +191,7 @@ def _overrides(settings: tuple[str, ...]) -> dict[str, object]:
 @click.argument("checkpoint", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @_DATA
 @_DATASET
-@click.option("--split", default="test", show_default=True, help="Which list of frames.")
+@click.option("--split", default="test", show_default=True, help="The list of frames to score.")
 @click.option(
     "--protocol",
     type=click.Choice(list(PROTOCOLS)),
@@ -207,9 +209,9 @@ def _overrides(settings: tuple[str, ...]) -> dict[str, object]:
 @click.option(
     "--report",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write everything, with pictures, to one HTML file.",
+    help="Write everything, with images, to one HTML file.",
 )
-@click.option("--pictures", default=6, show_default=True, help="Frames shown in the report.")
+@click.option("--report-frames", default=6, show_default=True, help="Frames shown in the report.")
 @click.option("--seed", default=0, show_default=True, help="Seed of corruptions, intervals and temperature pixels.")
 @click.option("--limit", default=None, type=int, help="Only the first frames.")
 @click.option("--record", is_flag=True, help="Write the scores into the checkpoint, to be carried to the artifact.")
@@ -224,7 +226,7 @@ def evaluate(
     robustness: bool,
     fit_temperature: bool,
     report: Path | None,
-    pictures: int,
+    report_frames: int,
     seed: int,
     limit: int | None,
     record: bool,
@@ -242,7 +244,7 @@ def evaluate(
     evaluation.run(details=details or report is not None, robustness=robustness, fit_temperature=fit_temperature)
     click.echo(evaluation.to_text())
     if report is not None:
-        evaluation.report(pictures).write(report)
+        evaluation.report(report_frames).write(report)
         click.echo(f"report written to {report}")
     if record:
         click.echo(f"recorded in {checkpoint}: {json.dumps(evaluation.record())}")

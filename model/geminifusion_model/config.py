@@ -1,4 +1,4 @@
-"""What a GeminiFusion network is built from: one frozen, validated value."""
+"""The configuration of a GeminiFusion network: one frozen, validated value."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ class GeminiFusionConfig:
 
     @property
     def num_streams(self) -> int:
-        """What meets in a block, and how many predictions there are: 1 for the RGB alone, otherwise 2, the RGB and the
-        other modality or what several others were merged to.
+        """Number of streams in a block and of predictions: 1 for the RGB alone, otherwise 2, the RGB and the other
+        modality or the merge of several others.
         """
         return min(len(self.modalities), 2)
 
@@ -100,7 +100,7 @@ class GeminiFusionConfig:
                 )
 
     def to_dict(self) -> dict[str, Any]:
-        """A plain dict for JSON or YAML."""
+        """The configuration as a plain dict for JSON or YAML."""
         return {**dataclasses.asdict(self), "modalities": list(self.modalities)}
 
     @classmethod

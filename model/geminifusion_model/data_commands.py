@@ -11,7 +11,7 @@ import click
 
 @click.group()
 def data() -> None:
-    """Examine a data set, or draw synthetic rooms."""
+    """Examine a data set, or render synthetic rooms."""
 
 
 @data.command()
@@ -24,9 +24,9 @@ def data() -> None:
     help="The layout of ROOT.",
 )
 @click.option("--split", "splits", multiple=True, help="A split to examine, repeatable; all by default.")
-@click.option("--num-classes", type=int, help="Which labels, where a layout has several.")
-@click.option("--modalities", metavar="rgb,NAME,…", help="Which modalities, where a layout has several.")
-@click.option("--metres-per-unit", type=float, help="Of stored depth, where the layout does not say it.")
+@click.option("--num-classes", type=int, help="Number of classes, where a layout has several label sets.")
+@click.option("--modalities", metavar="rgb,NAME,…", help="Modalities to read, where a layout has several.")
+@click.option("--metres-per-unit", type=float, help="Metres per stored unit of depth, where the layout does not say.")
 @click.option("--limit", type=int, help="Only the first frames of each split.")
 @click.option("--json", "as_json", is_flag=True, help="Print findings as one JSON array.")
 def check(
@@ -90,17 +90,17 @@ def check(
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--train", default=2000, show_default=True, type=click.IntRange(min=1), help="Training frames.")
 @click.option("--test", default=200, show_default=True, type=click.IntRange(min=0), help="Test frames.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Another seed, other rooms.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Seed of the rooms.")
 @click.option("--height", default=240, show_default=True, type=click.IntRange(min=32))
 @click.option("--width", default=320, show_default=True, type=click.IntRange(min=32))
 def rooms(out: Path, train: int, test: int, seed: int, height: int, width: int) -> None:
-    """Draw synthetic rooms into the new folder OUT, in the nyuv2 layout with 13 classes."""
+    """Render synthetic rooms into the new folder OUT, in the nyuv2 layout with 13 classes."""
     from rich.progress import Progress
 
     from geminifusion_model.data.synthetic_rooms.folder import RoomsFolder, write_rooms
 
     with Progress() as progress:
-        bar = progress.add_task("drawing", total=train + test)
+        bar = progress.add_task("rendering", total=train + test)
         write_rooms(
             out,
             RoomsFolder(train=train, test=test, seed=seed, size=(height, width)),

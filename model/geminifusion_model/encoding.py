@@ -1,4 +1,4 @@
-"""From measurements to network input, in torch, the same in training, evaluation and the exported graph."""
+"""Encoding of measurements as network input, in torch: the same in training, evaluation and the exported graph."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a network was trained to do: how its inputs are encoded and what its classes are.
+"""The task of a network: how its inputs are encoded and what its classes are.
 
-Stored in the checkpoint and carried to the artifact, so that nobody has to guess a unit.
+Stored in the checkpoint and carried to the artifact, so that no unit has to be guessed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ENCODING_CHANNELS = {
 
 @dataclass(frozen=True, kw_only=True)
 class ModalityEncoding:
-    """How one modality's measurements become network input.
+    """The encoding of one modality's measurements as network input.
 
     | encoding | measurements | encoded, before mean and std |
     |---|---|---|
@@ -74,7 +74,7 @@ class ModalityEncoding:
 
     @property
     def channels(self) -> int:
-        """How many channels the measurements have, 1 (`B H W`) or 3 (`B H W 3`)."""
+        """Number of channels of the measurements, 1 (`B H W`) or 3 (`B H W 3`)."""
         return len(self.mean)
 
 
@@ -102,7 +102,7 @@ class Task:
         check_input_scale(self.input_scale)
 
     def only(self, names: tuple[str, ...]) -> Task:
-        """The same task seen through these of its modalities, in this order.
+        """The same task with only these of its modalities, in this order.
 
         Raises:
             ValueError: rgb does not come first, a name comes twice, or the task has no such modality.
@@ -116,7 +116,7 @@ class Task:
         return dataclasses.replace(self, modalities=tuple(encodings[name] for name in names))
 
     def to_dict(self) -> dict[str, Any]:
-        """A plain dict for JSON."""
+        """The task as a plain dict for JSON."""
         return dataclasses.asdict(self)
 
     @classmethod

@@ -29,7 +29,7 @@ def validated(kind: type[_T], values: object, what: str) -> _T:
 
 
 def validation_problems(error: ValidationError) -> list[str]:
-    """What pydantic found, one `path.to.field: reason` each; the reason alone where it concerns no single field."""
+    """Pydantic's findings as `path.to.field: reason`; the reason alone where it concerns no single field."""
     return [": ".join(filter(None, (".".join(map(str, e["loc"])), _reason(e)))) for e in error.errors()]
 
 

@@ -1,4 +1,4 @@
-"""The rival fusions on cases small enough to work out by hand."""
+"""The baseline fusions on cases small enough to work out by hand."""
 
 import math
 

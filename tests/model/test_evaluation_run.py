@@ -53,7 +53,7 @@ def test_command_prints_protocol_scores_and_interval(checkpoint, data):
 
 def test_command_writes_a_report_with_everything(checkpoint, data, tmp_path):
     page = tmp_path / "report.html"
-    result = run(checkpoint, "--data", data, "--robustness", "--report", page, "--pictures", 1)
+    result = run(checkpoint, "--data", data, "--robustness", "--report", page, "--report-frames", 1)
     assert result.exit_code == 0, result.output
     assert "EMM: depth missing" in result.output
     assert "boundary F" in result.output

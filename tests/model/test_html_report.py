@@ -13,9 +13,9 @@ from geminifusion_model.data.sample import Sample
 from geminifusion_model.evaluation.calibration import Reliability, Temperature
 from geminifusion_model.evaluation.diagrams import interval_bar, reliability_diagram
 from geminifusion_model.evaluation.evaluate import Scores
+from geminifusion_model.evaluation.frame_images import frame_sheets
 from geminifusion_model.evaluation.full_report import evaluate_fully, fit_temperature_on, frames_from_worst_to_best
 from geminifusion_model.evaluation.html_report import HtmlReport
-from geminifusion_model.evaluation.pictures import frame_sheets
 from geminifusion_model.evaluation.protocols import PROTOCOLS
 from geminifusion_model.evaluation.robustness import evaluate_robustness
 
@@ -109,15 +109,15 @@ def test_names_from_data_are_escaped(page):
     assert "<b>0</b>" not in page
 
 
-def test_every_frame_has_six_readable_pictures_and_truth_has_the_class_colors(net, results):
+def test_every_frame_has_six_readable_images_and_truth_has_the_class_colors(net, results):
     sheets = frame_sheets(net, Frames(), results.scores, protocol="native-labels", task=TASK, count=2)
-    assert [len(sheet.pictures) for sheet in sheets] == [6, 6]
+    assert [len(sheet.images) for sheet in sheets] == [6, 6]
     assert sheets[0].accuracy <= sheets[1].accuracy
-    captions = [picture.caption.split(",")[0] for picture in sheets[0].pictures]
+    captions = [image.caption.split(",")[0] for image in sheets[0].images]
     assert captions == ["RGB", "Depth", "Truth", "Prediction", "Confidence", "Gate to depth"]
     images = [
-        cv2.imdecode(np.frombuffer(base64.b64decode(picture.address.split(",")[1]), np.uint8), cv2.IMREAD_COLOR)
-        for picture in sheets[0].pictures
+        cv2.imdecode(np.frombuffer(base64.b64decode(image.address.split(",")[1]), np.uint8), cv2.IMREAD_COLOR)
+        for image in sheets[0].images
     ]
     assert all(image.shape == (48, 64, 3) for image in images)
     index = frames_from_worst_to_best(results.scores, 2)[0]
@@ -125,10 +125,10 @@ def test_every_frame_has_six_readable_pictures_and_truth_has_the_class_colors(ne
     assert tuple(images[2][20, 30][::-1]) == TASK.palette[label]
 
 
-def test_network_without_fusion_has_no_gate_picture(results):
+def test_network_without_fusion_has_no_gate_image(results):
     plain = GeminiFusion(GeminiFusionConfig(num_classes=13, decoder_channels=16, fusion="none")).eval()
     sheets = frame_sheets(plain, Frames(), results.scores, protocol="native-labels", task=TASK, count=1)
-    assert [len(sheet.pictures) for sheet in sheets] == [5]
+    assert [len(sheet.images) for sheet in sheets] == [5]
 
 
 def test_frame_without_any_measurement_is_still_shown(net, results):
@@ -138,7 +138,7 @@ def test_frame_without_any_measurement_is_still_shown(net, results):
             return Sample(sample.name, sample.rgb, {"depth": np.zeros((48, 64), np.float32)}, sample.labels)
 
     (sheet,) = frame_sheets(net, Blind(), results.scores, protocol="native-labels", task=TASK, count=1)
-    assert sheet.pictures[1].caption == "Depth, nothing measured"
+    assert sheet.images[1].caption == "Depth, nothing measured"
 
 
 def test_frames_shown_run_from_the_worst_to_the_best_and_skip_unlabeled_ones():

@@ -1,7 +1,5 @@
 import dataclasses
 import json
-import shutil
-import subprocess
 import time
 
 import numpy as np
@@ -9,13 +7,9 @@ import pytest
 
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.data.sample import Sample, Subset
+from geminifusion_model.training.errors import DataChangedError, RunRecordError
 from geminifusion_model.training.records.fingerprint import fingerprint
-from geminifusion_model.training.records.provenance import (
-    DataChangedError,
-    RunRecordError,
-    code_version,
-    record_session,
-)
+from geminifusion_model.training.records.provenance import record_session
 
 
 class Frames:
@@ -131,29 +125,3 @@ def test_a_damaged_record_is_reported(tmp_path, content):
     with pytest.raises(RunRecordError, match=r"run.json is no record of a run .*move it away"):
         record_session(tmp_path, Frames(), seed=3, resume_step=4)
     assert (tmp_path / "run.json").read_text() == content
-
-
-def git(folder, *arguments):
-    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
-    found = subprocess.run(
-        ["git", "-C", str(folder), *identity, *arguments], capture_output=True, text=True, check=True
-    )
-    return found.stdout.strip()
-
-
-@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
-def test_code_version_is_the_commit_of_the_checkout_that_tracks_the_code(tmp_path, monkeypatch):
-    package, installed = tmp_path / "package", tmp_path / "venv"
-    for folder in (package, installed):
-        folder.mkdir()
-        (folder / "code.py").write_text("a = 1\n")
-    assert code_version(package) is None, "no checkout"
-    git(tmp_path, "init", "-q")
-    git(tmp_path, "add", "package")
-    git(tmp_path, "commit", "-q", "-m", "first")
-    assert code_version(package) == {"commit": git(tmp_path, "rev-parse", "HEAD"), "changed": False}
-    assert code_version(installed) is None, "somebody else's checkout"
-    (package / "code.py").write_text("a = 2\n")
-    assert code_version(package)["changed"] is True
-    monkeypatch.setenv("PATH", "")
-    assert code_version(package) is None, "no git"

@@ -184,7 +184,7 @@ def test_it_is_trained_examined_and_calibrated_like_any_other(data, tmp_path):
     info = read_info(final)
     assert info.network.modalities == ("rgb",)
     assert [modality.name for modality in info.task.modalities] == ["rgb"]
-    measures = ["--robustness", "--fit-temperature", "--record", "--report", page, "--pictures", 1]
+    measures = ["--robustness", "--fit-temperature", "--record", "--report", page, "--report-frames", 1]
     arguments = [final, "--data", data, "--threads", 1, *measures]
     scored = CliRunner().invoke(evaluate, list(map(str, arguments)), catch_exceptions=False)
     assert scored.exit_code == 0, scored.output

@@ -19,7 +19,7 @@ from geminifusion_model.training.config import TrainingConfig
 from geminifusion_model.training.errors import ConfigError, TrainingError
 from geminifusion_model.training.loop.distributed import Processes
 from geminifusion_model.training.loop.run import TrainingRun
-from geminifusion_model.training.loop.signals import noted_interruption
+from geminifusion_model.training.loop.signals import deferred_interruption
 from geminifusion_model.training.recipes.named import named_recipe
 from geminifusion_model.training.records.previews import Previews
 
@@ -128,7 +128,7 @@ def test_evaluation_that_was_interrupted_is_made_up_for(tmp_path, monkeypatch):
 def test_second_ctrl_c_ends_the_run_in_the_middle_of_a_step(monkeypatch):
     monkeypatch.setattr("geminifusion_model.training.loop.signals._ECHO_S", 0.0)
     before = signal.getsignal(signal.SIGINT)
-    with noted_interruption() as interruption:
+    with deferred_interruption() as interruption:
         assert not interruption.requested
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
@@ -139,7 +139,7 @@ def test_second_ctrl_c_ends_the_run_in_the_middle_of_a_step(monkeypatch):
 
 
 def test_the_echo_of_a_ctrl_c_is_not_a_second_one():
-    with noted_interruption() as interruption:
+    with deferred_interruption() as interruption:
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
     assert interruption.requested

@@ -23,7 +23,7 @@ def frame(height=30, width=40):
 def test_a_row_shows_rgb_depth_truth_and_prediction():
     previews = Previews(TASK)
     previews.add(frame())
-    picture = previews.picture()
+    picture = previews.image()
     assert (picture.shape, picture.dtype) == ((180, 4 * 240, 3), np.uint8)
     rgb, depth, truth, prediction = np.split(picture, 4, axis=1)
     assert (rgb == (10, 200, 30)).all()
@@ -40,7 +40,7 @@ def test_frames_of_any_size_make_rows_of_one_width_up_to_the_count():
     previews = Previews(TASK, count=2)
     for size in ((30, 40), (40, 40), (50, 40)):
         previews.add(frame(*size))
-    assert previews.picture().shape == (180 + 240, 4 * 240, 3)
+    assert previews.image().shape == (180 + 240, 4 * 240, 3)
 
 
 def test_a_modality_without_a_measurement_is_shown_as_unknown():
@@ -48,9 +48,9 @@ def test_a_modality_without_a_measurement_is_shown_as_unknown():
     blank.sample.others["depth"][:] = 0.0
     previews = Previews(TASK)
     previews.add(blank)
-    assert (previews.picture()[:, 240:480] == (32, 34, 38)).all()
+    assert (previews.image()[:, 240:480] == (32, 34, 38)).all()
 
 
 def test_no_picture_without_a_frame():
     with pytest.raises(ValueError, match="no frame was added"):
-        Previews(TASK).picture()
+        Previews(TASK).image()

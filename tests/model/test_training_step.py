@@ -9,7 +9,6 @@ import torch
 
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
 from geminifusion_model.data.loader import Batch
-from geminifusion_model.training.allocator import keep_freed_memory
 from geminifusion_model.training.errors import ConfigError, TrainingError
 from geminifusion_model.training.loop.compiled import check_compiled
 from geminifusion_model.training.loop.distributed import Processes
@@ -17,6 +16,7 @@ from geminifusion_model.training.loop.loss import segmentation_losses
 from geminifusion_model.training.loop.preparation import build_network, build_state, checkpoint_activations
 from geminifusion_model.training.loop.run import explanation
 from geminifusion_model.training.loop.step import SMALLEST_SCALE, OptimizerStep
+from geminifusion_runtime.allocator import keep_freed_memory
 
 _spec = importlib.util.spec_from_file_location("training_scenarios", Path(__file__).parent / "training_scenarios.py")
 scenarios = importlib.util.module_from_spec(_spec)

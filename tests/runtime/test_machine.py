@@ -31,7 +31,7 @@ def test_gpus_are_read_from_the_drivers_own_tool(monkeypatch, tmp_path):
     assert describe_machine().gpus == (gpu,)
 
 
-def test_source_version_is_the_commit_and_whether_files_differ_from_it(tmp_path):
+def test_source_version_is_the_commit_and_whether_files_differ_from_it(tmp_path, monkeypatch):
     def git(*arguments):
         identity = ["-c", "user.name=someone", "-c", "user.email=someone@example.org"]
         done = subprocess.run(
@@ -50,6 +50,12 @@ def test_source_version_is_the_commit_and_whether_files_differ_from_it(tmp_path)
     assert (found.commit, found.changed) == (git("rev-parse", "HEAD"), False)
     (package / "module.py").write_text("one = 2\n")
     assert source_version(package).changed
+    installed = tmp_path / "venv"
+    installed.mkdir()
+    (installed / "module.py").write_text("one = 1\n")
+    assert source_version(installed) is None, "not tracked by the checkout around it"
+    monkeypatch.setenv("PATH", "")
+    assert source_version(package) is None, "no git"
 
 
 def test_a_folder_outside_every_checkout_has_no_version(tmp_path):

@@ -92,7 +92,7 @@ def augment(
 
 
 def _offset(size: int, crop: int, rng: np.random.Generator) -> int:
-    """Where the crop starts; negative when the image is smaller and has to be padded."""
+    """Start of the crop; negative when the image is smaller and has to be padded."""
     low, high = sorted((0, size - crop))
     return int(rng.integers(low, high + 1))
 

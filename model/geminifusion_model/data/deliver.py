@@ -36,7 +36,7 @@ _STORED = {"depth": ("hha", "depth"), "event": ("event", "event"), "lidar": ("li
 
 
 def deliver_task(modalities: tuple[str, ...] = ("rgb", "depth")) -> Task:
-    """The 25 classes seen through these modalities; all but the RGB are divided by 255 and nothing else.
+    """The 25 classes seen through these modalities; all but the RGB are only divided by 255.
 
     Raises:
         ValueError: rgb does not come first, or a modality is unknown or named twice.
@@ -79,10 +79,10 @@ def deliver(
             f"split is {split!r}; expected {', '.join(SPLITS)}, optionally with a case: val/{'|'.join(CASES)}"
         )
     problems = LayoutProblems(root, "give the folder that holds img/, hha/, event/, lidar/ and semantic/")
-    pictures = sorted((root / "img").glob(f"*/{part}/*/*.png"))
-    chosen = [path for path in pictures if case in path.relative_to(root).as_posix()][:limit]
+    images = sorted((root / "img").glob(f"*/{part}/*/*.png"))
+    chosen = [path for path in images if case in path.relative_to(root).as_posix()][:limit]
     if not chosen:
-        problems.add(f"img/*/{part}/*/*.png matches {len(pictures)} files, {split} none of them")
+        problems.add(f"img/*/{part}/*/*.png matches {len(images)} files, {split} none of them")
     frames = [_frame(root, path, modalities[1:]) for path in chosen]
     require_frames(frames, problems, "img/")
     problems.raise_if_any()
@@ -95,15 +95,15 @@ def deliver(
     )
 
 
-def _frame(root: Path, picture: Path, others: tuple[str, ...]) -> FrameFiles:
-    place = picture.relative_to(root / "img")
+def _frame(root: Path, rgb: Path, others: tuple[str, ...]) -> FrameFiles:
+    place = rgb.relative_to(root / "img")
 
-    def twin(folder: str, kind: str) -> Path:
+    def counterpart(folder: str, kind: str) -> Path:
         return root / folder / place.parent / place.name.replace("_rgb", f"_{kind}")
 
     return FrameFiles(
         place.with_suffix("").as_posix(),
-        picture,
-        twin("semantic", "semantic"),
-        {name: twin(*_STORED[name]) for name in others},
+        rgb,
+        counterpart("semantic", "semantic"),
+        {name: counterpart(*_STORED[name]) for name in others},
     )

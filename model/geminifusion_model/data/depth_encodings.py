@@ -1,4 +1,4 @@
-"""How a reader's depth may be encoded for the network, and the statistics each encoding is normalized with."""
+"""Encodings of depth for the network, and the statistics each is normalized with."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def depth_encoding(
 
 
 def hha_encoding(name: str = "depth") -> ModalityEncoding:
-    """HHA images, three channels of 0…255, scaled to 0…1 as the original does with every picture."""
+    """HHA images, three channels of 0…255, scaled to 0…1 as the original does with every image."""
     return ModalityEncoding(
         name=name, encoding="hha", unit="intensity", range=(0.0, 1.0), mean=(0.0,) * 3, std=(1.0,) * 3
     )
 
 
 def raw_encoding(name: str, channels: int, *, bits: int = 8) -> ModalityEncoding:
-    """Stored values divided by 255 and nothing else, whatever their unit: what the original does.
+    """Stored values divided by 255, whatever their unit, as the original does.
 
     Args:
         channels: 1 (repeated to three) or 3.

@@ -1,4 +1,4 @@
-"""Your own data: a folder with a `dataset.yaml` that says what is in it.
+"""Your own data: a folder with a `dataset.yaml` that describes it.
 
     name: my robot
     license: CC-BY-4.0                       # carried to the checkpoint and the artifact
@@ -13,8 +13,8 @@
       test: {rgb: test/rgb, labels: test/labels, depth: test/depth, thermal: test/thermal}   # files share their stem
     columns: {rgb: image, labels: mask}      # where a table's header says something else
 
-A data set of pictures alone leaves `modalities` out. Encodings of depth are metric, inverse, log and hha (computed
-from metres and the intrinsics); `raw` divides stored values by 255 and is for pictures of any other sensor, with one
+A data set of RGB images alone leaves `modalities` out. Encodings of depth are metric, inverse, log and hha (computed
+from metres and the intrinsics); `raw` divides stored values by 255 and is for images of any other sensor, with one
 channel or three. Images are anything OpenCV reads, or `.npy` arrays.
 """
 

@@ -1,4 +1,4 @@
-"""A data set whose every frame is a handful of files; the readers of particular layouts only say which."""
+"""A data set of which every frame is a few files; readers of particular layouts only list them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ReadValues = Callable[[Path], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class FrameFiles:
-    """Where one frame's images are; `others` by modality name."""
+    """Paths of one frame's images; `others` by modality name."""
 
     name: str
     rgb: Path
@@ -32,8 +32,8 @@ class FileDataset:
     """Frames read from files, aligned and of one size each.
 
     Args:
-        task: what the frames show.
-        frames: where they are.
+        task: encodings and classes of the frames.
+        frames: their paths.
         read_others: from a modality's file to `H W` or `H W 3` float32; those the task does not name are not read.
         label_code: how stored labels become classes.
         resized: modalities stored at another size, brought to the RGB's by taking the nearest pixel.

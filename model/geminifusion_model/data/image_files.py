@@ -1,4 +1,4 @@
-"""From image files to the arrays of a `Sample`."""
+"""Reading image files into the arrays of a `Sample`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from geminifusion_model.data.sample import DatasetError
 
-# Of stored depth whose unit nobody names, by the type it is stored in.
+# For stored depth without a stated unit, by the type it is stored in.
 METRES_PER_UNIT = {"uint16": 0.001, "uint8": 10.0 / 255.0, "float32": 1.0, "float64": 1.0}
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelCode:
-    """How stored label values become class indices: `void` values are ignored, to all others `offset` is added.
+    """The mapping of stored label values to class indices: `void` values are ignored, `offset` is added to all others.
 
     Negative results are ignored too. Values beyond the classes are left as they are, for the doctor to find.
     """

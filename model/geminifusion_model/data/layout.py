@@ -1,4 +1,4 @@
-"""Everything that is wrong with a data folder, in one report instead of one error at a time."""
+"""All problems of a data folder in one report, instead of one error at a time."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ class LayoutError(DatasetError):
 
 
 class LayoutProblems:
-    """Collects problems while a reader looks at its folder."""
+    """Collects the problems that a reader finds in its folder."""
 
     def __init__(self, root: Path, advice: str) -> None:
         self.root, self.advice = root, advice
         self.found: list[str] = []
 
     def add(self, problem: str) -> None:
-        """Remember one problem; what came and what was expected, on one line."""
+        """Add one problem: what was found and what was expected, on one line."""
         self.found.append(problem)
 
     def require_file(self, path: Path, why: str) -> bool:
-        """Whether `path` is a file; a problem if not."""
+        """True if `path` is a file; adds a problem otherwise."""
         if path.is_file():
             return True
         self.add(f"{path} is missing ({why})")

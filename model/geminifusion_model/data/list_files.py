@@ -29,7 +29,7 @@ from geminifusion_model.task import IMAGENET_RGB, Task
 
 @dataclass(frozen=True, kw_only=True)
 class _Listed:
-    """What distinguishes the data sets listed this way."""
+    """The differences between the data sets listed this way."""
 
     data: str
     license: str

@@ -42,10 +42,10 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """Which frames of a step one of several processes works on.
+    """The frames of a step that one of several processes takes.
 
-    A step's frames are cut into `parts`, to be worked through one after the other, and each part among the processes.
-    So in part p all processes together see the frames that one process alone would see in its part p.
+    A step's frames are cut into `parts`, which run one after the other, and each part is shared among the processes.
+    So in part p all processes together see the frames that a single process would see in its part p.
     """
 
     rank: int = 0
@@ -53,7 +53,7 @@ class Share:
     parts: int = 1
 
     def of(self, frames: list[_Item]) -> list[_Item]:
-        """This process's of a step's frames, part after part; their number is a multiple of parts times processes."""
+        """This process's share of `frames`, part after part; their number is a multiple of parts times processes."""
         size = len(frames) // (self.parts * self.processes)
         starts = range(self.rank * size, len(frames), self.processes * size)
         return [frame for start in starts for frame in frames[start : start + size]]
@@ -106,8 +106,8 @@ def training_batches(
     """The augmented batches of steps `first_step` up to, not including, `last_step`.
 
     Args:
-        share: which of a step's frames are this process's; all if None.
-        device: where the batches are; the CPU if None.
+        share: this process's frames of each step; all if None.
+        device: of the batches; the CPU if None.
         workers: threads that read ahead.
 
     The reading threads call no torch operator: each thread that does gets a team of OpenMP threads of its own, and with

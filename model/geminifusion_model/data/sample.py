@@ -19,7 +19,7 @@ class Sample:
     Args:
         name: unique within its split.
         rgb: `H W 3` uint8.
-        others: further modalities by name, float32: `depth` is `H W` metres, 0 = no measurement; pictures made by other
+        others: further modalities by name, float32: `depth` is `H W` metres, 0 = no measurement; images of other
             sensors (and depth in an unknown unit, or as HHA) are the stored values, `H W` or `H W 3`.
         labels: `H W` uint8 class indices with the task's ignore value.
     """
@@ -41,7 +41,7 @@ class Dataset(Protocol):
 
 
 class Subset:
-    """Some frames of a data set, by index."""
+    """A data set of some frames of another, by index."""
 
     def __init__(self, dataset: Dataset, indices: Sequence[int]) -> None:
         self.dataset, self.indices, self.task = dataset, indices, dataset.task

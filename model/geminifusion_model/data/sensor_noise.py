@@ -28,7 +28,7 @@ Values = NDArray[np.uint8] | NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class RandomCorruption:
-    """How often a corruption happens, and how strongly.
+    """The probability and the strength of a corruption.
 
     Raises:
         ValueError: a field is outside of 0…1.
@@ -102,7 +102,7 @@ class SensorNoise:
             raise ValueError(f"missing is {dict(self.missing)}; expected probabilities that sum to at most 1")
 
     def check_modalities(self, names: Collection[str]) -> None:
-        """See that frames with these modalities can be damaged so.
+        """Check that frames with these modalities can be corrupted so.
 
         Raises:
             ValueError: `missing` names another modality, or the only one there is.
@@ -120,9 +120,9 @@ class SensorNoise:
 
 
 def corrupt(sample: Sample, how: SensorNoise, rng: np.random.Generator, strength: float = 1.0) -> Sample:
-    """`sample` as worse sensors would have seen it; labels stay.
+    """`sample` as failing sensors would have seen it; labels stay.
 
-    The same generator state gives the same result, and never are all modalities missing.
+    The same generator state gives the same result; at least one modality always remains.
 
     Args:
         strength: 0 (unchanged) … 1; multiplies the probability of a missing modality and all amounts.

@@ -63,7 +63,7 @@ class FusedAttention(nn.Module):
         self.output = nn.Linear(channels, channels)
 
     def context(self, x: Tensor, height: int, width: int) -> Tensor:
-        """What each token gathers from its own stream: `S B N C` to `S B N C`."""
+        """Self-attention within each stream: `S B N C` to `S B N C`."""
         source = x if self.reduce is None else self.reduce(x, height, width)
         query = self.query(x).unflatten(-1, (self.heads, -1)).flatten(0, 1).transpose(1, 2)
         key, value = (

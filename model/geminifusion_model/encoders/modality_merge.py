@@ -18,7 +18,7 @@ from geminifusion_model.streams import tokens_to_map
 
 
 class ScoreNet(nn.Module):
-    """How much each pixel of one modality deserves attention."""
+    """Attention scores of one modality's pixels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Cutting a map into square windows and back, as lists of which token goes where.
+"""Cutting a map into square windows and back, by lists of token indices.
 
 Padding, the cyclic shift and the reordering are one gather of rows each way, whose indices are computed from the map's
 size: a traced graph has no branch on sizes and stays dynamic.
@@ -18,7 +18,7 @@ FORBIDDEN = -100.0
 
 
 class WindowPlan(NamedTuple):
-    """How the tokens of one map size go into windows.
+    """The places of one map size's tokens in windows.
 
     `into` is `VL` int64: the token of each place in reading order of windows, N where the padding goes. `back` is `N`
     int64: the place of each token. `mask` is `V L L`, to be added to attention logits, or none without a shift.

@@ -1,4 +1,4 @@
-"""Whether a confidence of 80 % is right 80 % of the time, and the one number that makes it so.
+"""Calibration: is a confidence of 80 % right 80 % of the time, and the temperature that makes it so.
 
 Expected calibration error and temperature scaling as in Guo et al., arXiv:1706.04599: pixels are sorted into bins by
 confidence; ECE is the mean gap between a bin's confidence and its accuracy, weighted by pixels. The temperature divides

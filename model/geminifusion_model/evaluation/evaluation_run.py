@@ -1,4 +1,4 @@
-"""One run of `geminifusion evaluate`: which frames, which measurements, and what is written down about them."""
+"""One run of `geminifusion evaluate`: its frames, its measurements, and the records of them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from geminifusion_model.data.sample import Dataset, DatasetError, Subset
 from geminifusion_model.evaluation.calibration import Temperature
 from geminifusion_model.evaluation.corruptions import conditions
 from geminifusion_model.evaluation.evaluate import Scores, evaluate
+from geminifusion_model.evaluation.frame_images import frame_sheets
 from geminifusion_model.evaluation.full_report import FullReport, evaluate_fully, fit_temperature_on
 from geminifusion_model.evaluation.html_report import HtmlReport
 from geminifusion_model.evaluation.intervals import ScoreIntervals, bootstrap_intervals
-from geminifusion_model.evaluation.pictures import frame_sheets
 from geminifusion_model.evaluation.protocols import protocol_named
 from geminifusion_model.evaluation.robustness import RobustnessTable, evaluate_robustness
 from geminifusion_model.network import GeminiFusion
@@ -130,8 +130,8 @@ class EvaluationRun:
         )
         return "\n\n".join(parts)
 
-    def report(self, pictures: int) -> HtmlReport:
-        """The page about these results, with this many frames in pictures.
+    def report(self, num_frames: int) -> HtmlReport:
+        """The page about these results, which shows this many frames.
 
         Raises:
             ValueError: `run` measured no details.
@@ -150,7 +150,7 @@ class EvaluationRun:
                 self.results.scores,
                 protocol=self.protocol.name,
                 task=self.task,
-                count=pictures,
+                count=num_frames,
                 temperature=1.0 if temperature is None else temperature.value,
             ),
             robustness=self.robustness,

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import jinja2
 
 from geminifusion_model.evaluation.diagrams import interval_bar, reliability_diagram
+from geminifusion_model.evaluation.frame_images import UNKNOWN_COLOR, FrameSheet
 from geminifusion_model.evaluation.full_report import FullReport
 from geminifusion_model.evaluation.intervals import Interval
-from geminifusion_model.evaluation.pictures import UNKNOWN_COLOR, FrameSheet
 from geminifusion_model.evaluation.protocols import Protocol
 from geminifusion_model.evaluation.robustness import RobustnessTable
 

@@ -1,4 +1,4 @@
-"""How far a score would move with other frames: bootstrap intervals (Efron, 1979) over frames."""
+"""Bootstrap intervals (Efron, 1979): how far a score would move with other frames of the same kind."""
 
 from __future__ import annotations
 

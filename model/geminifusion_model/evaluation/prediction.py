@@ -1,4 +1,4 @@
-"""What a network says about one frame under a protocol.
+"""The prediction for one frame under a protocol.
 
 Axes: K classes, H and W the size at which the frame is scored.
 """
@@ -28,7 +28,7 @@ Corruption = Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]
 
 @dataclass(frozen=True)
 class ScoredFrame:
-    """One frame with truth and answer at the size at which they are compared.
+    """One frame with truth and prediction at the size at which they are compared.
 
     Args:
         index: its place in the data set.

@@ -16,11 +16,11 @@ Interpolation = Literal["nearest", "bilinear", "bicubic"]
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """What is done to a frame before the network, to its logits after it, and to classes nobody saw.
+    """Resizing before the network, upsampling of logits after it, and the treatment of absent classes.
 
     Args:
         name: as it is printed.
-        source: whose rule it is.
+        source: where the protocol comes from.
         shorter_side: the frame is resized so that its shorter side has this many pixels, the other side rounded; None
             leaves it as it is.
         multiple: both sides are then enlarged to multiples of this.
@@ -51,7 +51,7 @@ class Protocol:
 
     @property
     def keeps_frames(self) -> bool:
-        """Whether the network sees each frame once, at its own size."""
+        """True if the network sees each frame once, at its own size."""
         return self.shorter_side is None and self.multiple == 1 and self.scales == (1.0,) and not self.flip
 
     def resize_steps(self, height: int, width: int, scale: float = 1.0) -> tuple[tuple[int, int], ...]:
@@ -71,7 +71,7 @@ class Protocol:
         return self.resize_steps(height, width)[-1] if self.resize_labels else (height, width)
 
     def describe(self) -> str:
-        """All its facts in one sentence."""
+        """All facts of the protocol in one sentence."""
         size = "frames as they are" if self.shorter_side is None else f"frames resized to {self.shorter_side} pixels"
         if self.multiple > 1:
             size += f", sides up to multiples of {self.multiple}"

@@ -1,1 +1,1 @@
-"""How the two streams meet inside a block."""
+"""Fusions: layers in which the two streams of a block meet."""

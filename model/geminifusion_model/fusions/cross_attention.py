@@ -2,8 +2,8 @@
 
     out_i = softmax(x_i·Wq_i · (x_{1-i}·Wk_i)^T / sqrt(C / G)) · (x_{1-i}·Wv_i) + x_i
 
-What GeminiFusion is measured against (arXiv:2406.01210, sec. 3.1): its cost is quadratic in the number of pixels.
-Memory is not, because the attention never writes its matrix down.
+The baseline that GeminiFusion is compared with (arXiv:2406.01210, sec. 3.1): its cost is quadratic in the number of
+pixels. Its memory is not, because the attention matrix is never materialized.
 
 Axes: S = 2 streams, B batch, N pixels, C channels, G heads.
 """
@@ -27,7 +27,7 @@ class CrossAttention(nn.Module):
         self.in_proj_bias = nn.Parameter(torch.zeros(2, 3 * channels))
 
     def init_weights(self) -> None:
-        """As `nn.MultiheadAttention`."""
+        """Set start values as `nn.MultiheadAttention` does."""
         for weight in self.in_proj_weight:
             nn.init.xavier_uniform_(weight)
 

@@ -45,7 +45,7 @@ class GeminiFusionBlock(nn.Module):
     Args:
         noise: add the learned noise to the own key and value.
         relation: weigh the second key by the relation; without it the second key is the other's feature. Without both
-            this is plain attention of a pixel to itself and its twin (the ablations of the paper's table 9).
+            this is plain attention of a pixel to itself and its counterpart (the ablations of the paper's table 9).
     """
 
     def __init__(self, channels: int, num_heads: int, *, noise: bool = True, relation: bool = True) -> None:

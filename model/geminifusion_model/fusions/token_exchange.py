@@ -1,4 +1,4 @@
-"""TokenFusion: a pixel that tells little is replaced by the same pixel of the other modality (arXiv:2204.08721, eq. 4).
+"""TokenFusion: an uninformative pixel is replaced by its counterpart in the other modality (arXiv:2204.08721, eq. 4).
 
 Axes: S = 2 streams, B batch, N pixels, C channels.
 
@@ -35,12 +35,12 @@ class TokenExchange(nn.Module):
         self._penalty: Tensor | None = None
 
     def init_weights(self) -> None:
-        """Small weights: every score starts near 1/2, so that no token is exchanged before training says so."""
+        """Set small weights: every score starts near 1/2, so that no token is exchanged before training says so."""
         nn.init.trunc_normal_(self.fc1_weight, std=0.02)
         nn.init.trunc_normal_(self.fc2_weight, std=0.02)
 
     def scores(self, x: Tensor) -> Tensor:
-        """How much each token tells, 0…1: `2 B N C` to `2 B N 1`."""
+        """Informativeness of each token, 0…1: `2 B N C` to `2 B N 1`."""
         rows = x.flatten(1, 2)
         hidden = F.gelu(stream_linear(rows, self.fc1_weight, self.fc1_bias))
         return torch.sigmoid(stream_linear(hidden, self.fc2_weight, self.fc2_bias)).view(*x.shape[:3], 1)

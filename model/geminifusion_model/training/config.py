@@ -31,7 +31,7 @@ def required(what: str) -> str:
 
 
 class TrainingConfig(BaseModel):
-    """Everything that decides the outcome of a training run, besides the data itself."""
+    """All settings that decide the outcome of a training run, besides the data itself."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 

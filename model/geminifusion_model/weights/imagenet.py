@@ -89,7 +89,7 @@ def load_imagenet(net: GeminiFusion, source: str | Path | Mapping[str, Tensor], 
 
 
 def imagenet_name(official: str) -> str | None:
-    """What a classifier's file calls a parameter with this official name; none if it has no such thing."""
+    """The name in a classifier's file of a parameter with this official name; None if it has no such parameter."""
     if not official.startswith("encoder.") or _WITHOUT_COUNTERPART.search(official):
         return None
     single = re.sub(r"\.(module|ln_\d)(?=\.)", "", official)

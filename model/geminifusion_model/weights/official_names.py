@@ -1,4 +1,4 @@
-"""What the original calls our parameters.
+"""The original's names of our parameters.
 
 Ours stacks over a leading stream axis what the original keeps once per stream, so one of our parameters may have
 several originals.
@@ -98,7 +98,7 @@ def official_names(name: str, tensor: Tensor, encoder: str) -> tuple[str, ...]:
 
 
 def official_point_fusion_names(name: str, tensor: Tensor) -> tuple[str, ...]:
-    """Likewise for a `PointFusion` layer, as the original's KITTI branch calls it within the layer."""
+    """The same for a `PointFusion` layer, named as within that layer in the original's KITTI branch."""
     original = _first_match(name, _POINT_FUSION_RULES)
     if original is None:
         raise AssertionError(f"no rule for parameter {name} of a point fusion")
@@ -106,7 +106,7 @@ def official_point_fusion_names(name: str, tensor: Tensor) -> tuple[str, ...]:
 
 
 def is_inert(original: str, num_modalities: int) -> bool:
-    """Whether the original computes nothing with this tensor of its files."""
+    """True if the original computes nothing with this tensor of its files."""
     # one score net per modality, RGB included, although only the others are scored: the last never runs
     unused_net = rf"encoder\.extra_score_predictor\.\d\.score_nets\.{num_modalities - 1}\.[01]\.(weight|bias)"
     return bool(_INERT.fullmatch(original) or re.fullmatch(unused_net, original))

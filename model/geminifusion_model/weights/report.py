@@ -1,4 +1,4 @@
-"""What an import of foreign weights did."""
+"""The result of importing foreign weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class OfficialReport:
-    """What an import did, all names in the file's layout without prefixes.
+    """The result of an import, all names in the file's layout without prefixes.
 
     `mismatched` holds (name, shape found, shape expected). `ignored` are tensors of the file that nothing computes
     with, or that have no place in this network by design; they are no fault.
@@ -21,7 +21,7 @@ class OfficialReport:
 
     @property
     def complete(self) -> bool:
-        """Whether every weight was found, fitted, and none was left over."""
+        """True if every weight was found and fitted, and none was left over."""
         return not (self.missing or self.unexpected or self.mismatched)
 
     def describe(self) -> str:

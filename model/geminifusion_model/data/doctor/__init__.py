@@ -1,1 +1,1 @@
-"""The doctor: finds what is wrong with a data set before training does."""
+"""The doctor: checks that find errors of a data set before training does."""

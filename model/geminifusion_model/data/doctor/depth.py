@@ -1,4 +1,4 @@
-"""Is depth what its contract says: metres within the range, with a spread, in every frame?"""
+"""Checks of depth against its contract: metres within the range, with a spread, in every frame."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from geminifusion_model.data.doctor.findings import Finding
 from geminifusion_model.data.doctor.traits import FrameTraits
 from geminifusion_model.task import ModalityEncoding, Task
 
-_FACTORS = (1e-3, 1e-2, 0.1, 0.2, 0.25, 4.0, 5.0, 10.0, 100.0, 1000.0)  # between units that are in use
+_FACTORS = (1e-3, 1e-2, 0.1, 0.2, 0.25, 4.0, 5.0, 10.0, 100.0, 1000.0)  # ratios of units in use
 _SPLIT_RATIO = 3.0
 _FRAME_RATIO = 4.0
 _FEWEST_MEASURED = 0.05
@@ -82,7 +82,7 @@ def _units(frames_by_split: Mapping[str, Sequence[FrameTraits]], modality: Modal
 
 
 def _typical_m(modality: ModalityEncoding) -> float:
-    """The mean of the contract, back in metres."""
+    """The contract's mean, converted back to metres."""
     mean = modality.mean[0]
     return {"inverse": 1.0 / mean, "log": math.exp(mean)}.get(modality.encoding, mean) if mean else 1.0
 
@@ -115,7 +115,7 @@ def _empty(split: str, frames: Sequence[FrameTraits], modality: str) -> list[Fin
                 split=split,
                 frames=constant,
                 message=f"all {modality} values of a frame are the same",
-                advice=f"the {modality} files hold no picture; write them again from the source",
+                advice=f"the {modality} files hold no image; write them again from the source",
             )
         )
     return findings

@@ -1,4 +1,4 @@
-"""Read every frame of every split once, then ask each check."""
+"""Read every frame of every split once, then run each check."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SEVERITY_ORDER = {"error": 0, "warning": 1}
 
 
 def examine(datasets: Mapping[str, Dataset], on_frame: Callable[[], None] | None = None) -> list[Finding]:
-    """Everything the doctor finds, errors first.
+    """All findings about a data set, errors first.
 
     Args:
         datasets: the splits by name, all of one task.
@@ -62,7 +62,7 @@ def examine(datasets: Mapping[str, Dataset], on_frame: Callable[[], None] | None
 
 
 def layout_findings(split: str, error: DatasetError) -> list[Finding]:
-    """What kept a split from being opened, one finding per problem."""
+    """The problems that kept a split from being opened, one finding each."""
     problems = error.problems if isinstance(error, LayoutError) else (str(error),)
     advice = error.advice if isinstance(error, LayoutError) else "correct the arguments"
     return [

@@ -1,4 +1,4 @@
-"""What the doctor says."""
+"""Findings of the doctor."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _SHOWN = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing that is wrong, or looks wrong.
+    """One error or suspicion.
 
     Args:
-        severity: an `error` spoils training or scores; a `warning` is worth a look and may be meant.
+        severity: an `error` spoils training or scores; a `warning` is worth a look and may be intended.
         code: a stable name such as `swapped-pair`.
-        split: where; several joined by a plus sign.
+        split: the split it is in; several joined by a plus sign.
         frames: the frames concerned, or none if all are.
         message: what was found, with numbers.
         advice: what to do about it.
@@ -38,5 +38,5 @@ class Finding:
 
 
 def has_errors(findings: Sequence[Finding]) -> bool:
-    """Whether any finding is an error."""
+    """True if any finding is an error."""
     return any(finding.severity == "error" for finding in findings)

@@ -1,4 +1,4 @@
-"""Do the labels mean the classes of the task? Offsets, void values, and classes that nobody ever sees."""
+"""Checks that labels mean the classes of the task: offsets, void values, and classes that never occur."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from geminifusion_model.task import Task
 
 _MOST_IGNORED = 0.6
 _SHIFT_MARGIN = 0.25  # of the cosine between the class shares of two splits
-# Nats a pixel by which another offset explains a frame's labels better. Of the 1295 intact frames of NYU Depth V2 one
+# Nats per pixel by which another offset explains a frame's labels better. Of the 1295 intact frames of NYU Depth V2 one
 # exceeds 0.7, with 13 classes (1.05) and with 39 (1.89); with one added to their labels, nine out of ten do. So one
 # such frame is worth a look, several are an error.
 _SUSPICIOUS_GAIN = 0.7
@@ -28,7 +28,7 @@ _Number = TypeVar("_Number", np.int64, np.float64)
 
 
 def check_labels(frames_by_split: Mapping[str, Sequence[FrameTraits]], task: Task) -> list[Finding]:
-    """Everything the label values alone can tell."""
+    """All findings from label values alone."""
     findings: list[Finding] = []
     counts = {split: np.sum([f.label_counts for f in frames], axis=0) for split, frames in frames_by_split.items()}
     for split, frames in frames_by_split.items():
@@ -90,14 +90,14 @@ def _ignored(split: str, frames: Sequence[FrameTraits], counts: Counts, task: Ta
                 code="mostly-ignored",
                 split=split,
                 message=f"{share:.0%} of all pixels are ignored",
-                advice=f"check that {task.ignore_index} marks only what nobody labeled",
+                advice=f"check that {task.ignore_index} marks only what is unlabeled",
             )
         )
     return findings
 
 
 def _void_at_border(split: str, frames: Sequence[FrameTraits], counts: Counts, task: Task) -> list[Finding]:
-    """Nothing is ignored, and class 0 frames the pictures: void was probably stored as 0."""
+    """No pixel is ignored, and class 0 lines the image borders: void was probably stored as 0."""
     if counts[task.ignore_index]:
         return []
     border = np.sum([f.border_labels for f in frames], axis=0)
@@ -117,7 +117,7 @@ def _void_at_border(split: str, frames: Sequence[FrameTraits], counts: Counts, t
 
 
 def _between_splits(counts: Mapping[str, Counts], task: Task) -> list[Finding]:
-    """One split counts its classes otherwise than another: by one, or with void and class 0 exchanged."""
+    """Splits that number their classes differently: by one, or with void and class 0 exchanged."""
     findings = []
     shares = {split: c / c.sum() for split, c in counts.items()}
     splits, num_classes = list(shares), len(task.class_names)
@@ -158,7 +158,7 @@ def _between_splits(counts: Mapping[str, Counts], task: Task) -> list[Finding]:
 
 
 def _frames_with_offset(frames_by_split: Mapping[str, Sequence[FrameTraits]], task: Task) -> list[Finding]:
-    """Single frames whose labels only make sense one class up or down, judged by where classes usually are."""
+    """Single frames whose labels only make sense one class up or down, judged by where classes usually lie."""
     num_classes = len(task.class_names)
     total = np.sum([f.label_rows for frames in frames_by_split.values() for f in frames], axis=0)[:, :num_classes]
     if sum(map(len, frames_by_split.values())) < _FEWEST_FOR_PRIOR or num_classes < 4:
@@ -190,7 +190,7 @@ def _frames_with_offset(frames_by_split: Mapping[str, Sequence[FrameTraits]], ta
                         split=split,
                         frames=names,
                         message=f"the labels fit where classes usually are only with {by:+d}",
-                        advice=f"compare the label files with the pictures; {word} them if they are off",
+                        advice=f"compare the label files with the images; {word} them if they are off",
                     )
                 )
     return findings

@@ -1,4 +1,4 @@
-"""Frames that more than one split contains, exactly or nearly."""
+"""Checks for frames that occur in more than one split, exactly or nearly."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from geminifusion_model.data.doctor.findings import Finding
 from geminifusion_model.data.doctor.traits import FrameTraits
 
-_SAME_PICTURE = 0.985  # correlation of thumbnails; the same picture compressed or scaled anew
+_SAME_IMAGE = 0.985  # correlation of thumbnails; the same image compressed or scaled again
 _SAME_VIEW = 0.96  # consecutive frames of a video
 
 _SEPARATE = "remove them from one split: scores on seen frames mean nothing"
@@ -29,16 +29,16 @@ def check_leakage(frames_by_split: Mapping[str, Sequence[FrameTraits]]) -> list[
 
 def _repeated(split: str, frames: Sequence[FrameTraits]) -> list[Finding]:
     seen: dict[bytes, str] = {}
-    twins = [f"{seen[f.rgb_digest]} = {f.name}" for f in frames if seen.setdefault(f.rgb_digest, f.name) != f.name]
-    if not twins:
+    copies = [f"{seen[f.rgb_digest]} = {f.name}" for f in frames if seen.setdefault(f.rgb_digest, f.name) != f.name]
+    if not copies:
         return []
     return [
         Finding(
             severity="warning",
             code="duplicate",
             split=split,
-            frames=tuple(twins),
-            message="pixel for pixel the same picture",
+            frames=tuple(copies),
+            message="pixel for pixel the same image",
             advice="remove one of each, unless frames are repeated on purpose",
         )
     ]
@@ -55,7 +55,7 @@ def _shared(both: str, first: Sequence[FrameTraits], second: Sequence[FrameTrait
                 code="leakage",
                 split=both,
                 frames=tuple(exact),
-                message="pixel for pixel the same picture in both splits",
+                message="pixel for pixel the same image in both splits",
                 advice=_SEPARATE,
             )
         )
@@ -70,17 +70,17 @@ def _shared(both: str, first: Sequence[FrameTraits], second: Sequence[FrameTrait
     for severity, low, high, code, message in (
         (
             "error",
-            _SAME_PICTURE,
+            _SAME_IMAGE,
             np.inf,
             "leakage",
-            "almost the same picture, perhaps compressed again or mirrored",
+            "almost the same image, perhaps compressed again or mirrored",
         ),
         (
             "warning",
             _SAME_VIEW,
-            _SAME_PICTURE,
+            _SAME_IMAGE,
             "near-duplicate",
-            "pictures so alike that they may show one view",
+            "images so alike that they may show one view",
         ),
     ):
         best, column = likeness.argmax(axis=0), np.arange(len(others))

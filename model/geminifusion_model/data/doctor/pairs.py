@@ -1,4 +1,4 @@
-"""Do the images of one frame belong together? Their outlines must agree better than those of different frames."""
+"""Checks that the images of one frame belong together: their outlines agree better than those of different frames."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from geminifusion_model.data.doctor.findings import Finding
 from geminifusion_model.data.doctor.traits import FrameTraits
 
-_FEWEST = 4  # frames, below which there is nothing to compare with
+_FEWEST = 4  # frames to compare with each other
 _BLOCK = 800  # frames compared with each other at a time; bounds memory at about 60 MB a modality
 _GAIN = 1.2  # of an exchange, in units of the typical gap between matching and other pairs
 _NEIGHBORS = (-3, -2, -1, 1, 2, 3)
@@ -84,7 +84,7 @@ def _exchanges(agreement: Matrix) -> dict[tuple[int, int], float]:
 
 
 def _constant_step(agreement: Matrix) -> int:
-    """By how many frames all are displaced in the list, 0 if they are not."""
+    """Number of places in the list by which all frames are displaced; 0 if they are not."""
     match, other = float(np.diag(agreement).mean()), _levels(agreement)[1]
     at = {step: float(np.diag(agreement, step).mean()) for step in _NEIGHBORS if abs(step) < len(agreement) - 2}
     best = max(at, key=lambda step: at[step], default=0)
@@ -98,27 +98,27 @@ def _displaced(split: str, role: str, step: int) -> Finding:
         severity="error",
         code="displaced-list",
         split=split,
-        message=f"in most frames the {role} fits the picture {abs(step)} {side} it in the list",
+        message=f"in most frames the {role} fits the image {abs(step)} {side} it in the list",
         advice="a file is missing or extra near the start of the list; pair files by name, not by position",
     )
 
 
 def _copies(split: str, frames: Sequence[FrameTraits]) -> list[Finding]:
-    """Different pictures with the very same measurements."""
+    """Different images with the very same measurements."""
     findings = []
     for modality in frames[0].readings:
         seen: dict[bytes, FrameTraits] = {}
         for frame in frames:
             reading = frame.readings[modality]
-            twin = seen.setdefault(reading.digest, frame)
-            if twin.rgb_digest != frame.rgb_digest and not reading.constant and reading.measured > 0:
+            first = seen.setdefault(reading.digest, frame)
+            if first.rgb_digest != frame.rgb_digest and not reading.constant and reading.measured > 0:
                 findings.append(
                     Finding(
                         severity="error",
                         code="copied-pair",
                         split=split,
-                        frames=(twin.name, frame.name),
-                        message=f"both have exactly the same {modality} but different pictures",
+                        frames=(first.name, frame.name),
+                        message=f"both have exactly the same {modality} but different images",
                         advice=f"one {modality} file was overwritten; restore it, or remove the frame",
                     )
                 )
@@ -126,7 +126,7 @@ def _copies(split: str, frames: Sequence[FrameTraits]) -> list[Finding]:
 
 
 def _misaligned(split: str, frames: Sequence[FrameTraits], roles: list[str]) -> list[Finding]:
-    """A shift of a modality against the labels and the RGB that all frames share."""
+    """A shift of a modality against labels and RGB that is the same in all frames."""
     findings = []
     for role in roles:
         if role == "rgb":

@@ -1,4 +1,4 @@
-"""What the doctor remembers of a frame: small enough to hold a whole data set, enough for every check."""
+"""A frame reduced to what the checks need, small enough to hold a whole data set in memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROW_BINS = 8
 
 @dataclass(frozen=True)
 class Readings:
-    """One modality besides the RGB.
+    """Traits of one modality besides the RGB.
 
     Args:
         digest: equal for equal values.
@@ -44,15 +44,15 @@ class Readings:
 
 @dataclass(frozen=True)
 class FrameTraits:
-    """One frame.
+    """Traits of one frame.
 
     Args:
         rgb_digest: equal for equal pixels.
-        thumbnail: the gray picture, reduced, its mean removed, of length 1.
+        thumbnail: the gray image, reduced, mean removed, of length 1.
         edges: outlines in `rgb`, `labels` and each other modality, mean removed, of length 1 (all 0 if there are none).
         readings: by modality.
-        label_rows: `ROW_BINS 256`: how many pixels of each label are in each eighth of the height.
-        border_labels: 256: how many of each on the outermost line of pixels.
+        label_rows: `ROW_BINS 256`, the number of pixels of each label in each eighth of the height.
+        border_labels: `256`, the number of each on the outermost line of pixels.
     """
 
     name: str
@@ -65,19 +65,19 @@ class FrameTraits:
 
     @property
     def label_counts(self) -> NDArray[np.int64]:
-        """How many pixels have each of the 256 label values."""
+        """Number of pixels with each of the 256 label values."""
         counts: NDArray[np.int64] = self.label_rows.sum(axis=0)
         return counts
 
 
 def observe(sample: Sample, task: Task) -> FrameTraits:
-    """Reduce a sample to what the checks need."""
+    """Reduce a sample to the traits that the checks need."""
     in_metres = {modality.name: modality.unit == "metre" for modality in task.modalities}
     ranges = {modality.name: modality.range for modality in task.modalities}
-    edges = {"rgb": _picture_edges(sample.rgb), "labels": _label_edges(sample.labels)}
+    edges = {"rgb": _image_edges(sample.rgb), "labels": _label_edges(sample.labels)}
     readings = {}
     for name, values in sample.others.items():
-        edges[name] = _depth_edges(values) if in_metres[name] else _picture_edges(values)
+        edges[name] = _depth_edges(values) if in_metres[name] else _image_edges(values)
         readings[name] = _readings(values, in_metres[name], ranges[name])
     labels = sample.labels
     border = np.concatenate([labels[0], labels[-1], labels[1:-1, 0], labels[1:-1, -1]])
@@ -114,8 +114,8 @@ def _thumbnail(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     return _unit(gray.astype(np.float32))
 
 
-def _picture_edges(picture: NDArray[np.uint8] | NDArray[np.float32]) -> Edges:
-    small = cv2.resize(picture, _EDGE_SIZE, interpolation=cv2.INTER_AREA).astype(np.float32)
+def _image_edges(image: NDArray[np.uint8] | NDArray[np.float32]) -> Edges:
+    small = cv2.resize(image, _EDGE_SIZE, interpolation=cv2.INTER_AREA).astype(np.float32)
     channels = small.reshape(*small.shape[:2], -1)
     strength = np.zeros(small.shape[:2], np.float32)
     for channel in range(channels.shape[2]):

@@ -1,4 +1,4 @@
-"""The list of shapes a scene grows into, and what was noted on the way: surfaces to put things on, and lamps."""
+"""Collects the shapes of a scene, the surfaces on which things can be placed, and the lamps."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Builder:
     """Collects a scene.
 
     Args:
-        rng: the scene's source of chance.
+        rng: the scene's random generator.
         paint: its materials.
     """
 
@@ -53,17 +53,17 @@ class Builder:
         self._sets = {stuff: [self.paint.material(stuff) for _ in range(2)] for stuff in ("wood", "fabric", "hard")}
 
     def stuff(self, name: str, gloss: float = 0.0) -> Material:
-        """A material of the room's sets, or a new one."""
+        """A material of the room's sets, or sometimes a new one."""
         if name in self._sets and gloss == 0 and self.chance(0.6):
             return self.paint.shifted(self._sets[name][int(self.rng.integers(2))])
         return self.paint.material(name, gloss=gloss)
 
     def chance(self, probability: float) -> bool:
-        """True that often."""
+        """True with this probability."""
         return bool(self.rng.random() < probability)
 
     def between(self, low: float, high: float) -> float:
-        """A number in the range."""
+        """A uniform random number in the range."""
         return float(self.rng.uniform(low, high))
 
     def box(self, frame: Frame, low: Triple, high: Triple, label: int, material: Material) -> None:

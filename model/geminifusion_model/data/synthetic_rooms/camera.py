@@ -1,4 +1,4 @@
-"""Where the hand-held camera is and what its photographs lose: pose, lens, exposure, noise, compression.
+"""The hand-held color camera: pose, lens, exposure, noise, compression.
 
 The lens is that of the Kinect that took NYU Depth V2: 518 pixels of focal length at 640x480, centered.
 """
@@ -19,10 +19,10 @@ Array = NDArray[np.float32]
 
 FOCAL_PER_WIDTH = 518.0 / 640.0
 _CANDIDATES = 6
-# What a photographer turns to and what not, tuned so that classes come about as often as in NYU Depth V2.
+# Weights of classes in the choice of a view, tuned so that classes occur about as often as in NYU Depth V2.
 _WEIGHTS = {"wall": -2.4, "ceiling": -0.3, "floor": -1.3, "window": -0.8, "tv": 6.0, "chair": 2.5, "bed": 1.0}
 _INTEREST = np.array([_WEIGHTS.get(name, 0.0) for name in CLASSES_13])
-_GLANCE = (20, 27)  # rays of the small picture by which a view is judged
+_GLANCE = (20, 27)  # rays of the small image by which a view is judged
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def choose_pose(scene: Scene, rng: np.random.Generator) -> Pose:
         depth, index = cast(scene.shapes, scene.size, pose.view(_GLANCE))
         shares = np.bincount(labels[index].reshape(-1), minlength=13) / index.size
         shown = shares[shares > 0]
-        # Many classes in fair shares, nothing pressed against the lens, no pictures of bare walls.
+        # Many classes in fair shares, nothing close to the lens, no views of bare walls.
         merit = float(-(shown * np.log(shown)).sum() - 3 * (depth < 0.8).mean() + rng.normal(0, 0.25))
         merit += float(shares @ _INTEREST)
         if best is None or merit > best[0]:
@@ -106,7 +106,7 @@ def _standing_somewhere(scene: Scene, rng: np.random.Generator) -> Pose:
 def photograph(light: Array, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Turn linear light `H W 3` into what a cheap camera stores: `H W 3` uint8 sRGB.
 
-    In order: exposure by the picture's own brightness, white balance, vignetting, glare, blur, shot and read noise, the
+    In order: exposure by the image's own brightness, white balance, vignetting, glare, blur, shot and read noise, the
     tone curve, JPEG.
     """
     height, width = light.shape[:2]
@@ -149,7 +149,7 @@ def _shaken(image: Array, rng: np.random.Generator) -> Array:
 
 
 def _tone_curve(rng: np.random.Generator) -> NDArray[np.uint8]:
-    """From square roots of light to stored values: gamma with a little contrast."""
+    """Map square roots of light to stored values: gamma with a little contrast."""
     root = np.arange(256, dtype=np.float32) / 255
     stored = root ** np.float32(2 / rng.uniform(2.0, 2.4))
     contrast = rng.uniform(0.2, 1.0)

@@ -10,7 +10,7 @@ from geminifusion_model.data.synthetic_rooms.shapes import Frame, frustum
 
 
 def thing(b: Builder, at: Frame, height: float) -> None:
-    """Something small, no higher than `height` metres."""
+    """A small thing, no higher than `height` metres."""
     makers = (
         _bottle,
         _carton,
@@ -277,7 +277,7 @@ def bathtub(b: Builder, at: Frame, width: float, depth: float) -> None:
 
 
 def floor_thing(b: Builder, at: Frame) -> None:
-    """Something that stands or lies on the floor: bin, carton, bag, plant, lamp, basket, stool, toy."""
+    """A thing that stands or lies on the floor: bin, carton, bag, plant, lamp, basket, stool, toy."""
     kind = b.rng.integers(7)
     if kind == 0:
         radius = b.between(0.11, 0.18)

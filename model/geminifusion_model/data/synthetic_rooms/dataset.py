@@ -1,4 +1,4 @@
-"""The rooms as a data set: frame number in, RGB, depth and labels out, always the same bits."""
+"""The rooms as a data set: from a frame's index to RGB, depth and labels, bit for bit reproducible."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _SMALLEST = 32
 
 
 class Rooms:
-    """Rooms drawn by chance, seen by a hand-held RGB-D camera. Implements `Dataset`.
+    """Random rooms, rendered as a hand-held RGB-D camera sees them. Implements `Dataset`.
 
-    A frame depends on `seed`, its index and the options alone, not on what was asked before.
+    A frame depends on `seed`, its index and the options alone, not on earlier calls.
 
     Args:
-        count: how many frames.
+        count: number of frames.
         seed: 0 or more; another seed is another data set, patterns included.
         size: height and width in pixels, 32 or more each, of a camera with 518 pixels of focal length at 640 across.
         sensor: depth as a structured-light sensor gives it, with holes; otherwise in-painted, as in NYU Depth V2's
@@ -70,7 +70,7 @@ class Rooms:
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < self.count:
             raise IndexError(f"frame {index} of {self.count} rooms; the first is 0")
-        # One source of chance per part, so that a change of the camera leaves the rooms as they are.
+        # One random generator per part, so that a change of the camera leaves the rooms as they are.
         layout, pose, light, lens, depth_noise = (np.random.default_rng([self.seed, index, part]) for part in range(5))
         bank = pattern_bank(self.seed)
         scene = furnished_room(layout, bank)

@@ -1,4 +1,4 @@
-"""What is fixed to walls, ceiling and floor: windows, doors, pictures, mouldings, lights, rugs.
+"""Fixtures of walls, ceiling and floor: windows, doors, pictures, mouldings, lights, rugs.
 
 Wall frames have their origin on the wall at the fixture's lower middle, y towards the room.
 """

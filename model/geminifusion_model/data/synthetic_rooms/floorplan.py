@@ -1,4 +1,4 @@
-"""Which floor and which wall of a room is still free."""
+"""The free floor and wall of a room."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Floor:
         return Frame(np.array([*corner, 0], np.float32)).turned(number * np.pi / 2)
 
     def length(self, number: int) -> float:
-        """Of the wall, metres."""
+        """Length of the wall, metres."""
         return self.size[number % 2]
 
     def along_wall(
@@ -51,7 +51,7 @@ class Floor:
         bottom: float = 0.0,
         near: float | None = None,
     ) -> tuple[Frame, int, float] | None:
-        """A free place on a wall for something so wide, deep and high: its frame, the wall, and where along it."""
+        """A free place on a wall for a thing of this size: its frame, the wall, and the place along it."""
         for _ in range(14):
             number = int(self.b.rng.integers(4)) if wall is None else wall
             spare = self.length(number) - width
@@ -76,7 +76,7 @@ class Floor:
         return None
 
     def on_floor(self, frame: Frame, width: float, y: tuple[float, float], height: float, margin: float = 0.05) -> bool:
-        """Take this place if nothing stands there and it is inside the room."""
+        """Occupy this place if nothing stands there and it is inside the room."""
         footprint = _footprint(frame, width, y, height)
         inside = (
             min(footprint.x0, footprint.y0) > 0.05
@@ -98,7 +98,7 @@ class Floor:
         return None
 
     def is_free(self, wanted: Footprint, margin: float) -> bool:
-        """Whether nothing else stands there."""
+        """True if nothing else stands there."""
         return not any(
             wanted.x0 < other.x1 + margin
             and other.x0 < wanted.x1 + margin

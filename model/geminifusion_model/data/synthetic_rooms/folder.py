@@ -1,4 +1,4 @@
-"""Write rooms to a folder in the NYUv2 layout, so that drawing them costs time once and every reader takes them."""
+"""Write rooms to a folder in the NYUv2 layout, so that they are rendered only once and every reader can read them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from geminifusion_model.data.synthetic_rooms.dataset import Rooms
 
 @dataclass(frozen=True, kw_only=True)
 class RoomsFolder:
-    """How many frames of each split, from which seed, of which size (height, width)."""
+    """Number of frames of each split, their seed and size (height, width)."""
 
     train: int
     test: int
@@ -34,7 +34,7 @@ class RoomsFolder:
 def write_rooms(
     root: Path, what: RoomsFolder, *, workers: int | None = None, on_frame: Callable[[int], None] | None = None
 ) -> None:
-    """Draw the frames and write `train.txt`, `test.txt`, `rgb/`, `depth/` (16-bit millimetres) and `label13/`.
+    """Render the frames and write `train.txt`, `test.txt`, `rgb/`, `depth/` (16-bit millimetres) and `label13/`.
 
     Args:
         workers: processes; as many as cores by default.

@@ -1,4 +1,4 @@
-"""What belongs in each kind of room and how it stands: chairs face tables, sofas the set, night stands flank beds."""
+"""Furniture of each kind of room and its arrangement: chairs face tables, sofas the set, night stands flank beds."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _chairs_around(floor: Floor, table: Frame, width: float, depth: float) -> No
 
 
 def bedroom(floor: Floor) -> None:
-    """Furnish one."""
+    """Furnish a bedroom."""
     b = floor.b
     width, depth = float(b.rng.choice([0.95, 1.4, 1.6, 1.8])), b.between(1.95, 2.1)
     place = floor.along_wall(width, depth, 1.2)
@@ -110,7 +110,7 @@ def _television(floor: Floor, facing: tuple[int, float] | None) -> None:
 
 
 def living(floor: Floor) -> None:
-    """Furnish one."""
+    """Furnish a living room."""
     b = floor.b
     width, depth = b.between(1.4, 2.3), b.between(0.8, 0.95)
     place = floor.along_wall(width, depth, 0.95)
@@ -147,7 +147,7 @@ def living(floor: Floor) -> None:
 
 
 def kitchen(floor: Floor) -> None:
-    """Furnish one."""
+    """Furnish a kitchen."""
     b = floor.b
     hang = b.between(1.35, 1.5)
     for number in b.rng.permutation(4)[: int(b.rng.integers(2, 4))]:
@@ -183,7 +183,7 @@ def _dining_table(floor: Floor, width: float, depth: float) -> None:
 
 
 def dining(floor: Floor) -> None:
-    """Furnish one."""
+    """Furnish a dining room."""
     b = floor.b
     _dining_table(floor, b.between(1.0, 2.0), b.between(0.8, 1.05))
     _cabinets(floor, int(b.rng.integers(2, 5)), (0.85, 1.0, 1.9))
@@ -195,7 +195,7 @@ def dining(floor: Floor) -> None:
 
 
 def office(floor: Floor) -> None:
-    """Furnish one."""
+    """Furnish an office."""
     b = floor.b
     for _ in range(int(b.rng.integers(1, 4))):
         _desk(floor)
@@ -210,7 +210,7 @@ def office(floor: Floor) -> None:
 
 
 def bathroom(floor: Floor) -> None:
-    """Furnish one."""
+    """Furnish a bathroom."""
     b = floor.b
     width = b.between(0.8, 1.5)
     place = floor.along_wall(1.6, 0.75, 0.6)

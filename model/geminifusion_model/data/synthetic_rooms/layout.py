@@ -1,4 +1,4 @@
-"""A furnished room: its sides, what belongs in such a room, what hangs on the walls, what lies about."""
+"""A furnished room: its sides, furniture, fixtures and clutter."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Scene:
     Args:
         kind: bedroom, living, kitchen, dining, office or bathroom.
         size: `3` metres; the room is [0, size]³, z up.
-        shapes: what is in it, the six sides first.
+        shapes: all shapes of the room, its six sides first.
         lamps: lights, the one that casts shadows first.
-        footprints: what stands on the floor.
+        footprints: the occupied floor.
     """
 
     kind: str
@@ -37,7 +37,7 @@ class Scene:
 
 
 def furnished_room(rng: np.random.Generator, bank: PatternBank) -> Scene:
-    """Draw a room and all that is in it."""
+    """A random room with all that is in it."""
     kind = str(rng.choice(list(_KINDS), p=list(_KINDS.values())))
     b = Builder(rng, Painter(rng, bank))
     small = kind in {"bathroom", "kitchen"}
@@ -83,7 +83,7 @@ def _sides(b: Builder, size: tuple[float, float, float]) -> None:
 
 
 def _chimney_or_pillar(floor: Floor) -> None:
-    """Part of the wall stands out, so that not every room is a plain box."""
+    """Let part of a wall stand out, so that not every room is a plain box."""
     b, height = floor.b, floor.size[2]
     wide, deep = b.between(0.4, 1.4), b.between(0.2, 0.6)
     place = floor.along_wall(wide, deep, height)
@@ -92,7 +92,7 @@ def _chimney_or_pillar(floor: Floor) -> None:
 
 
 def _walls(floor: Floor, kind: str) -> None:
-    """Windows first, they are the largest; then pictures and shelves where there is room."""
+    """Add windows first, the largest; then pictures and shelves where there is space."""
     b, height = floor.b, floor.size[2]
     for _ in range(int(b.rng.choice([0, 1, 2], p=[0.15, 0.55, 0.3]))):
         wide = b.between(0.7, 2.2)

@@ -1,4 +1,4 @@
-"""What things are made of: colors from one palette per scene, shared by all classes, and a pattern that mixes them.
+"""Materials: colors from one palette per scene, shared by all classes, and a pattern that mixes them.
 
 Because the bed, the wall and the vase draw their colors from the same few, color alone does not tell a class.
 """
@@ -15,7 +15,7 @@ from geminifusion_model.data.synthetic_rooms.textures import PatternBank
 
 Array = NDArray[np.float32]
 
-# Pattern groups by what a thing is made of, with how often each is met.
+# Pattern groups by material, with their weights.
 _STUFF: dict[str, dict[str, float]] = {
     "wall": {
         "plain": 10, "stripes": 0.8, "flowers": 0.7, "swirls": 0.6, "bricks": 1, "tiles": 1, "grain": 0.5, "weave": 0.7,
@@ -40,7 +40,7 @@ _SHOWN_WHOLE = {"art", "outdoors", "screen", "paper"}
 
 @dataclass(frozen=True)
 class Material:
-    """How a surface looks to both cameras.
+    """The appearance of a surface to both cameras.
 
     Args:
         tile: number of the pattern in the bank.
@@ -65,8 +65,8 @@ class Painter:
     """Hands out the materials of one scene.
 
     Args:
-        rng: the scene's source of chance.
-        bank: the patterns there are.
+        rng: the scene's random generator.
+        bank: the available patterns.
     """
 
     def __init__(self, rng: np.random.Generator, bank: PatternBank) -> None:

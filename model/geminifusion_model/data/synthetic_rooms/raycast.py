@@ -1,4 +1,4 @@
-"""Which surface each ray meets first, and where.
+"""The first surface that each ray meets, and the point.
 
 Every shape is tested only inside the rectangle its enclosing box projects to. A ray's direction has forward
 component 1, so its parameter is the depth a camera reports. H W: rays down and across. N: shapes.
@@ -39,7 +39,7 @@ class View:
 
 @dataclass(frozen=True)
 class Surfaces:
-    """What the rays met.
+    """The surfaces that the rays met.
 
     Args:
         depth: `H W` metres along the view's forward axis.
@@ -80,7 +80,7 @@ def cast(shapes: Sequence[Shape], room_size: Array, view: View) -> tuple[Array, 
 
 
 def resolve(shapes: Sequence[Shape], view: View, depth: Array, index: NDArray[np.int32]) -> Surfaces:
-    """Points, normals and local coordinates of what `cast` found."""
+    """Points, normals and local coordinates where the rays of `cast` end."""
     x, y = view.x[None, :], view.y[:, None]
     point = np.stack([view.origin[i] + depth * _direction(view.axes[i], x, y) for i in range(3)])
     centers = np.stack([shape.center for shape in shapes])

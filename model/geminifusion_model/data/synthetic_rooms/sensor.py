@@ -1,4 +1,4 @@
-"""What a structured-light depth sensor makes of a scene.
+"""A structured-light depth sensor's view of a scene.
 
 It measures disparity between its projector, 7.5 cm to the right, and its camera; so errors grow with the square of
 distance, surfaces the projector cannot see stay empty (left of things in front), and glass, black screens, dark or
@@ -31,7 +31,7 @@ def measure(
         to_eye_cosine: `H W`, cosine between normal and ray.
         brightness: `H W`, reflectance 0…1.
         infrared: `H W`, probability that nothing comes back.
-        rng: source of chance.
+        rng: random generator.
     """
     height, width = seen.depth.shape
     depth = _ragged(seen.depth, rng)
@@ -86,7 +86,7 @@ def _ragged(depth: Array, rng: np.random.Generator) -> Array:
 
 
 def _in_projector_shadow(depth: Array) -> NDArray[np.bool_]:
-    """Points that something nearer hides from the projector: both fall on the same column of its picture."""
+    """Points that something nearer hides from the projector: both fall on the same column of its image."""
     height, width = depth.shape
     disparity = _disparity(depth, width)
     column = np.rint(np.arange(width, dtype=np.float32)[None, :] - disparity).astype(np.int64)

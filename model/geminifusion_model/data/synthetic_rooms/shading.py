@@ -1,4 +1,4 @@
-"""What color each surface sends to the camera: patterns, lamps, soft shadows, darker corners.
+"""The light each surface sends to the camera: patterns, lamps, soft shadows, darker corners.
 
 H W: rays. A lamp's light falls off with distance; the main lamp's shadows come from a variance shadow map (Donnelly and
 Lauritzen, I3D 2006), which blurs like light from something larger than a point.
@@ -109,7 +109,7 @@ def _pattern(scene: Scene, bank: PatternBank, seen: Surfaces, view: View, reach:
 
 
 def _lit(scene: Scene, position: Array, seen: Surfaces) -> Array:
-    """How much of the main lamp each point sees, 0…1."""
+    """The share of the main lamp that each point sees, 0…1."""
     axes = np.array([[1, 0, 0], [0, -1, 0], [0, 0, -1]], np.float32)
     spread = np.linspace(-_SHADOW_REACH, _SHADOW_REACH, _SHADOW_RAYS, dtype=np.float32)
     view = View(position, axes, spread, spread)

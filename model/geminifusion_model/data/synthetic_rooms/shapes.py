@@ -30,7 +30,7 @@ class Shape:
         axes: `3 3`, columns are the local axes in the world.
         half: `3` metres, half the extent along each local axis.
         label: class index.
-        material: what it is made of.
+        material: of its surface.
         powers: p, q, r of `ROUNDED`, even.
         radii: of `FRUSTUM` at the bottom and the top, the larger is 1.
         casts_shadow: lamps do not shade their own light.
@@ -146,7 +146,7 @@ def surface_normal(shape: Shape, p: Array) -> Array:
 
 
 def enter(shape: Shape, origin: Array, direction: Array, near: Array, far: Array) -> Array:
-    """Where rays enter the body, as multiples of `direction`; infinite where they miss.
+    """Enter the body along rays: distances as multiples of `direction`, infinite where rays miss.
 
     Newton's method from the entry into the enclosing cube: along a ray `outside` is convex, so the steps
     approach the first root and never pass it.

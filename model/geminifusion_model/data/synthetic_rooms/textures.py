@@ -1,4 +1,4 @@
-"""Which patterns surfaces carry: a bank of tiles that say how to mix four colors, without saying which.
+"""Patterns of surfaces: a bank of tiles that say how to mix four colors, whichever they are.
 
 A tile is `256 256 3`, weights 0…1 of a material's second, third and fourth color; what is left is its first. Tiles
 repeat without a seam except those of the groups that show one whole thing (a picture, a view, a screen).
@@ -27,7 +27,7 @@ _X, _Y = np.meshgrid(np.arange(TILE, dtype=np.float32) / TILE, np.arange(TILE, d
 
 @dataclass(frozen=True)
 class PatternBank:
-    """All tiles in one picture.
+    """All tiles in one image.
 
     Args:
         atlas: `R C 3` uint8 weights.
@@ -275,7 +275,7 @@ def _spines(rng: np.random.Generator) -> Array:
 
 
 def _outdoors(rng: np.random.Generator) -> Array:
-    """What a window shows, for the colors sky, leaves, walls, shade."""
+    """The view out of a window, for the colors sky, leaves, walls, shade."""
     kind = rng.integers(3)
     tops = 0.15 + 0.7 * _fractal(rng, 4, 1, 4)[:1]
     leaves = _edge(_Y - tops, 0, 0.05) * _edge(_fractal(rng, 10, 10, 4), 0.35 if kind else 0.6, 0.2)
@@ -319,7 +319,7 @@ _GROUPS: dict[str, tuple[Callable[[np.random.Generator], Array], int]] = {
 
 @lru_cache(maxsize=2)
 def pattern_bank(seed: int) -> PatternBank:
-    """All patterns of a data set; a few tenths of a second the first time, then remembered."""
+    """All patterns of a data set; a few tenths of a second the first time, then cached."""
     rng = np.random.default_rng([seed, 0x7E07])
     tiles: list[Array] = []
     groups: dict[str, tuple[int, ...]] = {}

@@ -1,4 +1,4 @@
-"""BatchNorm whose statistics are those of all processes' frames.
+"""BatchNorm with statistics over the frames of all processes.
 
 Axes: B the frames of one process, C channels, H W the map, P processes.
 """
@@ -13,9 +13,9 @@ from geminifusion_model.network import GeminiFusion
 
 
 def synchronize_batch_norm(net: GeminiFusion, device: torch.device) -> None:
-    """Exchange the decoder's norm for one that looks at all processes; names in the state dict stay.
+    """Replace the decoder's norm by one over all processes; names in the state dict stay.
 
-    On CUDA it is `nn.SyncBatchNorm`, which knows no other device.
+    On CUDA it is `nn.SyncBatchNorm`, which supports no other device.
     """
     if device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(net.decoder)
@@ -55,7 +55,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
 
 
 class _SumOverProcesses(torch.autograd.Function):
-    """A sum that every process sees: each one's loss depends on every one's summand, so gradients are summed too."""
+    """A sum over processes. Every process's loss depends on every summand, so gradients are summed too."""
 
     @staticmethod
     def forward(context: FunctionCtx, values: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
-"""torch.compile, trusted only after it has shown the gradients that it should.
+"""torch.compile, used only after its gradients have been compared with plain ones.
 
 On a CPU, torch 2.13's default backend (`inductor`) gave MiT and Swin networks of this package the right predictions and
-gradients that were off by their own size, for some sizes of input and not for others; its graph alone (`aot_eager`) was
-right. Such a run would train, badly, without a word.
+gradients off by their own size, for some input sizes and not for others; its graph alone (`aot_eager`) was right. Such
+a run would train badly, without any error.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MOST_DIFFERENCE = 0.1
 
 def compile_network(net: GeminiFusion) -> None:
     """Compile the calls of `net`, in place; its names in the state dict stay, and `net.forward` stays as it was."""
-    import torch._inductor.config as settings  # heavy, and of no use to other runs
+    import torch._inductor.config as settings  # heavy, and only needed here
 
     settings.fallback_random = True  # dropped paths are then the same with and without
     net.compile()
@@ -37,7 +37,7 @@ def check_compiled(
         parameters: of `net`, that are trained.
 
     Returns:
-        Whether there was anything to compare: a part without labels has no gradient.
+        True if there was anything to compare: a part without labels has no gradient.
 
     Raises:
         TrainingError: they differ.

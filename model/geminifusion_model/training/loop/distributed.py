@@ -1,4 +1,4 @@
-"""The processes that train one network together, as `torchrun` starts them."""
+"""The processes that train one network together, as started by `torchrun`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from geminifusion_model.training.errors import TrainingError
 
-# How long one may wait for another. The first evaluates alone, which may take long; one that ends is noticed at once.
+# The longest that one waits for another: the first evaluates alone. A process that ends is noticed at once.
 _PATIENCE = timedelta(hours=4)
 
 _CPU = torch.device("cpu")
@@ -22,12 +22,12 @@ _CPU = torch.device("cpu")
 
 @dataclass(frozen=True, kw_only=True)
 class Processes:
-    """The place of this process among all, and what it computes on.
+    """This process's place among all, and its device.
 
     Args:
         rank: 0 to `count - 1`; 0 writes, evaluates and logs.
-        count: of all processes.
-        on_this_machine: how many of them share its cores.
+        count: number of processes.
+        on_this_machine: how many of them share this machine's cores.
     """
 
     rank: int = 0
@@ -37,18 +37,18 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the one that writes."""
+        """True for the process that writes."""
         return self.rank == 0
 
     def sum(self, values: Tensor) -> Tensor:
-        """The sum of all processes' tensors of one shape, which all of them get."""
+        """Sum a tensor of one shape over all processes; all of them get the sum."""
         if self.count > 1:
             values = values.clone()
             distributed.all_reduce(values)
         return values
 
     def wait(self) -> None:
-        """Go on when all are here."""
+        """Wait until all processes are here."""
         self.sum(torch.zeros(1, device=self.device)).item()
 
     def wrap(self, net: nn.Module) -> nn.Module:
@@ -89,7 +89,7 @@ def joined_processes(device: str, environment: Mapping[str, str]) -> Iterator[Pr
         on_this_machine=int(environment.get("LOCAL_WORLD_SIZE", str(count))),
         device=chosen,
     )
-    # Not after an error: then the others may be anywhere, and taking leave of them could wait for ever.
+    # Not after an error: the others may then be anywhere, and destroying the group could wait forever.
     distributed.destroy_process_group()
 
 

@@ -17,7 +17,7 @@ from geminifusion_model.weights.report import OfficialReport
 
 
 def check_starts(config: TrainingConfig) -> None:
-    """See that the weights to start from are named and there; cheap, so that it can be done before data is touched.
+    """Check that the weights to start from are given and exist; cheap enough to run before data is read.
 
     Raises:
         ConfigError: a required path was not given, both are given, or one leads nowhere.
@@ -46,8 +46,8 @@ def check_starts(config: TrainingConfig) -> None:
 def start_network(config: TrainingConfig) -> GeminiFusion:
     """The network to train, with the weights it starts from.
 
-    A checkpoint has to fit entirely, but for its classifier if it knows another number of classes: that keeps its
-    random weights, as when the original goes on from SUN RGB-D to NYUv2. A classifier's file fills the encoder, see
+    A checkpoint has to fit entirely, except its classifier if it has another number of classes: that keeps its random
+    weights, as when the original continues from SUN RGB-D to NYUv2. A classifier's file fills the encoder, see
     `load_imagenet`.
 
     Raises:
@@ -64,7 +64,7 @@ def start_network(config: TrainingConfig) -> GeminiFusion:
 
 
 def describe_start(config: TrainingConfig) -> str:
-    """What a checkpoint's record says its training began with."""
+    """The start weights in words, for a checkpoint's record."""
     if config.start_from is not None:
         return config.start_from
     if config.imagenet is not None:
@@ -73,7 +73,7 @@ def describe_start(config: TrainingConfig) -> str:
 
 
 def describe_training(config: TrainingConfig, frames: int, data: str) -> str:
-    """One sentence on how weights came to be, as checkpoint and artifact carry it.
+    """One sentence on how the weights were trained, as checkpoint and artifact carry it.
 
     Args:
         frames: trained on, without the held-out ones.

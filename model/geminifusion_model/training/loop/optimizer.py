@@ -71,10 +71,10 @@ def build_optimizer(
 
 
 def _is_vector(name: str, parameter: Tensor) -> bool:
-    """Whether one stream's share of a parameter has a single axis.
+    """True if one stream's share of a parameter has a single axis.
 
-    Ours stacks the norms and the fusions' biases of all streams; the original keeps them apart and goes by the number
-    of axes.
+    Our norms and fusion biases are stacked over streams; the original keeps them apart and decides by the number of
+    axes.
     """
     stacked = "norm" in name or name.endswith(("proj_bias", "fc1_bias", "fc2_bias"))
     return parameter.dim() == 1 or (stacked and parameter.dim() == 2)

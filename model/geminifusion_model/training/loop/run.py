@@ -2,7 +2,7 @@
 
 config.yaml      the configuration             state.pt      the resumable state, replaced atomically
 run.json         data, code and machine        best/ final/  checkpoints (config.json + model.safetensors)
-metrics.jsonl    one line per logged step      tensorboard/  the same, and pictures of held-out frames
+metrics.jsonl    one line per logged step      tensorboard/  the same, and images of held-out frames
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from geminifusion_model.training.loop.class_balance import class_weights
 from geminifusion_model.training.loop.distributed import Processes
 from geminifusion_model.training.loop.initialization import describe_start, describe_training
 from geminifusion_model.training.loop.preparation import build_network, build_state, check_directory, check_fit
-from geminifusion_model.training.loop.signals import Interruption, noted_interruption
+from geminifusion_model.training.loop.signals import Interruption, deferred_interruption
 from geminifusion_model.training.loop.state import STATE_NAME
 from geminifusion_model.training.loop.step import OptimizerStep, StepReport
 from geminifusion_model.training.records.previews import Previews
@@ -126,7 +126,7 @@ class TrainingRun:
             KeyboardInterrupt: `saved_step` says what is on disk.
         """
         with (
-            noted_interruption() as interruption,
+            deferred_interruption() as interruption,
             self._opened_logger() as logger,
             self._progress() as progress,
         ):
@@ -210,7 +210,7 @@ class TrainingRun:
                 "mean_accuracy": scores.mean_accuracy,
             }
             logger.scalars(state.step, found)
-            logger.image(state.step, "held-out frames", previews.picture())
+            logger.image(state.step, "held-out frames", previews.image())
         if scores.miou > state.best_miou:
             state.best_miou = scores.miou
             self._write_checkpoint("best")

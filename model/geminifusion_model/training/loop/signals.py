@@ -1,4 +1,4 @@
-"""Ctrl-C and termination as a wish that is granted between two steps, where the state is whole."""
+"""Ctrl-C and SIGTERM, deferred until between two steps, where the training state is consistent."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-# torchrun hands on what the terminal has sent its processes already: the same key pressed, not a second one
+# torchrun forwards the signal that the terminal has sent its processes already: the same key press, not a second one
 _ECHO_S = 1.0
 
 
 class Interruption:
-    """Whether somebody wants the run to end."""
+    """Whether the run has been asked to end (`requested`)."""
 
     def __init__(self) -> None:
         self.requested = False
         self._first_s = 0.0
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _record(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if self.requested and number == signal.SIGINT and now - self._first_s > _ECHO_S:
             raise KeyboardInterrupt
@@ -29,16 +29,16 @@ class Interruption:
 
 
 @contextmanager
-def noted_interruption() -> Iterator[Interruption]:
-    """Take note of SIGINT and SIGTERM instead of dying; a second Ctrl-C is a KeyboardInterrupt at once.
+def deferred_interruption() -> Iterator[Interruption]:
+    """Record SIGINT and SIGTERM instead of dying; a second Ctrl-C is a KeyboardInterrupt at once.
 
-    Outside the main thread, where Python allows no handlers, nothing is noted.
+    Outside the main thread, where Python allows no handlers, nothing is deferred.
     """
     interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():
         yield interruption
         return
-    before = {number: signal.signal(number, interruption._note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, interruption._record) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield interruption
     finally:

@@ -1,6 +1,6 @@
 """Resumable training state: everything a step reads besides the configuration and the data.
 
-Random numbers are no part of it: a step draws them anew from the seed, its own number and the process's rank.
+Random generators are no part of it: each step seeds them from the seed, its own number and the process's rank.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class ExponentialAverage:
 
     @torch.no_grad()
     def update(self, net: nn.Module, step: int) -> None:
-        """Move towards `net`; early steps move faster, so that the start values are soon forgotten."""
+        """Move towards `net`; early steps move further, so that the start values soon fade."""
         decay = min(self.decay, (1 + step) / (10 + step))
         for name, tensor in net.state_dict().items():
             if tensor.is_floating_point():
@@ -78,9 +78,9 @@ class TrainingState:
                 os.fsync(stream.fileno())
             partial.replace(directory / STATE_NAME)
         except BaseException as error:
-            partial.unlink(missing_ok=True)  # on a full disk, what it takes is needed by others
+            partial.unlink(missing_ok=True)  # free its space on a full disk
             if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError):
-                raise error.__context__ from None  # torch's own complaint does not say what is wrong with the disk
+                raise error.__context__ from None  # torch's own error does not say what is wrong with the disk
             raise
 
     def restore(self, directory: Path) -> None:
@@ -101,5 +101,5 @@ class TrainingState:
         self.best_miou = content["best_miou"]
 
     def averaged(self) -> dict[str, Tensor]:
-        """The weights to evaluate and keep: the average, or the raw ones without one."""
+        """The weights to evaluate and keep: the average, or the raw ones if there is none."""
         return self.average.values if self.average.decay else self.net.state_dict()

@@ -22,7 +22,7 @@ from geminifusion_model.training.recipes.original import (
 
 _REDUCED_CROPS = Augmentation(crop=(192, 256), scale=(0.38, 0.9))
 
-# What a depth camera and a color camera do wrong; depth fails more often, and a network leans on it.
+# Failures of depth and color cameras; depth fails more often, and networks rely on it.
 _FAILING_SENSORS = SensorNoise(
     missing={"rgb": 0.1, "depth": 0.25},
     zeroed=RandomCorruption(probability=0.2, most=0.3),
@@ -77,7 +77,7 @@ def nyuv2_b0_robust() -> TrainingConfig:
 
 
 def rooms_b0() -> TrainingConfig:
-    """First half of the bundled model: B0 from random weights on drawn rooms of 240x320 pixels.
+    """First half of the bundled model: B0 from random weights on rendered rooms of 240x320 pixels.
 
     These are as large as NYUv2's frames after `input_scale` 0.5, so crops show things at the sizes that the second
     half, `nyuv2_b0_from_rooms`, shows them at.
@@ -111,7 +111,7 @@ def nyuv2_b0_from_rooms() -> TrainingConfig:
 
 
 def nyuv2_b3_modern() -> TrainingConfig:
-    """MiT-B3 on one large GPU as one would train it today: not run on a GPU by us, so take the numbers as a start.
+    """MiT-B3 on one large GPU as one would train it today. Untested on GPU: take the numbers as a starting point.
 
     bfloat16, compiled, an average of the weights, cosine rate over about 300 epochs, trained BatchNorm, frames kept
     apart to choose by, failing sensors. Classes and metric depth of the data kind `nyuv2`; for 40 classes, which alone

@@ -17,7 +17,7 @@ A stage is a run of its own with a new optimizer; stages 2 and 3 start from the 
 things differ from the original. Ours draws other random numbers, and each stage has a seed of its own, or it would draw
 those of the stage before again. The original kept the weights with the best score on the *test* frames (on DeLiVER, the
 validation frames); here nothing is chosen and `final` counts. And an ImageNet start fills a few norms more than theirs,
-see `weights.imagenet`. None of these runs was made by us: they need data and GPUs that could not be had.
+see `weights.imagenet`. We have made none of these runs, which need data and GPUs that we do not have.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What a run writes down about itself: its data, code and machine, metrics and images."""
+"""Records of a run: its data, code and machine, its metrics and images."""

@@ -1,4 +1,4 @@
-"""Whether two sessions of a run see the same data, told from the samples and not from the files they come from."""
+"""A fingerprint of a data set, of its samples and not of the files they come from."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ BUDGET_BYTES = 2**31
 
 @dataclass(frozen=True, kw_only=True)
 class Fingerprint:
-    """Of a data set, in its order, since that decides which step sees which frame.
+    """A fingerprint of a data set in its order, since that decides which step sees which frame.
 
     Args:
-        frames: how many there are.
-        hashed: how many of them, spread evenly, were read for `sha256`; below `frames`, a change may go unseen.
+        frames: number of frames.
+        hashed: number of them, spread evenly, that were read for `sha256`; below `frames`, a change may go unseen.
         sha256: by part: `task` (classes, encodings and the ignore value), `names`, `rgb`, the other modalities,
             `labels`.
     """
@@ -35,14 +35,14 @@ class Fingerprint:
     sha256: Mapping[str, str]
 
     def differences(self, other: Self) -> list[str]:
-        """What `other` has differently, in words; empty if nothing."""
+        """The differences of `other` in words; empty if there are none."""
         if other.frames != self.frames:
             return [f"{other.frames} frames instead of {self.frames}"]
         names = [*self.sha256, *(name for name in other.sha256 if name not in self.sha256)]
         return [f"other {name}" for name in names if self.sha256.get(name) != other.sha256.get(name)]
 
     def to_dict(self) -> dict[str, Any]:
-        """A plain dict for JSON."""
+        """The fingerprint as a plain dict for JSON."""
         return asdict(self)
 
     @classmethod

@@ -1,13 +1,11 @@
-"""run.json: what a run was made of, and each session of it (a start, and every resume)."""
+"""run.json: the data of a run, and each of its sessions (the start and every resume)."""
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import json
-import os
 import platform
-import shutil
-import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,12 +15,13 @@ import cv2
 import numpy as np
 import torch
 
+import geminifusion_model
 from geminifusion_model.data.sample import Dataset
 from geminifusion_model.training.errors import DataChangedError, RunRecordError
 from geminifusion_model.training.records.fingerprint import BUDGET_BYTES, Fingerprint, fingerprint
+from geminifusion_runtime.machine import cpu_name, source_version
 
 RECORD_NAME = "run.json"
-_GIT_PATIENCE_S = 20
 
 
 def record_session(
@@ -36,16 +35,14 @@ def record_session(
     data_directory: Path | None = None,
     budget_bytes: int = BUDGET_BYTES,
 ) -> dict[str, Any]:
-    """Write run.json in `directory` (made if need be) and return what it says.
+    """Write run.json in `directory` (made if need be) and return its content.
 
-    It holds `seed`; `data`: a `Fingerprint` with the name of the data set and its folder; and `sessions`, the first one
-    first: when, from which step, by which command, with which code, libraries and machine. A run that was begun before
-    runs had records gets one at its next resume.
+    It holds `seed`; `data`: a `Fingerprint` with the name of the data set and its folder; and `sessions` in order:
+    time, first step, command, code, libraries and machine. A run without a record gets one at its next resume.
 
     Args:
         dataset: all frames of the run, held-out ones included; they are read once, see `fingerprint`.
-        resume_step: how many steps were done before; None starts a new run and forgets what the directory says of
-            another.
+        resume_step: number of steps done before; None starts a new run and drops the record of another.
         device: that computes; the CPU if none.
         processes: that work on the run together.
         data_directory: where the frames come from.
@@ -74,21 +71,6 @@ def record_session(
     return record
 
 
-def code_version(folder: Path) -> dict[str, object] | None:
-    """The `commit` of the checkout that `folder` is part of, and whether files of `folder` differ (`changed`).
-
-    None where there is no checkout, or no git to ask. A folder that lies in a checkout without being tracked by it, as
-    an installed package in somebody's project does, is part of none.
-    """
-    git = shutil.which("git")
-    if git is None or not _git(git, folder, "ls-files", "."):
-        return None
-    commit = _git(git, folder, "rev-parse", "HEAD")
-    if not commit:
-        return None
-    return {"commit": commit, "changed": bool(_git(git, folder, "status", "--porcelain", "."))}
-
-
 def _read(path: Path) -> dict[str, Any]:
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -112,45 +94,20 @@ def _check_same_data(record: dict[str, Any], found: Fingerprint, path: Path) -> 
 
 
 def _session(step: int, device: torch.device, processes: int) -> dict[str, object]:
+    version = source_version(Path(geminifusion_model.__file__).parent)
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "from_step": step,
         "command": sys.argv,
         "geminifusion": importlib.metadata.version("geminifusion"),
-        "code": code_version(Path(__file__).parents[2]),
+        "code": None if version is None else dataclasses.asdict(version),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
         "opencv": cv2.__version__,  # it decodes the frames
         "system": platform.platform(),
-        "processor": _processor(),
+        "processor": cpu_name(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
         "processes": processes,
     }
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _git(git: str, folder: Path, *arguments: str) -> str:
-    """What git says, and nothing where it fails: no checkout, another owner, a slow disk."""
-    command = [git, "--no-optional-locks", "-C", str(folder), *arguments]
-    try:
-        found = subprocess.run(  # noqa: S603 - fixed commands on our own folder
-            command,
-            capture_output=True,
-            text=True,
-            timeout=_GIT_PATIENCE_S,
-            check=False,
-            env={**os.environ, "LC_ALL": "C"},
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return found.stdout.strip() if found.returncode == 0 else ""

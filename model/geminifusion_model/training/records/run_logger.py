@@ -1,11 +1,11 @@
-"""What a run says about itself while it trains.
+"""The log of a training run.
 
 metrics.jsonl   one line a call of `scalars`: `{"step": 120, "time": "2026-01-31T12:00:00+00:00", "loss": 1.9}`
-tensorboard/    the same and the pictures, as event files
-wandb_id        only with Weights & Biases: which of its runs this is
+tensorboard/    the same and images, as event files
+wandb_id        only with Weights & Biases: the id of its run
 
-A resumed run must have the lines of one that never stopped. So write a step here before you save its state: then what
-lies behind the state is what a killed process wrote in vain, and is dropped when the logger opens again.
+A resumed run has the lines of one that never stopped. So log a step before its state is saved: lines after the state
+are then those of a killed process, whose steps are repeated, and are dropped when the log is opened again.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ class _WandbRun(Protocol):
 class RunLogger:
     """metrics.jsonl and TensorBoard event files always, Weights & Biases when asked.
 
-    Whatever a method has returned from is in the hands of the operating system: it survives the end of the process.
+    What a method has written is in the hands of the operating system when it returns: it survives the process.
 
     Args:
         directory: of the run; made if need be.
         wandb_project: the project at Weights & Biases to log to as well; its own environment variables
-            (`WANDB_MODE=offline`, `WANDB_API_KEY`, …) hold. What it has of steps that a resumed run repeats, it keeps.
-        config: what Weights & Biases shall know of the run's settings.
-        resume_step: steps done before; what the directory holds of later ones is dropped. 0 is a new run.
+            (`WANDB_MODE=offline`, `WANDB_API_KEY`, …) apply. It keeps its entries of steps that a resumed run repeats.
+        config: the run's settings, for Weights & Biases.
+        resume_step: steps done before; lines of later steps are dropped. 0 is a new run.
 
     Raises:
         RunLoggerError: `wandb_project` is given and the library is missing or does not start, or a line of
@@ -64,7 +64,7 @@ class RunLogger:
         resume_step: int = 0,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        # first what can be refused, so that a refused start leaves the files as they were
+        # first what may raise, so that a failed start leaves the files as they were
         self._wandb = None if wandb_project is None else _open_wandb(directory, wandb_project, config or {})
         metrics = directory / METRICS_NAME
         _drop_later_lines(metrics, resume_step)
@@ -81,14 +81,14 @@ class RunLogger:
         if self._wandb is not None:
             self._wandb.log(dict(values), step=step)
 
-    def image(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
-        """Log a picture, `H W 3` uint8 RGB."""
-        self._events.image(step, name, picture)
+    def image(self, step: int, name: str, image: NDArray[np.uint8]) -> None:
+        """Log an image, `H W 3` uint8 RGB."""
+        self._events.image(step, name, image)
         if self._wandb is not None:
-            self._wandb.log({name: importlib.import_module("wandb").Image(picture)}, step=step)
+            self._wandb.log({name: importlib.import_module("wandb").Image(image)}, step=step)
 
     def close(self) -> None:
-        """Give the files back; a run at Weights & Biases is finished, which may wait for its upload."""
+        """Close the files; a run at Weights & Biases is finished, which may wait for its upload."""
         self._metrics.close()
         self._events.close()
         if self._wandb is not None:
@@ -104,12 +104,12 @@ class RunLogger:
 
 
 def _drop_later_lines(path: Path, last_step: int) -> None:
-    """Keep the lines of steps up to `last_step`; the file is replaced as a whole, or not at all."""
+    """Keep the lines of steps up to `last_step`; the file is replaced atomically."""
     if not path.is_file():
         return
     lines = path.read_bytes().splitlines(keepends=True)
     if lines and not lines[-1].endswith(b"\n"):
-        lines.pop()  # torn by a process that was killed or met a full disk; its step comes again
+        lines.pop()  # cut short by a killed process or a full disk; its step is repeated
     kept = [line for number, line in enumerate(lines, 1) if _step(line, path, number) <= last_step]
     partial = path.with_name(f".{path.name}.partial")
     partial.write_bytes(b"".join(kept))
@@ -129,7 +129,7 @@ def _open_wandb(directory: Path, project: str, config: Mapping[str, object]) -> 
     """The run at Weights & Biases that belongs to `directory`, begun or continued."""
     try:
         wandb: Any = importlib.import_module("wandb")
-        importlib.import_module("PIL")  # which it wants for pictures, and would ask for in the middle of the run
+        importlib.import_module("PIL")  # needed for images; wandb would fail without it in the middle of the run
     except ModuleNotFoundError as error:
         raise RunLoggerError(
             f"logging to Weights & Biases needs {error.name}, which is not installed; "

@@ -1,9 +1,9 @@
-"""TensorBoard event files, written in the thread that asks.
+"""TensorBoard event files, written in the calling thread.
 
 A file is a sequence of records, each `length, crc(length), bytes, crc(bytes)`, and the bytes are a protocol buffer
-`tensorflow.Event`; the few fields that scalars and pictures need are encoded here. The usual writers do this in a
-thread of their own. When the disk is full that thread ends and the next call waits for it for ever, and a training run
-has to stop with a message instead.
+`tensorflow.Event`; the few fields that scalars and images need are encoded here. The usual writers do this in a
+background thread. When the disk is full that thread ends and the next call waits for it forever, whereas a training
+run has to stop with a message.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class TensorBoardWriter:
     """A new event file in a directory that may hold files of earlier sessions of the same run.
 
     Args:
-        directory: what TensorBoard is pointed at; made if need be.
-        first_step: what earlier files hold of this step and later is to be forgotten by readers.
+        directory: for `tensorboard --logdir`; made if need be.
+        first_step: readers drop what earlier files hold of this step and later ones.
 
     Raises:
         OSError: here and in every method: the file cannot be written.
@@ -47,15 +47,15 @@ class TensorBoardWriter:
             number = np.float64(value).astype("<f4")
         self._value(step, name, _key(2, 5) + number.tobytes())
 
-    def image(self, step: int, name: str, picture: NDArray[np.uint8]) -> None:
-        """Add `picture`, `H W 3` RGB, as PNG."""
-        height, width, _ = picture.shape
-        _, png = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        image = _integer(1, height) + _integer(2, width) + _integer(3, _COLORS_RGB) + _bytes(4, png.tobytes())
-        self._value(step, name, _message(4, image))
+    def image(self, step: int, name: str, image: NDArray[np.uint8]) -> None:
+        """Add an image, `H W 3` uint8 RGB, as PNG."""
+        height, width, _ = image.shape
+        _, png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        encoded = _integer(1, height) + _integer(2, width) + _integer(3, _COLORS_RGB) + _bytes(4, png.tobytes())
+        self._value(step, name, _message(4, encoded))
 
     def close(self) -> None:
-        """Nothing is waiting to be written: this only gives the file back."""
+        """Close the file; nothing is left to be written."""
         self._stream.close()
 
     def _value(self, step: int, name: str, content: bytes) -> None:
@@ -71,7 +71,7 @@ def write_all(stream: RawIOBase, data: bytes) -> None:
     """Hand all of `data` to the operating system; on a nearly full disk one call may write a part without an error.
 
     Raises:
-        OSError: not everything could be written; what the stream then ends with is a torn piece of `data`.
+        OSError: not everything could be written; the stream then ends with a part of `data`.
     """
     rest = memoryview(data)
     while rest:
@@ -96,7 +96,7 @@ _CRC_OF_BYTE = tuple(_crc_of_byte(byte) for byte in range(256))
 
 
 def _masked_crc(data: bytes) -> bytes:
-    """The format rotates and shifts its checks, so that a check over data that holds checks stays a good one."""
+    """The CRC as the format stores it: rotated and shifted, so that a CRC over data with CRCs in it stays sound."""
     crc = crc32c(data)
     return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
 

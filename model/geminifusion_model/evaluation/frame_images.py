@@ -1,4 +1,4 @@
-"""A frame as pictures: what the network saw, what is true, what it said and how sure it was."""
+"""Images of a scored frame: inputs, truth, prediction, confidence and gate."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from geminifusion_model.inference_form import InferenceForm
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.task import Task
 
-WIDTH = 320  # pixels of one picture
+WIDTH = 320  # pixels of one image
 Pixels = NDArray[np.integer | np.floating]
 
 UNKNOWN_COLOR = (32, 34, 38)  # of pixels without a label or a measurement
 
 
 @dataclass(frozen=True)
-class Picture:
+class FrameImage:
     """One image as a `data:` address, with a caption."""
 
     caption: str
@@ -38,11 +38,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class FrameSheet:
-    """The pictures of one frame, and its pixel accuracy in percent."""
+    """The images of one frame, and its pixel accuracy in percent."""
 
     name: str
     accuracy: float
-    pictures: tuple[Picture, ...]
+    images: tuple[FrameImage, ...]
 
 
 def frame_sheets(
@@ -67,7 +67,7 @@ def frame_sheets(
         frame = score_frame(net, dataset[index], task, how, index=index)
         gate = None if folded is None else _gate(folded, frame, task)
         right = float((frame.labels == frame.truth)[frame.labeled].mean())
-        sheets.append(FrameSheet(frame.sample.name, 100 * right, _pictures(frame, task, temperature, gate)))
+        sheets.append(FrameSheet(frame.sample.name, 100 * right, _images(frame, task, temperature, gate)))
     return tuple(sheets)
 
 
@@ -79,7 +79,7 @@ def label_colors(task: Task) -> NDArray[np.uint8]:
 
 
 def _has_gate(net: GeminiFusion) -> bool:
-    """Whether the inference form exists for this network and has a fusion whose attention can be shown."""
+    """True if the network has an inference form with a fusion whose attention can be shown."""
     config = net.config
     return config.fusion == "geminifusion" and len(config.modalities) == 2 and config.encoder.startswith("mit_")
 
@@ -94,45 +94,45 @@ def _gate(folded: InferenceForm, frame: ScoredFrame, task: Task) -> NDArray[np.f
     return full[0, 0]
 
 
-def _pictures(
+def _images(
     frame: ScoredFrame, task: Task, temperature: float, gate: NDArray[np.float32] | None
-) -> tuple[Picture, ...]:
-    pictures = [Picture("RGB", _photo(frame.sample.rgb))]
+) -> tuple[FrameImage, ...]:
+    images = [FrameImage("RGB", _photo(frame.sample.rgb))]
     for modality in task.modalities[1:]:
         values = frame.measurement(modality.name)
         if values is not None:
             title = modality.name.capitalize()
-            pictures.append(_metres(title, values) if modality.unit == "metre" else _stored(title, values))
+            images.append(_metres(title, values) if modality.unit == "metre" else _stored(title, values))
     confidence = frame.confidence(temperature)
     mean = float(confidence.mean())
-    pictures += [
-        Picture("Truth", _label_map(frame.truth, task)),
-        Picture("Prediction", _label_map(frame.labels, task)),
-        Picture(f"Confidence, mean {100 * mean:.0f} %", _heat(confidence, 0.0, 1.0, cv2.COLORMAP_VIRIDIS)),
+    images += [
+        FrameImage("Truth", _label_map(frame.truth, task)),
+        FrameImage("Prediction", _label_map(frame.labels, task)),
+        FrameImage(f"Confidence, mean {100 * mean:.0f} %", _heat(confidence, 0.0, 1.0, cv2.COLORMAP_VIRIDIS)),
     ]
     if gate is not None:
         low, high = (float(v) for v in np.percentile(gate, (2, 98)))
         caption = f"Gate to {task.modalities[1].name}, {low:.2f} to {high:.2f}"
-        pictures.append(Picture(caption, _heat(gate, low, high, cv2.COLORMAP_MAGMA)))
-    return tuple(pictures)
+        images.append(FrameImage(caption, _heat(gate, low, high, cv2.COLORMAP_MAGMA)))
+    return tuple(images)
 
 
-def _stored(name: str, values: NDArray[np.float32]) -> Picture:
+def _stored(name: str, values: NDArray[np.float32]) -> FrameImage:
     """Values of another sensor, `H W` or `H W 3`, stretched from the smallest to the largest."""
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     gray = np.clip(255 * (np.nan_to_num(values) - low) / max(high - low, 1e-6), 0, 255).astype(np.uint8)
-    return Picture(name, _photo(gray if gray.ndim == 3 else np.repeat(gray[..., None], 3, axis=2)))
+    return FrameImage(name, _photo(gray if gray.ndim == 3 else np.repeat(gray[..., None], 3, axis=2)))
 
 
-def _metres(name: str, metres: NDArray[np.float32]) -> Picture:
+def _metres(name: str, metres: NDArray[np.float32]) -> FrameImage:
     measured = (metres > 0) & (metres < np.inf)
     if not measured.any():
-        return Picture(
+        return FrameImage(
             f"{name}, nothing measured", _heat(np.zeros_like(metres), 0.0, 1.0, cv2.COLORMAP_TURBO, measured)
         )
     low, high = (float(v) for v in np.percentile(metres[measured], (1, 99)))
     # red is near, as in most sensors' own viewers
-    return Picture(f"{name}, {low:.1f} to {high:.1f} m", _heat(-metres, -high, -low, cv2.COLORMAP_TURBO, measured))
+    return FrameImage(f"{name}, {low:.1f} to {high:.1f} m", _heat(-metres, -high, -low, cv2.COLORMAP_TURBO, measured))
 
 
 def _heat(
