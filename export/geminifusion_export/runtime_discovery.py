@@ -75,11 +75,8 @@ def backend_files(metadata: ArtifactMetadata, custom_ops: Path | None = None) ->
     if custom_ops is not None:
         found.append(BackendFile("onnxruntime", f"onnxruntime-cpu+ops {precision}", custom_ops))
     for entry in metadata.runtimes:
-        wanted = (
-            entry.runtime
-            if entry.precision == "float32" or entry.runtime == "tensorrt"
-            else (f"{entry.runtime}-{entry.precision}")
-        )
+        plain = entry.runtime == "tensorrt" or entry.precision == "float32"
+        wanted = entry.runtime if plain else f"{entry.runtime}-{entry.precision}"
         found.append(BackendFile(wanted, f"{entry.runtime} {entry.precision}"))
     return tuple(found)
 

@@ -14,7 +14,7 @@ from geminifusion_export.verification.golden_frames import GOLDEN_NAME, GoldenFr
 from geminifusion_export.verification.html_report import REPORT_NAME, html_report, write_report
 from geminifusion_export.verification.verify_artifact import verify_artifact
 from geminifusion_export.verification.verify_export import verify_export
-from geminifusion_runtime.artifact import RuntimeFile, read_metadata, sha256_of, write_metadata
+from geminifusion_runtime.artifact import RuntimeFile, open_artifact, read_metadata, sha256_of, write_metadata
 from geminifusion_runtime.backends.onnx_runtime import OnnxRuntimeBackend
 
 
@@ -120,6 +120,17 @@ def test_verified_export_holds_its_reports_and_a_page(verified):
     assert REPORT_NAME not in metadata.files
     assert sha256_of(verified / "metadata.json") in (verified / REPORT_NAME).read_text()
     assert verify_artifact(verified, threads=1).certificate.verdict == "passed"
+
+
+def test_artifact_that_lists_its_report_among_its_files_stays_valid_when_it_is_verified_again(verified):
+    (verified / REPORT_NAME).write_text("of an earlier release")
+    metadata = read_metadata(verified)
+    files = {**metadata.files, REPORT_NAME: sha256_of(verified / REPORT_NAME)}
+    write_metadata(verified, dataclasses.replace(metadata, files=files))
+    assert "3 file(s) match" in str(verify_artifact(verified, threads=1))
+    verify_export(verified, read_metadata(verified), threads=1)
+    assert REPORT_NAME not in open_artifact(verified).files
+    assert "of an earlier release" not in (verified / REPORT_NAME).read_text()
 
 
 def test_export_over_budget_names_the_layer_once_and_leaves_no_page(make_artifact, tmp_path):
