@@ -1,4 +1,8 @@
-"""Running an exported model: artifact, decoding, backends, encoding. No torch, no onnx, no web framework."""
+"""Running an exported model: artifact, decoding, backends, encoding. No torch, no onnx, no web framework.
+
+Start with `model.Model.open`, which verifies an artifact and loads it, and `artifact`, which defines what one is.
+Importing this package imports neither; what clients import (`types`, `errors`, `options`) needs pydantic at most.
+"""
 
 import os
 

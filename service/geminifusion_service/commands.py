@@ -17,15 +17,8 @@ from typing import Any
 
 import click
 
-from geminifusion_service.settings import (
-    ALL_SETTINGS,
-    ENVIRONMENT_PREFIX,
-    GROUPS,
-    Setting,
-    Settings,
-    SettingsError,
-    group_heading,
-)
+from geminifusion_service.setting_fields import ENVIRONMENT_PREFIX, Setting, SettingsError
+from geminifusion_service.settings import ALL_SETTINGS, GROUPS, Settings, group_heading
 
 _NEEDED = ("starlette", "uvicorn", "grpc", "onnxruntime", "cv2", "prometheus_client")
 _CONFIG_VARIABLE = ENVIRONMENT_PREFIX + "CONFIG"

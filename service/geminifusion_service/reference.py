@@ -13,7 +13,8 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from geminifusion_service.errors import ERRORS
 from geminifusion_service.observability.metrics import Metrics
-from geminifusion_service.settings import ALL_SETTINGS, GROUPS, Setting, group_heading
+from geminifusion_service.setting_fields import Setting
+from geminifusion_service.settings import ALL_SETTINGS, GROUPS, group_heading
 
 
 @dataclass(frozen=True, kw_only=True)

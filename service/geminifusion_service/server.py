@@ -1,4 +1,4 @@
-"""Both transports in one event loop: start, become ready, drain, stop."""
+"""The server process: both transports in one event loop, from start to drained."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import cv2
 import uvicorn
+from starlette.types import ASGIApp
 
 from geminifusion_service.api.open_inference.inference import OpenInference
 from geminifusion_service.api.v1.websocket import add_stream_route
@@ -30,8 +31,8 @@ from geminifusion_service.pipeline.streaming import StreamManager
 from geminifusion_service.pipeline.telemetry import Telemetry
 from geminifusion_service.pipeline.tracing import Tracing
 from geminifusion_service.security.api_keys import AccessControl
-from geminifusion_service.security.tls import grpc_credentials, http_context, tls_files
-from geminifusion_service.settings import Settings
+from geminifusion_service.security.tls import TlsFiles, grpc_credentials, http_context, tls_files
+from geminifusion_service.settings import ObservabilitySettings, Settings
 from geminifusion_service.transport.grpc.api_keys import RequireKey
 from geminifusion_service.transport.http.connection_limits import limited_http_protocol
 from geminifusion_service.transport.http.load_shedding import LoadShedder
@@ -46,7 +47,7 @@ class StartupError(RuntimeError):
 
 
 class _Uvicorn(uvicorn.Server):
-    """uvicorn without its signal handlers: it knows nothing of gRPC, readiness or the queue."""
+    """uvicorn without its signal handlers, which know nothing of gRPC, readiness or the queue."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -62,27 +63,26 @@ class Server:
     """
 
     def __init__(self, settings: Settings) -> None:
-        network, limits, security, logs = settings.network, settings.limits, settings.security, settings.observability
-        self._network, self._limits = network, limits
+        limits, security = settings.limits, settings.security
+        self._limits, self._network = limits, settings.network
         self._metrics = Metrics()
-        tracing = Tracing(logs.otlp_endpoint, share=logs.trace_share) if logs.otlp_endpoint else None
-        self._telemetry = Telemetry(self._metrics, tracing, log_requests=logs.access_log)
+        self._telemetry = _telemetry(settings.observability, self._metrics)
         access = AccessControl(Path(security.api_keys_file) if security.api_keys_file else None)
         tls = tls_files(security.tls_certificate, security.tls_key, security.tls_client_ca)
         self._credentials = grpc_credentials(tls) if tls else None
         self.scheme = "https" if tls else "http"
         self._models: ModelManager | None = None  # None: the replicas have their own
-        self._open: Callable[[], Awaitable[None]]
+        self._load: Callable[[], Awaitable[None]]
         if settings.ray.executor == "ray":
             from geminifusion_service.ray_serve.ingress import RayExecutor, open_replicas
 
             on_ray = RayExecutor(settings, self._metrics)
             self.segmenter = self._segmenter_on(on_ray)
-            self._open = partial(open_replicas, on_ray, self.segmenter)
+            self._load = partial(open_replicas, on_ray, self.segmenter)
         else:
             self.segmenter = self._segmenter_on(LocalExecutor(settings, self._metrics))
             self._models = ModelManager(settings, self._metrics, self.segmenter)
-            self._open = self._models.start
+            self._load = self._models.start
         open_inference = OpenInference(self.segmenter, limits, self._metrics, self._models)
         self._streams = StreamManager(max_streams=limits.max_streams, idle_s=limits.stream_idle_s)
         self._grpc = GrpcTransport(
@@ -96,54 +96,29 @@ class Server:
         http_app = build_http_app(
             self.segmenter, settings, self._metrics, open_inference, self._models, access, self._telemetry
         )
-        # Whoever needs a key is rejected for the key first, by the application.
-        shed = (
-            None
-            if access.asks_for_keys
-            else LoadShedder(
-                self.segmenter,
-                self._metrics,
-                self._telemetry,
-                paths=admitted_paths(http_app.routes),
-                error_response=error_response,
-            )
-        )
         add_stream_route(http_app, self.segmenter, self._metrics, self._streams, origins=security.cors_allowed)
-        self._http = _Uvicorn(
-            uvicorn.Config(
-                http_app,
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                lifespan="off",
-                http=limited_http_protocol(
-                    head_timeout_s=network.head_timeout_s,
-                    max_connections=network.max_connections,
-                    max_head_bytes=network.max_head_bytes,
-                    shed=shed,
-                ),
-                timeout_keep_alive=network.keep_alive_s,
-                ssl_context_factory=(lambda *_: http_context(tls)) if tls else None,
-                # Its C code unmasks; the images inside are packed already, so deflating them would only cost.
-                ws="websockets-sansio",
-                ws_max_size=min(limits.max_body_bytes + 64 * 1024, 2**31 - 1),
-                ws_per_message_deflate=False,
-                ws_ping_interval=20,
-                # A pong waits its turn behind the frames that are not yet read.
-                ws_ping_timeout=60,
-                timeout_graceful_shutdown=max(1, round(network.drain_s)),
-            )
+        shed = LoadShedder(
+            self.segmenter,
+            self._metrics,
+            self._telemetry,
+            paths=admitted_paths(http_app.routes),
+            error_response=error_response,
         )
+        # Where requests need keys, the application rejects for the key first.
+        self._http = _http_server(http_app, settings, tls, None if access.asks_for_keys else shed)
         self._http_task: asyncio.Task[None] | None = None
         self._lag_task: asyncio.Task[None] | None = None
-        self.http_port = network.http_port
-        self.grpc_port = network.grpc_port
+        self.http_port = settings.network.http_port
+        self.grpc_port = settings.network.grpc_port
+
+    def _segmenter_on(self, executor: Executor) -> Segmenter:
+        return Segmenter(executor, self._metrics, max_bytes=self._limits.max_inflight_bytes, telemetry=self._telemetry)
 
     async def start(self) -> None:
         """Listen on both ports; alive at once, ready after `load`.
 
         Raises:
-            StartupError: a port cannot be had.
+            StartupError: a port is not available.
         """
         host = self._network.host
         listener = _listen(host, self._network.http_port)
@@ -160,25 +135,25 @@ class Server:
         self._lag_task = asyncio.create_task(self._metrics.watch_event_loop())
 
     async def load(self) -> None:
-        """Verify, load, warm up and check every model, then be ready unless one of them answers wrongly.
+        """Verify, load, warm up and self-test every model; ready afterwards unless a self-test fails.
 
         Raises:
             ArtifactError, RuntimeError, ValueError: an artifact that cannot be served.
         """
-        await self._open()
+        await self._load()
 
     async def stop(self) -> bool:
-        """Say not ready, finish what was accepted, stop; whether all was finished within the drain time.
+        """Become not ready, finish what was accepted, stop. Returns whether all was finished within the drain time.
 
-        Requests still unanswered after it are failed, not left waiting.
+        Requests that were not finished by then get errors.
         """
         self.segmenter.mark_draining()
         await asyncio.sleep(self._network.drain_delay_s)
         deadline = time.monotonic() + self._network.drain_s
-        # The transports refuse new connections now; the segmenter still takes what they had already accepted.
+        # The transports reject new connections now; the segmenter still takes what they had already accepted.
         async with asyncio.TaskGroup() as both:
             both.create_task(self._grpc.stop(self._network.drain_s))
-            # uvicorn would close a WebSocket at once, with frames unanswered; a client that does not read gets half
+            # uvicorn would close a WebSocket at once, with frames in flight; a client that does not read gets half
             # of the time.
             await self._streams.drain(self._network.drain_s / 2)
             self._http.should_exit = True
@@ -192,13 +167,10 @@ class Server:
         self._http.should_exit = self._http.force_exit = True
         await self._grpc.stop(0)
         for connection in tuple(self._http.server_state.connections):
-            connection.transport.abort()  # uvicorn would wait for the answers
+            connection.transport.abort()  # uvicorn would wait for the responses
         await self._http_stopped()
         await self.segmenter.close(0)
         await self._close_rest()
-
-    def _segmenter_on(self, executor: Executor) -> Segmenter:
-        return Segmenter(executor, self._metrics, max_bytes=self._limits.max_inflight_bytes, telemetry=self._telemetry)
 
     async def _close_rest(self) -> None:
         if self._lag_task is not None:
@@ -212,10 +184,44 @@ class Server:
             await asyncio.shield(self._http_task)  # a stop that is cut short must not leave sockets open
 
 
+def _telemetry(settings: ObservabilitySettings, metrics: Metrics) -> Telemetry:
+    tracing = Tracing(settings.otlp_endpoint, share=settings.trace_share) if settings.otlp_endpoint else None
+    return Telemetry(metrics, tracing, log_requests=settings.access_log)
+
+
+def _http_server(app: ASGIApp, settings: Settings, tls: TlsFiles | None, shed: LoadShedder | None) -> _Uvicorn:
+    network = settings.network
+    return _Uvicorn(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            http=limited_http_protocol(
+                head_timeout_s=network.head_timeout_s,
+                max_connections=network.max_connections,
+                max_head_bytes=network.max_head_bytes,
+                shed=shed,
+            ),
+            timeout_keep_alive=network.keep_alive_s,
+            ssl_context_factory=(lambda *_: http_context(tls)) if tls else None,
+            # Its C code unmasks; the images inside are compressed already, so deflating them would only take time.
+            ws="websockets-sansio",
+            ws_max_size=min(settings.limits.max_body_bytes + 64 * 1024, 2**31 - 1),
+            ws_per_message_deflate=False,
+            ws_ping_interval=20,
+            # A pong waits its turn behind the frames that are not yet read.
+            ws_ping_timeout=60,
+            timeout_graceful_shutdown=max(1, round(network.drain_s)),
+        )
+    )
+
+
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Named as TCP, because asyncio sets TCP_NODELAY only then: without it every answer on a kept connection
-    # waits 40 ms for the client's delayed acknowledgement.
+    # TCP is named because asyncio sets TCP_NODELAY only then: without it every response on a kept connection waits
+    # 40 ms for the client's delayed acknowledgement.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -236,7 +242,7 @@ async def serve(settings: Settings) -> int:
     Raises:
         StartupError, ArtifactError, RuntimeError, ValueError: it cannot start.
     """
-    # Each request has its own thread in the pools; OpenCV's own would only compete with them.
+    # Each request has its own thread in the pools; OpenCV's threads would only compete with them.
     cv2.setNumThreads(1)
     _allow_connections(settings.network.max_connections)
     server = Server(settings)
@@ -246,9 +252,9 @@ async def serve(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number)
     await server.start()
-    _say(
-        f"listening: {server.scheme}://{_shown(settings.network.host)}:{server.http_port} "
-        f"{'grpcs' if server.scheme == 'https' else 'grpc'}://{_shown(settings.network.host)}:{server.grpc_port}"
+    _announce(
+        f"listening: {server.scheme}://{_url_host(settings.network.host)}:{server.http_port} "
+        f"{'grpcs' if server.scheme == 'https' else 'grpc'}://{_url_host(settings.network.host)}:{server.grpc_port}"
     )
     signalled = asyncio.create_task(signals.get())
     loading = asyncio.create_task(server.load())
@@ -258,17 +264,17 @@ async def serve(settings: Settings) -> int:
             loading.result()
             problems = "; ".join(server.segmenter.models.problems)
             references = ", ".join(model.reference for model in server.segmenter.models)
-            _say(f"not ready: {problems}" if problems else f"ready: {references}")
+            _announce(f"not ready: {problems}" if problems else f"ready: {references}")
             await signalled
     except BaseException:
         signalled.cancel()
         await server.stop_now()
         raise
     if not loading.done():
-        _say("stopping before the model was loaded")
+        _announce("stopping before the model was loaded")
         await server.stop_now()
         return 0
-    _say("stopping: finishing accepted requests; a second signal stops at once")
+    _announce("stopping: finishing accepted requests; a second signal stops at once")
     stopping = asyncio.create_task(server.stop())
     again = asyncio.create_task(signals.get())
     await asyncio.wait({stopping, again}, return_when=asyncio.FIRST_COMPLETED)
@@ -276,15 +282,15 @@ async def serve(settings: Settings) -> int:
     if not stopping.done():
         stopping.cancel()
         await server.stop_now()
-        _say("stopped at once")
+        _announce("stopped at once")
         return 1
     finished = stopping.result()
-    _say("stopped" if finished else "stopped; some requests were not finished in time")
+    _announce("stopped" if finished else "stopped; some requests were not finished in time")
     return 0 if finished else 1
 
 
 def _allow_connections(most: int) -> None:
-    """Raise the limit of open files, of which each connection is one, as far as the system lets us."""
+    """Raise the limit of open files, of which each connection is one, as far as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = most + _OTHER_FILES
     allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
@@ -298,11 +304,11 @@ def _allow_connections(most: int) -> None:
         )
 
 
-def _shown(host: str) -> str:
+def _url_host(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _say(text: str) -> None:
-    """For people and for whoever started us and waits for the ports: one flushed line."""
+def _announce(text: str) -> None:
+    """Print one line and flush it, for whoever started the server and waits for its ports."""
     sys.stdout.write(f"geminifusion {text}\n")
     sys.stdout.flush()

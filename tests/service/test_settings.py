@@ -8,17 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from geminifusion_service.commands import serve
-from geminifusion_service.settings import (
-    ALL_SETTINGS,
-    GROUPS,
-    BatchingSettings,
-    LimitSettings,
-    Settings,
-    SettingsError,
-    environment_variable,
-    group_heading,
-    option,
-)
+from geminifusion_service.setting_fields import SettingsError, environment_variable, option
+from geminifusion_service.settings import ALL_SETTINGS, GROUPS, BatchingSettings, LimitSettings, Settings, group_heading
 
 
 def test_defaults_are_valid():

@@ -52,7 +52,7 @@ def decode_modality(
         spec: the input of the model that it is for.
 
     Raises:
-        ServiceError: as `decode_rgb`, `decode_depth` and `to_metres` say.
+        GeminiFusionError: as `decode_rgb`, `decode_depth` and `to_metres` say.
     """
     if spec.unit == "intensity":
         image = (

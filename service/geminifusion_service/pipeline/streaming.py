@@ -123,8 +123,8 @@ class Stream:
         Close the generator (`contextlib.aclosing`): that cancels what is in flight.
 
         Args:
-            frames: ends when the client has sent its last. What it raises, unless it is a ServiceError, ends the stream
-                at once: nobody waits for the responses that are left.
+            frames: ends when the client has sent its last. What it raises, unless it is a GeminiFusionError, ends the
+                stream at once: nobody waits for the responses that are left.
             respond: makes the response to one frame; raises nothing but what should end the stream.
             supersedable: whether a newer frame may take this one's place while it has not been started.
             superseded: makes the response to a frame that was superseded.

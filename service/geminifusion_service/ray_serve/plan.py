@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from geminifusion_service.settings import Settings, SettingsError
+from geminifusion_service.setting_fields import SettingsError
+from geminifusion_service.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)

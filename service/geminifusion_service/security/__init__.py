@@ -1,1 +1,1 @@
-"""API keys and TLS."""
+"""Who may use the server: API keys with roles and rates, TLS and mutual TLS."""

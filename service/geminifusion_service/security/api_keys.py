@@ -1,11 +1,11 @@
-"""Who may ask for what, and how often: API keys with roles and rate limits.
+"""Access control: API keys with roles and rate limits.
 
-The file of keys is TOML, one table a key; it holds SHA-256 digests, so reading it gives nobody access:
+The key file is TOML, one table for each key. It holds SHA-256 digests, so reading it gives nobody access:
 
     [camera-7]
     sha256 = "…"            # printf %s "$KEY" | sha256sum
     roles = ["segment"]     # segment (the default), admin
-    rate = 10.0             # requests a second on average; unlimited without it
+    rate = 10.0             # requests per second on average; unlimited without it
     burst = 20              # requests at once; twice the rate without it
 """
 
@@ -31,15 +31,15 @@ _log = logging.getLogger(__name__)
 
 Role = Literal["segment", "admin"]
 _LONGEST_KEY = 512
-_LOOK_AGAIN_S = 1.0  # how old a check of the file's time stamp may be
+_CHECK_FILE_S = 1.0  # between two checks of whether the file has changed
 
 
 class AccessFileError(ValueError):
-    """The file of keys cannot be used; the message says why and what to do."""
+    """The key file cannot be used; the message says why and what to do."""
 
 
 class KeyEntry(BaseModel):
-    """One key, as the file has it."""
+    """One key of the file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -51,24 +51,24 @@ class KeyEntry(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Principal:
-    """Who asks: the name of the key, for logs and metrics, and what it may."""
+    """The caller: name of its key, for logs and metrics, and its roles."""
 
     name: str
     roles: frozenset[Role]
 
 
-ANYBODY = Principal(name="anonymous", roles=frozenset({"segment"}))
+ANONYMOUS = Principal(name="anonymous", roles=frozenset({"segment"}))
 
 
 class TokenBucket:
-    """So many requests a second on average, and so many at once."""
+    """Rate limit: `rate` requests per second on average, `burst` at once."""
 
     def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate, self._burst, self._clock = rate, burst, clock
         self._tokens, self._filled = burst, clock()
 
     def take(self) -> float:
-        """Take a token: 0, or the seconds until there will be one."""
+        """Take a token. Returns 0, or the seconds until there will be one."""
         now = self._clock()
         self._tokens = min(self._burst, self._tokens + (now - self._filled) * self._rate)
         self._filled = now
@@ -79,15 +79,15 @@ class TokenBucket:
 
 
 class AccessControl:
-    """Checks the key of a request on its head. Without a file everybody may segment, and nobody is an admin.
+    """Checks the key of a request on its headers. Without a file everybody may segment, and nobody is an admin.
 
     Args:
-        path: the file of keys. A changed file is read within a second; one that cannot be read then is reported and
-            the keys of before stay in force.
+        path: the key file. A changed file is read again within a second; if it cannot be used, that is logged and the
+            previous keys stay in force.
         clock: seconds, monotonic.
 
     Raises:
-        AccessFileError: the file is missing or does not fit.
+        AccessFileError: the file is missing or invalid.
     """
 
     def __init__(self, path: Path | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -97,33 +97,33 @@ class AccessControl:
         self._entries: dict[str, KeyEntry] = {}
         self._buckets: dict[str, TokenBucket] = {}
         self._stamp: tuple[int, int] | None = None
-        self._looked = -math.inf
+        self._checked = -math.inf
         if path is not None:
             self._stamp = _stamp(path)
-            self._take(read_keys(path))
-            self._looked = clock()
+            self._apply(read_keys(path))
+            self._checked = clock()
 
     @property
     def asks_for_keys(self) -> bool:
-        """Whether a request needs a key."""
+        """Whether requests need a key."""
         return self._path is not None
 
     def check(self, headers: Mapping[str, str], *, role: Role = "segment") -> Principal:
-        """Let a request through, or not.
+        """Authenticate and authorize a request by its headers.
 
         Args:
             headers: of HTTP or gRPC metadata, names in lower case: `authorization: Bearer KEY` or `x-api-key: KEY`.
-            role: what it asks for.
+            role: the role that the request needs.
 
         Raises:
             UnauthenticatedError: no key, or an unknown one.
             ForbiddenError: the key lacks the role.
-            RateLimitedError: too often.
+            RateLimitedError: more requests than the rate of the key allows.
         """
         if self._path is None:
-            return ANYBODY
+            return ANONYMOUS
         with self._lock:
-            self._look_again()
+            self._reload_if_changed()
             name = self._name_of(_key_in(headers))
             entry = self._entries[name]
             if role not in entry.roles:
@@ -140,7 +140,7 @@ class AccessControl:
     def _name_of(self, key: str) -> str:
         digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
         found = None
-        # All of them, and none faster than the others: the time taken must not tell how much of a guess was right.
+        # All of them, in constant time: the time taken must not reveal how much of a guess was right.
         for name, entry in self._entries.items():
             if hmac.compare_digest(digest, entry.sha256):
                 found = name
@@ -148,21 +148,21 @@ class AccessControl:
             raise UnauthenticatedError("the API key is not known here; ask the operator for one")
         return found
 
-    def _look_again(self) -> None:
+    def _reload_if_changed(self) -> None:
         assert self._path is not None
-        if self._clock() - self._looked < _LOOK_AGAIN_S:
+        if self._clock() - self._checked < _CHECK_FILE_S:
             return
-        self._looked = self._clock()
+        self._checked = self._clock()
         try:
             stamp = _stamp(self._path)
             if stamp != self._stamp:
                 self._stamp = stamp
-                self._take(read_keys(self._path))
+                self._apply(read_keys(self._path))
                 _log.info("read %d API keys again", len(self._entries))
         except AccessFileError as error:
             _log.error("the API keys stay as they were: %s", error)
 
-    def _take(self, entries: dict[str, KeyEntry]) -> None:
+    def _apply(self, entries: dict[str, KeyEntry]) -> None:
         kept = {name for name, entry in entries.items() if self._entries.get(name) == entry}
         self._buckets = {
             name: self._buckets[name]
@@ -175,10 +175,10 @@ class AccessControl:
 
 
 def read_keys(path: Path) -> dict[str, KeyEntry]:
-    """The keys of a file by name.
+    """Read the keys of a file, by name.
 
     Raises:
-        AccessFileError: it cannot be read, holds no key, or an entry does not fit.
+        AccessFileError: it cannot be read, holds no key, or an entry is invalid.
     """
     try:
         entries = TypeAdapter(dict[str, KeyEntry]).validate_python(tomllib.loads(path.read_text(encoding="utf-8")))
@@ -187,7 +187,7 @@ def read_keys(path: Path) -> dict[str, KeyEntry]:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise AccessFileError(f"{path} is not TOML ({error}); see the section on access in the README") from None
     except ValidationError as error:
-        # not the input: a key pasted in place of its digest must not reach a log
+        # Without the input: a key pasted in place of its digest must not reach a log.
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
         raise AccessFileError(f"{path} does not fit ({problems}); see the section on access in the README") from None
     if not entries:

@@ -1,6 +1,6 @@
 """TLS and mutual TLS for both transports, from the same three files.
 
-A certificate that was renewed on disk is used from the next connection on; connections that are open keep theirs.
+A certificate that was renewed on disk is used from the next connection on; open connections keep theirs.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ class TlsError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class TlsFiles:
-    """PEM files: the server's certificate with its chain, its key, and for mTLS the authorities of clients."""
+    """PEM files: the server's certificate with its chain, its key, and for mTLS the CA of client certificates."""
 
     certificate: Path
     key: Path
     client_ca: Path | None = None
 
     def stamps(self) -> tuple[int, ...]:
-        """When each file changed last; differs after a renewal."""
+        """Modification time of each file; differs after a renewal."""
         return tuple(path.stat().st_mtime_ns for path in (self.certificate, self.key, self.client_ca) if path)
 
 
 def tls_files(certificate: str, key: str, client_ca: str) -> TlsFiles | None:
-    """The files of the settings; None if none are given.
+    """The files that the settings name; None if they name none.
 
     Raises:
         TlsError: one is given without another it needs, or a file is missing.
@@ -50,10 +50,10 @@ def tls_files(certificate: str, key: str, client_ca: str) -> TlsFiles | None:
 
 
 def http_context(files: TlsFiles) -> ssl.SSLContext:
-    """What uvicorn's sockets are wrapped in: TLS 1.2 or later, its certificate read again once it has changed.
+    """TLS context of uvicorn's sockets: TLS 1.2 or later, with the certificate reloaded when it has changed.
 
     Raises:
-        TlsError: the files do not belong together or are no PEM.
+        TlsError: the files do not belong together or are not PEM.
     """
     context = _loaded(files)
     stamps = files.stamps()
@@ -65,7 +65,7 @@ def http_context(files: TlsFiles) -> ssl.SSLContext:
             if found != stamps:
                 stamps = found
                 context.load_cert_chain(files.certificate, files.key)
-                _log.info("read the TLS certificate again")
+                _log.info("reloaded the TLS certificate")
         except (OSError, ssl.SSLError) as error:
             _log.error("the TLS certificate stays as it was: %s", error)
 
@@ -90,10 +90,10 @@ def _loaded(files: TlsFiles) -> ssl.SSLContext:
 
 
 def grpc_credentials(files: TlsFiles) -> grpc.ServerCredentials:
-    """What the gRPC port is opened with; a renewed certificate is read again for the next connection.
+    """Credentials of the gRPC port; a renewed certificate is reloaded for the next connection.
 
     Raises:
-        TlsError: as for `http_context`, which judges the files.
+        TlsError: as for `http_context`.
     """
     _loaded(files)
     stamps = files.stamps()
@@ -104,7 +104,7 @@ def grpc_credentials(files: TlsFiles) -> grpc.ServerCredentials:
             found = files.stamps()
             if found == stamps:
                 return None
-            _loaded(files)  # gRPC would take anything, and refuse every connection afterwards
+            _loaded(files)  # gRPC accepts any files, and would then reject every connection
             stamps = found
             return _configuration(files)
         except (OSError, TlsError) as error:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from geminifusion_service.settings import Settings, SettingsError, parse_sizes
+from geminifusion_service.setting_fields import SettingsError
+from geminifusion_service.settings import Settings, parse_sizes
 
 
 def test_a_repository_alone_is_enough_and_nothing_at_all_is_not(tmp_path):

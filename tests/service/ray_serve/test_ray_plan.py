@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from geminifusion_service.ray_serve.plan import ReplicaPlan, plan_replicas
-from geminifusion_service.settings import Settings, SettingsError
+from geminifusion_service.setting_fields import SettingsError
+from geminifusion_service.settings import Settings
 
 
 def plan(cores: int = 8, **settings: Any) -> ReplicaPlan:
