@@ -185,11 +185,11 @@ def read_keys(path: Path) -> dict[str, KeyEntry]:
     except OSError as error:
         raise AccessFileError(f"the API keys in {path} cannot be read ({error.strerror}); check the path") from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise AccessFileError(f"{path} is not TOML ({error}); see the section on access in the README") from None
+        raise AccessFileError(f"{path} is not TOML ({error}); see docs/guides/security.md") from None
     except ValidationError as error:
         # Without the input: a key pasted in place of its digest must not reach a log.
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
-        raise AccessFileError(f"{path} does not fit ({problems}); see the section on access in the README") from None
+        raise AccessFileError(f"{path} does not fit ({problems}); see docs/guides/security.md") from None
     if not entries:
         raise AccessFileError(f"{path} holds no key, so nobody could ask for anything; add one")
     digests = [entry.sha256 for entry in entries.values()]
