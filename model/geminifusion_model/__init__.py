@@ -1,29 +1,53 @@
-"""The GeminiFusion network, its data, training and evaluation."""
+"""The GeminiFusion network, its data, training and evaluation.
+
+The public names below import what they need when they are first used; everything else may change without notice.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import importlib
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from geminifusion_model.checkpoint import CheckpointError
     from geminifusion_model.config import GeminiFusionConfig
+    from geminifusion_model.data.registry import open_dataset
     from geminifusion_model.network import GeminiFusion, Prediction
-    from geminifusion_model.weights.official import OfficialReport, load_official
+    from geminifusion_model.weights.files import OfficialWeightsError
+    from geminifusion_model.weights.imagenet import load_imagenet
+    from geminifusion_model.weights.official import load_official
+    from geminifusion_model.weights.report import OfficialReport
 
-_HOMES = {
-    "GeminiFusion": "geminifusion_model.network",
-    "GeminiFusionConfig": "geminifusion_model.config",
-    "OfficialReport": "geminifusion_model.weights.official",
-    "Prediction": "geminifusion_model.network",
-    "load_official": "geminifusion_model.weights.official",
+__all__ = [
+    "CheckpointError",
+    "GeminiFusion",
+    "GeminiFusionConfig",
+    "OfficialReport",
+    "OfficialWeightsError",
+    "Prediction",
+    "load_imagenet",
+    "load_official",
+    "open_dataset",
+]
+
+_MODULES = {
+    "CheckpointError": "checkpoint",
+    "GeminiFusion": "network",
+    "GeminiFusionConfig": "config",
+    "OfficialReport": "weights.report",
+    "OfficialWeightsError": "weights.files",
+    "Prediction": "network",
+    "load_imagenet": "weights.imagenet",
+    "load_official": "weights.official",
+    "open_dataset": "data.registry",
 }
 
-__all__ = ["GeminiFusion", "GeminiFusionConfig", "OfficialReport", "Prediction", "load_official"]
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - the attribute's own type is declared above
-    """Import torch only for those who ask for the network: the command line shows help without it."""
-    if name in _HOMES:
-        from importlib import import_module
-
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from geminifusion_model import GeminiFusion, GeminiFusionConfig, load_official
-from geminifusion_model.weights.official import OfficialWeightsError, infer_config, official_names
-from geminifusion_model.weights.official_names import is_inert
+from geminifusion_model.weights.files import OfficialWeightsError
+from geminifusion_model.weights.official import infer_config
+from geminifusion_model.weights.official_names import is_inert, official_names
 
 CASE = golden.MANIFEST["cases"]["mit_b0_b1_70x90_nc37"]
 

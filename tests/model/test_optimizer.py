@@ -6,7 +6,7 @@ import torch
 
 from geminifusion_model import GeminiFusion, GeminiFusionConfig, load_official
 from geminifusion_model.training.loop.optimizer import build_optimizer, parameter_groups
-from geminifusion_model.weights.official import official_names
+from geminifusion_model.weights.official_names import official_names
 
 RATES = {"learning_rate": 2e-4, "decoder_factor": 10, "weight_decay": 0.01}
 

@@ -14,7 +14,7 @@ from geminifusion_model.fusions.geminifusion import GeminiFusionBlock
 from geminifusion_model.inference_form import InferenceForm
 from geminifusion_model.training.loop.loss import segmentation_losses
 from geminifusion_model.training.loop.optimizer import parameter_groups
-from geminifusion_model.weights.official import official_names
+from geminifusion_model.weights.official_names import official_names
 
 CASES = [pytest.param(name, marks=pytest.mark.slow if "large" in name else []) for name in golden.MANIFEST["cases"]]
 TRAIN_STEPS = {

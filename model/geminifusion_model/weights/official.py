@@ -23,8 +23,6 @@ from geminifusion_model.weights.files import OfficialWeightsError, read_tensors
 from geminifusion_model.weights.official_names import is_inert, official_names
 from geminifusion_model.weights.report import OfficialReport
 
-__all__ = ["OfficialReport", "OfficialWeightsError", "infer_config", "load_official", "official_names"]
-
 # The order in which the original's DeLiVER branch gives its modalities; a file does not name them.
 DELIVER_MODALITIES = ("rgb", "depth", "event", "lidar")
 
