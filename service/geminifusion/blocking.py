@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import queue
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TypeVar
+
+from geminifusion_runtime.daemon_executor import DaemonExecutor
 
 _T = TypeVar("_T")
 
@@ -30,38 +31,12 @@ def blocking_iterator(items: AsyncGenerator[_T, None]) -> Iterator[_T]:
 
 async def async_iterator(items: Iterator[_T]) -> AsyncIterator[_T]:
     """The items of an iterator that may block, each taken on demand in a thread that nobody has to wait for."""
-    loop = asyncio.get_running_loop()
-    wanted: queue.SimpleQueue[asyncio.Future[_T | None] | None] = queue.SimpleQueue()
-
-    def settle(future: asyncio.Future[_T | None], item: _T | None, error: Exception | None) -> None:
-        if future.cancelled():
-            return
-        if error is None:
-            future.set_result(item)
-        else:
-            future.set_exception(error)
-
-    def take() -> None:
-        while (future := wanted.get()) is not None:
-            item, error = None, None
-            try:
-                item = next(items, None)
-            except Exception as raised:
-                error = raised
-            with suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(settle, future, item, error)
-
-    threading.Thread(target=take, name="geminifusion-frames", daemon=True).start()
+    loop, executor = asyncio.get_running_loop(), DaemonExecutor("geminifusion-frames")
     try:
-        while True:
-            future: asyncio.Future[_T | None] = loop.create_future()
-            wanted.put(future)
-            item = await future
-            if item is None:
-                return
+        while (item := await loop.run_in_executor(executor, next, items, None)) is not None:
             yield item
     finally:
-        wanted.put(None)
+        executor.shutdown(wait=False)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from prometheus_client import Gauge
 from geminifusion_runtime.artifact import open_artifact
 from geminifusion_runtime.backends.protocol import DetachedBackend
 from geminifusion_runtime.cpu_count import usable_cores
+from geminifusion_runtime.daemon_executor import DaemonExecutor
 from geminifusion_runtime.model import Model
 from geminifusion_runtime.types import Priority
 from geminifusion_service.models.registry import ModelRegistry
@@ -25,7 +26,6 @@ from geminifusion_service.observability.timeline import StageTiming, Timeline, n
 from geminifusion_service.pipeline.admission import capacity_for
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.ray_serve.cluster import Ray, RayError
-from geminifusion_service.ray_serve.daemon_executor import DaemonExecutor
 from geminifusion_service.ray_serve.deployment import deploy, progress
 from geminifusion_service.ray_serve.plan import plan_replicas
 from geminifusion_service.ray_serve.replica_pool import ReplicaPool
@@ -45,6 +45,8 @@ class RayExecutor:
         """Raises SettingsError: the settings contradict each other."""
         self._settings = settings
         self._plan = plan_replicas(settings, usable_cores())
+        # Ray asks Linux to end its processes with their parent, which to Linux is the thread that started them: they
+        # would be killed as soon as that thread ended. Nor may it keep this process from ending while Ray hangs.
         self._thread = DaemonExecutor("ray")
         self._ray: asyncio.Future[Ray] | None = None
         self._replicas: ReplicaPool | None = None

@@ -1,13 +1,14 @@
-"""The thread Ray is started on."""
+"""Calls that may never return, one after the other on one thread."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import pytest
 
-from geminifusion_service.ray_serve.daemon_executor import DaemonExecutor
+from geminifusion_runtime.daemon_executor import DaemonExecutor
 
 
 async def test_calls_share_one_daemon_thread_that_outlasts_them() -> None:
@@ -44,3 +45,17 @@ def test_a_call_that_is_cancelled_before_it_begins_is_not_made() -> None:
     assert first.result(10)
     executor.submit(str).result(10)
     assert not made.is_set()
+
+
+def test_shutting_down_ends_the_thread_after_the_queued_calls_or_without_them() -> None:
+    for cancel in (False, True):
+        executor, go_on = DaemonExecutor("test"), threading.Event()
+        running, queued = executor.submit(go_on.wait, 10), executor.submit(threading.current_thread)
+        while not running.running():
+            time.sleep(0.001)
+        executor.shutdown(wait=False, cancel_futures=cancel)
+        go_on.set()
+        executor.shutdown()
+        assert running.result(10)
+        assert queued.cancelled() is cancel
+        assert cancel or not queued.result(10).is_alive()
