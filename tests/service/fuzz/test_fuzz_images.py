@@ -1,6 +1,6 @@
 """Damaged files by the thousand: each is decoded or refused, in time, and nothing is kept.
 
-`GEMINIFUSION_TEST_FUZZ=100000 pytest -m slow tests/runtime/decoding/test_fuzz_images.py` runs more of them.
+`GEMINIFUSION_TEST_FUZZ=100000 pytest -m slow tests/service/fuzz/test_fuzz_images.py` runs more of them.
 """
 
 import io
