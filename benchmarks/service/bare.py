@@ -1,4 +1,4 @@
-"""What the same two cores do without a server: decode, run, encode, in one process.
+"""The same work on the same cores without a server: decode, run and encode in one process.
 
     python benchmarks/service/bare.py [--artifact DIRECTORY] [--loop pipelined] [--codecs opencv] …
 
@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -140,7 +141,7 @@ def pipelined(work: Steps, seconds: float, *, in_flight: int, max_batch: int, th
                     start = time.perf_counter()
                     prepared.put((start, *work.decode()))
                 else:
-                    with _nothing_to_do():
+                    with suppress(Empty):
                         encode_one(*predicted.get(timeout=0.1))
 
     def compute() -> None:
@@ -154,8 +155,8 @@ def pipelined(work: Steps, seconds: float, *, in_flight: int, max_batch: int, th
                 if following is None:
                     return
                 batch.append(following)
-            answers = work.run([item for _, _, item in batch])
-            for (start, decoded, _), prediction in zip(batch, answers, strict=True):
+            predictions = work.run([item for _, _, item in batch])
+            for (start, decoded, _), prediction in zip(batch, predictions, strict=True):
                 predicted.put((start, decoded, prediction))
 
     engine = threading.Thread(target=compute)
@@ -167,13 +168,6 @@ def pipelined(work: Steps, seconds: float, *, in_flight: int, max_batch: int, th
     prepared.put(None)
     engine.join()
     return taken
-
-
-class _nothing_to_do:
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
-        return kind is Empty
 
 
 def run_bare(**options: object) -> Bare:

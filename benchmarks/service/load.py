@@ -1,11 +1,11 @@
-"""The load generator: a process of its own that keeps a server busy and times every answer.
+"""The load generator: a separate process that sends requests to a server and times every response.
 
-It is asked on standard input for one `Load` in JSON and prints one `Outcome` in JSON; `run_load` does both. Requests
-are built beforehand, HTTP is spoken on bare sockets and answers are only counted, so that a request costs the
-generator a fraction of a millisecond of the cores it shares with the server.
+It reads one `Load` in JSON from standard input and prints one `Outcome` in JSON; `run_load` does both. Requests are
+built beforehand, HTTP is spoken on bare sockets and responses are only counted, so that a request costs the generator a
+fraction of a millisecond of the cores it shares with the server.
 
-Closed loop: so many clients, each sending when it has its answer. Open loop: Poisson arrivals at a rate, whatever the
-server does, timed from when a request was due, so that a server that stalls cannot hide its stall.
+Closed loop: a number of clients, each sending when it has its response. Open loop: Poisson arrivals at a rate, whatever
+the server does, timed from when a request was due, so that a stall of the server shows in the latencies.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from typing import Any
 from process_figures import cpu_seconds
 
 OK = "200"
-Send = Callable[[bytes], Awaitable[str]]  # a request to the code of its answer
+Send = Callable[[bytes], Awaitable[str]]  # from a request to the code of its response
 
-_ANSWER_S = 60.0  # after which a request counts as hanging
+_RESPONSE_S = 60.0  # after which a request counts as hanging
 _CHANNELS = 4
 _MESSAGE_LIMIT = 64 * 2**20
 
@@ -56,7 +56,7 @@ class Load:
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """Of the answers of one code, in milliseconds."""
+    """Latency of the responses with one code, in milliseconds."""
 
     count: int
     p50: float
@@ -70,14 +70,14 @@ class Outcome:
 
     seconds: float
     codes: dict[str, Latency]  # HTTP status or gRPC code name; OK is 200 for both
-    answered_per_second: list[int] = field(default_factory=list)  # successes in each whole second of the window
+    succeeded_per_second: list[int] = field(default_factory=list)  # in each whole second of the window
     client_cpu_s: float = 0.0
     server_cpu_s: float | None = None
     last_failure_s: float | None = None  # when the last request that failed was due, in the window
 
     @property
     def succeeded(self) -> int:
-        """Answers with success."""
+        """Responses with success."""
         return self.codes[OK].count if OK in self.codes else 0
 
     @property
@@ -98,11 +98,11 @@ class Outcome:
 
 
 class HttpConnection(asyncio.Protocol):
-    """One kept HTTP/1.1 connection, one request at a time."""
+    """One keep-alive HTTP/1.1 connection, one request at a time."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport
-        self._answer: asyncio.Future[str] | None = None
+        self._response: asyncio.Future[str] | None = None
         self._received = bytearray()
         self._needed: int | None = None
         self._closing = False
@@ -114,12 +114,12 @@ class HttpConnection(asyncio.Protocol):
         self._transport = transport
 
     async def send(self, request: bytes) -> str:
-        """Send a whole request; the status of its answer, or `disconnected`."""
-        self._answer = asyncio.get_running_loop().create_future()
+        """Send a whole request; the status of its response, or `disconnected`."""
+        self._response = asyncio.get_running_loop().create_future()
         self._received.clear()
         self._needed, self._closing = None, False
         self._transport.write(request)
-        return await self._answer
+        return await self._response
 
     def data_received(self, data: bytes) -> None:
         """Called by asyncio."""
@@ -135,17 +135,17 @@ class HttpConnection(asyncio.Protocol):
             length = head.partition(b"content-length:")[2].partition(b"\r\n")[0]
             self._needed = end + 4 + int(length or b"0")
             self._closing = b"connection: close" in head
-        if len(self._received) >= self._needed and self._answer is not None and not self._answer.done():
-            # Answered before all was sent: what is left belongs to a request that is over.
+        if len(self._received) >= self._needed and self._response is not None and not self._response.done():
+            # A response before all was sent: the rest belongs to a request that is over.
             if self._closing or self._transport.get_write_buffer_size():
                 self.close()
-            self._answer.set_result(self._received[9:12].decode())
+            self._response.set_result(self._received[9:12].decode())
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by asyncio."""
         self.usable = False
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result("disconnected")
+        if self._response is not None and not self._response.done():
+            self._response.set_result("disconnected")
 
     def close(self) -> None:
         """Give it up."""
@@ -154,14 +154,14 @@ class HttpConnection(asyncio.Protocol):
 
 
 class HttpSender:
-    """Sends over idle kept connections, and opens another where there is none."""
+    """Sends over idle connections, and opens another if there is none."""
 
     def __init__(self, host: str, port: int) -> None:
         self._address = (host, port)
         self._idle: list[HttpConnection] = []
 
     async def __call__(self, request: bytes) -> str:
-        """Send one request; the code of its answer."""
+        """Send one request; the code of its response."""
         connection = await self._connection()
         if connection is None:
             return "unreachable"
@@ -176,9 +176,9 @@ class HttpSender:
 
     async def _connection(self) -> HttpConnection | None:
         while self._idle:
-            kept = self._idle.pop()
-            if kept.usable:
-                return kept
+            connection = self._idle.pop()
+            if connection.usable:
+                return connection
         try:
             _, protocol = await asyncio.get_running_loop().create_connection(HttpConnection, *self._address)
         except OSError:
@@ -186,7 +186,7 @@ class HttpSender:
         return protocol
 
     async def close(self) -> None:
-        """Close what is kept."""
+        """Close the idle connections."""
         for connection in self._idle:
             connection.close()
 
@@ -207,7 +207,7 @@ class GrpcSender:
         self._calls = cycle([channel.unary_unary(rpc) for channel in self._channels])
 
     async def __call__(self, request: bytes) -> str:
-        """Send one message; the code of its answer."""
+        """Send one message; the code of its response."""
         try:
             await next(self._calls)(request)
         except self._error as error:
@@ -221,7 +221,7 @@ class GrpcSender:
 
 
 class Recorder:
-    """Takes the time of every answer in the window."""
+    """Times every response in the window."""
 
     def __init__(self, load: Load) -> None:
         self._load = load
@@ -238,16 +238,16 @@ class Recorder:
         return time.perf_counter() >= self.end or self._left == 0
 
     async def time(self, send: Send, request: bytes, due: float) -> None:
-        """Send one request that was due at `due` and take note of its answer."""
+        """Send one request that was due at `due` and record its response."""
         if self._left is not None:
             self._left -= 1
         try:
-            async with asyncio.timeout(_ANSWER_S):
+            async with asyncio.timeout(_RESPONSE_S):
                 code = await send(request)
         except TimeoutError:
             code = "hanging"
         now = time.perf_counter()
-        # An open loop counts what was due in the window, a closed one what was answered in it.
+        # An open loop counts requests due in the window, a closed one responses in it.
         if self.start <= (now if self._load.rate is None else due) < self.end:
             self._milliseconds[code].append(1000 * (now - due))
             if code == OK:
@@ -264,7 +264,7 @@ class Recorder:
         return Outcome(
             seconds=seconds,
             codes={code: _latency(values) for code, values in sorted(self._milliseconds.items())},
-            answered_per_second=per_second,
+            succeeded_per_second=per_second,
             client_cpu_s=client_cpu_s,
             server_cpu_s=server_cpu_s,
             last_failure_s=self._last_failure_s,
@@ -371,6 +371,6 @@ def start_load(load: Load) -> RunningLoad:
 
 
 if __name__ == "__main__":
-    asked = Load(**json.load(sys.stdin))
-    turns = cycle([Path(name).read_bytes() for name in asked.requests])
-    print(json.dumps(dataclasses.asdict(asyncio.run(generate(asked, turns)))))
+    load = Load(**json.load(sys.stdin))
+    bodies = cycle([Path(name).read_bytes() for name in load.requests])
+    print(json.dumps(dataclasses.asdict(asyncio.run(generate(load, bodies)))))

@@ -1,9 +1,9 @@
 """Where the server's CPU time goes: by thread, and within the event loop by function.
 
-The event loop is what all requests share. cProfile slows it down, so the shares count and not the seconds; the time of
-each kind of thread is the kernel's own.
+All requests share the event loop. cProfile slows it down, so its shares are meaningful and its seconds are not; the
+time of each kind of thread is the kernel's.
 
-Run as a script by `profile`: the stand-in's server, which at its end writes what it found to the file named first.
+`profile` runs this file as a script: the stand-in's server, which at its end writes its profile to the first argument.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ def profile(ways: Sequence[Transport], artifact: Path, options: Sequence[object]
             script = [str(found), "traced" if traced else "plain"]
             with served(artifact, *options, script=Path(__file__), script_arguments=script) as server:
                 os.kill(server.pid, signal.SIGUSR1)
-                port = server.grpc_port if way.protocol == "grpc" else server.http_port
+                port = server.port(way.protocol)
                 outcome = run_load(way.load(server.host, port, folder, seconds=seconds, watched_pid=server.pid))
             if traced:
                 head = f"The event loop, traced ({outcome.throughput:.0f}/s):"
                 sections.append(f"\n{head}\n\n```\n{found.read_text()}```")
             else:
                 sections.append(
-                    f"\n### {way.name}: {outcome.throughput:.1f}/s, {outcome.server_cpu_ms:.2f} CPU ms per answer\n\n"
+                    f"\n### {way.name}: {outcome.throughput:.1f}/s, {outcome.server_cpu_ms:.2f} CPU ms per response\n\n"
                     f"{found.read_text()}"
                 )
     return "\n".join(sections)
@@ -78,7 +78,7 @@ class Threads:
 
     @property
     def spent(self) -> dict[str, float]:
-        """By kind."""
+        """CPU seconds by kind of thread."""
         return {kind: seconds - self._before.get(kind, 0.0) for kind, seconds in self._read.items()}
 
     def _watch(self) -> None:

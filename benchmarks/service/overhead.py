@@ -6,8 +6,8 @@ Two regimes. With a stand-in for a fast accelerator the server is what is measur
 and encodes in one process on the same cores, with the same codecs; the load generator shares those cores. With the
 bundled model the model is, and the question is whether the server takes anything from it.
 
-In a round every contender runs once, and ratios are taken round by round. CPU time is that of the server's process per
-answer, less that of the loop. Prints Markdown; `--profile` prints instead where the server's own CPU time goes.
+In a round every contender runs once, and ratios are taken round by round. CPU time is that of the server's processes
+per response, less that of the loop. Prints Markdown; `--profile` prints instead where the server's own CPU time goes.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def measure(
             bare[name].append(run())
         for way in ways:
             for clients in options.clients:
-                port = server.grpc_port if way.protocol == "grpc" else server.http_port
+                port = server.port(way.protocol)
                 load = way.load(
                     server.host, port, folder, clients=clients, seconds=options.seconds, watched_pid=server.pid
                 )
@@ -95,7 +95,7 @@ def table(outcomes: Rounds, bare: Baselines) -> str:
 
 
 def middle_latency(latencies: list[Latency]) -> tuple[float, float]:
-    """The medians of p50 and of p99, in milliseconds; not a number where nothing was answered."""
+    """The medians of p50 and of p99, in milliseconds; not a number if nothing was served."""
     if not latencies:
         return float("nan"), float("nan")
     return median([latency.p50 for latency in latencies]), median([latency.p99 for latency in latencies])

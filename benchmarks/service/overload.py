@@ -1,13 +1,13 @@
-"""Four times the load a server can carry, for a minute: what is still answered, how fast the rest is refused.
+"""Overload: goodput at four times the capacity, and how fast the rest is rejected.
 
     python benchmarks/service/overload.py [--seconds 60] [--factor 4] [--queue-size 32] [--transport multipart|…]
 
 The stand-in for an accelerator is served, so capacity is that of decoding, encoding and the server. It is measured in a
-closed loop before and after, in the same run. The overload is an open loop of Poisson arrivals whose clients send head
-and body at once, as most do, and hang up when they are refused; the generator takes its share of the same cores.
+closed loop before and after, in the same run. The overload is an open loop of Poisson arrivals whose clients send
+headers and body at once, as most do, and disconnect when they are rejected; the load generator shares the cores.
 
-An accepted request waits for those before it, so what its latency may be follows from how many are let in: with
-`--queue-size` Q at capacity C requests/s, Q/C seconds, and beyond that the maximum wait and two batch times.
+An accepted request waits for those before it, so the bound of its latency follows from how many are admitted: with
+`--queue-size` Q at a capacity of C requests/s, Q/C seconds plus the maximum wait and two batch times.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from requests_to_send import pair_of, transports
 from served import served
 from stand_in import NAME, SECONDS_PER_BATCH, SECONDS_PER_IMAGE, write_stand_in
 
-REFUSED = ("429", "503", "RESOURCE_EXHAUSTED", "UNAVAILABLE")
-GOODPUT, REFUSAL_MS, RECOVERY_S = 0.9, 20.0, 2.0
+REJECTED = ("429", "503", "RESOURCE_EXHAUSTED", "UNAVAILABLE")
+GOODPUT, REJECTION_MS, RECOVERY_S = 0.9, 20.0, 2.0
 _RECOVERY_WINDOW_S = 6.0
 
 
@@ -58,7 +58,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         with served(write_stand_in(folder / "artifact"), *server_options, script=STAND_IN_SERVER) as server:
-            port = server.grpc_port if way.protocol == "grpc" else server.http_port
+            port = server.port(way.protocol)
 
             def capacity() -> Outcome:
                 clients, seconds = options.queue_size, options.capacity_seconds
@@ -75,7 +75,7 @@ def main() -> None:
             recovery = poisson(0.3 * before.throughput, _RECOVERY_WINDOW_S, 0.0)
             grown = resident_bytes(server.pid) / memory
             after = capacity()
-    print("| load | successes/s | answers | generator's cores |\n|---|---|---|---|")
+    print("| load | successes/s | responses | generator's cores |\n|---|---|---|---|")
     print(row(f"capacity before, {options.queue_size} clients", before))
     print(row(f"{options.factor:g} x capacity, {options.seconds:g} s", overload))
     print(row("0.3 x capacity, at once after it", recovery))
@@ -83,16 +83,16 @@ def main() -> None:
     carried = (before.throughput + after.throughput) / 2
     batch_ms = 1000 * (SECONDS_PER_BATCH + SECONDS_PER_IMAGE * MAX_BATCH)
     bound_ms = options.max_wait_ms + 2 * batch_ms + 1000 * options.queue_size / carried
-    refusals = [latency for code, latency in overload.codes.items() if code in REFUSED]
-    others = sum(count for code, count in overload.failures.items() if code not in REFUSED)
+    rejections = [latency for code, latency in overload.codes.items() if code in REJECTED]
+    others = sum(count for code, count in overload.failures.items() if code not in REJECTED)
     print()
     print(verdict("goodput over capacity", overload.throughput / carried, GOODPUT))
-    if refusals:
-        worst = max(latency.p99 for latency in refusals)
-        print(verdict("p99 of refusals", worst, REFUSAL_MS, at_most=True, unit=" ms"))
+    if rejections:
+        worst = max(latency.p99 for latency in rejections)
+        print(verdict("p99 of rejections", worst, REJECTION_MS, at_most=True, unit=" ms"))
     if overload.succeeded:
         print(verdict("p99 of what was accepted", overload.codes["200"].p99, bound_ms, at_most=True, unit=" ms"))
-    print(verdict("neither answered nor refused", others, 0, at_most=True, unit=""))
+    print(verdict("neither served nor rejected", others, 0, at_most=True, unit=""))
     print(
         verdict("last failure after the overload", recovery.last_failure_s or 0.0, RECOVERY_S, at_most=True, unit=" s")
     )

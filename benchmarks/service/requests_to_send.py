@@ -35,7 +35,7 @@ class Pair:
 
     @property
     def files(self) -> dict[str, bytes]:
-        """By modality."""
+        """The files by modality."""
         return {"rgb": self.rgb, "depth": self.depth}
 
     def __str__(self) -> str:
@@ -46,7 +46,7 @@ class Pair:
 
 
 def pair_of(height: int = 480, width: int = 640, scene: str = SCENE) -> Pair:
-    """A bundled scene at a size of one's own."""
+    """A bundled scene at any size."""
     folder = Path(geminifusion_runtime.__file__).parent / "pairs"
     rgb = cv2.imread(str(folder / f"{scene}.rgb.jpg"), cv2.IMREAD_COLOR)
     depth = cv2.imread(str(folder / f"{scene}.depth_mm.png"), cv2.IMREAD_UNCHANGED)
@@ -141,7 +141,7 @@ def open_inference_grpc(pair: Pair, model: str) -> Transport:
 
 
 def transports(pair: Pair, model: str) -> list[Transport]:
-    """All four."""
+    """One request for each of the four transports."""
     return [
         multipart(pair),
         open_inference_binary(pair, model),

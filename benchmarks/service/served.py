@@ -1,17 +1,16 @@
-"""A server in a process of its own, as benchmarks start it, watch it and stop it."""
+"""A server in a process of its own, as benchmarks of the service start it, measure it and stop it."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import sys
-import threading
-from collections import deque
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
+
+from geminifusion.server_process import SERVE, running_server
 
 _READY_S = 180.0
 _STOP_S = 30.0
@@ -25,6 +24,10 @@ class Served:
     http_port: int
     grpc_port: int
     pid: int
+
+    def port(self, protocol: str) -> int:
+        """Port of `http` or `grpc`."""
+        return self.grpc_port if protocol == "grpc" else self.http_port
 
 
 @contextmanager
@@ -42,42 +45,18 @@ def served(
         script: run instead of the command, its own arguments first; it must print the same two lines.
 
     Raises:
-        RuntimeError: it did not become ready; the message holds its last words.
+        ServerStartError: it did not become ready; the message ends with its log.
     """
-    command = [sys.executable, *([str(script), *script_arguments] if script else ["-m", "geminifusion", "serve"])]
-    command += ["--http-port", "0", "--grpc-port", "0", *map(str, options)]
-    command += [] if artifact is None else ["--artifact", str(artifact)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
-    assert process.stdout is not None
-    assert process.stderr is not None
-    last_words: deque[str] = deque(maxlen=30)
-    # Somebody must read what it writes, or a talkative server would stop when the pipe is full.
-    threading.Thread(target=last_words.extend, args=(process.stderr,), daemon=True).start()
-    giving_up = threading.Timer(_READY_S, process.kill)
-    giving_up.start()
-    try:
-        addresses = _wait_until_ready(process, last_words)
-        giving_up.cancel()
-        threading.Thread(target=deque, args=(process.stdout, 0), daemon=True).start()
-        yield addresses
-    finally:
-        giving_up.cancel()
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _wait_until_ready(process: subprocess.Popen[str], last_words: deque[str]) -> Served:
-    assert process.stdout is not None
-    ports: list[int] = []
-    for line in process.stdout:
-        if "listening:" in line:
-            ports = [int(word.rpartition(":")[2]) for word in line.split() if "://" in word]
-        if "ready:" in line:
-            http_port, grpc_port = ports[0], ports[-1]
-            return Served(host="127.0.0.1", http_port=http_port, grpc_port=grpc_port, pid=process.pid)
-    process.wait()
-    raise RuntimeError(f"the server did not become ready:\n{''.join(last_words)}")
+    command = SERVE if script is None else (sys.executable, script, *script_arguments)
+    arguments = [*options, *(() if artifact is None else ("--artifact", artifact))]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_server(
+            arguments, Path(folder) / "server.log", command=command, ready_s=_READY_S, stop_s=_STOP_S
+        ) as server,
+    ):
+        http, grpc = (urlsplit(url) for url in (server.http_url, server.grpc_url))
+        assert http.hostname is not None
+        assert http.port is not None
+        assert grpc.port is not None
+        yield Served(host=http.hostname, http_port=http.port, grpc_port=grpc.port, pid=server.pid)

@@ -2,7 +2,7 @@
 
     python benchmarks/service/soak.py [--requests 20000] [--model] [--clients 8]
 
-The stand-in answers frames from 64x64 to 640x480, over HTTP and gRPC in turn; `--model` serves the bundled model with
+The stand-in serves frames from 64x64 to 640x480, over HTTP and gRPC in turn; `--model` serves the bundled model with
 frames small enough to finish. Resident memory is read twice a second. The first tenth may grow: pools fill, arenas are
 made. After it no median of a tenth may differ from the first by more than 5 %.
 """
@@ -50,12 +50,12 @@ class Memory:
         self._thread = threading.Thread(target=self._watch, args=(pid,))
 
     def __enter__(self) -> Memory:
-        """Begin."""
+        """Start reading."""
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End."""
+        """Stop reading."""
         self._stop.set()
         self._thread.join()
 
@@ -76,7 +76,7 @@ def main() -> None:
     sizes = MODEL_SIZES if options.model else SIZES
     print(describe_run("sizes " + " ".join(f"{width}x{height}" for height, width in sizes), *sys.argv[1:]))
     pairs = [pair_of(*size) for size in sizes]
-    answered, failures = 0, 0
+    succeeded, failures = 0, 0
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         artifact = artifact_path() if options.model else write_stand_in(folder / "artifact")
@@ -98,11 +98,11 @@ def main() -> None:
                     seconds=3600.0,
                 )
                 outcome = run_load(load)
-                answered += outcome.succeeded
+                succeeded += outcome.succeeded
                 failures += sum(outcome.failures.values())
         seconds = time.perf_counter() - start
     found = tenths(memory.samples)
-    print(f"{answered} answered, {failures} not, in {seconds:.0f} s\n")
+    print(f"{succeeded} succeeded, {failures} failed, in {seconds:.0f} s\n")
     print("| tenth | " + " | ".join(str(index + 1) for index in range(len(found))) + " |")
     print("|---" * (1 + len(found)) + "|")
     print("| resident MB | " + " | ".join(f"{size / 1e6:.0f}" for size in found) + " |\n")

@@ -1,10 +1,10 @@
 """A stand-in for a fast accelerator, so that the server is what is measured and not the model.
 
 A batch of N takes 6 + 2 N milliseconds during which the CPU is free and the GIL released. The labels are those of the
-pixels in the middle of a grid's cells, so that every answer can be checked bit by bit:
+pixels in the middle of a grid's cells, so that every response can be checked bit by bit:
 2 · (green / 64) + (farther than 2 m).
 
-Run as a script, it is `geminifusion serve` with the stand-in in the model's place:
+Run as a script, it is `geminifusion serve` with the stand-in in place of the model:
 
     python benchmarks/service/stand_in.py --artifact DIRECTORY [options of geminifusion serve]
 """
@@ -39,7 +39,7 @@ _NUM_CLASSES = 8
 
 
 def labels_of(rgb: NDArray[np.uint8], depth: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """What the stand-in answers to `… H W 3` and `… H W`, in metres: `… H W`."""
+    """Labels `… H W` that the stand-in predicts for `… H W 3` and `… H W`, in metres."""
     height, width = depth.shape[-2:]
     middle = np.s_[..., _CELL // 2 :: _CELL, _CELL // 2 :: _CELL]
     coarse = (2 * (rgb[..., 1][middle] >> 6) + (depth[middle] > 2)).astype(np.uint8)
@@ -59,7 +59,7 @@ class StandIn:
         return None if min(height, width) >= _CELL else f"no side may be below {_CELL}"
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> GraphOutputs:
-        """Answer, and take the time of an accelerator, at least."""
+        """Predict, in the time of an accelerator at least."""
         until = time.perf_counter() + SECONDS_PER_BATCH + SECONDS_PER_IMAGE * len(inputs["rgb"])
         labels = labels_of(inputs["rgb"].astype(np.uint8, copy=False), inputs["depth"].astype(np.float32, copy=False))
         count, height, width = labels.shape
@@ -120,18 +120,21 @@ def write_stand_in(directory: Path) -> Path:
     return directory
 
 
-def open_stand_in(directory: Path | str, *_: object, **__: object) -> Model:
-    """In the place of `loading.open_model`: the metadata is the artifact's, the backend ours."""
+def open_stand_in(directory: Path) -> Model:
+    """A model with the artifact's metadata and the stand-in as its backend."""
     backend: Backend = StandIn()
     return Model(read_metadata(directory), backend, "a benchmark asked for it")
 
 
 def serve_stand_in(arguments: Sequence[str]) -> None:
-    """`geminifusion serve`, but for what runs the model."""
+    """`geminifusion serve` with the stand-in in place of the model."""
     from geminifusion_service.commands import serve
-    from geminifusion_service.models import loading
+    from geminifusion_service.models.loading import ModelLoader
 
-    loading.open_model = open_stand_in
+    def open_(_: ModelLoader, directory: Path, *, version: str | None = None) -> Model:
+        return open_stand_in(directory)
+
+    ModelLoader.open = open_  # type: ignore[method-assign]
     serve.main(args=list(arguments), prog_name="geminifusion serve")
 
 

@@ -50,7 +50,7 @@ def main() -> None:
                 bare = run_bare(artifact=artifact, stand_in=stand_in, loop="sequential", seconds=options.seconds)
                 loop_ms.append(bare.p50_ms)
                 for way in ways:
-                    port = server.grpc_port if way.protocol == "grpc" else server.http_port
+                    port = server.port(way.protocol)
                     outcome = run_load(way.load(server.host, port, folder, clients=1, seconds=options.seconds))
                     served_ms[way.name].append(outcome.codes["200"].p50)
     print(f"Decode, compute and encode in one process: {median(loop_ms):.2f} ms\n")

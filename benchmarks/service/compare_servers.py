@@ -1,11 +1,11 @@
 """The same stand-in behind other servers, with the same codecs, in the same run.
 
-    python benchmarks/service/peers.py --cache DIRECTORY [--rounds 3 --seconds 6] [--only "Ray Serve" …]
+    python benchmarks/service/compare_servers.py --cache DIRECTORY [--rounds 3 --seconds 6] [--only "Ray Serve" …]
 
-Each peer gets an environment of its own below `--cache`, made once with the releases named here; one that cannot be
-installed or started is skipped, and the table says why. They serve one instance, batches of eight after five
-milliseconds where they batch at all, and decode in threads wherever they let one. In a round every server is started,
-driven with 8 and 32 clients and stopped. Prints Markdown.
+Each of the other servers (`peers/`) gets its own environment below `--cache`, made once with the releases named here;
+one that cannot be installed or started is skipped, and the output says why. They serve one instance, with batches of
+eight after five milliseconds if they batch at all, and decode in threads if they can. In a round every server is
+started, driven with 8 and 32 clients and stopped. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ PEERS = (
 
 
 class UnavailableError(RuntimeError):
-    """A peer cannot be had or started here; the message says why."""
+    """A peer cannot be installed or started here; the message says why."""
 
 
 def environment_of(peer: Peer, cache: Path) -> Path:
-    """The interpreter of a peer's environment, which is made if need be.
+    """The interpreter of a peer's environment, which is made on first use.
 
     Raises:
         UnavailableError: it cannot be installed.
@@ -80,10 +80,10 @@ def environment_of(peer: Peer, cache: Path) -> Path:
 
 @contextmanager
 def running(peer: Peer, interpreter: Path, request: Transport, folder: Path) -> Iterator[tuple[int, int]]:
-    """A peer that answers; its port and process.
+    """A peer that responds; its port and process.
 
     Raises:
-        UnavailableError: it does not.
+        UnavailableError: it does not respond.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -114,11 +114,11 @@ def _wait(process: subprocess.Popen[bytes], port: int, request: Transport, folde
         codes = outcome.failures
         time.sleep(1)
     words = log.read_text(errors="replace").strip().splitlines()[-1:]
-    raise UnavailableError(f"it did not answer (codes {codes}, last words {words})")
+    raise UnavailableError(f"it did not respond (codes {codes}, last line of its log {words})")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """The process and all that it started, wherever they moved."""
+    """Stop the process and all that it started."""
     members = family(process.pid)
     process.send_signal(signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
@@ -177,7 +177,7 @@ def main() -> None:
                         memory[peer.name].append(resident_bytes(pid))
                 except UnavailableError as error:
                     skipped[peer.name] = str(error)
-    print("| server | clients | pairs/s | p50 ms | p99 ms | CPU ms per answer | resident MB | failures |")
+    print("| server | clients | pairs/s | p50 ms | p99 ms | CPU ms per response | resident MB | failures |")
     print("|---|---|---|---|---|---|---|---|")
     for (name, clients), outcomes in found.items():
         good = [outcome for outcome in outcomes if outcome.succeeded] or outcomes
