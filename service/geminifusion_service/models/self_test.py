@@ -73,8 +73,8 @@ def labels_alone(model: Model, frame: Frame) -> NDArray[np.uint8]:
         RuntimeError: the runtime failed.
     """
     others = {name: array for name, array in frame.items() if name != "rgb"}
-    (answer,) = model.run([model.prepare(np.asarray(frame["rgb"], np.uint8), others)])
-    return answer.labels
+    (prediction,) = model.run([model.prepare(np.asarray(frame["rgb"], np.uint8), others)])
+    return prediction.labels
 
 
 async def run_self_test(model: Model, expected: SelfTestFrames, probe: Probe) -> SelfTestResult | None:
