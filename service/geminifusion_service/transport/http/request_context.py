@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 class RequestContextMiddleware:
-    """Outermost ASGI middleware: sets the context of each request, and answers a bug with a clean 500.
+    """Outermost ASGI middleware: sets the context of each request, and responds to a bug with a clean 500.
 
     `request.state` gets `request_id`, which comes back in `X-Request-Id` and which a handler may replace, and
     `content_length`.
