@@ -104,7 +104,7 @@ def test_paths_that_lead_nowhere_are_named_before_anything_is_built(tmp_path):
         check_starts(config(imagenet="nowhere.pth"))
 
 
-def test_two_starts_at_once_are_refused():
+def test_start_from_and_imagenet_together_are_refused():
     with pytest.raises(ConfigError, match="set the other to null"):
         check_starts(config(start_from="run", imagenet="mit_b0.pth"))
 

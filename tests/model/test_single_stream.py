@@ -1,4 +1,4 @@
-"""The network that sees the RGB alone: what it computes, and every step from pictures to a score."""
+"""The network that sees the RGB alone: what it computes, and every step from images to a score."""
 
 import json
 
@@ -42,7 +42,7 @@ def pair(encoder):
     return net
 
 
-def pictures(batch=2, size=(64, 96)):
+def images(batch=2, size=(64, 96)):
     return torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(0))
 
 
@@ -53,7 +53,7 @@ class TestNetwork:
         weights, own = double.state_dict(), single.state_dict()
         assert weights.keys() == own.keys()
         single.load_state_dict({n: v if v.shape == own[n].shape else v[:1] for n, v in weights.items()})
-        rgb = pictures(1, (48, 64))
+        rgb = images(1, (48, 64))
         with torch.no_grad():
             prediction = single(rgb)
             torch.testing.assert_close(
@@ -67,7 +67,7 @@ class TestNetwork:
         [("mit_b0", (2, (64, 96))), ("mit_b0", (1, (29, 29))), ("swin_tiny", (2, (38, 45)))],
     )
     def test_inference_form_equals_the_training_form(self, encoder, shape):
-        net, rgb = alone(encoder), pictures(*shape)
+        net, rgb = alone(encoder), images(*shape)
         with torch.no_grad():
             output = InferenceForm(net)(rgb)
             torch.testing.assert_close(output.logits, net(rgb).ensemble, rtol=0, atol=1e-5)
@@ -76,7 +76,7 @@ class TestNetwork:
     def test_gradients_reach_every_parameter(self):
         net = alone("mit_b0").train()
         labels = torch.randint(0, 5, (1, 48, 64))
-        sum(segmentation_losses(net(pictures(1, (48, 64))), labels)).backward()
+        sum(segmentation_losses(net(images(1, (48, 64))), labels)).backward()
         assert [name for name, p in net.named_parameters() if p.grad is None] == []
 
     @pytest.mark.parametrize("fusion", [name for name in FUSIONS if name != "none"])
@@ -86,7 +86,7 @@ class TestNetwork:
 
     def test_a_second_input_is_refused(self):
         with pytest.raises(ValueError, match="got 2 inputs; expected 1: rgb"):
-            alone("mit_b0")(pictures(), pictures())
+            alone("mit_b0")(images(), images())
 
     @pytest.mark.parametrize("encoder", ENCODERS)
     def test_an_imagenet_classifier_fills_its_encoder(self, encoder):
@@ -130,14 +130,14 @@ def data(tmp_path_factory):
         lines = [f"../rgb/{n}.jpg\t../label13/{n}.png" for n in (range(4) if split == "train" else (4,))]
         (lists / f"{split}.txt").write_text("\n".join(lines))
     everything = {"rgb": "rgb", "labels": "label13"}
-    contract = {"name": "pictures", "license": "CC0-1.0", "classes": ["left", "right"], "splits": {"train": everything}}
+    contract = {"name": "images", "license": "CC0-1.0", "classes": ["left", "right"], "splits": {"train": everything}}
     (root / "dataset.yaml").write_text(yaml.safe_dump(contract))
     return root
 
 
 class TestData:
     @pytest.mark.parametrize("kind", DATASETS)
-    def test_every_reader_gives_pictures_without_looking_for_depth(self, data, kind):
+    def test_every_reader_gives_images_without_looking_for_depth(self, data, kind):
         root = data / "lists" if kind in ("nyuv2-lists", "sunrgbd") else data
         dataset = open_dataset(kind, root, "train", modalities=("rgb",))
         samples = [dataset[index] for index in range(2)]
@@ -171,7 +171,7 @@ def test_a_lone_modality_can_be_noisy_but_not_missing():
     ]  # fmt: skip
 
 
-def test_it_is_trained_examined_and_calibrated_like_any_other(data, tmp_path):
+def test_network_of_one_modality_is_trained_evaluated_and_calibrated_like_any_other(data, tmp_path):
     settings = [
         "network.modalities=[rgb]", "network.fusion=none", "network.decoder_channels=16", "steps=2", "batch_size=2",
         "holdout=2", "augmentation.crop=[48,64]", "input_scale=1.0",

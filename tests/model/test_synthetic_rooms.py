@@ -213,7 +213,7 @@ def test_shadows_of_the_projector_fall_left_of_what_stands_in_front():
     assert left > 2 * right
 
 
-def test_void_is_drawn_along_outlines_only_when_asked():
+def test_void_border_is_labeled_only_when_asked_for():
     plain, outlined = Rooms(1, 0, size=SMALL)[0], Rooms(1, 0, size=SMALL, void_border=1)[0]
     kept = outlined.labels != 255
     assert 0.5 < kept.mean() < 1
@@ -252,7 +252,7 @@ def test_rays_meet_solids_where_geometry_says():
     assert depth[1, 1] == pytest.approx(2.5 - 0.375, abs=5e-3), "half-way up the radius is the mean of both"
 
 
-def test_furniture_makes_sense():
+def test_furniture_stands_on_the_floor_inside_the_room():
     """Over many rooms: nothing on the floor stands outside, and pictures hang on walls above the floor."""
     for index in range(20):
         scene: Scene = furnished_room(np.random.default_rng([SEED, index, 0]), pattern_bank(SEED))

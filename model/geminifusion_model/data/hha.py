@@ -139,7 +139,7 @@ def _normals(points: Floats, measured: NDArray[np.bool_]) -> Floats:
             moments[..., i, j] = moments[..., j, i] = box_sum(scaled[..., i] * scaled[..., j])
     sums = np.stack([box_sum(scaled[..., i] * weight) for i in range(3)], axis=2)
     enough = measured & (box_sum(measured.astype(np.float64)) >= window)
-    # a whisper of the identity keeps windows whose points lie on a line from being singular
+    # a small multiple of the identity keeps windows whose points lie on a line from being singular
     moments += 1e-9 * (1.0 + np.trace(moments, axis1=2, axis2=3))[..., None, None] * np.eye(3)
     normals = np.linalg.solve(moments, sums[..., None])[..., 0]
     length = np.linalg.norm(normals, axis=2, keepdims=True)
@@ -150,7 +150,7 @@ def _normals(points: Floats, measured: NDArray[np.bool_]) -> Floats:
 
 
 def _gravity(normals: Floats) -> Floats:
-    """The unit vector downwards from `N 3` unit normals.
+    """The downward unit vector from `N 3` unit normals.
 
     Starting from the camera's own vertical, normals within a threshold of it should be parallel to gravity, those
     within the threshold of the horizon perpendicular; the direction that fits both best is an eigenvector.
