@@ -145,6 +145,7 @@ def test_the_echo_of_a_ctrl_c_is_not_a_second_one():
     assert interruption.requested
 
 
+@pytest.mark.slow
 def test_training_learns_what_depth_tells(tmp_path):
     run = TrainingRun(config(steps=40, ema_decay=0.0, warmup_steps=5, evaluate_every=40), Blocks(), tmp_path)
     scores = run.train()
