@@ -108,6 +108,11 @@ class ModalitySpec:
             raise ValueError(f"metres_per_unit of {self.name} belongs to encoding raw with unit metre, and only there")
         return self
 
+    @property
+    def can_average(self) -> bool:
+        """Whether a mean of two pixels means something; of two distances it would be a place where nothing is."""
+        return self.unit != "metre" and self.encoding != "hha"
+
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class ClassSpec:
