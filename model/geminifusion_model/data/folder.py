@@ -30,14 +30,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from geminifusion_model.data.depth_encodings import depth_encoding, raw_encoding
 from geminifusion_model.data.frame_files import FileDataset, FrameFiles, ReadValues, require_frames
-from geminifusion_model.data.hha import WithHHA
+from geminifusion_model.data.hha import Intrinsics, WithHHA
 from geminifusion_model.data.image_files import LabelCode, read_metres, read_values
 from geminifusion_model.data.layout import LayoutError, LayoutProblems
 from geminifusion_model.data.nyuv2 import evenly_spread_palette
 from geminifusion_model.data.sample import Dataset
 from geminifusion_model.task import IMAGENET_RGB, ModalityEncoding, Task
 from geminifusion_model.validation import validation_problems
-from geminifusion_runtime.decoding.hha import Intrinsics
 
 CONTRACT_NAME = "dataset.yaml"
 _ADVICE = "the contract is described in model/README.md, section Data"

@@ -9,6 +9,8 @@ from geminifusion_model.data.sample import Dataset, Sample
 from geminifusion_model.task import Task
 from geminifusion_runtime.decoding.hha import Intrinsics, hha_from_depth
 
+__all__ = ["Intrinsics", "WithHHA"]
+
 
 class WithHHA:
     """A data set whose metric depth is replaced by its HHA image.

@@ -16,10 +16,10 @@ import numpy as np
 
 from geminifusion_model.data.depth_encodings import depth_encoding
 from geminifusion_model.data.frame_files import FileDataset, FrameFiles, require_frames
+from geminifusion_model.data.hha import Intrinsics
 from geminifusion_model.data.image_files import LabelCode, read_metres
 from geminifusion_model.data.layout import LayoutProblems
 from geminifusion_model.task import IMAGENET_RGB, Task
-from geminifusion_runtime.decoding.hha import Intrinsics
 
 CLASSES_13 = (
     "bed", "books", "ceiling", "chair", "floor", "furniture", "objects", "picture", "sofa", "table", "tv", "wall",
