@@ -27,7 +27,7 @@ from geminifusion_model.encoding import encode_inputs
 from geminifusion_model.inference_form import InferenceForm
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.task import ModalityEncoding, Task
-from geminifusion_runtime.artifact import ModalitySpec, ServedEncoding
+from geminifusion_runtime.artifact import Encoding, ModalitySpec
 from geminifusion_runtime.backends.protocol import OUTPUT_NAMES, BatchShape
 from geminifusion_runtime.dummy_inputs import random_inputs
 
@@ -85,7 +85,7 @@ def modality_spec(encoding: ModalityEncoding, *, optional: bool = False) -> Moda
         ExportError: the service cannot decode measurements of this encoding yet.
     """
     kind = encoding.encoding
-    if kind not in get_args(ServedEncoding):
+    if kind not in get_args(Encoding):
         raise ExportError(
             f"{encoding.name} is encoded as {kind}, which cannot be served yet; train with metric, inverse or log depth"
         )
@@ -95,7 +95,7 @@ def modality_spec(encoding: ModalityEncoding, *, optional: bool = False) -> Moda
         dtype="uint8" if is_image else "float32",
         channels=3 if is_image else 1,
         unit="intensity" if is_image else "metre",
-        encoding=cast(ServedEncoding, kind),
+        encoding=cast(Encoding, kind),
         range=encoding.range,
         invalid=() if is_image else _NO_MEASUREMENT,
         mean=encoding.mean,

@@ -71,7 +71,7 @@ class LocalModel:
         pixels = _rgb_pixels(rgb)
         distance = None if depth is None else _depth_image(depth, options.depth_scale, options.depth_invalid)
         decoded = time.perf_counter()
-        item = self._model.prepare(pixels, {} if distance is None else {"depth": distance.metres})
+        item = self._model.prepare({"rgb": pixels} if distance is None else {"rgb": pixels, "depth": distance.metres})
         prediction = self._model.run([item])[0]
         computed = time.perf_counter()
         return Result(

@@ -37,8 +37,9 @@ class DecodeOptions(TypedDict):
     """Options and limits that hold for all images of a request; see `decode_modality`."""
 
     max_pixels: int
-    depth_scale: float | None
-    depth_invalid: Sequence[float]
+    scale: float | None
+    invalid: Sequence[float]
+    intrinsics: Sequence[float] | None
 
 
 class DecoderPool(Protocol):

@@ -72,8 +72,7 @@ def labels_alone(model: Model, frame: Frame) -> NDArray[np.uint8]:
     Raises:
         RuntimeError: the runtime failed.
     """
-    others = {name: array for name, array in frame.items() if name != "rgb"}
-    (answer,) = model.run([model.prepare(np.asarray(frame["rgb"], np.uint8), others)])
+    (answer,) = model.run([model.prepare(frame)])
     return answer.labels
 
 

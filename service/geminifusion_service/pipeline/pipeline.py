@@ -155,8 +155,9 @@ class _PipelineRun:
             [EncodedImage(spec, self._request.images[spec.name]) for spec in part],
             {
                 "max_pixels": self._pipeline.max_pixels,
-                "depth_scale": options.depth_scale,
-                "depth_invalid": options.depth_invalid,
+                "scale": options.depth_scale,
+                "invalid": options.depth_invalid,
+                "intrinsics": self._model.metadata.intrinsics,
             },
         )
         with self._lock:

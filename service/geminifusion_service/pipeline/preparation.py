@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from geminifusion_runtime.decoding.alignment import resize_to_rgb
+from geminifusion_runtime.decoding.alignment import resize_to_reference
 from geminifusion_runtime.decoding.decode import DecodedImage, DecodedRequest
 from geminifusion_runtime.decoding.sensor_policy import apply_policy
 from geminifusion_runtime.errors import InvalidOptionError
 from geminifusion_runtime.model import Model
 from geminifusion_runtime.options import SegmentOptions
-from geminifusion_runtime.preprocessing import PreparedItem, absence_warnings, rgb_alone
+from geminifusion_runtime.preprocessing import PreparedItem, absence_warnings, without
 from geminifusion_runtime.types import SensorHealth, SensorPolicy
 
 
@@ -40,18 +40,18 @@ def prepare(
     specs = {spec.name: spec for spec in model.metadata.modalities}
     kept, notes = apply_policy(images, specs, options.sensor_policy or default_policy)
     if options.align == "resize":
-        kept = resize_to_rgb(kept, specs)
+        kept = resize_to_reference(kept, specs)
     decoded = DecodedRequest(images=kept)
-    others = {name: image.array for name, image in kept.items() if name != "rgb"}
-    item = model.prepare(decoded.rgb, others)
+    item = model.prepare({name: image.array for name, image in kept.items()})
     items: tuple[PreparedItem, ...] = (item,)
     if options.disagreement:
+        first, *others = kept
         if not others:
             raise InvalidOptionError(
-                "disagreement compares responses with and without the other modalities, and only rgb came; "
+                f"disagreement compares responses with and without the other modalities, and only {first} came; "
                 "send one more or leave the option out"
             )
-        items = (item, rgb_alone(model.metadata, item))
+        items = (item, without(model.metadata, item, others))
     return PreparedRequest(
         decoded=decoded,
         items=items,
