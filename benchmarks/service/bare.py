@@ -46,7 +46,7 @@ from geminifusion_service.isolation.decoder_pool import (
 )
 from geminifusion_service.pipeline.encoding import encode
 
-_READING: DecodeOptions = {"max_pixels": 32_000_000, "scale": None, "invalid": (), "intrinsics": None}
+_READING: DecodeOptions = {"max_pixels": 32_000_000, "intrinsics": None}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -305,6 +305,13 @@ class ArtifactMetadata:
         return self
 
     @property
+    def hha_from_depth(self) -> ModalitySpec | None:
+        """The HHA modality that depth may be sent for; None where there is none, or the model takes depth itself."""
+        if any(spec.name == "depth" for spec in self.modalities):
+            return None
+        return next((spec for spec in self.modalities if spec.encoding == "hha"), None)
+
+    @property
     def reference(self) -> str:
         """`name@version`, as clients ask for it."""
         return f"{self.name}@{self.version}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -21,6 +22,8 @@ from geminifusion_runtime.errors import (
     UnprocessableError,
 )
 
+T = TypeVar("T")
+
 # Images of which the network sees a fixed size are reduced beyond this multiple of its maximum of pixels: the logits
 # are enlarged to their size, which takes memory.
 _LARGEST_FACTOR = 4
@@ -36,6 +39,14 @@ class PreparedItem:
     inputs: Mapping[str, NDArray[np.generic]]  # by graph input name, without batch axis
     shape: tuple[int, int]  # height, width of the inputs
     image_size: tuple[int, int]  # height, width of the images before any reduction
+
+
+def images_by_modality(metadata: ArtifactMetadata, images: Mapping[str, T]) -> Mapping[str, T]:
+    """The images by the model's modalities: depth that came for a model which computes HHA from it is that modality."""
+    computed = metadata.hha_from_depth if "depth" in images else None
+    if computed is None or computed.name in images:
+        return images
+    return {computed.name if name == "depth" else name: image for name, image in images.items()}
 
 
 def check_names(metadata: ArtifactMetadata, names: Sequence[str]) -> None:

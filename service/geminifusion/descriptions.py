@@ -58,7 +58,9 @@ def _describe(facts: Mapping[str, Any]) -> str:
 
 
 def _modality(spec: Mapping[str, Any]) -> str:
-    return f"{spec['name']} ({spec['dtype']}, {spec['unit']}{', may be absent' if spec['optional'] else ''})"
+    channels = ", 3 channels" if spec["channels"] == 3 and spec["encoding"] != "imagenet" else ""
+    optional = ", may be absent" if spec["optional"] else ""
+    return f"{spec['name']} ({spec['dtype']}, {spec['unit']}{channels}{optional})"
 
 
 def _confidence(temperature: float | None) -> str:

@@ -37,7 +37,7 @@ Probe = Callable[[Model, SegmentRequest], Awaitable[NDArray[np.uint8]]]  # the l
 
 @dataclass(frozen=True, kw_only=True)
 class SelfTestFrames:
-    """Frames by modality name, `H W 3` uint8 or `H W` in metres, and the expected labels `H W` of each."""
+    """Frames by modality name, in the dtype and unit of the model, and the expected labels `H W` of each."""
 
     kind: Literal["golden", "self"]
     frames: tuple[Frame, ...]

@@ -20,7 +20,7 @@ class PreparedRequest:
     """One request, ready for the engine."""
 
     decoded: DecodedRequest
-    items: tuple[PreparedItem, ...]  # the frame, and where disagreement was asked for, its rgb alone
+    items: tuple[PreparedItem, ...]  # the frame, and where disagreement was asked for, its first modality alone
     sensors: Mapping[str, SensorHealth]  # of all images that came, by modality name
     warnings: tuple[str, ...]  # for the client
 
@@ -37,6 +37,10 @@ def prepare(
     Raises:
         GeminiFusionError: the images do not fit the model, each other, the options or the sensor policy.
     """
+    if options.overlay_on is not None and options.overlay_on not in images:
+        raise InvalidOptionError(
+            f"overlay_on is {options.overlay_on}, and {', '.join(images) or 'nothing'} came; send it, or name another"
+        )
     specs = {spec.name: spec for spec in model.metadata.modalities}
     kept, notes = apply_policy(images, specs, options.sensor_policy or default_policy)
     if options.align == "resize":
@@ -66,6 +70,6 @@ def _warnings(model: Model, options: SegmentOptions, decoded: DecodedRequest) ->
         f"the model was never trained without {spec.name}, so the disagreement map shows how much it relies on it, "
         "not what it would see without"
         for spec in model.metadata.modalities
-        if options.disagreement and spec.name != "rgb" and not spec.optional
+        if options.disagreement and spec.name in list(decoded.images)[1:] and not spec.optional
     )
     return absent + untrained + tuple(text for image in decoded.images.values() for text in image.warnings)

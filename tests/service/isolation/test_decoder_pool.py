@@ -17,7 +17,7 @@ from geminifusion_runtime.errors import UndecodableImageError
 from geminifusion_service.errors import DecoderLostError, NotReadyError
 from geminifusion_service.isolation.decoder_pool import EncodedImage, ProcessDecoderPool, ThreadDecoderPool
 
-OPTIONS = {"max_pixels": 10**6, "scale": None, "invalid": (), "intrinsics": None}
+OPTIONS = {"max_pixels": 10**6, "intrinsics": None}
 RANDOM = np.random.default_rng(0)
 RGB = cv2.resize(RANDOM.integers(0, 256, (6, 8, 3), dtype=np.uint8), (160, 120), interpolation=cv2.INTER_CUBIC)
 DEPTH = cv2.resize(RANDOM.integers(400, 9000, (6, 8)).astype(np.uint16), (160, 120))
