@@ -48,7 +48,7 @@ def test_every_other_encoding_says_what_to_send(encoding, expected):
 
 def test_what_nobody_could_send_is_refused_before_anything_is_traced(tmp_path):
     stored = dataclasses.replace(raw_encoding("event", 3), unit="intensity", name="Event camera")
-    with pytest.raises(ExportError, match="Event camera cannot be served as the task describes it: .* pattern"):
+    with pytest.raises(ExportError, match=r"Event camera cannot be served as the task describes it: .* pattern"):
         modality_spec(stored)
     task = dataclasses.replace(nyuv2_task(13), modalities=(RGB, stored))
     net = GeminiFusion(GeminiFusionConfig(num_classes=13))
