@@ -12,6 +12,7 @@ from geminifusion import AsyncClient, Client, load
 from geminifusion.commands import demo, models, predict
 from geminifusion.errors import InvalidInputError, RequestRejectedError
 from geminifusion.server_process import open_port, running_server
+from geminifusion_runtime.decoding.hha import Intrinsics, hha_from_depth
 from geminifusion_runtime.errors import GeminiFusionError
 
 TRANSPORTS = ("http", "grpc")
@@ -19,7 +20,7 @@ TRANSPORTS = ("http", "grpc")
 
 @pytest.fixture(scope="module")
 def artifacts(make_sensor_artifact, make_spec, tmp_path_factory):
-    """A thermal model of 16-bit numbers, and one of four modalities of which any may be absent."""
+    """Models of 16-bit and 8-bit thermal pictures, of HHA, and of four modalities of which any may be absent."""
     folder = tmp_path_factory.mktemp("artifacts")
     rgb, thermal = make_spec("rgb", encoding="imagenet"), make_spec("thermal", unit="count")
     four = [
@@ -31,6 +32,8 @@ def artifacts(make_sensor_artifact, make_spec, tmp_path_factory):
     return {
         "warm": make_sensor_artifact(folder / "warm", [rgb, thermal]),
         "four": make_sensor_artifact(folder / "four", four),
+        "preview": make_sensor_artifact(folder / "preview", [rgb, make_spec("thermal")]),
+        "geocentric": make_sensor_artifact(folder / "geocentric", [rgb, make_spec("hha", encoding="hha")]),
     }
 
 
@@ -86,6 +89,35 @@ def test_a_thermal_picture_is_an_argument_of_its_name(transport, addresses, arti
         unmarked = client.segment(files["rgb"], thermal=files["thermal"], model="warm")
     assert (unmarked.labels != here.labels).any()
     assert_same(unmarked, segment(scene["rgb"], thermal=scene["thermal"]))
+
+
+def test_8_bit_thermal_previews_are_sent_as_training_reads_them(addresses, artifacts, scene, tmp_path):
+    preview = cv2.normalize(scene["thermal"], None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+    assert cv2.imwrite(str(tmp_path / "preview.tiff"), preview)
+    here = load(artifacts["preview"], threads=1)(scene["rgb"], thermal=preview)
+    for url in addresses.values():
+        with Client(url) as client:
+            assert_same(client.segment(scene["rgb"], thermal=tmp_path / "preview.tiff", model="preview"), here)
+            with pytest.raises(RequestRejectedError, match="16-bit integer values, the model was trained on 8 bits"):
+                client.segment(scene["rgb"], thermal=scene["thermal"], model="preview")
+
+
+def test_hha_is_sent_as_a_picture_or_computed_from_depth_and_the_camera(addresses, artifacts, scene):
+    camera = (60.0, 60.0, 35.0, 25.0)
+    metres = scene["depth"] * np.float32(0.001)
+    hha = np.rint(hha_from_depth(metres, Intrinsics(fx=60, fy=60, cx=35, cy=25))).astype(np.uint8)
+    here = load(artifacts["geocentric"], threads=1)(scene["rgb"], hha=hha)
+    assert len(here.classes) > 1
+    options = {"model": "geocentric", "intrinsics": camera}
+    for url in addresses.values():
+        with Client(url) as client:
+            np.testing.assert_array_equal(client.segment(scene["rgb"], hha=hha, model="geocentric").labels, here.labels)
+            for depth in ({"depth": scene["depth"]}, {"depth": metres}, {"hha": scene["depth"]}):
+                np.testing.assert_array_equal(client.segment(scene["rgb"], **depth, **options).labels, here.labels)
+            with pytest.raises(RequestRejectedError, match="send intrinsics=fx,fy,cx,cy"):
+                client.segment(scene["rgb"], scene["depth"], model="geocentric")
+    there = load(artifacts["geocentric"], threads=1)(scene["rgb"], scene["depth"], intrinsics=camera)
+    np.testing.assert_array_equal(there.labels, here.labels)
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -330,7 +362,7 @@ def test_the_openapi_document_follows_the_models(addresses):
         document = http.get(f"{addresses['http']}/openapi.json").json()
     operation = document["paths"]["/v1/segment"]["post"]
     for content in operation["requestBody"]["content"].values():
-        assert set(content["schema"]["properties"]) == {"rgb", "depth", "event", "thermal"}
+        assert set(content["schema"]["properties"]) == {"rgb", "depth", "event", "thermal", "hha"}
         assert "required" not in content["schema"], "of four, any may be absent, and warm takes others"
     assert "thermal_invalid" in {parameter["name"] for parameter in operation["parameters"]}
     assert any("-F thermal=@thermal.png" in sample["source"] for sample in operation["x-codeSamples"])

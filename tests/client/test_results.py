@@ -51,7 +51,9 @@ def test_overlay_blends_between_picture_and_class_colours(result):
 def test_overlay_decodes_the_posted_bytes(result, tmp_path):
     ok, encoded = cv2.imencode(".png", np.dstack([np.full((2, 3), c, np.uint8) for c in (30, 20, 10)]))
     assert ok
-    posted = Result(labels=result.labels, classes=result.classes, model=result.model, sources={"rgb": encoded.tobytes()})
+    posted = Result(
+        labels=result.labels, classes=result.classes, model=result.model, sources={"rgb": encoded.tobytes()}
+    )
     assert posted.overlay(0)[0, 0].tolist() == [10, 20, 30]
     assert cv2.imread(str(posted.save_overlay(tmp_path / "o.png"))).shape == (2, 3, 3)
 

@@ -146,7 +146,10 @@ def test_options_travel_between_processes():
         ),
         ({"deadline_ms": "0"}, "deadline_ms is '0', expected milliseconds above 0 and at most 3600000"),
         ({"depth_invalid": "1,2,3,4,5,6,7,8,9"}, "depth_invalid is 9 values, expected at most 8"),
-        ({"lidar_scale": "-1"}, "lidar_scale is '-1', expected metres per stored unit in (0, 1000]; millimetres are 0.001"),
+        (
+            {"lidar_scale": "-1"},
+            "lidar_scale is '-1', expected metres per stored unit in (0, 1000]; millimetres are 0.001",
+        ),
         ({"thermal_invalid": "1,2,3,4,5,6,7,8,9"}, "thermal_invalid is 9 values, expected at most 8"),
         (
             {"intrinsics": "500,500,3"},

@@ -33,7 +33,9 @@ VALUES = {name: another_than_the_default(name) for name in OPTION_NAMES}
 
 
 def expected(**values):
-    return SegmentOptions(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    return SegmentOptions(
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    )
 
 
 def as_text(value):
