@@ -25,12 +25,12 @@ from geminifusion_runtime.errors import InvalidOptionError
 from geminifusion_runtime.types import Align, MaskFormat, Priority, SensorPolicy
 
 if TYPE_CHECKING:
-    from geminifusion_runtime.artifact import ArtifactMetadata, ModalitySpec
+    from geminifusion_runtime.artifact import ModalitySpec
 
 REQUEST_ID_PATTERN = r"^[A-Za-z0-9._:-]{1,128}$"
 _FLAGS = {"1": True, "true": True, "0": False, "false": False}
 _TEXT = object()  # context of values that are text
-_SHOWN_CHARACTERS = 100  # of a rejected name or value, in the message
+SHOWN_CHARACTERS = 100  # of a rejected name or value, in the message
 _MOST_MARKERS = 8
 _MOST_MODALITIES = 16  # that options of one request may name
 # Names of modalities are those of `artifact.ModalitySpec`.
@@ -168,11 +168,11 @@ class SegmentOptions:
         return own
 
 
-_OF_MODALITIES = {"scale": "scales", "invalid": "invalids"}  # fields by the ending of an option
+MODALITY_FIELDS = {"scale": "scales", "invalid": "invalids"}  # fields by the ending of an option
 _DEFAULTS: dict[str, Any] = {
     field.name: field.default
     for field in dataclasses.fields(SegmentOptions)
-    if field.name not in _OF_MODALITIES.values()
+    if field.name not in MODALITY_FIELDS.values()
 }
 OPTION_NAMES = tuple(_DEFAULTS)
 _ADAPTER = TypeAdapter(SegmentOptions)
@@ -205,7 +205,7 @@ def parse_values(values: Mapping[str, Any]) -> SegmentOptions:
 def given_values(options: SegmentOptions) -> dict[str, Any]:
     """The options that differ from their defaults, which is all that has to be sent."""
     values = {name: value for name, default in _DEFAULTS.items() if (value := getattr(options, name)) != default}
-    for kind, field in _OF_MODALITIES.items():
+    for kind, field in MODALITY_FIELDS.items():
         values |= {f"{name}_{kind}": value for name, value in getattr(options, field).items()}
     return values
 
@@ -227,19 +227,6 @@ def option_schemas() -> dict[str, dict[str, Any]]:
     return {name: _without_null(schemas[name]) for name in OPTION_NAMES}
 
 
-def modality_option_schemas(spec: ModalitySpec) -> dict[str, dict[str, Any]]:
-    """JSON schema of each option of one modality, as `option_schemas` has those that exist whatever the model."""
-    if spec.name == "depth":
-        return {}  # among those
-    described = option_schemas()
-    return {
-        f"{spec.name}_{kind}": described[f"depth_{kind}"]
-        | {"description": described[f"depth_{kind}"]["description"].replace("depth", spec.name)}
-        for kind in _OF_MODALITIES
-        if _takes(spec, kind)
-    }
-
-
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     """A schema in which an option that is left out, and not null, means its default."""
     (kind,) = [one for one in schema.get("anyOf", [{}]) if one.get("type") != "null"]
@@ -254,7 +241,7 @@ def unknown_option(name: str, known: Iterable[str], *, kind: str = "option") -> 
     known = tuple(known)
     near = difflib.get_close_matches(name, known, 1)
     hint = f"did you mean {near[0]}?" if near else f"expected {', '.join(known)}"
-    return InvalidOptionError(f"there is no {kind} {name[:_SHOWN_CHARACTERS]!r}; {hint}")
+    return InvalidOptionError(f"there is no {kind} {name[:SHOWN_CHARACTERS]!r}; {hint}")
 
 
 def is_option(name: str) -> bool:
@@ -262,74 +249,19 @@ def is_option(name: str) -> bool:
     return name in _DEFAULTS or _OF_MODALITY.fullmatch(name) is not None
 
 
-def check_modalities(options: SegmentOptions, metadata: ArtifactMetadata) -> None:
-    """Check the options that are about modalities against those of the model.
-
-    Raises:
-        InvalidOptionError: an option of a modality that the model does not have, or that has no use for it; the message
-            names those of the model.
-    """
-    if options.depth_scale is None and not (
-        options.depth_invalid or options.scales or options.invalids or options.intrinsics or options.overlay_on
-    ):
-        return
-    specs = {spec.name: spec for spec in metadata.modalities}
-    if (computed := metadata.hha_from_depth) is not None:
-        specs.setdefault("depth", computed)
-    for option in given_values(options):
-        matched = _OF_MODALITY.fullmatch(option)
-        if matched is not None:
-            _check_modality_option(option, matched["modality"], matched["kind"], specs, metadata)
-    if options.overlay_on is not None and options.overlay_on not in {spec.name for spec in metadata.modalities}:
-        raise InvalidOptionError(
-            f"overlay_on is {options.overlay_on[:_SHOWN_CHARACTERS]!r}, expected a modality of {metadata.reference}: "
-            f"{', '.join(spec.name for spec in metadata.modalities)}"
-        )
-    if options.intrinsics and not any(spec.encoding == "hha" for spec in metadata.modalities):
-        raise InvalidOptionError(
-            f"intrinsics compute HHA from depth, and {metadata.reference} takes no HHA, but "
-            f"{', '.join(spec.name for spec in metadata.modalities)}; leave them out"
-        )
-
-
-def _check_modality_option(
-    option: str, name: str, kind: str, specs: Mapping[str, ModalitySpec], metadata: ArtifactMetadata
-) -> None:
-    spec = specs.get(name)
-    names = ", ".join(one.name for one in metadata.modalities)
-    if spec is None:
-        known = [f"{one}_{kind}" for one, its in specs.items() if _takes(its, kind)]
-        near = difflib.get_close_matches(option, known, 1)
-        hint = f"; did you mean {near[0]}?" if near else "; leave it out"
-        raise InvalidOptionError(
-            f"there is no option {option[:_SHOWN_CHARACTERS]!r}: the modalities of {metadata.reference} are "
-            f"{names}{hint}"
-        )
-    if not _takes(spec, kind):
-        what = "is an 8-bit picture" if spec.unit == "intensity" else "is of stored numbers"
-        why = "only distances have a scale" if kind == "scale" else "every value of it is a measurement"
-        raise InvalidOptionError(f"{option} makes no sense: {name} of {metadata.reference} {what}, {why}; leave it out")
-
-
-def _takes(spec: ModalitySpec, kind: str) -> bool:
-    """Whether the modality has a use for an option `NAME_kind`."""
-    is_depth = spec.unit == "metre" or spec.encoding == "hha"
-    return is_depth or (kind == "invalid" and spec.unit == "count")
-
-
 def _by_field(values: Mapping[str, Any]) -> Mapping[str, Any]:
     """Values by the fields of `SegmentOptions`, which has those of all modalities in one."""
     others = [name for name in values if name not in _DEFAULTS]
     if not others:
         return values
-    if len(others) > _MOST_MODALITIES * len(_OF_MODALITIES):
+    if len(others) > _MOST_MODALITIES * len(MODALITY_FIELDS):
         raise InvalidOptionError(f"{len(others)} options of modalities came; send those of the model's")
     fields = {name: value for name, value in values.items() if name in _DEFAULTS}
     for name in others:
         matched = _OF_MODALITY.fullmatch(name)
         if matched is None:
             raise unknown_option(name, _DEFAULTS)
-        fields.setdefault(_OF_MODALITIES[matched["kind"]], {})[matched["modality"]] = values[name]
+        fields.setdefault(MODALITY_FIELDS[matched["kind"]], {})[matched["modality"]] = values[name]
     return fields
 
 
@@ -338,13 +270,13 @@ def _invalid_option(error: ValidationError, *, flags: str) -> InvalidOptionError
     failure = error.errors(include_url=False)[0]
     name, value = str(failure["loc"][0]), failure["input"]
     annotation = get_type_hints(SegmentOptions, include_extras=True)[name]
-    for kind, field in _OF_MODALITIES.items():
+    for kind, field in MODALITY_FIELDS.items():
         if name == field:
             name, annotation = f"{failure['loc'][1]}_{kind}", get_args(annotation)[1]
     if failure["type"] == "too_long":
         count, most = failure["ctx"]["actual_length"], failure["ctx"]["max_length"]
         return InvalidOptionError(f"{name} is {count} values, expected at most {most}")
-    shown = str(value)[:_SHOWN_CHARACTERS]
+    shown = str(value)[:SHOWN_CHARACTERS]
     came = repr(shown) if isinstance(value, str) else shown
     return InvalidOptionError(f"{name} is {came}, expected {_expectation(name, annotation, flags)}")
 

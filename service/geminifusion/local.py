@@ -13,7 +13,8 @@ import numpy as np
 from geminifusion_runtime.artifact import ArtifactMetadata
 from geminifusion_runtime.bundled import artifact_path
 from geminifusion_runtime.encoding.class_shares import class_shares, distances
-from geminifusion_runtime.options import OPTION_NAMES, SegmentOptions, check_modalities
+from geminifusion_runtime.modality_options import check_modalities
+from geminifusion_runtime.options import OPTION_NAMES, SegmentOptions
 
 from .errors import InvalidInputError, requires_extra
 from .images import ImageInput, check_array, file_bytes

@@ -8,11 +8,11 @@ import pytest
 
 from geminifusion_runtime.artifact import read_metadata
 from geminifusion_runtime.errors import InvalidOptionError
+from geminifusion_runtime.modality_options import check_modalities
 from geminifusion_runtime.options import (
     OPTION_NAMES,
     SegmentOptions,
     as_text,
-    check_modalities,
     given_values,
     option_schemas,
     parse_text,

@@ -19,8 +19,8 @@ from contextlib import (
 
 from geminifusion_runtime.artifact import ArtifactMetadata
 from geminifusion_runtime.errors import GeminiFusionError
+from geminifusion_runtime.modality_options import check_modalities
 from geminifusion_runtime.model import Model
-from geminifusion_runtime.options import check_modalities
 from geminifusion_runtime.preprocessing import check_names, images_by_modality
 from geminifusion_runtime.types import Priority
 from geminifusion_service.errors import DeadlineExceededError, NotReadyError

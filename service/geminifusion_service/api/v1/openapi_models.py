@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from geminifusion_runtime.artifact import ArtifactMetadata, ModalitySpec
-from geminifusion_runtime.options import modality_option_schemas
+from geminifusion_runtime.modality_options import modality_option_schemas
 from geminifusion_service.models.description import what_to_send
 
 _BINARY: dict[str, Any] = {"type": "string", "format": "binary"}
