@@ -1,4 +1,4 @@
-"""The options `NAME_scale` and `NAME_invalid` of a model's modalities: which there are, and what is wrong with others."""
+"""The options `NAME_scale` and `NAME_invalid` of a model's modalities: which there are, and what others lack."""
 
 from __future__ import annotations
 

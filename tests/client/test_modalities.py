@@ -354,7 +354,9 @@ def test_models_and_their_description_tell_what_to_send(addresses, artifacts):
     assert thermal["unit"] == "count"
     assert "16 bits or floats" in thermal["send"]
     assert described["four"]["modalities"][1]["send"].startswith("depth: 16-bit PNG (millimetres unless depth_scale")
-    assert "thermal (float32, count)" in run(models, "--artifact", artifacts["warm"]).output
+    shown = run(models, "--artifact", artifacts["warm"]).output
+    assert "thermal (float32, count)" in shown
+    assert "geminifusion predict rgb.jpg --input thermal=thermal.png\n" in shown
 
 
 def test_the_openapi_document_follows_the_models(addresses):
