@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -144,7 +145,7 @@ def _modality_image(name: str, value: object) -> ImageInput:
             "or a numpy array"
         )
     if isinstance(value, str) and not Path(value).is_file():
-        raise InvalidInputError(
-            f"{name} file {value!r} cannot be read; check the path, or the name: {unknown_option(name, OPTION_NAMES)}"
-        )
+        near = difflib.get_close_matches(name, OPTION_NAMES, 1)
+        hint = f"; or did you mean the option {near[0]}?" if near else ""
+        raise InvalidInputError(f"{name} file {value!r} cannot be read; check the path{hint}")
     return value

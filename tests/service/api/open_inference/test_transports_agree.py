@@ -19,14 +19,11 @@ def decoded(png):
     return cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
 
 
-def plain(marks_or_scale):
+def plain(value):
     """An option of several numbers as text, separated by commas; one number as it is."""
-    several = isinstance(marks_or_scale, tuple)
-    return (
-        ",".join(map(str, marks_or_scale))
-        if several and len(marks_or_scale) > 1
-        else (marks_or_scale[0] if several else marks_or_scale)
-    )
+    if not isinstance(value, tuple):
+        return value
+    return value[0] if len(value) == 1 else ",".join(map(str, value))
 
 
 def maps_of(arrays):
@@ -48,8 +45,10 @@ def by_grpc(live, files, arrays, options):
     for name, value in options.items():
         modality, _, kind = name.rpartition("_")
         if name in ("depth_scale", "depth_invalid"):
-            several = isinstance(value, tuple)
-            getattr(request, name).extend(value) if several else setattr(request, name, value)
+            if isinstance(value, tuple):
+                getattr(request, name).extend(value)
+            else:
+                setattr(request, name, value)
         elif kind == "scale":
             request.scales[modality] = value
         else:
