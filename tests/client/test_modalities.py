@@ -235,7 +235,7 @@ def test_a_thermal_picture_of_another_kind_is_refused(thermal, sentence, address
 def test_a_name_that_is_neither_option_nor_modality_is_explained(scene):
     with Client("http://127.0.0.1:1") as client:
         with pytest.raises(
-            InvalidInputError, match="aling file 'resize' cannot be read; .* did you mean the option align"
+            InvalidInputError, match=r"aling file 'resize' cannot be read; .* did you mean the option align"
         ):
             client.segment(scene["rgb"], aling="resize")
         with pytest.raises(InvalidInputError, match="there is no option 'gait'; did you mean gate"):
