@@ -1,0 +1,114 @@
+"""The server of this checkout against that of another one, in paired runs on one machine.
+
+    python benchmarks/service/compare_checkouts.py OTHER [--rounds 7 --seconds 5] [--part stand-in|model]
+
+OTHER is a clone at the commit to compare with, whose dependencies this environment must satisfy. Both servers run all
+the time and are driven in turn by the same load generator, in alternating order. Printed are the ratios of throughput
+and of the server's CPU time per response, taken round by round: this checkout over the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from figures import describe_run, median, ratio
+from load import Outcome, run_load
+from overhead import server_options
+from requests_to_send import Transport, pair_of, transports
+from served import Served
+from stand_in import NAME, write_stand_in
+
+from geminifusion.server_process import running_server
+from geminifusion_runtime.bundled import artifact_path
+
+HERE = Path(__file__).resolve().parents[2]
+_PACKAGES = ("runtime", "model", "export", "service")
+
+
+@contextmanager
+def _server(checkout: Path, arguments: list[object], folder: Path, *, stand_in: bool) -> Iterator[Served]:
+    paths = os.pathsep.join(str(checkout / package) for package in _PACKAGES)
+    program = [checkout / "benchmarks" / "service" / "stand_in.py"] if stand_in else ["-m", "geminifusion", "serve"]
+    command = ["env", f"PYTHONPATH={paths}", sys.executable, *program]
+    log = folder / f"{len(list(folder.iterdir()))}.log"
+    with running_server(arguments, log, command=command, ready_s=180, stop_s=30) as server:
+        http, grpc = (urlsplit(url) for url in (server.http_url, server.grpc_url))
+        assert http.hostname is not None
+        assert http.port is not None
+        assert grpc.port is not None
+        yield Served(host=http.hostname, http_port=http.port, grpc_port=grpc.port, pid=server.pid)
+
+
+def compare(other: Path, options: argparse.Namespace, *, stand_in: bool) -> str:
+    """A Markdown table: every transport at every number of clients."""
+    outcomes: dict[tuple[str, int], dict[Path, list[Outcome]]] = defaultdict(lambda: defaultdict(list))
+    with tempfile.TemporaryDirectory() as temporary, ExitStack() as servers:
+        folder = Path(temporary)
+        artifact = write_stand_in(folder / "artifact") if stand_in else artifact_path()
+        arguments = [*(server_options() if stand_in else ["--queue-size", 256]), "--artifact", artifact]
+        ways: list[Transport] = transports(pair_of(), NAME if stand_in else "")
+        running = {
+            checkout: servers.enter_context(_server(checkout, arguments, folder, stand_in=stand_in))
+            for checkout in (HERE, other)
+        }
+        for number in range(options.rounds):
+            for way in ways:
+                for clients in options.clients:
+                    for checkout in (HERE, other) if number % 2 else (other, HERE):
+                        server = running[checkout]
+                        load = way.load(
+                            server.host,
+                            server.port(way.protocol),
+                            folder,
+                            clients=clients,
+                            seconds=options.seconds,
+                            watched_pid=server.pid,
+                        )
+                        outcomes[way.name, clients][checkout].append(run_load(load))
+    lines = [
+        "| transport | clients | pairs/s of other | of this | throughput (quartiles) | CPU (quartiles) | failures |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for (name, clients), runs in outcomes.items():
+        ours, theirs = runs[HERE], runs[other]
+        speed = ratio([run.throughput for run in ours], [run.throughput for run in theirs])
+        cost = ratio([run.server_cpu_ms for run in ours], [run.server_cpu_ms for run in theirs])
+        failures = sum(sum(run.failures.values()) for run in (*ours, *theirs))
+        middle = [median([run.throughput for run in each]) for each in (theirs, ours)]
+        lines.append(
+            f"| {name} | {clients} | {middle[0]:.1f} | {middle[1]:.1f} | {_quartiles(speed)} | {_quartiles(cost)} "
+            f"| {failures} |"
+        )
+    return "\n".join(lines)
+
+
+def _quartiles(found: tuple[float, float, float]) -> str:
+    return f"{found[0]:.3f} ({found[1]:.3f} … {found[2]:.3f})"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("other", type=Path)
+    parser.add_argument("--part", choices=["stand-in", "model", "both"], default="both")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=5.0, help="of a server in a round")
+    parser.add_argument("--clients", type=int, nargs="+", default=[8])
+    options = parser.parse_args()
+    print(describe_run(*sys.argv[1:]))
+    if options.part != "model":
+        print(f"Stand-in for an accelerator\n\n{compare(options.other.resolve(), options, stand_in=True)}", flush=True)
+    if options.part != "stand-in":
+        print(f"\nThe bundled model\n\n{compare(options.other.resolve(), options, stand_in=False)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
