@@ -62,9 +62,8 @@ def _misplaced(
     """The error for the option of a modality that the model does not have, or that has no use for it."""
     option = f"{name}_{kind}"
     if name not in specs:
-        known = [f"{one}_{kind}" for one, its in specs.items() if _takes(its, kind)]
-        near = difflib.get_close_matches(option, known, 1)
-        hint = f"did you mean {near[0]}?" if near else "leave it out"
+        near = difflib.get_close_matches(name, [one for one, its in specs.items() if _takes(its, kind)], 1)
+        hint = f"did you mean {near[0]}_{kind}?" if near else "leave it out"
         return InvalidOptionError(
             f"there is no option {option[:SHOWN_CHARACTERS]!r}: the modalities of {metadata.reference} are "
             f"{', '.join(one.name for one in metadata.modalities)}; {hint}"
