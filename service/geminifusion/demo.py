@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import click
 
@@ -61,7 +62,7 @@ class DemoPlan:
         return images
 
     @property
-    def options(self) -> dict[str, float]:
+    def options(self) -> dict[str, Any]:
         """Options of the request that go with the images."""
         return {"depth_scale": self.pair.depth_scale} if self.images.get("depth") == self.pair.depth else {}
 

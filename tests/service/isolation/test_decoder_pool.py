@@ -14,6 +14,7 @@ import pytest
 
 from geminifusion_runtime.artifact import read_metadata
 from geminifusion_runtime.errors import UndecodableImageError
+from geminifusion_runtime.options import ModalityOptions
 from geminifusion_service.errors import DecoderLostError, NotReadyError
 from geminifusion_service.isolation.decoder_pool import EncodedImage, ProcessDecoderPool, ThreadDecoderPool
 
@@ -83,16 +84,16 @@ def test_a_process_decodes_what_a_thread_decodes(processes, specs, images):
 
 
 def test_a_scale_travels(processes, specs):
-    (image,) = processes.decode(encoded_images(specs, depth=encoded(".png", DEPTH)), {**OPTIONS, "scale": 0.5})
+    posted = EncodedImage(specs["depth"], encoded(".png", DEPTH), ModalityOptions(scale=0.5))
+    (image,) = processes.decode([posted], OPTIONS)
     np.testing.assert_array_equal(image.array, DEPTH * np.float32(0.5))
 
 
 def test_marks_of_no_measurement_travel(processes, specs):
     marked = DEPTH.copy()
     marked[:50] = 65535
-    (image,) = processes.decode(
-        encoded_images(specs, depth=encoded(".png", marked)), {**OPTIONS, "depth_invalid": (65535.0,)}
-    )
+    posted = EncodedImage(specs["depth"], encoded(".png", marked), ModalityOptions(invalid=(65535.0,)))
+    (image,) = processes.decode([posted], OPTIONS)
     assert not image.array[:50].any()
     assert image.array[50:].all()
     assert image.health.holes == pytest.approx(50 / 120, abs=0.02)
