@@ -14,10 +14,11 @@ import pytest
 
 from geminifusion_runtime.artifact import read_metadata
 from geminifusion_runtime.errors import UndecodableImageError
+from geminifusion_runtime.options import ModalityOptions
 from geminifusion_service.errors import DecoderLostError, NotReadyError
 from geminifusion_service.isolation.decoder_pool import EncodedImage, ProcessDecoderPool, ThreadDecoderPool
 
-OPTIONS = {"max_pixels": 10**6, "depth_scale": None, "depth_invalid": ()}
+OPTIONS = {"max_pixels": 10**6, "intrinsics": None}
 RANDOM = np.random.default_rng(0)
 RGB = cv2.resize(RANDOM.integers(0, 256, (6, 8, 3), dtype=np.uint8), (160, 120), interpolation=cv2.INTER_CUBIC)
 DEPTH = cv2.resize(RANDOM.integers(400, 9000, (6, 8)).astype(np.uint16), (160, 120))
@@ -83,16 +84,16 @@ def test_a_process_decodes_what_a_thread_decodes(processes, specs, images):
 
 
 def test_a_scale_travels(processes, specs):
-    (image,) = processes.decode(encoded_images(specs, depth=encoded(".png", DEPTH)), {**OPTIONS, "depth_scale": 0.5})
+    posted = EncodedImage(specs["depth"], encoded(".png", DEPTH), ModalityOptions(scale=0.5))
+    (image,) = processes.decode([posted], OPTIONS)
     np.testing.assert_array_equal(image.array, DEPTH * np.float32(0.5))
 
 
 def test_marks_of_no_measurement_travel(processes, specs):
     marked = DEPTH.copy()
     marked[:50] = 65535
-    (image,) = processes.decode(
-        encoded_images(specs, depth=encoded(".png", marked)), {**OPTIONS, "depth_invalid": (65535.0,)}
-    )
+    posted = EncodedImage(specs["depth"], encoded(".png", marked), ModalityOptions(invalid=(65535.0,)))
+    (image,) = processes.decode([posted], OPTIONS)
     assert not image.array[:50].any()
     assert image.array[50:].all()
     assert image.health.holes == pytest.approx(50 / 120, abs=0.02)
