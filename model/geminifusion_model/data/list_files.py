@@ -56,7 +56,8 @@ def nyuv2_lists(
         split: `train` or `test`.
         limit: only the first frames.
         encoding: of the depth: `raw`, or with `metres_per_unit` also `metric`, `inverse` or `log`.
-        metres_per_unit: metres per stored depth unit.
+        metres_per_unit: metres per stored depth unit; frames then hold metres, with `raw` depth too, which the network
+            sees as stored numbers all the same.
         modalities: `rgb` alone or with `depth`.
 
     Raises:
@@ -93,7 +94,10 @@ def _open(
     task = description.task()
     read: ReadValues
     if encoding == "raw":
+        task = description.task(metres_per_unit)
         read = partial(read_values, channels=1)
+        if metres_per_unit is not None:
+            read = partial(read_metres, metres_per_unit=metres_per_unit)
     elif metres_per_unit is None or encoding == "hha":
         need = "intrinsics, which this layout has not" if encoding == "hha" else "metres_per_unit"
         raise ValueError(f"depth encoding {encoding} of {task.data} needs {need}; choose raw, or give the unit")
