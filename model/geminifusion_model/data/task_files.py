@@ -93,6 +93,12 @@ class StoredRaw(_Model):
     std: _Positive | tuple[_Positive, ...] | None = None
     metres_per_unit: _Positive | Literal["ask"] | None = None
 
+    @model_validator(mode="after")
+    def _depth_has_one_channel(self) -> StoredRaw:
+        if self.metres_per_unit is not None and self.channels != 1:
+            raise ValueError(f"metres_per_unit is given with {self.channels} channels; depth has one")
+        return self
+
 
 class _Labels(_Model):
     offset: int = 0
