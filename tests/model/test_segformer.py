@@ -1,9 +1,11 @@
 """SegFormer's weights in the layouts of Hugging Face transformers and NVlabs."""
 
 import json
+import tempfile
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import (
     SegformerConfig,
     SegformerForImageClassification,
@@ -39,6 +41,13 @@ def theirs(kind=SegformerForSemanticSegmentation, encoder="mit_b0", num_labels=1
     return model
 
 
+def stored(model):
+    """The tensors as `save_pretrained` names them, whichever release of transformers is installed."""
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        return load_file(f"{folder}/model.safetensors")
+
+
 def nvlabs_names(state):
     """The same weights as NVlabs names them."""
     named = {}
@@ -70,7 +79,9 @@ def nvlabs_names(state):
 def with_nvlabs_epsilons(model):
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.LayerNorm):
-            behind_convolution = "patch_embeddings" in name or ".self.layer_norm" in name
+            behind_convolution = any(
+                part in name for part in ("patch_embeddings", ".self.layer_norm", "sequence_reduction")
+            )
             module.eps = 1e-5 if behind_convolution else 1e-6
     return model
 
@@ -93,19 +104,26 @@ def assert_same_logits(net, model, atol=1e-4):
 )
 def test_logits_equal_those_of_transformers(encoder):
     model = theirs(encoder=encoder)
-    net, report = load_segformer(model.state_dict())
+    net, report = load_segformer(stored(model))
     assert report.complete
-    assert len(report.used) == len(model.state_dict())
+    assert len(report.used) == len(stored(model))
     assert net.config.encoder == encoder
     assert (net.config.modalities, net.config.fusion, net.config.num_classes) == (("rgb",), "none", 19)
     assert net.config.decoder_channels == SIZES[encoder]["decoder_hidden_size"]
     assert_same_logits(net, model)
 
 
+def test_a_state_dict_as_it_is_in_memory_loads_too():
+    model = theirs()
+    net, report = load_segformer(model.state_dict())
+    assert report.complete
+    assert_same_logits(net, model)
+
+
 def test_logits_equal_those_of_nvlabs_with_its_epsilons():
     model = with_nvlabs_epsilons(theirs())
     unused = {"decode_head.conv_seg.weight": torch.zeros(19, 256, 1, 1), "decode_head.conv_seg.bias": torch.zeros(19)}
-    net, report = load_segformer(nvlabs_names(model.state_dict()) | unused)
+    net, report = load_segformer(nvlabs_names(stored(model)) | unused)
     assert report.complete
     assert set(report.ignored) == set(unused)
     assert (net.config.norm_eps, net.config.embed_norm_eps) == (1e-6, 1e-5)
@@ -117,9 +135,9 @@ def test_another_epsilon_shows_where_norms_see_little(wrong):
     model = theirs()
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
-            if name.endswith("proj.weight") or "sr.weight" in name or "dense" in name:
+            if name.endswith(("proj.weight", "sr.weight", "sequence_reduction.weight", "fc2.weight", "dense2.weight")):
                 tensor.mul_(3e-3)
-    right, _ = load_segformer(model.state_dict())
+    right, _ = load_segformer(stored(model))
     values = {**right.config.to_dict(), **wrong}
     other = GeminiFusion(GeminiFusionConfig.from_dict(values)).eval()
     other.load_state_dict(right.state_dict())
@@ -131,13 +149,13 @@ def test_a_bias_before_the_decoders_norm_is_taken_over_by_it():
     model = theirs()
     bias = torch.randn(256)
     model.decode_head.linear_fuse.bias = torch.nn.Parameter(bias)
-    net, report = load_segformer(model.state_dict())
+    net, report = load_segformer(stored(model))
     assert report.complete
     assert_same_logits(net, model)
 
 
 def test_missing_and_left_over_tensors_are_named_as_in_the_file():
-    state = theirs().state_dict()
+    state = stored(theirs())
     del state["segformer.encoder.block.1.0.attention.self.value.bias"]
     state["decode_head.extra.weight"] = torch.zeros(1)
     with pytest.raises(OfficialWeightsError, match=r"1 missing: .*self\.value\.bias; 1 unexpected: decode_head\.extra"):
@@ -146,17 +164,18 @@ def test_missing_and_left_over_tensors_are_named_as_in_the_file():
 
 def test_an_encoder_alone_has_no_classes_to_serve():
     with pytest.raises(OfficialWeightsError, match=r"without a decoder .* --set start_from=FILE"):
-        load_segformer(theirs(SegformerModel).state_dict())
+        load_segformer(stored(theirs(SegformerModel)))
 
 
 @pytest.mark.parametrize("kind", [SegformerModel, SegformerForImageClassification, SegformerForSemanticSegmentation])
 @pytest.mark.parametrize("start", [load_imagenet, start_from_segformer])
 def test_both_streams_start_from_the_encoder(kind, start):
-    state = theirs(kind).state_dict()
+    state = stored(theirs(kind))
     net = GeminiFusion(GeminiFusionConfig(num_classes=5, decoder_channels=16))
     report = start(net, state)
     assert report.complete
     prefix = "encoder." if kind is SegformerModel else "segformer.encoder."
+    assert f"{prefix}patch_embeddings.0.proj.weight" in state
     block = net.encoder.stages[1].blocks[0]
     key, value = (state[f"{prefix}block.1.0.attention.self.{part}.weight"] for part in ("key", "value"))
     assert torch.equal(block.attention.key_value.weight, torch.cat([key, value]))
@@ -164,7 +183,7 @@ def test_both_streams_start_from_the_encoder(kind, start):
 
 
 def test_the_decoder_starts_too_where_it_is_as_wide_and_its_classifier_where_the_classes_are_as_many():
-    state = theirs().state_dict()
+    state = stored(theirs())
     for classes in (19, 5):
         net = GeminiFusion(GeminiFusionConfig(num_classes=classes, decoder_channels=256))
         before = net.decoder.classify.weight.clone()
@@ -178,7 +197,7 @@ def test_another_encoder_is_refused_and_changes_nothing():
     net = GeminiFusion(GeminiFusionConfig(encoder="mit_b1", num_classes=5, decoder_channels=8))
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     with pytest.raises(OfficialWeightsError, match=r"transformers for mit_b1, but .* of another shape"):
-        start_from_segformer(net, theirs().state_dict())
+        start_from_segformer(net, stored(theirs()))
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
 
 
@@ -190,7 +209,7 @@ def test_a_directory_as_transformers_saves_it_is_recognized(tmp_path, safe):
     model.save_pretrained(tmp_path / "saved")
     if not safe:
         (tmp_path / "saved" / "model.safetensors").unlink()
-        torch.save(model.state_dict(), tmp_path / "saved" / "pytorch_model.bin")
+        torch.save(stored(model), tmp_path / "saved" / "pytorch_model.bin")
     imported = import_weights(tmp_path / "saved", "cityscapes-19")
     assert_same_logits(imported.net, model)
     assert [m.name for m in imported.task.modalities] == ["rgb"]

@@ -185,15 +185,19 @@ def _encoding(
         encoding = raw_metres_encoding(name, unit)
     else:
         encoding = raw_encoding(name, stored.channels, bits=stored.bits)
-    changes: dict[str, tuple[float, ...]] = {}
     if stored.range is not None:
         # in stored values here, in the encoding's unit there
         scale = {"intensity": 1 / 255, "count": 1.0, "metre": encoding.metres_per_unit or 1.0}[encoding.unit]
-        changes["range"] = (stored.range[0] * scale, stored.range[1] * scale)
-    for field, given in (("mean", stored.mean), ("std", stored.std)):
-        if given is not None:
-            changes[field] = given if isinstance(given, tuple) else (given,) * stored.channels
-    return dataclasses.replace(encoding, **changes)
+        encoding = dataclasses.replace(encoding, range=(stored.range[0] * scale, stored.range[1] * scale))
+    if stored.mean is not None:
+        encoding = dataclasses.replace(encoding, mean=_per_channel(stored.mean, stored.channels))
+    if stored.std is not None:
+        encoding = dataclasses.replace(encoding, std=_per_channel(stored.std, stored.channels))
+    return encoding
+
+
+def _per_channel(given: float | tuple[float, ...], channels: int) -> tuple[float, ...]:
+    return given if isinstance(given, tuple) else (given,) * channels
 
 
 def task_names() -> tuple[str, ...]:

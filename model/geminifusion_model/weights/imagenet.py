@@ -64,7 +64,7 @@ def load_imagenet(net: GeminiFusion, source: str | Path | Mapping[str, Tensor], 
     )
     if strict and not filling.report.complete:
         family = "Microsoft's Swin" if swin else "NVlabs' MiT"
-        if layout is not None and layout.renamed:
+        if layout is not None and layout.encoder_rules:
             family = "transformers' MiT"
         raise OfficialWeightsError(
             f"expected {family} layout for {net.config.encoder}, but {filling.report.describe()}"

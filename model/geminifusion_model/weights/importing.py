@@ -207,13 +207,18 @@ def _notes(source: WeightSource, description: TaskDescription, wanted: tuple[str
         notes.append(f"the network does not see {', '.join(left_out)}")
     if source.labels and len(source.labels) == len(description.classes):
         ours = [c if isinstance(c, str) else c.name for c in description.classes]
-        other = [pair for pair in zip(source.labels, ours, strict=True) if _plain(pair[0]) != _plain(pair[1])]
+        other = [pair for pair in zip(source.labels, ours, strict=True) if _differ(*pair)]
         if other:
             notes.append(
                 f"{len(other)} classes have another name in the source's config.json, the first {other[0][0]!r} for "
                 f"{other[0][1]!r}"
             )
     return tuple(notes)
+
+
+def _differ(theirs: str, ours: str) -> bool:
+    unnamed = theirs.upper().startswith("LABEL_")  # what transformers writes where nobody named the classes
+    return not unnamed and _plain(theirs) != _plain(ours)
 
 
 def _plain(name: str) -> str:

@@ -32,7 +32,8 @@ def _stored_scalar(kind: _StoredType, data: bytes) -> float | int | bool:
     dtype = np.dtype(kind.name)
     if dtype.kind not in _NUMBER_KINDS or not isinstance(data, bytes) or len(data) != dtype.itemsize:
         raise ValueError(f"a stored scalar of type {kind.name!r} is no number")
-    value: float | int | bool = np.frombuffer(data, dtype.newbyteorder(kind.byte_order))[0].item()
+    ordered = np.dtype(kind.byte_order + dtype.str[1:])
+    value: float | int | bool = np.frombuffer(data, ordered)[0].item()
     return value
 
 
