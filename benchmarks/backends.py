@@ -29,20 +29,19 @@ from original_formulation import OriginalFormulation
 from paired import paired_ratio, paired_seconds
 from torch.nn import functional as F
 
-from geminifusion_export.graph import SegmentationGraph, example_inputs, export_onnx, random_batch
+from geminifusion_export.graph import SegmentationGraph, example_inputs, export_onnx, frame_inputs, random_batch
 from geminifusion_export.openvino_ir import write_openvino
 from geminifusion_export.quantization import quantize
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
 from geminifusion_model.checkpoint import read_info
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.data.registry import open_dataset
-from geminifusion_model.data.sample import Sample
 from geminifusion_model.encoding import encode_inputs
 from geminifusion_model.task import Task
 from geminifusion_runtime.artifact import Precision
 from geminifusion_runtime.backends.onnx_runtime import OnnxRuntimeBackend
 from geminifusion_runtime.backends.openvino import OpenVinoBackend, OpenVinoNetwork
-from geminifusion_runtime.backends.protocol import BackendError
+from geminifusion_runtime.backends.protocol import BackendError, GraphInputs
 from geminifusion_runtime.machine import describe_machine as machine_facts
 
 NUM_CLASSES = 39
@@ -106,15 +105,12 @@ class Case:
             contenders[f"OpenVINO {precision}"] = partial(backend.run, self.arrays)
         return contenders
 
-    def _calibration(self) -> list[Sample]:
+    def _calibration(self) -> list[GraphInputs]:
         if self.options.data is not None:
             frames = open_dataset("nyuv2", self.options.data, "train", num_classes=len(self.task.class_names))
-            return [frames[int(i)] for i in np.linspace(0, len(frames) - 1, CALIBRATION_FRAMES)]
-        samples = []
-        for seed in range(CALIBRATION_FRAMES):
-            rgb, depth = (tensor[0].numpy() for tensor in example_inputs(self.task, *self.shape, seed=seed))
-            samples.append(Sample(str(seed), rgb, {"depth": depth}, np.zeros(rgb.shape[:2], np.uint8)))
-        return samples
+            chosen = np.linspace(0, len(frames) - 1, CALIBRATION_FRAMES)
+            return [frame_inputs(frames[int(i)], frames.task) for i in chosen]
+        return [random_batch(self.task, self.shape, seed) for seed in range(CALIBRATION_FRAMES)]
 
 
 def table(seconds: dict[str, list[float]]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -208,3 +208,124 @@ def pair() -> Pair:
 def make_pair() -> Callable[..., Pair]:
     """`make_pair(seed, height, width)`: a scene of its own for every seed."""
     return pair_of_blobs
+
+
+def spec_of(
+    name: str, encoding: str = "raw", unit: str = "intensity", channels: int = 1, **changed: Any
+) -> ModalitySpec:
+    """A modality with plain numbers; `changed` replaces any field."""
+    values: dict[str, Any] = {
+        "name": name,
+        "encoding": encoding,
+        "unit": unit,
+        "channels": 3 if encoding in ("imagenet", "hha") else channels,
+        "dtype": "uint8" if unit == "intensity" else "float32",
+        "range": {"intensity": (0.0, 1.0), "metre": (0.0, 10.0), "count": (28_000.0, 31_000.0)}[unit],
+    }
+    values |= {"mean": (0.0,) * values["channels"], "std": (1.0,) * values["channels"]}
+    return ModalitySpec(**(values | changed))
+
+
+def sensor_graph(specs: Sequence[ModalitySpec]) -> onnx.ModelProto:
+    """A graph of any modalities: bit i of a label says whether modality i is above the middle of its range there.
+
+    Confidence, gate and the weights of the modalities beside the first are one half.
+    """
+    nodes, constants, inputs = [], [], []
+    total = "no_bit"
+    for index, spec in enumerate(specs):
+        full_scale = 255.0 if spec.unit == "intensity" else 1.0
+        middle = np.float32(full_scale * sum(spec.range) / 2)
+        constants += [
+            numpy_helper.from_array(middle, f"middle_{spec.name}"),
+            numpy_helper.from_array(np.uint8(1 << index), f"bit_{spec.name}"),
+        ]
+        value = TensorProto.UINT8 if spec.dtype == "uint8" else TensorProto.FLOAT
+        shape = ["B", "H", "W", 3] if spec.channels == 3 else ["B", "H", "W"]
+        inputs.append(helper.make_tensor_value_info(spec.name, value, shape))
+        nodes.append(helper.make_node("Cast", [spec.name], [f"float_{spec.name}"], to=TensorProto.FLOAT))
+        if spec.channels == 3:
+            nodes.append(
+                helper.make_node(
+                    "ReduceMean", [f"float_{spec.name}", "channel_axis"], [f"grey_{spec.name}"], keepdims=0
+                )
+            )
+        grey = f"grey_{spec.name}" if spec.channels == 3 else f"float_{spec.name}"
+        nodes += [
+            helper.make_node("Greater", [grey, f"middle_{spec.name}"], [f"above_{spec.name}"]),
+            helper.make_node("Cast", [f"above_{spec.name}"], [f"one_{spec.name}"], to=TensorProto.UINT8),
+            helper.make_node("Mul", [f"one_{spec.name}", f"bit_{spec.name}"], [f"term_{spec.name}"]),
+            helper.make_node("Add", [total, f"term_{spec.name}"], [f"total_{spec.name}"]),
+        ]
+        total, plane = f"total_{spec.name}", grey
+    constants += [
+        numpy_helper.from_array(np.array([3], np.int64), "channel_axis"),
+        numpy_helper.from_array(np.array([1], np.int64), "plane_axis"),
+        numpy_helper.from_array(np.uint8(0), "no_bit"),
+        numpy_helper.from_array(np.float32(0.0), "zero"),
+        numpy_helper.from_array(np.float32(0.5), "half"),
+        numpy_helper.from_array(np.array([1, len(specs) - 1, 1, 1], np.int64), "repeats"),
+    ]
+    nodes += [
+        helper.make_node("Identity", [total], ["labels"]),
+        helper.make_node("IsNaN", [plane], ["never"]),  # anything of the right size, of which only the size is used
+        helper.make_node("Cast", ["never"], ["size"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["size", "zero"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "half"], ["halves"]),
+        helper.make_node("Unsqueeze", ["halves", "plane_axis"], ["plane"]),
+        helper.make_node("AveragePool", ["plane"], ["pooled"], kernel_shape=[4, 4], strides=[4, 4], ceil_mode=1),
+        helper.make_node("Squeeze", ["pooled", "plane_axis"], ["confidence"]),
+        helper.make_node("Squeeze", ["pooled", "plane_axis"], ["gate"]),
+    ]
+    outputs = [
+        helper.make_tensor_value_info("labels", TensorProto.UINT8, ["B", "H", "W"]),
+        helper.make_tensor_value_info("confidence", TensorProto.FLOAT, ["B", "h", "w"]),
+        helper.make_tensor_value_info("gate", TensorProto.FLOAT, ["B", "h", "w"]),
+    ]
+    if len(specs) > 2:
+        nodes.append(helper.make_node("Tile", ["pooled", "repeats"], ["modality_weights"]))
+        outputs.append(helper.make_tensor_value_info("modality_weights", TensorProto.FLOAT, ["B", "E", "h", "w"]))
+    graph = helper.make_graph(nodes, "sensors", inputs, outputs, constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    onnx.checker.check_model(model)
+    return model
+
+
+def write_sensor_artifact(directory: Path, specs: Sequence[ModalitySpec], **changed: Any) -> Path:
+    """Write a whole artifact around `sensor_graph`; `changed` replaces any field of the metadata."""
+    directory.mkdir(parents=True, exist_ok=True)
+    onnx.save(sensor_graph(specs), directory / MODEL_NAME)
+    values: dict[str, Any] = {
+        "schema_version": 1,
+        "name": directory.name,
+        "version": "1",
+        "encoder": "threshold",
+        "fusion": "none",
+        "modalities": tuple(specs),
+        "size": SizePolicy(min_side=16, max_pixels=120 * 160, reference=(48, 64)),
+        "classes": tuple(
+            ClassSpec(id=i, name=f"class {i}", color=(i, 16 * i, 255 - i)) for i in range(2 ** len(specs))
+        ),
+        "ignore_index": 255,
+        "precision": "float32",
+        "opset": 20,
+        "files": {MODEL_NAME: sha256_of(directory / MODEL_NAME)},
+        "checkpoint_sha256": "0" * 64,
+        "training": Training(data="none", summary="a threshold for each modality"),
+        "weights_license": "Apache-2.0",
+        "data_license": "none",
+    }
+    write_metadata(directory, ArtifactMetadata(**(values | changed)))
+    return directory
+
+
+@pytest.fixture(scope="session")
+def make_spec() -> Callable[..., ModalitySpec]:
+    """`spec_of`, for tests of modalities that the tiny artifact does not have."""
+    return spec_of
+
+
+@pytest.fixture(scope="session")
+def make_sensor_artifact() -> Callable[..., Path]:
+    """`write_sensor_artifact`: one to four modalities of any kind, with labels that are known."""
+    return write_sensor_artifact

@@ -46,7 +46,7 @@ from geminifusion_service.isolation.decoder_pool import (
 )
 from geminifusion_service.pipeline.encoding import encode
 
-_READING: DecodeOptions = {"max_pixels": 32_000_000, "depth_scale": None, "depth_invalid": ()}
+_READING: DecodeOptions = {"max_pixels": 32_000_000, "intrinsics": None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,8 +105,7 @@ def steps(model: Model, *, decoders: DecoderPool | None, height: int, width: int
 
 
 def _prepared(model: Model, decoded: DecodedRequest) -> tuple[DecodedRequest, PreparedItem]:
-    others = {name: reading.array for name, reading in decoded.images.items() if name != "rgb"}
-    return decoded, model.prepare(decoded.rgb, others)
+    return decoded, model.prepare({name: reading.array for name, reading in decoded.images.items()})
 
 
 def sequential(work: Steps, seconds: float) -> list[float]:

@@ -30,6 +30,7 @@ from geminifusion_runtime.artifact import (
     ArtifactMetadata,
     ClassSpec,
     GoldenSet,
+    ModalitySpec,
     SizePolicy,
     Training,
     sha256_of,
@@ -54,6 +55,7 @@ class ExportOptions:
             bundled photographs.
         max_pixels: larger images are reduced to fit before they reach the graph.
         reference: height and width the service warms up with.
+        intrinsics: fx, fy, cx, cy of the depth camera in pixels, for a network of HHA that is computed from depth.
     """
 
     name: str
@@ -64,6 +66,7 @@ class ExportOptions:
     golden: Path | None = None
     max_pixels: int = 1280 * 960
     reference: tuple[int, int] = (480, 640)
+    intrinsics: tuple[float, float, float, float] | None = None
 
 
 def build_artifact(checkpoint: Path, destination: Path, options: ExportOptions) -> ArtifactMetadata:
@@ -79,6 +82,7 @@ def build_artifact(checkpoint: Path, destination: Path, options: ExportOptions) 
     if destination.exists():
         raise ExportError(f"{destination} exists; remove it or choose another directory")
     source = _read_checkpoint(checkpoint)
+    _modalities(source)  # refuses what cannot be served before minutes go into tracing it
     graph = SegmentationGraph(GeminiFusion.from_pretrained(checkpoint), source.task, source.temperature or 1.0)
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".export-") as scratch:
@@ -161,15 +165,17 @@ def _metadata(source: _Source, options: ExportOptions, files: tuple[Path, ...], 
         version=options.version,
         encoder=info.network.encoder,
         fusion=info.network.fusion,
-        # RGB determines the size of the labels, so it is never optional.
-        modalities=tuple(
-            modality_spec(encoding, optional=encoding.name != "rgb" and _trained_without(info, encoding.name))
-            for encoding in task.modalities
-        ),
+        modalities=_modalities(source),
         size=SizePolicy(
-            min_side=math.ceil(MIN_SIDE / task.input_scale), max_pixels=options.max_pixels, reference=options.reference
+            min_side=math.ceil(MIN_SIDE / task.input_scale),
+            max_pixels=options.max_pixels,
+            reference=options.reference,
+            shorter_side=task.input_policy.shorter_side,
+            multiple_of=task.input_policy.multiple_of,
         ),
         input_scale=task.input_scale,
+        label_upsampling=task.label_upsampling,
+        intrinsics=options.intrinsics,
         temperature=source.temperature,
         classes=tuple(
             ClassSpec(id=index, name=name, color=color)
@@ -187,6 +193,13 @@ def _metadata(source: _Source, options: ExportOptions, files: tuple[Path, ...], 
         weights_license=f"trained on {task.data_license}",
         data_license=task.data_license,
         golden=golden,
+    )
+
+
+def _modalities(source: _Source) -> tuple[ModalitySpec, ...]:
+    return tuple(
+        modality_spec(encoding, optional=_trained_without(source.info, encoding.name))
+        for encoding in source.task.modalities
     )
 
 

@@ -1,9 +1,13 @@
 """From a trained network to `model.onnx`: sensor data in, label map out, every size dynamic.
 
-Signature: `rgb` uint8 `B H W 3`, `depth` float32 metres `B H W` (0 or NaN: no measurement), further modalities by name;
-outputs `labels` uint8 `B H W`, `confidence` float32 `B H/4 W/4` (probability of the winning class), `gate` float32
-`B H/4 W/4` (attention of the RGB stream to the other modality, 0…1). H/4 and W/4 are rounded up. A network of RGB alone
-has one input and the same outputs; it attends to nothing else, so its gate is 0 everywhere.
+Inputs are the task's modalities by name, as their `ModalitySpec` describes them: `rgb` uint8 `B H W 3`, `depth` float32
+metres `B H W` (0 or NaN: no measurement), … Outputs are `labels` uint8 `B H W`, `confidence` float32 `B H/4 W/4`
+(probability of the winning class), `gate` float32 `B H/4 W/4` (attention of the RGB stream to the other modality, 0…1),
+and with N > 2 modalities `modality_weights` float32 `B N-1 H/4 W/4` (share of each modality beside the first in their
+merge). H/4 and W/4 are rounded up. A network of RGB alone attends to nothing else, so its gate is 0 everywhere.
+
+The input policy is part of the graph: it resizes what comes to the size that the network was trained for, and enlarges
+the logits straight to the size that came.
 """
 
 from __future__ import annotations
@@ -11,29 +15,31 @@ from __future__ import annotations
 import logging
 import warnings
 from pathlib import Path
-from typing import cast, get_args
+from typing import Literal, cast
 
 import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geminifusion_export.errors import ExportError
 from geminifusion_export.fusion_node import attach_function, translation
 from geminifusion_export.storage import save_model
-from geminifusion_model.encoding import encode_inputs
+from geminifusion_model.data.sample import Sample
+from geminifusion_model.encoding import network_inputs
 from geminifusion_model.inference_form import InferenceForm
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.task import ModalityEncoding, Task
-from geminifusion_runtime.artifact import ModalitySpec, ServedEncoding
-from geminifusion_runtime.backends.protocol import OUTPUT_NAMES, BatchShape
+from geminifusion_runtime.artifact import Encoding, ModalitySpec, Unit
+from geminifusion_runtime.backends.protocol import BatchShape, output_names
 from geminifusion_runtime.dummy_inputs import random_inputs
 
 OPSET = 20
 TRACED_SHAPE: BatchShape = (2, 96, 128)  # a batch of 1 would be taken for a constant
-_NO_MEASUREMENT: tuple[float | None, ...] = (0.0, None)
+_INVALID: dict[str, tuple[float | None, ...]] = {"metre": (0.0, None), "count": (None,)}
 
 
 class SegmentationGraph(nn.Module):
@@ -61,18 +67,25 @@ class SegmentationGraph(nn.Module):
         self.temperature = temperature
         self.network = InferenceForm(net)
 
-    def forward(self, *modalities: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Compute labels, confidence and gate from raw modalities in the task's order; see the module's docstring."""
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The outputs, in the order of `forward`."""
+        return output_names(len(self.task.modalities))
+
+    def forward(self, *modalities: Tensor) -> tuple[Tensor, ...]:
+        """Compute the outputs from raw modalities in the task's order; see the module's docstring."""
         height, width = modalities[0].shape[1:3]
-        logits, gate = self.network(*encode_inputs(modalities, self.task))
+        logits, gate, weights = self.network(*network_inputs(modalities, self.task))
         tempered = logits if self.temperature == 1.0 else logits / self.temperature
-        confidence = tempered.softmax(1).amax(1)
-        full = F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=False)
-        if self.task.input_scale != 1.0:
+        maps = [tempered.softmax(1).amax(1, keepdim=True), gate.unsqueeze(1)]
+        if weights is not None:
+            maps.append(weights)
+        if self.task.input_scale != 1.0 or self.task.input_policy.shorter_side is not None:
             quarter = ((height + 3) // 4, (width + 3) // 4)
-            maps = torch.stack([confidence, gate], dim=1)
-            confidence, gate = F.interpolate(maps, size=quarter, mode="bilinear", align_corners=False).unbind(1)
-        return full.argmax(1).to(torch.uint8), confidence, gate
+            maps = [F.interpolate(one, size=quarter, mode="bilinear", align_corners=False) for one in maps]
+        confidence, gate, *rest = maps
+        full = F.interpolate(logits, size=(height, width), mode=self.task.label_upsampling, align_corners=False)
+        return full.argmax(1).to(torch.uint8), confidence.squeeze(1), gate.squeeze(1), *rest
 
 
 def modality_spec(encoding: ModalityEncoding, *, optional: bool = False) -> ModalitySpec:
@@ -82,26 +95,53 @@ def modality_spec(encoding: ModalityEncoding, *, optional: bool = False) -> Moda
         optional: training has seen frames without it.
 
     Raises:
-        ExportError: the service cannot decode measurements of this encoding yet.
+        ExportError: no service could decode measurements of this encoding and unit.
     """
-    kind = encoding.encoding
-    if kind not in get_args(ServedEncoding):
-        raise ExportError(
-            f"{encoding.name} is encoded as {kind}, which cannot be served yet; train with metric, inverse or log depth"
+    unit, (low, high) = encoding.unit, encoding.range
+    if encoding.encoding == "raw" and unit == "intensity" and high > 1.0:  # 16-bit files, as older checkpoints say it
+        unit, low, high = "count", 255.0 * low, 255.0 * high
+    try:
+        return ModalitySpec(
+            name=encoding.name,
+            dtype="uint8" if unit == "intensity" else "float32",
+            channels=cast(Literal[1, 3], encoding.channels),
+            unit=cast(Unit, unit),
+            encoding=cast(Encoding, encoding.encoding),
+            range=(low, high),
+            invalid=_INVALID.get(unit, ()),
+            mean=encoding.mean,
+            std=encoding.std,
+            optional=optional,
+            metres_per_unit=encoding.metres_per_unit,
         )
-    is_image = kind == "imagenet"
-    return ModalitySpec(
-        name=encoding.name,
-        dtype="uint8" if is_image else "float32",
-        channels=3 if is_image else 1,
-        unit="intensity" if is_image else "metre",
-        encoding=cast(ServedEncoding, kind),
-        range=encoding.range,
-        invalid=() if is_image else _NO_MEASUREMENT,
-        mean=encoding.mean,
-        std=encoding.std,
-        optional=optional,
-    )
+    except ValidationError as error:
+        problems = "; ".join(entry["msg"].removeprefix("Value error, ") for entry in error.errors())
+        raise ExportError(f"{encoding.name} cannot be served as the task describes it: {problems}") from None
+
+
+def frame_inputs(sample: Sample, task: Task) -> dict[str, NDArray[np.generic]]:
+    """A frame of a data set as the graph takes it, as a batch of one by graph input name.
+
+    Raises:
+        ExportError: it lacks one of the task's modalities.
+    """
+    arrays: dict[str, NDArray[np.generic]] = {"rgb": sample.rgb, **sample.others}
+    if missing := [modality.name for modality in task.modalities if modality.name not in arrays]:
+        raise ExportError(
+            f"frame {sample.name} has {', '.join(arrays)}, the network also takes {', '.join(missing)}; "
+            "give the data set with all the modalities it was trained on"
+        )
+    return {
+        modality.name: _as_input(arrays[modality.name], np.dtype(modality_spec(modality).dtype))[np.newaxis]
+        for modality in task.modalities
+    }
+
+
+def _as_input(values: NDArray[np.generic], dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
+    """Measurements, which data sets give as floats, in the type of a graph input; fractions are rounded for uint8."""
+    if values.dtype == dtype:
+        return values
+    return np.rint(values).clip(0, 255).astype(dtype) if dtype == np.uint8 else values.astype(dtype)
 
 
 def random_batch(task: Task, shape: BatchShape, seed: int = 0) -> dict[str, NDArray[np.generic]]:
@@ -131,7 +171,7 @@ def export_onnx(graph: SegmentationGraph, path: Path) -> onnx.ModelProto:
             example_inputs(graph.task, *TRACED_SHAPE),
             dynamo=True,
             input_names=names,
-            output_names=list(OUTPUT_NAMES),
+            output_names=list(graph.output_names),
             dynamic_shapes=(dynamic,),
             custom_translation_table={torch.ops.geminifusion.pixelwise_fusion.default: translation()},
             opset_version=OPSET,
@@ -159,5 +199,6 @@ def _name_axes(model: onnx.ModelProto) -> None:
             axis.dim_param = name
     for value in model.graph.output:
         quarter = "" if value.name == "labels" else "_4"
-        for axis, name in zip(value.type.tensor_type.shape.dim, ("batch", "height", "width"), strict=True):
-            axis.dim_param = name if name == "batch" else name + quarter
+        batch, *_, height, width = value.type.tensor_type.shape.dim
+        for axis, name in ((batch, "batch"), (height, f"height{quarter}"), (width, f"width{quarter}")):
+            axis.dim_param = name

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from geminifusion_export.errors import ExportError, VerificationError
+from geminifusion_export.graph import frame_inputs
 from geminifusion_export.openvino_ir import import_openvino
-from geminifusion_model.data.sample import Dataset, Sample
+from geminifusion_model.data.sample import Dataset
 from geminifusion_model.evaluation.metrics import ConfusionMatrix
 from geminifusion_runtime.artifact import RuntimeFile
 from geminifusion_runtime.backends.openvino import OpenVinoBackend, run_in_fresh_thread
-from geminifusion_runtime.backends.protocol import Backend
+from geminifusion_runtime.backends.protocol import Backend, GraphInputs
 from geminifusion_runtime.cpu_count import usable_cores
 
 INT8_NAME = "openvino-int8"
@@ -89,7 +89,8 @@ def write_int8(
     options = options or QuantizationOptions()
     count = min(options.calibration_frames, len(calibration))
     chosen = np.linspace(0, len(calibration) - 1, count).round().astype(int)
-    entry = quantize(network, directory, (calibration[int(index)] for index in chosen), count)
+    frames = (frame_inputs(calibration[int(index)], calibration.task) for index in chosen)
+    entry = quantize(network, directory, frames, count)
     path = directory / entry.file
     loss = measure_loss(
         OpenVinoBackend(network, threads=threads or usable_cores()),
@@ -109,19 +110,18 @@ def write_int8(
 
 
 def quantize(
-    network: Path, directory: Path, frames: Iterable[Sample], count: int, *, name: str = INT8_NAME
+    network: Path, directory: Path, frames: Iterable[GraphInputs], count: int, *, name: str = INT8_NAME
 ) -> RuntimeFile:
-    """Write `<name>.xml` and `<name>.bin`: products in int8 with the ranges seen on `count` frames.
+    """Write `<name>.xml` and `<name>.bin`: products in int8 with the ranges seen on `count` frames, batches of one.
 
     Raises:
-        ExportError: NNCF or OpenVINO is not installed, or the frames lack an input of the network.
+        ExportError: NNCF or OpenVINO is not installed.
     """
     nncf = _import_nncf()
     openvino = import_openvino()
     logging.getLogger("nncf").setLevel(logging.ERROR)  # NNCF's own function would silence other handlers as well
     model = openvino.Core().read_model(network)
-    names = [port.get_any_name() for port in model.inputs]
-    batches = [batch_of(sample, names) for sample in frames]
+    batches = [dict(frame) for frame in frames]
     quantized = run_in_fresh_thread(
         lambda: nncf.quantize(
             model,
@@ -182,10 +182,9 @@ def measure_loss(reference: Backend, candidate: Backend, frames: Dataset, *, lim
         raise ExportError("no held-out frame to measure the loss on; give a split with labeled frames")
     matrices = [ConfusionMatrix(len(frames.task.class_names)) for _ in range(2)]
     equal = pixels = 0
-    names = [modality.name for modality in frames.task.modalities]
     for index in range(count):
         sample = frames[index]
-        inputs = batch_of(sample, names)
+        inputs = frame_inputs(sample, frames.task)
         expected, found = (backend.run(inputs).labels for backend in (reference, candidate))
         for matrix, labels in zip(matrices, (expected, found), strict=True):
             matrix.add(sample.labels, labels[0])
@@ -194,21 +193,6 @@ def measure_loss(reference: Backend, candidate: Backend, frames: Dataset, *, lim
     return AccuracyLoss(
         frames=count, reference_miou=matrices[0].miou(), miou=matrices[1].miou(), label_agreement=equal / pixels
     )
-
-
-def batch_of(sample: Sample, names: Iterable[str]) -> dict[str, NDArray[np.generic]]:
-    """A frame as a batch of one, by graph input name.
-
-    Raises:
-        ExportError: it lacks one of the modalities.
-    """
-    arrays: dict[str, NDArray[np.generic]] = {"rgb": sample.rgb, **sample.others}
-    if missing := [name for name in names if name not in arrays]:
-        raise ExportError(
-            f"frame {sample.name} has {', '.join(arrays)}, the network also takes {', '.join(missing)}; "
-            "give the data set with all the modalities it was trained on"
-        )
-    return {name: arrays[name][np.newaxis] for name in names}
 
 
 def _import_nncf() -> Any:  # noqa: ANN401 - a module

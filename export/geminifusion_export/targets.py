@@ -28,6 +28,7 @@ from geminifusion_runtime.artifact import (
 
 if TYPE_CHECKING:
     from geminifusion_export.engine.build import EngineOptions
+    from geminifusion_model.task import Task
 
 Target = Literal["openvino", "openvino-int8", "tensorrt"]
 TARGETS: tuple[str, ...] = get_args(Target)
@@ -134,6 +135,7 @@ def _write_int8(stage: Path, metadata: ArtifactMetadata, network: Path, options:
         )
         for split in (splits[0], splits[-1])
     )
+    _require_same_units(metadata, calibration.task)
     entry, loss = write_int8(network, stage, calibration, held_out)
     score = HeldOutScore(
         frames=loss.frames,
@@ -142,6 +144,16 @@ def _write_int8(stage: Path, metadata: ArtifactMetadata, network: Path, options:
         label_agreement=loss.label_agreement,
     )
     return dataclasses.replace(entry, held_out=score)
+
+
+def _require_same_units(metadata: ArtifactMetadata, task: Task) -> None:
+    units = {modality.name: modality.unit for modality in task.modalities}
+    for spec in metadata.modalities:
+        if units.get(spec.name) != spec.unit:
+            raise ExportError(
+                f"{spec.name} of the calibration frames is in unit {units.get(spec.name)}, the network takes "
+                f"{spec.unit}; give a data set that describes its files as the one the network was trained on"
+            )
 
 
 def _add_engine(stage: Path, metadata: ArtifactMetadata, options: TargetOptions) -> ArtifactMetadata:

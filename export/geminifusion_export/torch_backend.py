@@ -45,8 +45,8 @@ class TorchBackend:
         names = [modality.name for modality in self._graph.task.modalities]
         with torch.inference_mode():
             tensors = [torch.tensor(inputs[name], device=self._device) for name in names]
-            labels, confidence, gate = (tensor.cpu().numpy() for tensor in self._graph(*tensors))
-        return GraphOutputs(labels=labels, confidence=confidence, gate=gate)
+            outputs = [tensor.cpu().numpy() for tensor in self._graph(*tensors)]
+        return GraphOutputs(**dict(zip(self._graph.output_names, outputs, strict=True)))
 
 
 def open_torch(

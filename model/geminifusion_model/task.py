@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ConfigDict
 
@@ -23,6 +23,16 @@ ENCODING_CHANNELS = {
     "raw": (1, 3),
 }
 
+# encoding -> possible units of the measurements
+ENCODING_UNITS = {
+    "imagenet": ("intensity",),
+    "metric": ("metre",),
+    "inverse": ("metre",),
+    "log": ("metre",),
+    "hha": ("intensity",),
+    "raw": ("intensity", "count", "metre"),
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModalityEncoding:
@@ -36,17 +46,21 @@ class ModalityEncoding:
     | `log` | `B H W` metres | natural logarithm of metres |
     | `hha` | `B H W 3`, 0…255 | value / 255; the image itself is computed from depth by `data.hha` |
     | `raw` | `B H W` or `B H W 3` | value / 255, whatever the unit |
+    | `raw` in metres | `B H W` metres | metres / `metres_per_unit` / 255 |
 
     Args:
         name: `rgb`, `depth`, …
         encoding: one of the above.
-        unit: of the measurements: `intensity` (1 is full scale: value / 255) or `metre`.
-        range: measurements outside are clipped to it, in the unit.
+        unit: of the measurements: `intensity` (8-bit pictures), `count` (stored numbers of more than 8 bits, without a
+            physical unit: radiometric thermal, 16-bit pictures) or `metre`.
+        range: measurements outside are clipped to it: in metres, in stored numbers for `count`, and for `intensity`
+            as a share of full scale (value / 255).
         mean, std: subtracted from and divided by after encoding, one value per channel; one channel is repeated to
             three.
+        metres_per_unit: of the stored numbers that a network with `raw` depth was trained on, if it is fed from metres.
 
     In metres, 0, negative, infinite and NaN readings are no measurement; they become 0 after normalization, which is
-    the mean. In `hha` and `raw` nothing marks them; readings that are not finite are taken for 0.
+    the mean. In `hha` and in `raw` without metres nothing marks them; readings that are not finite are taken for 0.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -57,6 +71,7 @@ class ModalityEncoding:
     range: tuple[float, float]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    metres_per_unit: float | None = None
 
     def __post_init__(self) -> None:
         channels = ENCODING_CHANNELS.get(self.encoding)
@@ -71,6 +86,21 @@ class ModalityEncoding:
             raise ValueError(f"range of {self.name} is {self.range}; expected low < high")
         if self.encoding in ("inverse", "log") and self.range[0] <= 0:
             raise ValueError(f"range of {self.name} is {self.range}; {self.encoding} depth needs a positive low end")
+        self._check_unit()
+
+    def _check_unit(self) -> None:
+        if self.unit not in ENCODING_UNITS[self.encoding]:
+            wanted = " or ".join(ENCODING_UNITS[self.encoding])
+            raise ValueError(f"unit of {self.name} is {self.unit!r}; {self.encoding} takes {wanted}")
+        stored_metres = self.encoding == "raw" and self.unit == "metre"
+        if stored_metres and (self.metres_per_unit is None or not 0 < self.metres_per_unit < float("inf")):
+            raise ValueError(
+                f"metres_per_unit of {self.name} is {self.metres_per_unit}; raw depth in metres needs a positive number"
+            )
+        if stored_metres and self.channels != 1:
+            raise ValueError(f"{self.name} has {self.channels} channels; metres come in one")
+        if not stored_metres and self.metres_per_unit is not None:
+            raise ValueError(f"metres_per_unit of {self.name} belongs to encoding raw with unit metre, and only there")
 
     @property
     def channels(self) -> int:
@@ -78,12 +108,56 @@ class ModalityEncoding:
         return len(self.mean)
 
 
+_ADDED_FIELDS = ("input_policy", "label_upsampling", "evaluation_protocol")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputPolicy:
+    """The size at which the network sees a frame.
+
+    Args:
+        shorter_side: frames are resized bilinearly so that their shorter side has this many pixels; None leaves them at
+            their own size.
+        multiple_of: both sides are then enlarged to multiples of this; needs a `shorter_side`.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    shorter_side: int | None = None
+    multiple_of: int = 1
+
+    def __post_init__(self) -> None:
+        if self.shorter_side is not None and self.shorter_side < 1:
+            raise ValueError(
+                f"shorter_side is {self.shorter_side}; expected at least 1, or null for the frame's own size"
+            )
+        if self.multiple_of < 1 or (self.shorter_side is None and self.multiple_of != 1):
+            raise ValueError(
+                f"multiple_of is {self.multiple_of} with shorter_side {self.shorter_side}; expected at least 1, and 1 "
+                "without a shorter_side"
+            )
+
+    def describe(self) -> str:
+        """The policy in words."""
+        if self.shorter_side is None:
+            return "native size"
+        multiple = f", sides up to multiples of {self.multiple_of}" if self.multiple_of > 1 else ""
+        return f"shorter side {self.shorter_side}{multiple}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """Inputs, classes and the label value that marks unlabeled pixels.
 
-    `input_scale` is the factor 0.25…1, a multiple of 1/16, by which frames are reduced before the network: a network
-    trained on reduced frames knows things at that size. Labels are always at the frame's own size.
+    Args:
+        data: the data set's name.
+        modalities: in the network's order.
+        palette: one RGB color per class.
+        input_scale: factor 0.25…1, a multiple of 1/16, by which frames are reduced before the network: a network
+            trained on reduced frames knows things at that size.
+        input_policy: the size frames are brought to before that. Labels are always at the frame's own size.
+        label_upsampling: how logits reach that size.
+        evaluation_protocol: name of the protocol its scores are published by; None if there is no customary one.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -91,10 +165,13 @@ class Task:
     data: str
     modalities: tuple[ModalityEncoding, ...]
     class_names: tuple[str, ...]
-    palette: tuple[tuple[int, int, int], ...]  # one RGB color per class
+    palette: tuple[tuple[int, int, int], ...]
     ignore_index: int = 255
     data_license: str = "unknown"
     input_scale: float = 1.0
+    input_policy: InputPolicy = InputPolicy()
+    label_upsampling: Literal["bilinear", "bicubic"] = "bilinear"
+    evaluation_protocol: str | None = None
 
     def __post_init__(self) -> None:
         if len(self.palette) != len(self.class_names):
@@ -126,8 +203,9 @@ class Task:
         Raises:
             ValueError: a field is unknown, missing, of another type or out of range; the message names it.
         """
-        # defaults are for new tasks: what a file leaves out (a reduced input scale, say) must not be guessed
-        absent = [field.name for field in dataclasses.fields(cls) if field.name not in values]
+        # defaults are for new tasks: what a file leaves out (a reduced input scale, say) must not be guessed, except
+        # what the tasks of older files could not say
+        absent = [f.name for f in dataclasses.fields(cls) if f.name not in values and f.name not in _ADDED_FIELDS]
         if absent:
             raise ValueError(f"the task has no {', '.join(absent)}; copy the checkpoint again")
         return validated(cls, values, "task")

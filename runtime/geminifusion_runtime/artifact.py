@@ -30,8 +30,18 @@ _Byte = Annotated[int, Field(ge=0, le=255)]
 Precision = Literal["float32", "float16", "bfloat16", "int8"]
 _Shape = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
 
-# How the graph encodes what it is sent; measurements of other encodings cannot be decoded by the service yet.
-ServedEncoding = Literal["imagenet", "metric", "inverse", "log"]
+Encoding = Literal["imagenet", "metric", "inverse", "log", "raw", "hha"]
+Unit = Literal["intensity", "metre", "count"]
+Upsampling = Literal["bilinear", "bicubic"]
+
+_UNITS: dict[Encoding, tuple[Unit, ...]] = {
+    "imagenet": ("intensity",),
+    "metric": ("metre",),
+    "inverse": ("metre",),
+    "log": ("metre",),
+    "raw": ("intensity", "metre", "count"),
+    "hha": ("intensity",),
+}
 
 
 class ArtifactError(ValueError):
@@ -42,19 +52,66 @@ class ArtifactError(ValueError):
 class ModalitySpec:
     """One input of the graph: what to send, and how the graph encodes it.
 
+    | unit | what is sent | dtype |
+    |---|---|---|
+    | `intensity` | an 8-bit picture, 0…255 | uint8 |
+    | `metre` | distances in metres; 0 or NaN: no measurement | float32 |
+    | `count` | stored numbers of more than 8 bits, or floats: radiometric thermal, 16-bit pictures | float32 |
+
+    | encoding | before mean and std |
+    |---|---|
+    | `imagenet`, `hha` | value / 255 |
+    | `metric`, `inverse`, `log` | metres, 1 / metres, natural logarithm of metres |
+    | `raw` | value / 255; with unit `metre`, (metres / `metres_per_unit`) / 255 |
+
     The service checks dtype, shape and unit; `range`, `invalid`, `mean` and `std` are applied inside the graph.
+
+    Args:
+        name: of the graph input and of the request field.
+        channels: 3 for `B H W 3`, 1 for `B H W`.
+        range: values are clipped to it before they are encoded; 1 is full scale (255) for `intensity`, metres for
+            `metre`, stored numbers for `count`.
+        invalid: readings that mean "no measurement"; None stands for NaN.
+        mean, std: one value per channel.
+        optional: trained to be absent, so a request may leave it out.
+        metres_per_unit: the network was trained on stored numbers of this many metres each, but is sent metres; of
+            encoding `raw` with unit `metre` only.
     """
 
-    name: _Name  # the graph input and the request field
+    name: _Name
     dtype: Literal["uint8", "float32"]
-    channels: Literal[1, 3]  # 3: B H W 3;  1: B H W
-    unit: Literal["intensity", "metre"]
-    encoding: ServedEncoding
-    range: tuple[float, float]  # values are clipped to it before they are normalised
-    invalid: tuple[float | None, ...] = ()  # readings that mean "no measurement"; None stands for NaN
+    channels: Literal[1, 3]
+    unit: Unit
+    encoding: Encoding
+    range: tuple[float, float]
+    invalid: tuple[float | None, ...] = ()
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    optional: bool = False  # trained to be absent, so a request may leave it out
+    optional: bool = False
+    metres_per_unit: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> ModalitySpec:
+        if self.unit not in _UNITS[self.encoding]:
+            raise ValueError(
+                f"{self.name} is encoded as {self.encoding} in unit {self.unit}; "
+                f"expected {' or '.join(_UNITS[self.encoding])}"
+            )
+        if (self.dtype == "uint8") != (self.unit == "intensity"):
+            raise ValueError(f"{self.name} has dtype {self.dtype} with unit {self.unit}")
+        wanted = {"imagenet": 3, "hha": 3}.get(self.encoding, 1 if self.unit == "metre" else self.channels)
+        if self.channels != wanted:
+            raise ValueError(f"{self.name} has {self.channels} channels; {self.encoding} in {self.unit} has {wanted}")
+        if len(self.mean) != self.channels or len(self.std) != self.channels:
+            raise ValueError(f"{self.name} needs a mean and a std for each of its {self.channels} channels")
+        if (self.metres_per_unit is not None) != (self.encoding == "raw" and self.unit == "metre"):
+            raise ValueError(f"metres_per_unit of {self.name} belongs to encoding raw with unit metre, and only there")
+        return self
+
+    @property
+    def can_average(self) -> bool:
+        """Whether a mean of two pixels means something; of two distances it would be a place where nothing is."""
+        return self.unit != "metre" and self.encoding != "hha"
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -68,15 +125,30 @@ class ClassSpec:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class SizePolicy:
-    """Image sizes that the graph takes, in pixels.
+    """Which image sizes the graph takes, and what it makes of them, in pixels.
 
-    An image of more than `max_pixels` is reduced to fit, and its labels are enlarged to its own size again; an image
-    with a side below `min_side` is rejected.
+    Without `shorter_side` the network sees images at their own size. With it, the graph resizes them bilinearly and
+    without antialiasing: the shorter side to `shorter_side`, the other in proportion (rounded half up), then both sides
+    up to multiples of `multiple_of`. Labels always have the size of the images.
+
+    An image that the network would see with more than `max_pixels` is reduced to fit before it is sent to the graph,
+    and its labels are enlarged to the posted size again; one with a side below `min_side` is refused.
     """
 
     min_side: Annotated[int, Field(ge=1)]
     max_pixels: Annotated[int, Field(ge=1)]
     reference: tuple[int, int]  # height, width the scores were measured at; the service warms up with it
+    shorter_side: Annotated[int, Field(ge=1)] | None = None
+    multiple_of: Annotated[int, Field(ge=1)] = 1
+
+    def network_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width that the network sees of an image of `height` and `width`."""
+        if self.shorter_side is None:
+            return height, width
+        shorter = min(height, width)
+        scaled = ((2 * side * self.shorter_side + shorter) // (2 * shorter) for side in (height, width))
+        rows, columns = (-(-side // self.multiple_of) * self.multiple_of for side in scaled)
+        return rows, columns
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -187,9 +259,11 @@ class ArtifactMetadata:
     task: Literal["semantic-segmentation"] = "semantic-segmentation"
     encoder: str
     fusion: str
-    modalities: tuple[ModalitySpec, ...]  # `rgb` first
+    modalities: Annotated[tuple[ModalitySpec, ...], Field(min_length=1, max_length=4)]  # in the network's order
     size: SizePolicy
     input_scale: Annotated[float, Field(gt=0, le=1)] = 1.0  # the graph reduces its inputs by this factor
+    label_upsampling: Upsampling = "bilinear"  # of the logits to the size of the images; bicubic is torch's, a = -0.75
+    intrinsics: tuple[float, float, float, float] | None = None  # fx, fy, cx, cy: computes HHA from depth in metres
     temperature: Annotated[float, Field(gt=0)] | None = None  # the graph divides logits by it before the confidence
     classes: Annotated[tuple[ClassSpec, ...], Field(min_length=1, max_length=255)]
     ignore_index: _Byte
@@ -211,8 +285,8 @@ class ArtifactMetadata:
     @model_validator(mode="after")
     def _fields_agree(self) -> ArtifactMetadata:
         names = [modality.name for modality in self.modalities]
-        if not 1 <= len(names) <= 4 or names[0] != "rgb" or len(set(names)) != len(names):
-            raise ValueError(f"modalities are {names}; expected rgb first and up to three others, each once")
+        if len(set(names)) != len(names):
+            raise ValueError(f"modalities are {names}; expected each name once")
         if [c.id for c in self.classes] != list(range(len(self.classes))):
             raise ValueError("class ids must be 0, 1, 2 … in order")
         if self.ignore_index < len(self.classes):
@@ -229,6 +303,13 @@ class ArtifactMetadata:
         if any(Path(name).name != name for name in self.files):
             raise ValueError("files must be plain names inside the artifact directory")
         return self
+
+    @property
+    def hha_from_depth(self) -> ModalitySpec | None:
+        """The HHA modality that depth may be sent for; None where there is none, or the model takes depth itself."""
+        if any(spec.name == "depth" for spec in self.modalities):
+            return None
+        return next((spec for spec in self.modalities if spec.encoding == "hha"), None)
 
     @property
     def reference(self) -> str:

@@ -68,8 +68,8 @@ def read_golden_set(directory: Path, metadata: ArtifactMetadata) -> tuple[Refere
 
 def _check_arrays(path: Path, arrays: dict[str, NDArray[np.generic]], metadata: ArtifactMetadata) -> None:
     assert metadata.golden is not None  # there is no file without it
-    rgb = arrays.get("rgb")
-    height, width = rgb.shape[1:3] if rgb is not None and rgb.ndim == 4 else (0, 0)
+    first = arrays.get(metadata.modalities[0].name)
+    height, width = first.shape[1:3] if first is not None and first.ndim >= 3 else (0, 0)
     full = (metadata.golden.frames, height, width)
     quarter = (metadata.golden.frames, -(-height // 4), -(-width // 4))
     wanted: dict[str, tuple[tuple[int, ...], str]] = {

@@ -109,9 +109,9 @@ class Model:
                 return text
         return None
 
-    def prepare(self, rgb: NDArray[np.uint8], others: Mapping[str, NDArray[np.generic]]) -> PreparedItem:
-        """Make the images of one request an item that `run` takes; see `preprocessing.prepare`."""
-        return prepare(self.metadata, rgb, others, size_problem=self.backend.size_problem)
+    def prepare(self, arrays: Mapping[str, NDArray[np.generic]]) -> PreparedItem:
+        """Make the images of one request, by modality name, an item that `run` takes; see `preprocessing.prepare`."""
+        return prepare(self.metadata, arrays, size_problem=self.backend.size_problem)
 
     def blank_item(self, height: int, width: int) -> PreparedItem:
         """A frame of this size that shows nothing, for warm-up and measurements.
@@ -120,8 +120,7 @@ class Model:
             UnprocessableError: a size that the model does not take.
         """
         batch = blank_inputs(self.metadata.modalities, (1, height, width))
-        others = {name: array[0] for name, array in batch.items()}
-        return self.prepare(np.asarray(others.pop("rgb"), np.uint8), others)
+        return self.prepare({name: array[0] for name, array in batch.items()})
 
     def run(self, items: Sequence[PreparedItem], instance: int = 0) -> list[Prediction]:
         """Run items of one shape as a batch; as many predictions, in the same order.

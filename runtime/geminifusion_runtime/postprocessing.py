@@ -23,6 +23,8 @@ class Prediction:
     labels: NDArray[np.uint8]  # H W
     confidence: NDArray[np.float32]  # h w, probability of the winning class, 0…1
     gate: NDArray[np.float32]  # h w, how much rgb attends to the other modality, 0…1
+    # N-1 h w, the share 0…1 of each modality beside rgb in their merge; only of a model of more than two
+    modality_weights: NDArray[np.float32] | None = None
 
 
 def predictions(outputs: GraphOutputs, items: Sequence[PreparedItem]) -> list[Prediction]:
@@ -39,13 +41,14 @@ def predictions(outputs: GraphOutputs, items: Sequence[PreparedItem]) -> list[Pr
             labels=_enlarge(outputs.labels[index], item.image_size),
             confidence=outputs.confidence[index],
             gate=outputs.gate[index],
+            modality_weights=None if outputs.modality_weights is None else outputs.modality_weights[index],
         )
         for index, item in enumerate(items)
     ]
 
 
 def disagreement(with_all: Prediction, without: Prediction) -> NDArray[np.float16]:
-    """How much the prediction changes without the modalities beside rgb: `h w`, 0 for not at all, 1 for wholly.
+    """How much the prediction changes without some of the modalities: `h w`, 0 for not at all, 1 for wholly.
 
     A pixel whose class changes counts with the mean confidence of the two predictions, because a change between two
     guesses says little; a pixel whose class stays counts with the change of confidence. A cell of the map is the mean

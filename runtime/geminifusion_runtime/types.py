@@ -21,11 +21,12 @@ class SensorHealth:
     """State of a sensor, as far as one frame shows it.
 
     Args:
-        holes: share of pixels without a measurement, 0…1; 0 for colour.
+        holes: share of pixels without a measurement, 0…1; 0 for pictures of 8 bits.
         saturated: share of pixels at the end of the range, 0…1: every channel 255 for colour, the farthest reading for
             depth where that is shared by many.
-        noise: standard deviation of the noise: grey levels of 255 for colour, metres for depth. By Immerkær, Fast Noise
-            Variance Estimation, Computer Vision and Image Understanding 64 (1996), on the middle of the frame.
+        noise: standard deviation of the noise: grey levels of 255 for pictures of 8 bits, metres for depth, stored
+            numbers for others. By Immerkær, Fast Noise Variance Estimation, Computer Vision and Image Understanding 64
+            (1996), on the middle of the frame.
         problem: what makes the frame worthless, or None.
     """
 

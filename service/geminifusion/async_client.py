@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar, Unpack
+from typing import Any, Protocol, Self, TypeVar, Unpack, overload
 
 from .connection import Credentials, RetryPolicy, is_grpc
 from .errors import ServerBusyError, requires_extra
 from .images import ImageInput
-from .options import CallOptions, Frame, FrameOptions, SegmentCall, frame_call, segment_call
+from .options import CallOptions, Frame, FrameOptions, SegmentCall, frame_call, segment_call, split_arguments
 from .results import Result
 from .streaming import FrameResponse, StreamMode, is_newest
 
@@ -39,9 +39,26 @@ class AsyncClient:
         credentials = Credentials(api_key=api_key, ca=ca, certificate=certificate, key=key)
         self._transport = _transport(url, timeout, credentials)
 
-    async def segment(self, rgb: ImageInput, depth: ImageInput | None = None, **options: Unpack[CallOptions]) -> Result:
+    @overload
+    async def segment(
+        self, rgb: ImageInput | None = None, depth: ImageInput | None = None, **options: Unpack[CallOptions]
+    ) -> Result: ...
+    @overload
+    async def segment(
+        self,
+        rgb: ImageInput | None = None,
+        depth: ImageInput | None = None,
+        **others: Any,  # noqa: ANN401 - images of further modalities, and options
+    ) -> Result: ...
+    async def segment(
+        self,
+        rgb: ImageInput | None = None,
+        depth: ImageInput | None = None,
+        **others: Any,
+    ) -> Result:
         """See `Client.segment`; images are encoded and responses read in a thread."""
-        call = await asyncio.to_thread(segment_call, rgb, depth, {"confidence": True, "gate": True, **options})
+        images, options = split_arguments(rgb, depth, others)
+        call = await asyncio.to_thread(segment_call, images, {"confidence": True, "gate": True, **options})
         return await self._with_retries(lambda: self._transport.segment(call))
 
     def stream(

@@ -35,7 +35,7 @@ class LazyGroup(click.Group):
     def __init__(self, commands_by_name: Mapping[str, EntryPoint]) -> None:
         super().__init__(
             name="geminifusion",
-            help="Segment RGB-D images with GeminiFusion: train, export, serve, predict.",
+            help="Segment images of several sensors with GeminiFusion: train, export, serve, predict.",
             params=[
                 click.Option(["--debug"], is_flag=True, help="Show the traceback of an error."),
                 click.Option(

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar, Unpack
+from typing import Any, Protocol, Self, TypeVar, Unpack, overload
 
 from .connection import Credentials, RetryPolicy, is_grpc
 from .errors import ServerBusyError, requires_extra
 from .images import ImageInput
-from .options import CallOptions, Frame, FrameOptions, SegmentCall, frame_call, segment_call
+from .options import CallOptions, Frame, FrameOptions, SegmentCall, frame_call, segment_call, split_arguments
 from .results import Result
 from .streaming import FrameResponse, StreamMode, is_newest
 
@@ -24,6 +24,7 @@ class Client:
     ```python
     with Client("http://localhost:8000") as client:
         result = client.segment("rgb.jpg", "depth.png")
+        result = client.segment(rgb="rgb.jpg", thermal="thermal.tiff")  # of a model that takes thermal pictures
     ```
 
     Safe to share between threads.
@@ -61,22 +62,43 @@ class Client:
         credentials = Credentials(api_key=api_key, ca=ca, certificate=certificate, key=key)
         self._transport = _transport(url, timeout, credentials)
 
-    def segment(self, rgb: ImageInput, depth: ImageInput | None = None, **options: Unpack[CallOptions]) -> Result:
-        """Segment one RGB-D pair.
+    @overload
+    def segment(
+        self, rgb: ImageInput | None = None, depth: ImageInput | None = None, **options: Unpack[CallOptions]
+    ) -> Result: ...
+    @overload
+    def segment(
+        self,
+        rgb: ImageInput | None = None,
+        depth: ImageInput | None = None,
+        **others: Any,  # noqa: ANN401 - images of further modalities, and options
+    ) -> Result: ...
+    def segment(
+        self,
+        rgb: ImageInput | None = None,
+        depth: ImageInput | None = None,
+        **others: Any,
+    ) -> Result:
+        """Segment one scene, of which there is an image by each modality of the model.
+
+        Modalities that the model was trained to miss may be left out, rgb included; `models()` tells which there are,
+        what to send for each, and which are optional.
 
         Args:
             rgb: path or bytes of a PNG, JPEG or WebP, or an `H W 3` uint8 array.
             depth: path or bytes of a 16-bit PNG, TIFF or npy, or an array: `H W` floats are metres, `H W`
-                uint16 counts units of `depth_scale`. 0, NaN and negative mean "no measurement". Left out if the
-                model sees the RGB alone, or accepts that depth is absent.
-            options: options of the request as `geminifusion_runtime.options.SegmentOptions` describes them, such as
-                `depth_scale=0.001`, `model="name@version"` or `deadline_ms=200`. The maps `confidence` and `gate` are
-                fetched unless they are False.
+                uint16 counts units of `depth_scale`. 0, NaN and negative mean "no measurement".
+            others: images of further modalities by name, such as `thermal="thermal.tiff"`: path or bytes of a file, or
+                an array, `H W` or `H W 3` of uint8, uint16 or floats. And options of the request as
+                `geminifusion_runtime.options.SegmentOptions` describes them, such as `depth_scale=0.001`,
+                `thermal_invalid=65535`, `model="name@version"` or `deadline_ms=200`. The maps `confidence` and `gate`
+                are fetched unless they are False.
 
         Raises:
             ClientError: see `geminifusion.errors`.
         """
-        call = segment_call(rgb, depth, {"confidence": True, "gate": True, **options})
+        images, options = split_arguments(rgb, depth, others)
+        call = segment_call(images, {"confidence": True, "gate": True, **options})
         return self._with_retries(lambda: self._transport.segment(call))
 
     def stream(
@@ -95,7 +117,8 @@ class Client:
         response.
 
         Args:
-            frames: images, or tuples of rgb and depth; each as `segment` takes it.
+            frames: each the rgb, a tuple of rgb and depth, or a mapping of modalities to images; images as `segment`
+                takes them.
             mode: `ordered` responds to every frame, in their order. `newest` is for cameras: a frame on which the
                 engine has not begun is superseded by the next one and its response says so at once, so that the delay
                 stays that of a frame or two; responses to all other frames keep their order.

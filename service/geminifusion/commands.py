@@ -10,10 +10,41 @@ import click
 _DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
-_LOCAL_OPTIONS = {"depth_scale", "depth_invalid"}  # of those of a request
-
 _artifact_option = click.option("--artifact", type=_DIRECTORY, help="Artifact directory [default: the bundled model].")
 _url_option = click.option("--url", help="Ask this server instead: http://host:port or grpc://host:port.")
+
+
+class _OfModality(click.ParamType[tuple[str, Any]]):
+    """`NAME=VALUE`, where NAME is a modality of the model."""
+
+    name = "NAME=VALUE"
+
+    def __init__(self, value_type: click.ParamType[Any], shown: str) -> None:
+        self.name = f"NAME={shown}"
+        self._value_type = value_type
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 - click's signature
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> tuple[str, Any]:
+        """Split and convert the value."""
+        if isinstance(value, tuple):
+            return value
+        name, equals, text = str(value).partition("=")
+        if not name or not equals:
+            self.fail(f"{value!r} is no {self.name}; name the modality, such as thermal={text or '…'}", param, ctx)
+        return name, self._value_type.convert(text, param, ctx)
+
+
+_input_option = click.option(
+    "--input",
+    "inputs",
+    type=_OfModality(_FILE, "FILE"),
+    multiple=True,
+    help="Image of one modality by its name, such as thermal=thermal.tiff; may be given several times.",
+)
 
 
 class _PredictCommand(click.Command):
@@ -28,8 +59,23 @@ class _PredictCommand(click.Command):
 
 
 @click.command(cls=_PredictCommand)
-@click.argument("rgb", type=_FILE)
+@click.argument("rgb", type=_FILE, required=False)
 @click.argument("depth", type=_FILE, required=False)
+@_input_option
+@click.option(
+    "--scale",
+    "scales",
+    type=_OfModality(click.FLOAT, "METRES"),
+    multiple=True,
+    help="Metres per stored unit of one modality, such as lidar=0.01; may be given several times.",
+)
+@click.option(
+    "--invalid",
+    "invalids",
+    type=_OfModality(click.FLOAT, "VALUE"),
+    multiple=True,
+    help="Stored value of one modality that means not measured, such as thermal=65535; may be given several times.",
+)
 @_artifact_option
 @_url_option
 @click.option(
@@ -41,6 +87,7 @@ class _PredictCommand(click.Command):
     show_default=True,
     help="What to write; may be given several times.",
 )
+@click.option("--overlay-on", help="Modality that the overlay is drawn on [default: rgb, or the first picture].")
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
@@ -48,32 +95,40 @@ class _PredictCommand(click.Command):
     help="Directory to write to [default: the current one].",
 )
 def predict(
-    rgb: Path,
+    rgb: Path | None,
     depth: Path | None,
+    inputs: tuple[tuple[str, Path], ...],
+    scales: tuple[tuple[str, float], ...],
+    invalids: tuple[tuple[str, float], ...],
     artifact: Path | None,
     url: str | None,
     formats: tuple[str, ...],
+    overlay_on: str | None,
     output: Path,
     **options: Any,  # noqa: ANN401 - options of the request
 ) -> None:
-    """Segment one RGB-D pair and write the mask.
+    """Segment one scene and write the mask.
 
-    RGB is a PNG, JPEG or WebP, DEPTH a 16-bit PNG, TIFF or npy of the same size; leave DEPTH out for a model
-    that sees the RGB alone, or can do without depth. Runs in this process, or on a server with --url. Prints
-    the classes found and the files written.
+    RGB is a PNG, JPEG or WebP, DEPTH a 16-bit PNG, TIFF or npy of the same size; images of other modalities are given
+    by name with --input. Leave out what the model does not take or can do without: --input depth=FILE without RGB.
+    Runs in this process, or on a server with --url. Prints the classes found and the files written.
     """
     _one_source(artifact, url)
+    images = _images({"rgb": rgb, "depth": depth}, inputs)
     given = {name: value for name, value in options.items() if value not in (None, False, ())}
-    if not url and (remote := given.keys() - _LOCAL_OPTIONS):
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(remote))
-        raise click.UsageError(f"{names}: only for a server; give --url as well")
+    given |= _of_modalities(scales, invalids)
+    from .options import LOCAL_OPTIONS
     from .prediction import segment_files, write_formats
 
-    result = segment_files(rgb, depth, artifact=artifact, url=url, options=given)
+    if not url and (remote := (given.keys() & options.keys()) - set(LOCAL_OPTIONS)):
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(remote))
+        raise click.UsageError(f"{names}: only for a server; give --url as well")
+    result = segment_files(images, artifact=artifact, url=url, options=given)
     click.echo(result.table())
     for warning in result.warnings:
         click.echo(f"warning: {warning}", err=True)
-    for path in write_formats(result, formats, output, stem=rgb.stem):
+    stem = next(iter(images.values())).stem
+    for path in write_formats(result, formats, output, stem=stem, overlay_on=overlay_on):
         click.echo(f"wrote {path}")
 
 
@@ -96,6 +151,7 @@ def models(artifact: Path | None, url: str | None) -> None:
 
 @click.command()
 @_artifact_option
+@_input_option
 @click.option("--pair", "pair_name", default="livingroom", show_default=True, help="Which bundled photograph.")
 @click.option(
     "--output",
@@ -107,10 +163,19 @@ def models(artifact: Path | None, url: str | None) -> None:
 @click.option("--http-port", type=click.IntRange(0, 65535), default=8000, show_default=True)
 @click.option("--grpc-port", type=click.IntRange(0, 65535), default=8001, show_default=True)
 @click.option("--once", is_flag=True, help="Stop after the first result.")
-def demo(artifact: Path | None, pair_name: str, output: Path, http_port: int, grpc_port: int, once: bool) -> None:
+def demo(
+    artifact: Path | None,
+    inputs: tuple[tuple[str, Path], ...],
+    pair_name: str,
+    output: Path,
+    http_port: int,
+    grpc_port: int,
+    once: bool,
+) -> None:
     """Start a server, segment a real photograph with it, show what it found.
 
-    Serves on this machine only and keeps serving until Ctrl-C. Where a port is taken, a free one is used.
+    Serves on this machine only and keeps serving until Ctrl-C. Where a port is taken, a free one is used. The bundled
+    photographs have depth; of other modalities, and for a scene of your own, give images with --input.
     """
     from geminifusion_runtime.bundled import demo_pairs
 
@@ -123,12 +188,39 @@ def demo(artifact: Path | None, pair_name: str, output: Path, http_port: int, gr
         DemoPlan(
             artifact=artifact or _bundled_artifact(),
             pair=pairs[pair_name],
+            inputs=_images({}, inputs) if inputs else {},
             output=output,
             http_port=http_port,
             grpc_port=grpc_port,
             once=once,
         )
     )
+
+
+def _images(named: dict[str, Path | None], inputs: tuple[tuple[str, Path], ...]) -> dict[str, Path]:
+    """The files by modality.
+
+    Raises:
+        click.UsageError: a modality comes twice, or none comes.
+    """
+    images = {name: path for name, path in named.items() if path is not None}
+    for name, path in inputs:
+        if name in images:
+            raise click.UsageError(f"{name} comes twice: {images[name]} and {path}; give each modality once")
+        images[name] = path
+    if not images:
+        raise click.UsageError("no image was given; give RGB, RGB and DEPTH, or --input NAME=FILE for each modality")
+    return images
+
+
+def _of_modalities(
+    scales: tuple[tuple[str, float], ...], invalids: tuple[tuple[str, float], ...]
+) -> dict[str, float | tuple[float, ...]]:
+    """The options of modalities by their names in a request."""
+    options: dict[str, float | tuple[float, ...]] = {f"{name}_scale": value for name, value in scales}
+    for name in dict.fromkeys(name for name, _ in invalids):
+        options[f"{name}_invalid"] = tuple(value for other, value in invalids if other == name)
+    return options
 
 
 def _one_source(artifact: Path | None, url: str | None) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shlex
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import FrameType
 
@@ -16,6 +17,7 @@ from geminifusion_runtime.artifact import read_metadata
 from geminifusion_runtime.bundled import DemoPair
 
 from .client import Client
+from .errors import InvalidInputError
 from .server_process import open_port, running_server
 
 _HOST = "127.0.0.1"
@@ -27,16 +29,41 @@ class DemoPlan:
 
     artifact: Path
     pair: DemoPair
+    inputs: Mapping[str, Path]  # by modality; without any, the pair
     output: Path
     http_port: int
     grpc_port: int
     once: bool
 
+    @cached_property
+    def images(self) -> Mapping[str, Path]:
+        """The images to send, by modality: those that were given, or of the pair what the artifact's model takes.
+
+        Raises:
+            InvalidInputError: the pair has no image of a modality that the model cannot do without.
+        """
+        if self.inputs:
+            return self.inputs
+        metadata = read_metadata(self.artifact)
+        bundled = {"rgb": ("intensity", self.pair.rgb), "depth": ("metre", self.pair.depth)}
+        images = {
+            spec.name: bundled[spec.name][1]
+            for spec in metadata.modalities
+            if spec.name in bundled and bundled[spec.name][0] == spec.unit
+        }
+        missing = [spec.name for spec in metadata.modalities if spec.name not in images and not spec.optional]
+        if missing or not images:
+            names = [spec.name for spec in metadata.modalities]
+            raise InvalidInputError(
+                f"{metadata.reference} takes {', '.join(names)}, and the bundled photographs have color and depth in "
+                f"metres; give images of your own: {' '.join(f'--input {name}=FILE' for name in names)}"
+            )
+        return images
+
     @property
-    def depth(self) -> Path | None:
-        """The pair's depth, if the artifact's model takes it."""
-        takes_it = any(modality.name == "depth" for modality in read_metadata(self.artifact).modalities)
-        return self.pair.depth if takes_it else None
+    def options(self) -> dict[str, float]:
+        """Options of the request that go with the images."""
+        return {"depth_scale": self.pair.depth_scale} if self.images.get("depth") == self.pair.depth else {}
 
 
 def run_demo(plan: DemoPlan) -> None:
@@ -48,6 +75,7 @@ def run_demo(plan: DemoPlan) -> None:
         ServerStartError: the server did not start; the message ends with its log.
         ClientError: the server started but did not respond as it should.
     """
+    sent = plan.images
     plan.output.mkdir(parents=True, exist_ok=True)
     http_port = _announced_port("HTTP", plan.http_port)
     grpc_port = _announced_port("gRPC", plan.grpc_port)
@@ -69,9 +97,7 @@ def run_demo(plan: DemoPlan) -> None:
         if plan.once:
             return
         click.echo(f"\nserving {server.http_url} (documentation at {server.http_url}/docs) and {server.grpc_url}; try:")
-        images = f"-F rgb=@{shlex.quote(str(plan.pair.rgb))}"
-        if plan.depth is not None:
-            images += f" -F depth=@{shlex.quote(str(plan.depth))}"
+        images = " ".join(f"-F {name}=@{shlex.quote(str(path))}" for name, path in sent.items())
         click.echo(f"  curl {images} '{server.http_url}/v1/segment?format=overlay' -o overlay.png")
         try:
             click.echo("Ctrl-C stops it")
@@ -83,10 +109,11 @@ def run_demo(plan: DemoPlan) -> None:
 
 
 def _show_pair(client: Client, plan: DemoPlan) -> None:
-    result = client.segment(plan.pair.rgb, plan.depth, depth_scale=plan.pair.depth_scale)
+    result = client.segment(**plan.images, **plan.options)
     height, width = result.labels.shape
     total_ms = sum(result.timings_ms.values())
-    click.echo(f"\n{plan.pair.title} ({width}x{height}), by {result.model} in {total_ms:.0f} ms:\n")
+    title = ", ".join(path.name for path in plan.inputs.values()) or plan.pair.title
+    click.echo(f"\n{title} ({width}x{height}), by {result.model} in {total_ms:.0f} ms:\n")
     click.echo(result.table())
     for warning in result.warnings:
         click.echo(f"warning: {warning}")

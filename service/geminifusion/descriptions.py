@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ def _describe(facts: Mapping[str, Any]) -> str:
     lines = {
         "network": f"GeminiFusion {facts['encoder']}, fusion {facts['fusion']}, {facts['precision']}",
         "modalities": ", ".join(map(_modality, facts["modalities"])),
+        "example": _command(facts["modalities"]),
         "size": f"sides from {size['min_side']}, up to {size['max_pixels']} pixels; scored at {width}x{height}",
         "classes": f"{len(names)}: {', '.join(names)}",
         "trained on": training["data"],
@@ -58,7 +59,21 @@ def _describe(facts: Mapping[str, Any]) -> str:
 
 
 def _modality(spec: Mapping[str, Any]) -> str:
-    return f"{spec['name']} ({spec['dtype']}, {spec['unit']}{', may be absent' if spec['optional'] else ''})"
+    channels = ", 3 channels" if spec["channels"] == 3 and spec["encoding"] != "imagenet" else ""
+    optional = ", may be absent" if spec["optional"] else ""
+    return f"{spec['name']} ({spec['dtype']}, {spec['unit']}{channels}{optional})"
+
+
+def _command(modalities: Sequence[Mapping[str, Any]]) -> str:
+    """The command that segments a scene with images of all modalities."""
+    files = {
+        spec["name"]: f"{spec['name']}.{'jpg' if spec['encoding'] == 'imagenet' else 'png'}" for spec in modalities
+    }
+    named = dict(files)
+    places = [named.pop("rgb")] if "rgb" in named else []
+    if places and "depth" in named:
+        places.append(named.pop("depth"))
+    return " ".join(["geminifusion predict", *places, *(f"--input {name}={file}" for name, file in named.items())])
 
 
 def _confidence(temperature: float | None) -> str:

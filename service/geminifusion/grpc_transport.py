@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,10 +58,10 @@ class GrpcTransport:
         self._health = health_pb2_grpc.HealthStub(self._channel)
 
     def segment(self, call: SegmentCall) -> Result:
-        """Send a pair and read the response."""
+        """Send the images and read the response."""
         with _client_errors(self._url, self._timeout_s, call.request_id):
             response = self._stub.Segment(_request(call), timeout=self._timeout_s, metadata=self._metadata)
-        return _result(response, call.source)
+        return _result(response, call.sources)
 
     def stream(self, calls: Iterator[SegmentCall], *, newest: bool) -> Iterator[FrameResponse]:
         """Send frames as fast as they are accepted, and read the responses."""
@@ -103,11 +103,11 @@ class AsyncGrpcTransport:
         self._opened: grpc.aio.Channel | None = None
 
     async def segment(self, call: SegmentCall) -> Result:
-        """Send a pair and read the response."""
+        """Send the images and read the response."""
         with _client_errors(self._url, self._timeout_s, call.request_id):
             stub = stubs.SegmentationStub(self._channel())  # type: ignore[no-untyped-call]
             response = await stub.Segment(_request(call), timeout=self._timeout_s, metadata=self._metadata)
-        return await asyncio.to_thread(_result, response, call.source)
+        return await asyncio.to_thread(_result, response, call.sources)
 
     async def stream(self, calls: AsyncIterator[SegmentCall], *, newest: bool) -> AsyncIterator[FrameResponse]:
         """Send frames as fast as they are accepted, and read the responses."""
@@ -183,7 +183,7 @@ class _PendingMessages(PendingFrames):
         """The server's response to one of the frames."""
         call = self.pop(message.frame)
         if message.WhichOneof("result") == "response":
-            return FrameResponse(number=message.frame, result=_result(message.response, call.source))
+            return FrameResponse(number=message.frame, result=_result(message.response, call.sources))
         error = message.error
         return FrameResponse(
             number=message.frame,
@@ -239,7 +239,7 @@ def _request(call: SegmentCall, *, supersedable: bool = False) -> pb.SegmentRequ
     return pb.SegmentRequest(images=call.images, supersedable=supersedable, **message_fields(call.options))
 
 
-def _result(response: pb.SegmentResponse, source: bytes | NDArray[np.uint8]) -> Result:
+def _result(response: pb.SegmentResponse, sources: Mapping[str, bytes | NDArray[Any]]) -> Result:
     try:
         labels = labels_from_runs(
             {runs.class_id: runs.counts for runs in response.rle}, response.height, response.width
@@ -266,6 +266,8 @@ def _result(response: pb.SegmentResponse, source: bytes | NDArray[np.uint8]) -> 
         confidence=_plane(response.confidence) if response.HasField("confidence") else None,
         gate=_plane(response.gate) if response.HasField("gate") else None,
         disagreement=_plane(response.disagreement) if response.HasField("disagreement") else None,
+        # sorted, because a map of a message has no order
+        modality_weights={name: _plane(response.modality_weights[name]) for name in sorted(response.modality_weights)},
         sensors={
             name: SensorHealth(
                 holes=one.holes,
@@ -279,7 +281,7 @@ def _result(response: pb.SegmentResponse, source: bytes | NDArray[np.uint8]) -> 
         warnings=tuple(response.warnings),
         request_id=response.request_id,
         batch_size=response.batch_size,
-        source=source,
+        sources=sources,
     )
 
 

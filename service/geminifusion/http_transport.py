@@ -41,10 +41,10 @@ class HttpTransport:
             self._http = httpx.Client(**_options(url, timeout_s, credentials))
 
     def segment(self, call: SegmentCall) -> Result:
-        """Post a pair and read the JSON response."""
+        """Post the images and read the JSON response."""
         with _client_errors(self._url, self._timeout_s, call.request_id):
             response = self._http.post("v1/segment", params=segment_query(call), files=_parts(call))
-        return result_from_json(_checked(response), call.source)
+        return result_from_json(_checked(response), call.sources)
 
     def stream(self, calls: Iterator[SegmentCall], *, newest: bool) -> Iterator[FrameResponse]:
         """Send frames over a WebSocket as fast as they are accepted, and read the responses."""
@@ -81,10 +81,10 @@ class AsyncHttpTransport:
             self._http = httpx.AsyncClient(**_options(url, timeout_s, credentials))
 
     async def segment(self, call: SegmentCall) -> Result:
-        """Post a pair and read the JSON response."""
+        """Post the images and read the JSON response."""
         with _client_errors(self._url, self._timeout_s, call.request_id):
             response = await self._http.post("v1/segment", params=segment_query(call), files=_parts(call))
-        return await asyncio.to_thread(result_from_json, _checked(response), call.source)
+        return await asyncio.to_thread(result_from_json, _checked(response), call.sources)
 
     def stream(self, calls: AsyncIterator[SegmentCall], *, newest: bool) -> AsyncIterator[FrameResponse]:
         """Send frames over a WebSocket as fast as they are accepted, and read the responses."""

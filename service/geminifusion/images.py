@@ -1,4 +1,4 @@
-"""Images as users have them (path, bytes, array) to the bytes of a request field, and back to pixels."""
+"""Images as users have them (path, bytes, array) to the bytes of a request field, and back to pictures."""
 
 from __future__ import annotations
 
@@ -16,37 +16,43 @@ from .errors import InvalidInputError, requires_extra
 ImageInput = str | Path | bytes | NDArray[Any]
 
 
-def rgb_bytes(rgb: ImageInput) -> bytes:
-    """The encoded color image: a file's content, the bytes as they are, or `H W 3` uint8 as lossless PNG.
+def image_bytes(image: ImageInput, name: str) -> bytes:
+    """The encoded image of one modality.
+
+    Args:
+        image: a file, whose content is sent; bytes, sent as they are; or an array: `H W 3` uint8, `H W` uint8 or uint16
+            become PNG, without loss; floats and `H W 3` uint16 become npy.
+        name: of the modality.
 
     Raises:
         InvalidInputError: the file cannot be read, or the array is of another shape or type.
     """
-    if isinstance(rgb, np.ndarray):
-        if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.size == 0:
-            raise InvalidInputError(f"rgb is a {rgb.dtype} array of shape {rgb.shape}; give HxWx3 uint8 in RGB order")
-        return encode_png(rgb)
-    return file_bytes(rgb, "rgb")
+    if not isinstance(image, np.ndarray):
+        return file_bytes(image, name)
+    check_array(image, name)
+    if image.dtype == np.uint8 or (image.dtype == np.uint16 and image.ndim == 2):
+        return encode_png(image)
+    buffer = io.BytesIO()
+    stored = image.astype("<f4") if np.issubdtype(image.dtype, np.floating) else image.astype("<u2", copy=False)
+    np.save(buffer, stored, allow_pickle=False)
+    return buffer.getvalue()
 
 
-def depth_bytes(depth: ImageInput) -> bytes:
-    """The encoded depth: a file's content, bytes as they are, `H W` uint16 as PNG, `H W` float metres as npy.
+def check_array(image: NDArray[Any], name: str) -> None:
+    """Check that an array can be the image of a modality.
 
     Raises:
-        InvalidInputError: the file cannot be read, or the array is of another shape or type.
+        InvalidInputError: saying what came and what to give.
     """
-    if isinstance(depth, np.ndarray):
-        if depth.ndim == 2 and depth.size and depth.dtype == np.uint16:
-            return encode_png(depth)
-        if depth.ndim == 2 and depth.size and np.issubdtype(depth.dtype, np.floating):
-            buffer = io.BytesIO()
-            np.save(buffer, depth.astype("<f4"), allow_pickle=False)
-            return buffer.getvalue()
+    is_color = image.ndim == 3 and image.shape[2] == 3
+    if name == "rgb" and not (is_color and image.dtype == np.uint8 and image.size):
+        raise InvalidInputError(f"rgb is a {image.dtype} array of shape {image.shape}; give HxWx3 uint8 in RGB order")
+    has_values = image.dtype in (np.uint8, np.uint16) or np.issubdtype(image.dtype, np.floating)
+    if not image.size or not has_values or not (is_color or image.ndim == 2):
         raise InvalidInputError(
-            f"depth is a {depth.dtype} array of shape {depth.shape}; give HxW floats in metres, "
-            "or HxW uint16 with depth_scale (metres per unit, 0.001 for millimetres)"
+            f"{name} is a {image.dtype} array of shape {image.shape}; give HxW or HxWx3 of uint8 (a picture), uint16 "
+            f"(stored numbers, for distances with {name}_scale, 0.001 for millimetres) or floats (metres for distances)"
         )
-    return file_bytes(depth, "depth")
 
 
 def file_bytes(source: str | Path | bytes, name: str) -> bytes:
@@ -63,16 +69,35 @@ def file_bytes(source: str | Path | bytes, name: str) -> bytes:
         ) from None
 
 
-def decode_rgb(encoded: bytes) -> NDArray[np.uint8]:
-    """Pixels of an encoded image as the service sees them, `H W 3` uint8 RGB; an EXIF rotation is ignored.
+def stored_values(image: bytes | NDArray[Any]) -> NDArray[Any]:
+    """Pixels of an image as stored, `H W` or `H W 3` in RGB order; an EXIF rotation is ignored, as by the service.
 
     Raises:
         InvalidInputError: the bytes are no image.
         MissingExtraError: OpenCV is not installed.
     """
+    if isinstance(image, np.ndarray):
+        return image
+    if image.startswith(np.lib.format.MAGIC_PREFIX):
+        return np.asarray(np.load(io.BytesIO(image), allow_pickle=False)).squeeze()
     with requires_extra("decoding an image", "client"):
         import cv2
-    pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    pixels = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels is None:
         raise InvalidInputError("the image cannot be decoded; give a PNG, JPEG or WebP file")
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
+    return pixels if pixels.ndim == 2 else pixels[..., 2::-1]
+
+
+def picture(image: bytes | NDArray[Any]) -> NDArray[np.uint8]:
+    """An image to draw on, `H W 3` uint8 RGB: distances and stored numbers in false colors, as the service shows them.
+
+    Raises:
+        InvalidInputError: the bytes are no image.
+        MissingExtraError: OpenCV is not installed, and is needed.
+    """
+    values = stored_values(image)
+    if values.dtype == np.uint8 and values.ndim == 3:
+        return values
+    with requires_extra("false colors", "client"):
+        from geminifusion_runtime.encoding.views import view
+    return view(values)

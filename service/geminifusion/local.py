@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
-from numpy.typing import NDArray
 
 from geminifusion_runtime.artifact import ArtifactMetadata
 from geminifusion_runtime.bundled import artifact_path
-from geminifusion_runtime.encoding.class_shares import class_shares
+from geminifusion_runtime.encoding.class_shares import class_shares, distances
+from geminifusion_runtime.modality_options import check_modalities
+from geminifusion_runtime.options import OPTION_NAMES, SegmentOptions
 
 from .errors import InvalidInputError, requires_extra
-from .images import ImageInput, file_bytes
-from .options import checked_options
+from .images import ImageInput, check_array, file_bytes
+from .options import LOCAL_OPTIONS, checked_options, split_arguments
 from .results import Result
 
 with requires_extra("geminifusion.load()", "runtime"):
-    from geminifusion_runtime.decoding.depth import DepthImage, to_metres
-    from geminifusion_runtime.decoding.images import decode_depth, decode_rgb
+    from geminifusion_runtime.decoding.decode import DecodedImage, decode_modality
     from geminifusion_runtime.model import Model
-    from geminifusion_runtime.preprocessing import absence_warnings
+    from geminifusion_runtime.preprocessing import absence_warnings, check_names, images_by_modality
 
 # A caller's own files need no guard against strangers; this is as much as OpenCV decodes.
 _MAX_PIXELS = 2**30
 
 
 class LocalModel:
-    """A model in this process; call it with a pair. The labels are those a server with the same artifact gives.
+    """A model in this process; call it with images. The labels are those a server with the same artifact gives.
 
     Safe to share between threads, which then share the cores.
     """
@@ -46,20 +46,25 @@ class LocalModel:
 
     def __call__(
         self,
-        rgb: ImageInput,
+        rgb: ImageInput | None = None,
         depth: ImageInput | None = None,
         depth_scale: float | None = None,
         depth_invalid: float | Sequence[float] = (),
+        **others: Any,  # noqa: ANN401 - images of further modalities, and their options
     ) -> Result:
-        """Segment one RGB-D pair.
+        """Segment one scene, of which there is an image by each modality of the model.
+
+        Modalities that `metadata` says are optional may be left out, rgb included.
 
         Args:
             rgb: `H W 3` uint8, or path or bytes of a PNG, JPEG or WebP.
             depth: `H W`, floats in metres or uint16 counting units of `depth_scale`; or path or bytes of a
-                16-bit PNG, TIFF or npy. 0, NaN, infinite and negative mean "no measurement". Left out if the model
-                sees the RGB alone, or if `metadata` says that depth is optional.
+                16-bit PNG, TIFF or npy. 0, NaN, infinite and negative mean "no measurement".
             depth_scale: metres per unit of stored depth; None takes 0.001 for integers and 1 for floats.
             depth_invalid: stored values, before scaling, that mean "no measurement" too, such as 65535; at most eight.
+            others: images of further modalities by name, such as `thermal="thermal.tiff"`; and their options, such as
+                `lidar_scale=0.01`, `thermal_invalid=65535` or `intrinsics=(fx, fy, cx, cy)`, of all options those about
+                what the images mean.
 
         Raises:
             InvalidInputError: a file cannot be read, or an argument is of the wrong type or out of range.
@@ -67,25 +72,59 @@ class LocalModel:
                 sizes that differ, 8-bit depth without a scale…
         """
         started = time.perf_counter()
-        options = checked_options({"depth_scale": depth_scale, "depth_invalid": depth_invalid})
-        pixels = _rgb_pixels(rgb)
-        distance = None if depth is None else _depth_image(depth, options.depth_scale, options.depth_invalid)
+        inputs, given = split_arguments(rgb, depth, others)
+        options = checked_options({"depth_scale": depth_scale, "depth_invalid": depth_invalid, **given})
+        _check_local(given)
+        images = self._decode(inputs, options)
+        arrays = {name: image.array for name, image in images.items()}
         decoded = time.perf_counter()
-        item = self._model.prepare(pixels, {} if distance is None else {"depth": distance.metres})
+        item = self._model.prepare(arrays)
         prediction = self._model.run([item])[0]
         computed = time.perf_counter()
+        weights = () if prediction.modality_weights is None else prediction.modality_weights
+        names = [spec.name for spec in self.metadata.modalities[1:]]
         return Result(
             labels=prediction.labels,
-            classes=class_shares(prediction.labels, distance.metres if distance else None, self.metadata.classes),
+            classes=class_shares(prediction.labels, distances(self.metadata, arrays), self.metadata.classes),
             model=self.metadata.reference,
             confidence=prediction.confidence,
             gate=prediction.gate,
+            modality_weights=dict(sorted(zip(names, weights, strict=False))),
             timings_ms={"decode": (decoded - started) * 1e3, "compute": (computed - decoded) * 1e3},
-            warnings=absence_warnings(self._model.metadata, {"rgb"} if distance is None else {"rgb", "depth"})
-            + (distance.warnings if distance else ()),
+            warnings=absence_warnings(self.metadata, arrays)
+            + tuple(text for image in images.values() for text in image.warnings),
+            sensors={name: image.health for name, image in images.items()},
             request_id=uuid4().hex,
-            source=pixels,
+            sources=arrays,
         )
+
+    def _decode(self, inputs: Mapping[str, ImageInput], options: SegmentOptions) -> dict[str, DecodedImage]:
+        """The images as the model takes them, in its order."""
+        given = images_by_modality(self.metadata, inputs)
+        check_names(self.metadata, list(given))
+        check_modalities(options, self.metadata)
+        images = {}
+        for spec in self.metadata.modalities:
+            if spec.name not in given:
+                continue
+            image = given[spec.name]
+            if isinstance(image, np.ndarray):
+                check_array(image, spec.name)
+            images[spec.name] = decode_modality(
+                image if isinstance(image, np.ndarray) else file_bytes(image, spec.name),
+                spec,
+                max_pixels=_MAX_PIXELS,
+                intrinsics=options.intrinsics or self.metadata.intrinsics,
+                **options.of_modality(spec)._asdict(),
+            )
+        return images
+
+
+def _check_local(given: Mapping[str, Any]) -> None:
+    """Reject options that only a server has a use for."""
+    for name in given:
+        if name in OPTION_NAMES and name not in LOCAL_OPTIONS:
+            raise InvalidInputError(f"{name} is an option of a server; leave it out, or ask one with Client")
 
 
 def load(path: str | Path | None = None, *, threads: int | None = None) -> LocalModel:
@@ -100,22 +139,3 @@ def load(path: str | Path | None = None, *, threads: int | None = None) -> Local
         BundledArtifactMissingError: no path was given and this copy of the package has no bundled model.
     """
     return LocalModel(Model.open(artifact_path() if path is None else path, threads=threads))
-
-
-def _rgb_pixels(rgb: ImageInput) -> NDArray[np.uint8]:
-    if not isinstance(rgb, np.ndarray):
-        return decode_rgb(file_bytes(rgb, "rgb"), max_pixels=_MAX_PIXELS)
-    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
-        raise InvalidInputError(f"rgb is a {rgb.dtype} array of shape {rgb.shape}; give HxWx3 uint8 in RGB order")
-    return rgb
-
-
-def _depth_image(depth: ImageInput, depth_scale: float | None, depth_invalid: tuple[float, ...]) -> DepthImage:
-    if not isinstance(depth, np.ndarray):
-        return decode_depth(
-            file_bytes(depth, "depth"), max_pixels=_MAX_PIXELS, depth_scale=depth_scale, depth_invalid=depth_invalid
-        )
-    readings: NDArray[Any] = depth
-    if readings.ndim != 2:
-        raise InvalidInputError(f"depth has shape {readings.shape}; give HxW")
-    return to_metres(readings, depth_scale=depth_scale, depth_invalid=depth_invalid)

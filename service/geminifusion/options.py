@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
+import difflib
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_runtime.errors import InvalidOptionError
-from geminifusion_runtime.options import SegmentOptions, parse_values
+from geminifusion_runtime.options import OPTION_NAMES, SegmentOptions, is_option, parse_values, unknown_option
 from geminifusion_runtime.types import Align, Priority, SensorPolicy
 
 from .errors import InvalidInputError
-from .images import ImageInput, depth_bytes, rgb_bytes
+from .images import ImageInput, image_bytes
 
-Frame = ImageInput | tuple[ImageInput, ImageInput]
-"""The rgb alone, or rgb and depth."""
+Frame = ImageInput | tuple[ImageInput, ImageInput] | Mapping[str, ImageInput]
+"""The rgb alone, rgb and depth, or images by modality."""
+
+
+LOCAL_OPTIONS = ("depth_scale", "depth_invalid", "intrinsics")
+"""The options that say what the images mean, so that they hold without a server too; those of modalities do as well."""
 
 
 class FrameOptions(TypedDict, total=False):
     """Options of the frames of a stream, as type checkers see them.
 
-    `geminifusion_runtime.options.SegmentOptions` describes each, and a test compares the two. It has `format` and
-    `classes` as well, which a client has no use for: a result always has the labels and the classes.
+    `geminifusion_runtime.options.SegmentOptions` describes each, and a test compares the two. It has `format`,
+    `overlay_on` and `classes` as well, which a client has no use for: a result always has the labels and the classes,
+    and draws overlays itself. `NAME_scale` and `NAME_invalid` of other modalities than depth are options as well.
     """
 
     model: str | None
     depth_scale: float | None
     depth_invalid: float | Sequence[float]
+    intrinsics: Sequence[float]
     align: Align
     sensor_policy: SensorPolicy | None
     confidence: bool
@@ -54,31 +62,55 @@ class SegmentCall:
         images: the encoded images by modality.
         options: as sent; the request always has an id.
         request_id: the id.
-        source: the rgb that the result shows, encoded or `H W 3` uint8.
+        sources: the images that the result is drawn on, by modality, encoded or as arrays.
     """
 
     images: Mapping[str, bytes]
     options: SegmentOptions
     request_id: str
-    source: bytes | NDArray[np.uint8]
+    sources: Mapping[str, bytes | NDArray[Any]]
 
 
-def segment_call(rgb: ImageInput, depth: ImageInput | None, options: Mapping[str, Any]) -> SegmentCall:
-    """Check and encode the arguments of `Client.segment`.
+def segment_call(images: Mapping[str, ImageInput], options: Mapping[str, Any]) -> SegmentCall:
+    """Check and encode the images, by modality, and options of a request.
 
     Raises:
         InvalidInputError: an image or an option cannot be sent as it is.
     """
+    if not images:
+        raise InvalidInputError("no image was given; give one of each modality of the model, such as rgb and depth")
     # Naming the request here lets even an error that never reached the server be matched with its log.
     request_id = options.get("request_id") or secrets.token_hex(8)
     checked = checked_options({**options, "request_id": request_id, "format": "json"})
-    encoded = rgb_bytes(rgb)
+    encoded = {name: image_bytes(image, name) for name, image in images.items()}
     return SegmentCall(
-        images={"rgb": encoded} if depth is None else {"rgb": encoded, "depth": depth_bytes(depth)},
+        images=encoded,
         options=checked,
         request_id=request_id,
-        source=rgb if isinstance(rgb, np.ndarray) else encoded,
+        sources={name: image if isinstance(image, np.ndarray) else encoded[name] for name, image in images.items()},
     )
+
+
+def split_arguments(
+    rgb: ImageInput | None, depth: ImageInput | None, others: Mapping[str, Any]
+) -> tuple[dict[str, ImageInput], dict[str, Any]]:
+    """The images by modality, and the options, among the arguments of a call.
+
+    Args:
+        rgb, depth: those that have a place of their own; None where there is none.
+        others: further images by modality, and options.
+
+    Raises:
+        InvalidInputError: a name that is no option, with a value that is no image.
+    """
+    images = {name: image for name, image in (("rgb", rgb), ("depth", depth)) if image is not None}
+    options = {}
+    for name, value in others.items():
+        if is_option(name):
+            options[name] = value
+        elif value is not None:
+            images[name] = _modality_image(name, value)
+    return images, options
 
 
 def frame_call(frame: Frame, options: Mapping[str, Any]) -> SegmentCall:
@@ -87,8 +119,10 @@ def frame_call(frame: Frame, options: Mapping[str, Any]) -> SegmentCall:
     Raises:
         InvalidInputError: an image or an option cannot be sent as it is.
     """
+    if isinstance(frame, Mapping):
+        return segment_call(frame, options)
     rgb, depth = frame if isinstance(frame, tuple) else (frame, None)
-    return segment_call(rgb, depth, options)
+    return segment_call(split_arguments(rgb, depth, {})[0], options)
 
 
 def checked_options(values: Mapping[str, Any]) -> SegmentOptions:
@@ -101,3 +135,17 @@ def checked_options(values: Mapping[str, Any]) -> SegmentOptions:
         return parse_values(values)
     except InvalidOptionError as error:
         raise InvalidInputError(str(error)) from None
+
+
+def _modality_image(name: str, value: object) -> ImageInput:
+    """The image of a modality that came by its name, which could as well be a misspelt option."""
+    if not isinstance(value, str | Path | bytes | np.ndarray):
+        raise InvalidInputError(
+            f"{unknown_option(name, OPTION_NAMES)}; or, if {name} is a modality of the model, give it as a path, bytes "
+            "or a numpy array"
+        )
+    if isinstance(value, str) and not Path(value).is_file():
+        near = difflib.get_close_matches(name, OPTION_NAMES, 1)
+        hint = f"; or did you mean the option {near[0]}?" if near else ""
+        raise InvalidInputError(f"{name} file {value!r} cannot be read; check the path{hint}")
+    return value

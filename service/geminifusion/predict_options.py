@@ -9,8 +9,10 @@ import click
 
 from geminifusion_runtime.options import option_schemas
 
-# The command's own --format names the files to write, for which the classes and these maps are always fetched.
-_LEFT_OUT = ("format", "classes", "confidence", "gate")
+# The command's own --format names the files to write, for which the classes and these maps are always fetched. Overlays
+# are drawn by the client.
+_LEFT_OUT = ("format", "overlay_on", "classes", "confidence", "gate")
+_CAMERA = "intrinsics"  # four numbers together
 
 
 def request_options() -> list[click.Option]:
@@ -19,7 +21,7 @@ def request_options() -> list[click.Option]:
 
 
 def _option(name: str, schema: Mapping[str, Any]) -> click.Option:
-    several = schema["type"] == "array"
+    several = schema["type"] == "array" and name != _CAMERA
     text = schema["description"]
     if several:
         text += "; may be given several times"
@@ -27,7 +29,8 @@ def _option(name: str, schema: Mapping[str, Any]) -> click.Option:
         text += f" [default: {schema['default']}]"
     return click.Option(
         [f"--{name.replace('_', '-')}"],
-        type=_type(schema["items"] if several else schema),
+        type=_type(schema.get("items", schema)),
+        nargs=4 if name == _CAMERA else 1,
         is_flag=schema["type"] == "boolean",
         multiple=several,
         help=text[0].upper() + text[1:],

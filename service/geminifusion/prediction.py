@@ -1,4 +1,4 @@
-"""Behind `geminifusion predict`: an RGB and usually its depth in, the requested files out."""
+"""Behind `geminifusion predict`: an image of each modality in, the requested files out."""
 
 from __future__ import annotations
 
@@ -12,31 +12,34 @@ from .results import Result
 
 
 def segment_files(
-    rgb: Path, depth: Path | None, *, artifact: Path | None, url: str | None, options: Mapping[str, Any]
+    images: Mapping[str, Path], *, artifact: Path | None, url: str | None, options: Mapping[str, Any]
 ) -> Result:
-    """Segment a frame on the server at `url`, or in this process with the artifact (None: the bundled one).
+    """Segment a scene on the server at `url`, or in this process with the artifact (None: the bundled one).
 
     Args:
-        rgb, depth: files of the images.
+        images: files by modality.
         artifact: directory of an artifact.
         url: address of a server.
-        options: those of the request; without a server `depth_scale` and `depth_invalid` alone.
+        options: those of the request; without a server those that say what the images mean.
     """
     if url:
         from .client import Client
 
         with Client(url) as client:
-            return client.segment(rgb, depth, **options)
+            return client.segment(**images, **options)
     from .local import load
 
-    return load(artifact)(rgb, depth, **options)
+    return load(artifact)(**images, **options)
 
 
-def write_formats(result: Result, formats: Iterable[str], directory: Path, stem: str) -> list[Path]:
+def write_formats(
+    result: Result, formats: Iterable[str], directory: Path, stem: str, overlay_on: str | None = None
+) -> list[Path]:
     """Write the result in each format as `directory/stem_….…`; the paths written.
 
     `palette` is an indexed PNG in the class colors, `overlay` the tinted image, `png` the bare class indices, `npz`
-    the labels with all maps, `json` everything but the pixels.
+    the labels with all maps, `json` everything but the pixels. `overlay_on` is the modality that is tinted; see
+    `Result.overlay`.
     """
     directory.mkdir(parents=True, exist_ok=True)
     written = []
@@ -45,7 +48,7 @@ def write_formats(result: Result, formats: Iterable[str], directory: Path, stem:
             case "palette":
                 path = result.save(directory / f"{stem}_mask.png")
             case "overlay":
-                path = result.save_overlay(directory / f"{stem}_overlay.png")
+                path = result.save_overlay(directory / f"{stem}_overlay.png", on=overlay_on)
             case "png":
                 path = directory / f"{stem}_labels.png"
                 path.write_bytes(result.indices_png())

@@ -1,4 +1,4 @@
-"""The result for one RGB-D pair, the same whether a server or this process computed it."""
+"""The result for one scene, the same whether a server or this process computed it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from geminifusion_runtime.encoding.class_shares import ClassShare
 from geminifusion_runtime.png_encoder import encode_png
 from geminifusion_runtime.types import SensorHealth
 
-from .images import decode_rgb
+from .images import picture, stored_values
 
 __all__ = ["ClassShare", "Result"]
 
@@ -27,7 +27,7 @@ class Result:
         labels: `H W` uint8 class indices at the size of the posted image.
         confidence: probability of the winning class, 0…1, float32 at a quarter of the size the network saw
             (rounded up); None when it was not asked for. A server sends it in half precision.
-        gate: how much the RGB stream attends to the other modality, 0…1, like `confidence`; 0 where there is none.
+        gate: how much the RGB stream attends to the others, 0…1, like `confidence`; 0 where there are none.
         classes: the classes present, largest first.
         model: `name@version`.
         timings_ms: stage to milliseconds.
@@ -35,8 +35,10 @@ class Result:
         disagreement: how much the labels depend on the other modalities, 0…1, like `confidence`.
         sensors: health of each sensor by modality.
         request_id: name of the request in the server's log.
-        batch_size: number of pairs that shared the run of the network.
-        source: the image that the labels belong to, encoded or `H W 3` uint8 RGB, for `overlay`.
+        batch_size: number of scenes that shared the run of the network.
+        sources: the images that the labels belong to, by modality, for `overlay`: encoded, or arrays.
+        modality_weights: which of the modalities beside the first counted where, each 0…1 like `gate`, by name; of
+            models of more than two modalities, sorted by name.
     """
 
     labels: NDArray[np.uint8]
@@ -50,7 +52,8 @@ class Result:
     sensors: Mapping[str, SensorHealth] = field(default_factory=dict)
     request_id: str = ""
     batch_size: int = 1
-    source: bytes | NDArray[np.uint8] | None = None
+    sources: Mapping[str, bytes | NDArray[Any]] = field(default_factory=dict)
+    modality_weights: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     @property
     def palette(self) -> NDArray[np.uint8]:
@@ -60,11 +63,13 @@ class Result:
             colors[share.id] = share.color
         return colors
 
-    def overlay(self, alpha: float = 0.5) -> NDArray[np.uint8]:
-        """The posted image tinted with the class colors, `H W 3` uint8 RGB.
+    def overlay(self, alpha: float = 0.5, on: str | None = None) -> NDArray[np.uint8]:
+        """One of the posted images tinted with the class colors, `H W 3` uint8 RGB.
 
         Args:
             alpha: 0 shows the image alone, 1 the class colors alone.
+            on: the modality to draw on; distances and stored numbers are shown in false colors. None takes rgb, without
+                it the first 8-bit picture, or else the first image.
 
         Raises:
             ValueError: `alpha` is outside 0…1, or the result was made without its image.
@@ -72,14 +77,25 @@ class Result:
         """
         if not 0 <= alpha <= 1:
             raise ValueError(f"alpha is {alpha}; give a number from 0 (image) to 1 (class colors)")
-        if self.source is None:
-            raise ValueError("this result was made without its image, so there is nothing to draw on")
-        rgb = decode_rgb(self.source) if isinstance(self.source, bytes) else self.source
-        if rgb.shape[:2] != self.labels.shape:
-            raise ValueError(f"the image is {rgb.shape[:2]} but the labels are {self.labels.shape}")
+        base = picture(self._base(on))
+        if base.shape[:2] != self.labels.shape:
+            raise ValueError(f"the image is {base.shape[:2]} but the labels are {self.labels.shape}")
         tint = self.palette[self.labels].astype(np.float32)
-        blend = rgb.astype(np.float32) * np.float32(1 - alpha) + tint * np.float32(alpha)
+        blend = base.astype(np.float32) * np.float32(1 - alpha) + tint * np.float32(alpha)
         return np.rint(blend).astype(np.uint8)
+
+    def _base(self, on: str | None) -> bytes | NDArray[Any]:
+        """The image to draw on; see `overlay`."""
+        if not self.sources:
+            raise ValueError("this result was made without its image, so there is nothing to draw on")
+        if on is not None:
+            if on not in self.sources:
+                raise ValueError(f"there is no image of {on!r} to draw on; give one of {', '.join(self.sources)}")
+            return self.sources[on]
+        if "rgb" in self.sources:
+            return self.sources["rgb"]
+        images = list(self.sources.values())
+        return next((image for image in images if stored_values(image).dtype == np.uint8), images[0])
 
     def save(self, path: str | Path) -> Path:
         """Write the labels: `.png` as an indexed PNG in the class colors, `.npz` with all maps.
@@ -95,6 +111,7 @@ class Result:
                 maps = {"confidence": self.confidence, "gate": self.gate, "disagreement": self.disagreement}
                 arrays: dict[str, NDArray[Any]] = {"labels": self.labels}
                 arrays |= {name: values for name, values in maps.items() if values is not None}
+                arrays |= {f"modality_weights_{name}": values for name, values in self.modality_weights.items()}
                 with path.open("wb") as stream:
                     np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # its stub types every keyword as bool
             case suffix:
@@ -105,10 +122,10 @@ class Result:
         """The labels as an 8-bit grey PNG whose values are the class indices."""
         return encode_png(self.labels)
 
-    def save_overlay(self, path: str | Path, alpha: float = 0.5) -> Path:
-        """Write `overlay(alpha)` as a PNG."""
+    def save_overlay(self, path: str | Path, alpha: float = 0.5, on: str | None = None) -> Path:
+        """Write `overlay(alpha, on)` as a PNG."""
         path = Path(path)
-        path.write_bytes(encode_png(self.overlay(alpha)))
+        path.write_bytes(encode_png(self.overlay(alpha, on)))
         return path
 
     def table(self) -> str:

@@ -159,7 +159,7 @@ def _response(message: str | bytes, sent: PendingFrames) -> FrameResponse:
     if problem is not None:
         problem.request_id = call.request_id
         return FrameResponse(number=number, error=problem)
-    return FrameResponse(number=number, result=result_from_facts(facts, call.source))
+    return FrameResponse(number=number, result=result_from_facts(facts, call.sources))
 
 
 def _problem_in(facts: dict[str, dict[str, str | float]]) -> ServerError | None:

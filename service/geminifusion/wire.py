@@ -33,7 +33,7 @@ def frame_message(call: SegmentCall) -> bytes:
     return b"".join((struct.pack("<I", len(header)), header, *call.images.values()))
 
 
-def result_from_json(body: bytes, source: bytes | NDArray[np.uint8]) -> Result:
+def result_from_json(body: bytes, sources: Mapping[str, bytes | NDArray[Any]]) -> Result:
     """The result in a response of `format=json`.
 
     Raises:
@@ -43,10 +43,10 @@ def result_from_json(body: bytes, source: bytes | NDArray[np.uint8]) -> Result:
         facts = json.loads(body)
     except ValueError as error:
         raise _not_ours(error) from error
-    return result_from_facts(facts, source)
+    return result_from_facts(facts, sources)
 
 
-def result_from_facts(facts: dict[str, Any], source: bytes | NDArray[np.uint8]) -> Result:
+def result_from_facts(facts: dict[str, Any], sources: Mapping[str, bytes | NDArray[Any]]) -> Result:
     """The result in the JSON object of a response.
 
     Raises:
@@ -73,12 +73,17 @@ def result_from_facts(facts: dict[str, Any], source: bytes | NDArray[np.uint8]) 
             confidence=_half_map(facts.get("confidence")),
             gate=_half_map(facts.get("gate")),
             disagreement=_half_map(facts.get("disagreement")),
+            modality_weights={
+                str(name): weights
+                for name, entry in sorted(facts.get("modality_weights", {}).items())
+                if (weights := _half_map(entry)) is not None
+            },
             sensors={str(name): SensorHealth(**health) for name, health in facts.get("sensors", {}).items()},
             timings_ms={str(stage): float(ms) for stage, ms in facts["timings_ms"].items()},
             warnings=tuple(map(str, facts["warnings"])),
             request_id=str(facts["request_id"]),
             batch_size=int(facts["batch_size"]),
-            source=source,
+            sources=sources,
         )
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise _not_ours(error) from error

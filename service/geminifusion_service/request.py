@@ -19,7 +19,7 @@ from geminifusion_service.observability.timeline import Timeline
 class SegmentRequest:
     """Images by modality name, and options.
 
-    Bytes are an encoded file; an array is decoded pixels: color `H W 3` uint8, depth `H W` as `to_metres` takes it.
+    Bytes are an encoded file; an array is decoded pixels, as `decode_modality` takes it.
     """
 
     images: Mapping[str, bytes | NDArray[np.generic]]
@@ -45,7 +45,7 @@ class SegmentResponse:
     height: int
     width: int
     format: MaskFormat | None
-    labels: NDArray[np.uint8]  # H W, at the size of the posted rgb
+    labels: NDArray[np.uint8]  # H W, at the size of the posted rgb, or without it of the first modality
     mask: bytes
     classes: tuple[ClassShare, ...]
     rle: tuple[RunLengths, ...]
@@ -56,6 +56,8 @@ class SegmentResponse:
     timeline: Timeline = field(default_factory=Timeline)
     sensors: Mapping[str, SensorHealth] = field(default_factory=dict)  # of every image received, by modality name
     disagreement: NDArray[np.float16] | None = None  # h w, 0…1; see `disagreement` in the runtime's postprocessing
+    # h w, 0…1, by modality beside the first, in the model's order; with the gate, of models of more than two
+    modality_weights: Mapping[str, NDArray[np.float16]] = field(default_factory=dict)
 
     @property
     def timings(self) -> Timings:

@@ -60,6 +60,6 @@ def test_batch_of_photographs_gives_the_labels_of_one_by_one():
     for pair in demo_pairs().values():
         rgb = decode_rgb(pair.rgb.read_bytes(), max_pixels=10**7)
         depth = decode_depth(pair.depth.read_bytes(), max_pixels=10**7, depth_scale=None)
-        items.append(model.prepare(rgb, {"depth": depth.metres}))
+        items.append(model.prepare({"rgb": rgb, "depth": depth.metres}))
     for together, item in zip(model.run(items), items, strict=True):
         np.testing.assert_array_equal(together.labels, model.run([item])[0].labels)

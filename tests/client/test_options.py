@@ -23,12 +23,15 @@ from geminifusion_service.api.v1.query import options_from_query
 from geminifusion_service.api.v1.websocket_messages import request_from
 
 RGB, DEPTH = np.zeros((2, 3, 3), np.uint8), np.ones((2, 3), np.float32)
-SET_BY_THE_CLIENT = {"format", "classes"}
+IMAGES = {"rgb": RGB, "depth": DEPTH}
+SET_BY_THE_CLIENT = {"format", "overlay_on", "classes"}
 NAMES = [name for name in OPTION_NAMES if name not in SET_BY_THE_CLIENT]
 
 
 def another_than_the_default(name):
     schema = option_schemas()[name]
+    if name == "intrinsics":
+        return (500.0, 501.0, 320.5, 240.0)
     if "enum" in schema:
         return next(choice for choice in reversed(schema["enum"]) if choice != schema.get("default"))
     return {"string": "tiny-1", "number": 0.5, "boolean": True, "array": (65535.0, 1.5)}[schema["type"]]
@@ -36,7 +39,7 @@ def another_than_the_default(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_option_of_the_client_reaches_the_server_over_every_transport(name):
-    call = segment_call(RGB, DEPTH, {name: another_than_the_default(name)})
+    call = segment_call(IMAGES, {name: another_than_the_default(name)})
     assert getattr(call.options, name) == another_than_the_default(name)
     query = parse_qsl(str(httpx.QueryParams(segment_query(call))))
     assert options_from_query(query, request_id="another", accept=None) == call.options
@@ -45,11 +48,21 @@ def test_every_option_of_the_client_reaches_the_server_over_every_transport(name
     assert options_from_message(_request(call)) == call.options
 
 
+@pytest.mark.parametrize(("name", "value"), [("lidar_scale", 0.5), ("thermal_invalid", (65535.0, 1.5))])
+def test_options_of_a_modality_reach_the_server_over_every_transport(name, value):
+    call = segment_call(IMAGES, {name: value})
+    query = parse_qsl(str(httpx.QueryParams(segment_query(call))))
+    assert dict(query)[name] == ("0.5" if name == "lidar_scale" else "65535.0,1.5")
+    assert options_from_query(query, request_id="another", accept=None) == call.options
+    assert request_from(frame_message(call)).options == call.options
+    assert options_from_message(_request(call)) == call.options
+
+
 def test_type_checkers_see_the_options_and_types_of_the_definition():
     typed, defined = get_type_hints(CallOptions), get_type_hints(SegmentOptions)
     assert list(typed) == NAMES
     for name in NAMES:
-        if name != "depth_invalid":  # one number as well
+        if name not in ("depth_invalid", "intrinsics"):  # one number as well, or any sequence
             assert typed[name] == defined[name], name
 
 
@@ -73,7 +86,7 @@ def test_an_option_is_checked_before_anything_is_sent():
 
 
 def test_only_what_differs_from_the_defaults_is_sent():
-    call = segment_call(RGB, DEPTH, {"gate": False, "request_id": "r-1"})
+    call = segment_call(IMAGES, {"gate": False, "request_id": "r-1"})
     assert segment_query(call) == {"format": "json", "request_id": "r-1"}
     (length,) = struct.unpack_from("<I", frame_message(call))
     sizes = {name: len(data) for name, data in call.images.items()}

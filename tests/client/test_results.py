@@ -16,7 +16,7 @@ def result():
         ),
         model="tiny@1",
         gate=np.full((1, 1), 0.25, np.float32),
-        source=np.full((2, 3, 3), 100, np.uint8),
+        sources={"rgb": np.full((2, 3, 3), 100, np.uint8)},
     )
 
 
@@ -43,7 +43,7 @@ def test_other_suffixes_are_refused(result, tmp_path):
 
 
 def test_overlay_blends_between_picture_and_class_colours(result):
-    assert result.overlay(0).tolist() == result.source.tolist()
+    assert result.overlay(0).tolist() == result.sources["rgb"].tolist()
     assert result.overlay(1)[0, 0].tolist() == [10, 20, 30]
     assert result.overlay(0.5)[1, 1].tolist() == [150, 50, 50]
 
@@ -51,7 +51,9 @@ def test_overlay_blends_between_picture_and_class_colours(result):
 def test_overlay_decodes_the_posted_bytes(result, tmp_path):
     ok, encoded = cv2.imencode(".png", np.dstack([np.full((2, 3), c, np.uint8) for c in (30, 20, 10)]))
     assert ok
-    posted = Result(labels=result.labels, classes=result.classes, model=result.model, source=encoded.tobytes())
+    posted = Result(
+        labels=result.labels, classes=result.classes, model=result.model, sources={"rgb": encoded.tobytes()}
+    )
     assert posted.overlay(0)[0, 0].tolist() == [10, 20, 30]
     assert cv2.imread(str(posted.save_overlay(tmp_path / "o.png"))).shape == (2, 3, 3)
 

@@ -8,10 +8,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from geminifusion_export.errors import ExportError, VerificationError
+from geminifusion_export.graph import frame_inputs
 from geminifusion_export.openvino_ir import write_openvino
 from geminifusion_export.quantization import (
     QuantizationOptions,
-    batch_of,
     measure_loss,
     quantize,
     sensitive_products,
@@ -121,7 +121,7 @@ def test_a_network_loses_nothing_against_itself(network, frames):
 def test_frames_without_a_sensor_and_splits_without_frames_are_refused(network, frames):
     sample = frames[0]
     with pytest.raises(ExportError, match="has rgb, the network also takes depth"):
-        batch_of(Sample(sample.name, sample.rgb, {}, sample.labels), ["rgb", "depth"])
+        frame_inputs(Sample(sample.name, sample.rgb, {}, sample.labels), frames.task)
     backend = OpenVinoBackend(network, threads=1)
     with pytest.raises(ExportError, match="no held-out frame"):
         measure_loss(backend, backend, Subset(frames, []))
@@ -134,7 +134,7 @@ def test_a_real_network_keeps_its_labels_in_int8(artifact, frames, tmp_path):
     network = tmp_path / write_openvino(artifact / "model.onnx", tmp_path).file
     sensitive = sensitive_products(read(network))
     assert len(sensitive) == 2 * 2 * 4 + 3, "scores and sums of 8 attentions, two stems, one classifier"
-    quantize(network, tmp_path, [frames[index] for index in range(3)], 3)
+    quantize(network, tmp_path, [frame_inputs(frames[index], frames.task) for index in range(3)], 3)
     loss = measure_loss(
         OpenVinoBackend(network, threads=2),
         OpenVinoBackend(tmp_path / "openvino-int8.xml", precision="int8", threads=2),

@@ -23,7 +23,7 @@ def model(tiny_artifact):
 
 
 def prepare(model, pair):
-    return model.prepare(pair.rgb, {"depth": pair.depth_mm * np.float32(0.001)})
+    return model.prepare({"rgb": pair.rgb, "depth": pair.depth_mm * np.float32(0.001)})
 
 
 def test_a_model_answers_every_pixel_at_the_posted_size(model, pair):
@@ -62,7 +62,9 @@ def test_a_large_image_is_reduced_and_its_labels_enlarged_again(model, make_pair
 def test_reduced_shapes_never_exceed_the_maximum(model):
     rng = np.random.default_rng(5)
     for height, width in rng.integers(100, 700, (50, 2)):
-        item = model.prepare(np.zeros((height, width, 3), np.uint8), {"depth": np.ones((height, width), np.float32)})
+        item = model.prepare(
+            {"rgb": np.zeros((height, width, 3), np.uint8), "depth": np.ones((height, width), np.float32)}
+        )
         assert item.shape[0] * item.shape[1] <= 120 * 160
 
 
@@ -73,13 +75,13 @@ def test_a_batch_of_different_shapes_is_our_own_bug(model, make_pair):
 
 def test_different_sizes_are_refused_with_both(model):
     with pytest.raises(SizeMismatchError, match=r"depth is 64x48 but rgb is 32x48"):
-        model.prepare(np.zeros((48, 32, 3), np.uint8), {"depth": np.ones((48, 64), np.float32)})
+        model.prepare({"rgb": np.zeros((48, 32, 3), np.uint8), "depth": np.ones((48, 64), np.float32)})
 
 
 @pytest.mark.parametrize(("height", "width"), [(15, 64), (16, 20_000)])
 def test_too_small_as_posted_or_once_reduced_is_refused(model, height, width):
     with pytest.raises(ImageTooSmallError, match="below 16"):
-        model.prepare(np.zeros((height, width, 3), np.uint8), {"depth": np.ones((height, width), np.float32)})
+        model.prepare({"rgb": np.zeros((height, width, 3), np.uint8), "depth": np.ones((height, width), np.float32)})
 
 
 @pytest.mark.parametrize(
@@ -93,15 +95,15 @@ def test_too_small_as_posted_or_once_reduced_is_refused(model, height, width):
 )
 def test_another_type_or_shape_is_refused(model, rgb, depth):
     with pytest.raises(UnprocessableError, match="expected"):
-        model.prepare(rgb, {"depth": depth})
+        model.prepare({"rgb": rgb, "depth": depth})
 
 
 def test_missing_and_unknown_modalities_are_named(model):
     rgb = np.zeros((32, 32, 3), np.uint8)
     with pytest.raises(MissingPartError, match="depth"):
-        model.prepare(rgb, {})
+        model.prepare({"rgb": rgb})
     with pytest.raises(UnknownPartError, match="thermal"):
-        model.prepare(rgb, {"depth": np.ones((32, 32), np.float32), "thermal": rgb})
+        model.prepare({"rgb": rgb, "depth": np.ones((32, 32), np.float32), "thermal": rgb})
 
 
 def test_warming_up_runs_the_reference_size(model):

@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
+from geminifusion_runtime.artifact import read_metadata
 from geminifusion_runtime.errors import InvalidOptionError
+from geminifusion_runtime.modality_options import check_modalities
 from geminifusion_runtime.options import (
     OPTION_NAMES,
     SegmentOptions,
@@ -16,6 +18,7 @@ from geminifusion_runtime.options import (
     parse_text,
     parse_values,
 )
+from geminifusion_runtime.preprocessing import images_by_modality
 
 
 def test_text_and_typed_values_give_the_same_options():
@@ -23,9 +26,11 @@ def test_text_and_typed_values_give_the_same_options():
         "model": "tiny@1",
         "depth_scale": "0.001",
         "depth_invalid": "65535,1.5",
+        "intrinsics": "500,501,320.5,240",
         "align": "resize",
         "sensor_policy": "drop-modality",
         "format": "json",
+        "overlay_on": "thermal",
         "confidence": "1",
         "gate": "true",
         "disagreement": "TRUE",
@@ -38,6 +43,7 @@ def test_text_and_typed_values_give_the_same_options():
         **text,
         "depth_scale": 0.001,
         "depth_invalid": [65535, 1.5],
+        "intrinsics": [500, 501, 320.5, 240],
         "confidence": True,
         "gate": True,
         "disagreement": True,
@@ -46,6 +52,69 @@ def test_text_and_typed_values_give_the_same_options():
     }
     assert parse_text(text) == parse_values(values)
     assert set(text) == set(OPTION_NAMES)
+
+
+def test_every_modality_may_have_a_scale_and_marks():
+    options = parse_text({"lidar_scale": "0.5", "thermal_invalid": "65535,1", "depth_scale": "0.001"})
+    assert options == parse_values({"lidar_scale": 0.5, "thermal_invalid": [65535, 1], "depth_scale": 0.001})
+    assert (options.scales, options.invalids) == ({"lidar": 0.5}, {"thermal": (65535.0, 1.0)})
+    assert parse_text(as_text(options)) == parse_values(given_values(options)) == options
+
+
+@pytest.fixture(scope="module")
+def metadata(make_spec, make_sensor_artifact, tmp_path_factory):
+    specs = [
+        make_spec("rgb", encoding="imagenet"),
+        make_spec("lidar", encoding="metric", unit="metre"),
+        make_spec("thermal", unit="count"),
+        make_spec("hha", encoding="hha"),
+    ]
+    return read_metadata(make_sensor_artifact(tmp_path_factory.mktemp("artifacts") / "four", specs))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"lidar_scale": 0.5, "lidar_invalid": 9},
+        {"thermal_invalid": 65535},
+        {"depth_scale": 0.001, "depth_invalid": 65535, "intrinsics": [500, 500, 3, 4]},
+        {"hha_scale": 0.001},
+        {"overlay_on": "thermal"},
+    ],
+)
+def test_a_model_takes_the_options_that_its_modalities_have_a_use_for(options, metadata):
+    check_modalities(parse_values(options), metadata)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            {"lidr_scale": 1},
+            "there is no option 'lidr_scale': the modalities of four@1 are rgb, lidar, thermal, hha; did you mean "
+            "lidar_scale?",
+        ),
+        ({"x_scale": 1}, "there is no option 'x_scale': the modalities of four@1 are rgb, lidar, thermal, hha; leave"),
+        ({"rgb_scale": 1}, "rgb_scale makes no sense: rgb of four@1 is an 8-bit picture, only distances have a scale"),
+        ({"thermal_scale": 1}, "thermal_scale makes no sense: thermal of four@1 is of stored numbers, only distances"),
+        ({"rgb_invalid": 1}, "rgb_invalid makes no sense: rgb of four@1 is an 8-bit picture, every value of it is"),
+        ({"overlay_on": "depth"}, "overlay_on is 'depth', expected a modality of four@1: rgb, lidar, thermal, hha"),
+    ],
+)
+def test_options_that_do_not_fit_the_model_are_refused_with_its_modalities(options, sentence, metadata):
+    with pytest.raises(InvalidOptionError) as rejected:
+        check_modalities(parse_values(options), metadata)
+    assert str(rejected.value).startswith(sentence)
+
+
+def test_depth_and_a_camera_have_the_options_of_hha_that_is_computed_from_it(metadata):
+    hha = metadata.modalities[3]
+    assert metadata.hha_from_depth == hha
+    assert parse_values({"depth_scale": 0.5, "depth_invalid": 7}).of_modality(hha) == (0.5, (7.0,))
+    assert parse_values({"depth_scale": 0.5, "hha_scale": 0.25}).of_modality(hha) == (0.25, ())
+    assert images_by_modality(metadata, {"rgb": 1, "depth": 2}) == {"rgb": 1, "hha": 2}
+    assert images_by_modality(metadata, {"depth": 1, "hha": 2}) == {"depth": 1, "hha": 2}
 
 
 def test_one_stored_value_need_not_be_a_list():
@@ -69,7 +138,7 @@ def test_options_travel_between_processes():
     ("text", "sentence"),
     [
         ({"format": "gif"}, "format is 'gif', expected one of png, palette, json, npz, overlay"),
-        ({"dept_scale": "1"}, "there is no option 'dept_scale'; did you mean depth_scale?"),
+        ({"depthscale": "1"}, "there is no option 'depthscale'; did you mean depth_scale?"),
         ({"colour": "1"}, f"there is no option 'colour'; expected {', '.join(OPTION_NAMES)}"),
         (
             {"depth_scale": "mm"},
@@ -77,6 +146,15 @@ def test_options_travel_between_processes():
         ),
         ({"deadline_ms": "0"}, "deadline_ms is '0', expected milliseconds above 0 and at most 3600000"),
         ({"depth_invalid": "1,2,3,4,5,6,7,8,9"}, "depth_invalid is 9 values, expected at most 8"),
+        (
+            {"lidar_scale": "-1"},
+            "lidar_scale is '-1', expected metres per stored unit in (0, 1000]; millimetres are 0.001",
+        ),
+        ({"thermal_invalid": "1,2,3,4,5,6,7,8,9"}, "thermal_invalid is 9 values, expected at most 8"),
+        (
+            {"intrinsics": "500,500,3"},
+            "intrinsics is '500,500,3', expected fx,fy,cx,cy of the depth camera in pixels, the focal lengths above 0",
+        ),
         ({"confidence": "yes"}, "confidence is 'yes', expected 1 or 0"),
         ({"request_id": "a\n"}, r"request_id is 'a\n', expected 1 to 128 of A-Z a-z 0-9 . _ : -"),
     ],

@@ -109,7 +109,7 @@ def compare(
         _require_same_shapes(batch, outputs, candidate)
     pairs = [(batch.outputs, outputs) for batch, outputs in zip(expected, found, strict=True)]
     confidence = np.concatenate([np.abs(a.confidence - b.confidence).ravel() for a, b in pairs])
-    gate = np.concatenate([np.abs(a.gate - b.gate).ravel() for a, b in pairs])
+    gate = np.concatenate([np.abs(a - b).ravel() for one, other in pairs for a, b in _attention_maps(one, other)])
     equal = np.concatenate([(a.labels == b.labels).ravel() for a, b in pairs])
     truths = [batch.truth for batch in expected]
     num_images, height, width = expected[0].shape
@@ -129,6 +129,14 @@ def compare(
         reference_miou=_miou(truths, [batch.outputs.labels for batch in expected], num_classes),
     )
     return Comparison(report, found)
+
+
+def _attention_maps(a: GraphOutputs, b: GraphOutputs) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """The gates of two outputs, and where both have them the weights of the modalities, which are held to the same."""
+    maps = [(a.gate, b.gate)]
+    if a.modality_weights is not None and b.modality_weights is not None:
+        maps.append((a.modality_weights, b.modality_weights))
+    return maps
 
 
 def _require_same_shapes(batch: ReferenceBatch, outputs: GraphOutputs, candidate: Candidate) -> None:

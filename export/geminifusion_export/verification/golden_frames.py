@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_export.errors import ExportError
-from geminifusion_export.graph import random_batch
+from geminifusion_export.graph import frame_inputs, random_batch
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.data.sample import Dataset
 from geminifusion_model.data.synthetic_rooms import Rooms
@@ -26,6 +26,7 @@ GOLDEN_NAME = "golden.npz"
 _SIZE = (180, 240)
 _NUM_ROOMS = 5
 _SEED = 20_000  # no training set uses it
+_RENDERED = {("rgb", "intensity"), ("depth", "metre")}  # modalities and units that rooms and photographs have
 _MILLIMETERS = np.float32(1000.0)
 
 
@@ -83,16 +84,15 @@ class _Photograph(NamedTuple):
 def default_frames(task: Task, min_side: int = 1) -> GoldenFrames:
     """Frames that may be distributed with any artifact, the same for the same task.
 
-    For RGB, or RGB and metric depth: rendered rooms, whose labels are known, and the package's photographs. A task with
-    other classes than NYU's 13 gets them without labels; a task with other sensors gets random inputs.
+    For RGB, or RGB and depth in metres: rendered rooms, whose labels are known, and the package's photographs. A task
+    with other classes than NYU's 13 gets them without labels; a task with other sensors gets random inputs.
 
     Args:
         task: of the network.
         min_side: the smallest side the graph takes, in pixels.
     """
     size = _SIZE if min(_SIZE) >= min_side else (min_side, min_side * 4 // 3)
-    kinds = {modality.name: modality.encoding for modality in task.modalities}
-    if any(name not in ("rgb", "depth") for name in kinds) or kinds["rgb"] != "imagenet":
+    if any((entry.name, entry.unit) not in _RENDERED for entry in task.modalities):
         return GoldenFrames(
             inputs=random_batch(task, (2, *size), seed=_SEED),
             truth=None,
@@ -108,11 +108,9 @@ def default_frames(task: Task, min_side: int = 1) -> GoldenFrames:
     rgb += [entry.rgb for entry in photographs]
     depth += [entry.depth for entry in photographs]
     truth += [np.full(size, task.ignore_index, np.uint8) for _ in photographs]
-    inputs: dict[str, NDArray[np.generic]] = {"rgb": np.stack(rgb)}
-    if "depth" in kinds:
-        inputs["depth"] = np.stack(depth)
+    rendered: dict[str, NDArray[np.generic]] = {"rgb": np.stack(rgb), "depth": np.stack(depth)}
     return GoldenFrames(
-        inputs=inputs,
+        inputs={modality.name: rendered[modality.name] for modality in task.modalities},
         truth=np.stack(truth) if task.class_names == nyuv2_task(13).class_names else None,
         source="; ".join([f"{_NUM_ROOMS} rooms rendered by geminifusion", *(entry.source for entry in photographs)]),
         license="; ".join(["rooms: Apache-2.0", *(entry.license for entry in photographs)]),
@@ -137,14 +135,12 @@ def frames_of(dataset: Dataset, count: int, task: Task) -> GoldenFrames:
             f"the golden frames have no {', '.join(missing)}, which the network takes; give all of {names}"
         )
     samples = [dataset[index] for index in range(min(count, len(dataset)))]
+    inputs = [frame_inputs(sample, task) for sample in samples]
     sizes = sorted({sample.labels.shape for sample in samples})
     if len(sizes) != 1:
         raise ExportError(f"the golden frames have sizes {sizes}; expected frames, all of one size")
     return GoldenFrames(
-        inputs={
-            name: np.stack([sample.rgb if name == "rgb" else sample.others[name] for sample in samples])
-            for name in names
-        },
+        inputs={name: np.concatenate([frame[name] for frame in inputs]) for name in names},
         truth=np.stack([sample.labels for sample in samples]),
         source=f"{dataset.task.data}, first {len(samples)} frames",
         license=dataset.task.data_license,

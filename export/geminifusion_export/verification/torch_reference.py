@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from geminifusion_export.errors import ExportError
-from geminifusion_export.graph import TRACED_SHAPE, SegmentationGraph, random_batch
+from geminifusion_export.graph import TRACED_SHAPE, SegmentationGraph, frame_inputs, random_batch
 from geminifusion_export.torch_backend import TorchBackend
 from geminifusion_export.verification.comparison import run_reference
 from geminifusion_export.verification.measurement import Measurement
@@ -80,8 +80,5 @@ def _test_frames(graph: SegmentationGraph, data: Path, frames: int) -> Iterator[
     reference = TorchBackend(graph)
     for index in range(len(dataset)):
         sample = dataset[index]
-        inputs = {
-            modality.name: (sample.rgb if modality.name == "rgb" else sample.others[modality.name])[np.newaxis]
-            for modality in graph.task.modalities
-        }
+        inputs = frame_inputs(sample, graph.task)
         yield ReferenceBatch(inputs, reference.run(inputs), sample.labels[np.newaxis])

@@ -54,8 +54,26 @@ def raw_encoding(name: str, channels: int, *, bits: int = 8) -> ModalityEncoding
     return ModalityEncoding(
         name=name,
         encoding="raw",
-        unit="intensity",
-        range=(0.0, 1.0 if bits == 8 else 257.0),
+        unit="intensity" if bits == 8 else "count",
+        range=(0.0, 1.0 if bits == 8 else 65535.0),
         mean=(0.0,) * channels,
         std=(1.0,) * channels,
+    )
+
+
+def raw_metres_encoding(name: str, metres_per_unit: float) -> ModalityEncoding:
+    """Stored depth values divided by 255, fed from metres: a stored value is `metres / metres_per_unit`.
+
+    Units of 1 cm and more are taken for 8-bit files, whose largest value is 255, finer ones for 16-bit files; no larger
+    distance reaches the network.
+    """
+    largest = 255 if metres_per_unit >= 0.01 else 65535
+    return ModalityEncoding(
+        name=name,
+        encoding="raw",
+        unit="metre",
+        range=(0.0, largest * metres_per_unit),
+        mean=(0.0,),
+        std=(1.0,),
+        metres_per_unit=metres_per_unit,
     )

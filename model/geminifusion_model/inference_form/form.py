@@ -17,14 +17,18 @@ from geminifusion_model.network import GeminiFusion
 
 
 class InferenceOutput(NamedTuple):
-    """Ensemble logits `B K H/4 W/4`, and the gate `B H/4 W/4`.
+    """Ensemble logits `B K H/4 W/4`, the gate `B H/4 W/4`, and of more than two modalities their weights.
 
     The gate is the share 0…1 of attention the RGB stream gives to the other modality: the mean over heads in the last
     block of each stage, bilinearly upsampled, averaged over the stages. 0 without a fusion or another modality.
+
+    `modality_weights`, `B E H/4 W/4` of E modalities beside RGB, are their scores in the merge of the first stage,
+    divided by their sum; None where nothing is merged.
     """
 
     logits: Tensor
     gate: Tensor
+    modality_weights: Tensor | None = None
 
 
 class InferenceForm(nn.Module):
@@ -46,13 +50,14 @@ class InferenceForm(nn.Module):
         self.eval()
 
     def forward(self, *modalities: Tensor) -> InferenceOutput:
-        """Normalized `B 3 H W` per modality, as for `GeminiFusion`, to logits and gate."""
-        pyramids, own_weights = self.encoder(list(modalities))
+        """Normalized `B 3 H W` per modality, as for `GeminiFusion`, to logits, gate and weights."""
+        pyramids, own_weights, scores = self.encoder(list(modalities))
         logits = self.decoder(pyramids)
+        shares = None if scores is None else scores / scores.sum(1, keepdim=True)
         if not own_weights:
-            return InferenceOutput(logits, torch.zeros_like(logits[:, 0]))
+            return InferenceOutput(logits, torch.zeros_like(logits[:, 0]), shares)
         gates = [
             F.interpolate(1.0 - weight.unsqueeze(1), size=logits.shape[-2:], mode="bilinear", align_corners=False)
             for weight in own_weights
         ]
-        return InferenceOutput(logits, torch.stack(gates).mean(0).squeeze(1))
+        return InferenceOutput(logits, torch.stack(gates).mean(0).squeeze(1), shares)

@@ -103,18 +103,22 @@ class FoldedStage(nn.Module):
         self.blocks = nn.ModuleList(FoldedBlock(cast(Block, block)) for block in stage.blocks)
         self.score_nets = stage.merge.score_nets if stage.merge is not None else None
 
-    def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor], Tensor | None]:
-        """Per modality `B C' H' W'` to one output `B C H W` per stream, the next stage's inputs per modality, and the
-        last block's RGB weight on itself `B H W` if there is a fusion.
+    def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor], Tensor | None, Tensor | None]:
+        """Per modality `B C' H' W'` to one output `B C H W` per stream, the next stage's inputs per modality, the last
+        block's RGB weight on itself `B H W` if there is a fusion, and the scores `B E H W` of what is merged, if any.
         """
         features = [self.conv(image) for image in x]
         height, width = features[0].shape[-2:]
         tokens = [norm(f.flatten(2).transpose(1, 2)) for norm, f in zip(self.embed_norm, features, strict=True)]
         extras: list[Tensor] = []
+        scores: list[Tensor] = []
         if self.score_nets is not None:
+            scores = [
+                net(_to_map(extra, height, width)) for net, extra in zip(self.score_nets, tokens[1:], strict=True)
+            ]
             extras = [
-                extra * (1.0 + net(_to_map(extra, height, width)).flatten(2).transpose(1, 2))
-                for net, extra in zip(self.score_nets, tokens[1:], strict=True)
+                extra * (1.0 + score.flatten(2).transpose(1, 2))
+                for score, extra in zip(scores, tokens[1:], strict=True)
             ]
             tokens = [tokens[0], reduce(torch.maximum, extras)]
         own_weight: Tensor | None = None
@@ -125,8 +129,9 @@ class FoldedStage(nn.Module):
         if own_weight is not None:
             own_weight = own_weight.mean(-1).view(-1, height, width)
         if not extras:
-            return outputs, outputs, own_weight
-        return outputs, [outputs[0], *(_to_map(extra + tokens[1], height, width) for extra in extras)], own_weight
+            return outputs, outputs, own_weight, None
+        following = [outputs[0], *(_to_map(extra + tokens[1], height, width) for extra in extras)]
+        return outputs, following, own_weight, torch.cat(scores, dim=1)
 
 
 def _to_map(tokens: Tensor, height: int, width: int) -> Tensor:
@@ -141,13 +146,18 @@ class FoldedMixTransformer(nn.Module):
         super().__init__()
         self.stages = nn.ModuleList(FoldedStage(cast(Stage, stage)) for stage in encoder.stages)
 
-    def forward(self, x: list[Tensor]) -> tuple[list[list[Tensor]], list[Tensor]]:
-        """Per modality `B 3 H W` to one pyramid per stream, and per stage the RGB weight on itself `B H_i W_i`."""
+    def forward(self, x: list[Tensor]) -> tuple[list[list[Tensor]], list[Tensor], Tensor | None]:
+        """Per modality `B 3 H W` to one pyramid per stream, per stage the RGB weight on itself `B H_i W_i`, and the
+        first stage's scores of the modalities it merges.
+        """
         levels: list[list[Tensor]] = []
         own_weights = []
-        for stage in self.stages:
-            outputs, x, own_weight = stage(x)
+        first_scores: Tensor | None = None
+        for index, stage in enumerate(self.stages):
+            outputs, x, own_weight, scores = stage(x)
+            if index == 0:
+                first_scores = scores
             levels.append(outputs)
             if own_weight is not None:
                 own_weights.append(own_weight)
-        return [list(pyramid) for pyramid in zip(*levels, strict=True)], own_weights
+        return [list(pyramid) for pyramid in zip(*levels, strict=True)], own_weights, first_scores

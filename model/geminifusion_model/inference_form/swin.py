@@ -146,8 +146,10 @@ class FoldedSwinTransformer(nn.Module):
         self.embed_norm = split_norm(encoder.patch_embed.norm)
         self.stages = nn.ModuleList(FoldedStage(cast(Stage, stage)) for stage in encoder.stages)
 
-    def forward(self, x: list[Tensor]) -> tuple[list[list[Tensor]], list[Tensor]]:
-        """Per modality `B 3 H W` to one pyramid per stream, and per stage the RGB weight on itself `B H_i W_i`."""
+    def forward(self, x: list[Tensor]) -> tuple[list[list[Tensor]], list[Tensor], None]:
+        """Per modality `B 3 H W` to one pyramid per stream, per stage the RGB weight on itself `B H_i W_i`, and None:
+        there are no scores, because a Swin merges no modalities.
+        """
         features = [self.conv(pad_patches(image)) for image in x]
         height, width = features[0].shape[-2:]
         x = [norm(f.flatten(2).transpose(1, 2)) for norm, f in zip(self.embed_norm, features, strict=True)]
@@ -158,4 +160,4 @@ class FoldedSwinTransformer(nn.Module):
             levels.append(outputs)
             if own_weight is not None:
                 own_weights.append(own_weight)
-        return [list(pyramid) for pyramid in zip(*levels, strict=True)], own_weights
+        return [list(pyramid) for pyramid in zip(*levels, strict=True)], own_weights, None

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import onnxruntime
 
 from geminifusion_runtime.backends.protocol import (
-    OUTPUT_NAMES,
     GraphInputs,
     GraphOutputs,
+    batch_shape,
     graph_outputs,
     require_outputs,
 )
@@ -58,7 +59,7 @@ class OnnxRuntimeBackend:
     def __init__(self, model: Path, *, threads: int, retained_pixels: int, custom_ops: Path | None = None) -> None:
         self.name = "onnxruntime-cpu" if custom_ops is None else "onnxruntime-cpu+ops"
         self._session = open_session(model, threads=threads, custom_ops=custom_ops)
-        require_outputs(model, (output.name for output in self._session.get_outputs()))
+        self._outputs = require_outputs(model, (output.name for output in self._session.get_outputs()))
         self._retained_pixels = retained_pixels
         self._shrink_arena = onnxruntime.RunOptions()
         self._shrink_arena.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
@@ -69,6 +70,6 @@ class OnnxRuntimeBackend:
 
     def run(self, inputs: GraphInputs) -> GraphOutputs:
         """Run one batch; see `Backend`."""
-        batch, height, width = inputs["rgb"].shape[:3]
-        oversized = batch * height * width > self._retained_pixels
-        return graph_outputs(*self._session.run(OUTPUT_NAMES, dict(inputs), self._shrink_arena if oversized else None))
+        oversized = math.prod(batch_shape(inputs)) > self._retained_pixels
+        run_options = self._shrink_arena if oversized else None
+        return graph_outputs(*self._session.run(self._outputs, dict(inputs), run_options))

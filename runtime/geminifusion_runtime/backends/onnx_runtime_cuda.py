@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ import numpy as np
 import onnxruntime
 
 from geminifusion_runtime.backends.protocol import (
-    OUTPUT_NAMES,
+    ALL_OUTPUT_NAMES,
     BackendError,
     GraphInputs,
     GraphOutputs,
+    batch_shape,
     graph_outputs,
     require_outputs,
 )
@@ -62,8 +64,7 @@ class OnnxRuntimeCudaBackend:
 
     def run(self, inputs: GraphInputs) -> GraphOutputs:
         """Run one batch; see `Backend`."""
-        batch, height, width = inputs["rgb"].shape[:3]
-        oversized = batch * height * width > self._retained_pixels
+        oversized = math.prod(batch_shape(inputs)) > self._retained_pixels
         return run_bound(self._session, inputs, "cuda", self._device, self._shrink_arena if oversized else None)
 
 
@@ -82,7 +83,7 @@ def run_bound(
     for name, array in inputs.items():
         value = onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), device_type, device)
         binding.bind_ortvalue_input(name, value)
-    for name in OUTPUT_NAMES:
+    for name in sorted({output.name for output in session.get_outputs()}, key=ALL_OUTPUT_NAMES.index):
         binding.bind_output(name, device_type, device)
     session.run_with_iobinding(binding, run_options)
     return graph_outputs(*binding.copy_outputs_to_cpu())

@@ -12,11 +12,11 @@ import numpy as np
 
 from geminifusion_runtime.artifact import Precision
 from geminifusion_runtime.backends.protocol import (
-    OUTPUT_NAMES,
     BackendError,
     BatchShape,
     GraphInputs,
     GraphOutputs,
+    batch_shape,
     require_outputs,
 )
 
@@ -129,7 +129,9 @@ class OpenVinoBackend:
         self._fixed: OrderedDict[BatchShape, Any] = OrderedDict()
         self._times_seen: dict[BatchShape, int] = {}
         self._any_shape = self._network.compile()
-        require_outputs(path, (name for port in self._any_shape.model_outputs for name in port.get_names()))
+        self._outputs = require_outputs(
+            path, (name for port in self._any_shape.model_outputs for name in port.get_names())
+        )
         for shape in prepared[:max_fixed_shapes]:
             self._fix(shape)
 
@@ -149,11 +151,9 @@ class OpenVinoBackend:
 
     def run(self, inputs: GraphInputs) -> GraphOutputs:
         """Run one batch; see `Backend`."""
-        batch, height, width = inputs["rgb"].shape[:3]
-        found = self._request_for((batch, height, width)).infer(dict(inputs), share_inputs=True)
+        found = self._request_for(batch_shape(inputs)).infer(dict(inputs), share_inputs=True)
         # The request's own memory is overwritten by the next run.
-        labels, confidence, gate = (np.array(found[name]) for name in OUTPUT_NAMES)
-        return GraphOutputs(labels=labels, confidence=confidence, gate=gate)
+        return GraphOutputs(**{name: np.array(found[name]) for name in self._outputs})
 
     def _request_for(self, shape: BatchShape) -> Any:  # noqa: ANN401 - openvino.InferRequest
         if shape in self._fixed:

@@ -30,9 +30,22 @@ class GraphOutputs:
     labels: NDArray[np.uint8]  # B H W
     confidence: NDArray[np.float32]  # B h w, 0…1
     gate: NDArray[np.float32]  # B h w, 0…1
+    modality_weights: NDArray[np.float32] | None = None  # B N-1 h w, 0…1; of graphs with N > 2 modalities
 
 
-OUTPUT_NAMES: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(GraphOutputs))
+OUTPUT_NAMES = ("labels", "confidence", "gate")
+ALL_OUTPUT_NAMES: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(GraphOutputs))
+
+
+def output_names(num_modalities: int) -> tuple[str, ...]:
+    """The outputs of a graph with that many inputs."""
+    return ALL_OUTPUT_NAMES if num_modalities > 2 else OUTPUT_NAMES
+
+
+def batch_shape(inputs: GraphInputs) -> BatchShape:
+    """Batch, height and width of a graph's inputs, which are those of any of them."""
+    batch, height, width = next(iter(inputs.values())).shape[:3]
+    return batch, height, width
 
 
 class Backend(Protocol):
@@ -94,21 +107,27 @@ class SupervisedBackend(Protocol):
 
 
 def graph_outputs(
-    labels: NDArray[np.uint8], confidence: NDArray[np.floating], gate: NDArray[np.floating]
+    labels: NDArray[np.uint8],
+    confidence: NDArray[np.floating],
+    gate: NDArray[np.floating],
+    modality_weights: NDArray[np.floating] | None = None,
 ) -> GraphOutputs:
     """Outputs as a runtime returned them; half-precision maps are widened to float32."""
     return GraphOutputs(
         labels=labels,
         confidence=confidence.astype(np.float32, copy=False),
         gate=gate.astype(np.float32, copy=False),
+        modality_weights=None if modality_weights is None else modality_weights.astype(np.float32, copy=False),
     )
 
 
-def require_outputs(path: Path, names: Iterable[str]) -> None:
-    """Reject a file without the outputs of the contract.
+def require_outputs(path: Path, names: Iterable[str]) -> tuple[str, ...]:
+    """The outputs of the contract that a file has, in the order of `GraphOutputs`.
 
     Raises:
-        BackendError: naming the missing outputs.
+        BackendError: naming those that are missing.
     """
-    if missing := set(OUTPUT_NAMES) - set(names):
+    there = set(names)
+    if missing := set(OUTPUT_NAMES) - there:
         raise BackendError(f"{path} has no output {sorted(missing)}; export the artifact again")
+    return tuple(name for name in ALL_OUTPUT_NAMES if name in there)

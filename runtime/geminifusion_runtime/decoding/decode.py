@@ -9,15 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_runtime.artifact import ModalitySpec
-from geminifusion_runtime.decoding.depth import to_metres
+from geminifusion_runtime.decoding.depth import DepthImage, to_metres
+from geminifusion_runtime.decoding.hha import Intrinsics, hha_from_depth
+from geminifusion_runtime.decoding.image_headers import read_header
 from geminifusion_runtime.decoding.images import decode_depth, decode_rgb
-from geminifusion_runtime.decoding.sensor_health import color_health, depth_health
+from geminifusion_runtime.decoding.pictures import as_picture, decode_picture
+from geminifusion_runtime.decoding.sensor_health import color_health, depth_health, picture_health
+from geminifusion_runtime.errors import InvalidOptionError, UnsupportedImageError
 from geminifusion_runtime.types import NOT_ASSESSED, SensorHealth
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecodedImage:
-    """One modality: colour `H W 3` uint8 or depth `H W` float32 metres, with warnings for the client."""
+    """One modality as the model takes it, with warnings for the client.
+
+    `H W` or `H W 3`, in the dtype and unit of its `ModalitySpec`.
+    """
 
     array: NDArray[np.generic]
     health: SensorHealth = NOT_ASSESSED
@@ -41,20 +48,33 @@ def decode_modality(
     spec: ModalitySpec,
     *,
     max_pixels: int,
-    depth_scale: float | None,
-    depth_invalid: Sequence[float] = (),
+    scale: float | None = None,
+    invalid: Sequence[float] = (),
+    intrinsics: Sequence[float] | None = None,
     may_hold_gil: bool = False,
 ) -> DecodedImage:
-    """Decode one image; an array is taken as decoded.
+    """Decode one image to what the model takes; an array is taken as decoded.
 
     Args:
-        data, max_pixels, depth_scale, depth_invalid, may_hold_gil: see `decode_rgb` and `decode_depth`.
+        data: an encoded file, or an array of stored values.
         spec: the input of the model that it is for.
+        max_pixels, may_hold_gil: see `decode_rgb`.
+        scale: metres per stored unit, for `metre` and for HHA that is computed from depth; of no effect elsewhere.
+        invalid: stored values that mean "no measurement", for `metre`, `count` and HHA computed from depth.
+        intrinsics: fx, fy, cx, cy of the depth camera in pixels of the image, for HHA computed from depth.
 
     Raises:
-        GeminiFusionError: as `decode_rgb`, `decode_depth` and `to_metres` say.
+        GeminiFusionError: as `decode_rgb`, `decode_depth`, `to_metres` and `decode_picture` say.
+        InvalidOptionError: HHA has to be computed, and the camera is not known.
     """
-    if spec.unit == "intensity":
+    if spec.unit == "metre" or (spec.encoding == "hha" and _is_depth(data, spec, scale)):
+        depth = _decode_metres(data, spec, max_pixels, scale, invalid, may_hold_gil)
+        if depth.metres.ndim != 2 or not depth.metres.size:  # rejected in preprocessing, which knows the whole model
+            return DecodedImage(array=depth.metres, warnings=depth.warnings)
+        health = depth_health(depth.metres)
+        array = depth.metres if spec.unit == "metre" else _hha(depth.metres, spec, intrinsics)
+        return DecodedImage(array=array, warnings=depth.warnings, health=health)
+    if spec.encoding == "imagenet":
         image = (
             data
             if isinstance(data, np.ndarray)
@@ -67,17 +87,55 @@ def decode_modality(
             if usual
             else DecodedImage(array=image)
         )
+    picture = (
+        as_picture(data, spec, invalid=invalid)
+        if isinstance(data, np.ndarray)
+        else decode_picture(data, spec, max_pixels=max_pixels, invalid=invalid, may_hold_gil=may_hold_gil)
+    )
+    return DecodedImage(array=picture.pixels, warnings=picture.warnings, health=picture_health(picture.pixels, spec))
+
+
+def _is_depth(data: bytes | NDArray[np.generic], spec: ModalitySpec, scale: float | None) -> bool:
+    """Whether what came for an HHA picture is a depth map: one channel, of more than 8 bits or with a scale."""
     if isinstance(data, np.ndarray):
-        depth = to_metres(data, depth_scale=depth_scale, depth_invalid=depth_invalid, field=spec.name)
-    else:
-        depth = decode_depth(
-            data,
-            max_pixels=max_pixels,
-            depth_scale=depth_scale,
-            depth_invalid=depth_invalid,
-            field=spec.name,
-            may_hold_gil=may_hold_gil,
+        return data.ndim == 2 and (data.dtype != np.uint8 or scale is not None)
+    header = read_header(data, spec.name)
+    return header.channels == 1 and (header.bits > 8 or scale is not None)
+
+
+def _decode_metres(
+    data: bytes | NDArray[np.generic],
+    spec: ModalitySpec,
+    max_pixels: int,
+    scale: float | None,
+    invalid: Sequence[float],
+    may_hold_gil: bool,
+) -> DepthImage:
+    if isinstance(data, np.ndarray):
+        if data.ndim == 3 and data.shape[2] != 1:
+            raise UnsupportedImageError(
+                f"{spec.name} has {data.shape[2]} channels, expected one; send the raw depth, not a picture of it"
+            )
+        return to_metres(data, depth_scale=scale, depth_invalid=invalid, field=spec.name)
+    return decode_depth(
+        data,
+        max_pixels=max_pixels,
+        depth_scale=scale,
+        depth_invalid=invalid,
+        field=spec.name,
+        may_hold_gil=may_hold_gil,
+    )
+
+
+def _hha(metres: NDArray[np.float32], spec: ModalitySpec, intrinsics: Sequence[float] | None) -> NDArray[np.uint8]:
+    if intrinsics is None:
+        raise InvalidOptionError(
+            f"{spec.name} came as distances, and the model takes HHA, which cannot be computed without the camera: "
+            "send intrinsics=fx,fy,cx,cy in pixels of the depth image, or the HHA picture, three channels of 8 bits"
         )
-    if depth.metres.ndim != 2 or not depth.metres.size:
-        return DecodedImage(array=depth.metres, warnings=depth.warnings)
-    return DecodedImage(array=depth.metres, warnings=depth.warnings, health=depth_health(depth.metres))
+    fx, fy, cx, cy = intrinsics
+    if min(fx, fy) <= 0:
+        raise InvalidOptionError(
+            f"intrinsics have focal lengths {fx:g} and {fy:g}; send fx,fy,cx,cy in pixels of the depth image"
+        )
+    return np.rint(hha_from_depth(metres, Intrinsics(fx=fx, fy=fy, cx=cx, cy=cy))).astype(np.uint8)

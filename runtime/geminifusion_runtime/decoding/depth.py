@@ -54,7 +54,7 @@ def to_metres(
         if depth_scale is None and readings.dtype == np.uint8:
             raise DepthScaleRequiredError(
                 f"{field} has 8 bits per pixel, so its unit cannot be known; "
-                "send 16-bit millimetres, or say depth_scale=<metres per unit>"
+                f"send 16-bit millimetres, or say {field}_scale=<metres per unit>"
             )
         scale = MILLIMETRE if depth_scale is None else depth_scale
         kept = _unmarked(readings, depth_invalid)
@@ -115,7 +115,7 @@ def _marker_warnings(readings: NDArray[np.generic], markers: Sequence[float], fi
         return []
     return [
         f"{field} is {largest} at {share:.0%} of its pixels, which looks like a mark of no measurement; "
-        f"if it is, say depth_invalid={largest}"
+        f"if it is, say {field}_invalid={largest}"
     ]
 
 
@@ -127,4 +127,4 @@ def _unit_warnings(metres: NDArray[np.float32], field: str) -> list[str]:
     median = float(np.median(sample))
     if _NEAREST_PLAUSIBLE_M <= median <= _FARTHEST_PLAUSIBLE_M:
         return []
-    return [f"the median {field} is {median:.4g} m, which looks like a wrong unit; say depth_scale=<metres per unit>"]
+    return [f"the median {field} is {median:.4g} m, which looks like a wrong unit; say {field}_scale=<metres per unit>"]

@@ -49,7 +49,7 @@ def decode_rgb(data: bytes, *, max_pixels: int, field: str = "rgb", may_hold_gil
         )
     if header.format == "jpeg" and header.channels not in (1, 3):
         raise UnsupportedImageError(f"{field} is a JPEG of {header.channels} channels (CMYK); send RGB or grey")
-    _check_pixels(header, max_pixels, field)
+    check_pixels(header, max_pixels, field)
     image = _decode_fast(data, header, field, may_hold_gil) if header.channels == 3 and header.bits == 8 else None
     if image is None:
         image = _decode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION, header, field)
@@ -95,24 +95,55 @@ def decode_depth(
             f"{field} is a TIFF of {header.bits}-bit {'float' if header.is_float else 'integer'} values; "
             "send 16-bit unsigned integers or 32-bit floats"
         )
+    check_tiff_compression(header, field)
+    check_pixels(header, max_pixels, field)
+    readings = decode_pixels(data, header, field, may_hold_gil=may_hold_gil)
+    if readings.ndim != 2:
+        # The header of a palette PNG says one channel, and it decodes to colours.
+        raise UnsupportedImageError(f"{field} is a palette image; send the raw depth, not a picture of it")
+    return to_metres(readings, depth_scale=depth_scale, depth_invalid=depth_invalid, field=field)
+
+
+def decode_pixels(data: bytes, header: ImageHeader, field: str, *, may_hold_gil: bool = False) -> NDArray[np.generic]:
+    """Decode to pixels as stored, `H W` or `H W 3` in RGB order, of whatever type the file has.
+
+    Args:
+        data: the encoded image, whose header was checked.
+        header: what `read_header` says of it.
+        field: its name in the request, for messages.
+        may_hold_gil: no other thread of this process has to run meanwhile.
+
+    Raises:
+        UndecodableImageError: the pixels are damaged.
+    """
+    if header.format == "npy":
+        return _read_npy(data, field)
+    fast = _decode_fast(data, header, field, may_hold_gil) if header.format == "png" else None
+    if fast is not None:
+        return fast
+    stored = _decode(data, cv2.IMREAD_UNCHANGED, header, field)
+    return stored[..., 2::-1] if stored.ndim == 3 else stored  # OpenCV has BGR and BGRA
+
+
+def check_tiff_compression(header: ImageHeader, field: str) -> None:
+    """Reject a TIFF that no decoder here reads.
+
+    Raises:
+        UnsupportedImageError: naming what it can be saved with.
+    """
     if header.compression not in _TIFF_COMPRESSIONS:
         raise UnsupportedImageError(
             f"{field} is a TIFF compressed by method {header.compression}; save it with "
             f"{', '.join(_TIFF_COMPRESSIONS.values())}"
         )
-    _check_pixels(header, max_pixels, field)
-    if header.format == "npy":
-        readings: NDArray[np.generic] = _read_npy(data, field)
-    else:
-        fast = _decode_fast(data, header, field, may_hold_gil) if header.format == "png" else None
-        readings = _decode(data, cv2.IMREAD_UNCHANGED, header, field) if fast is None else fast
-        if readings.ndim != 2:
-            # The header of a palette PNG says one channel, and it decodes to colours.
-            raise UnsupportedImageError(f"{field} is a palette image; send the raw depth, not a picture of it")
-    return to_metres(readings, depth_scale=depth_scale, depth_invalid=depth_invalid, field=field)
 
 
-def _check_pixels(header: ImageHeader, max_pixels: int, field: str) -> None:
+def check_pixels(header: ImageHeader, max_pixels: int, field: str) -> None:
+    """Reject an image of more pixels, before it is decoded.
+
+    Raises:
+        ImageTooLargeError: saying how many there are and may be.
+    """
     if header.width * header.height > max_pixels:
         raise ImageTooLargeError(
             f"{field} is {header.width}x{header.height}, {header.width * header.height / 1e6:.1f} "
@@ -154,4 +185,4 @@ def _undecodable(header: ImageHeader, field: str) -> UndecodableImageError:
 def _read_npy(data: bytes, field: str) -> NDArray[np.generic]:
     shape, fortran, dtype, offset = read_npy_layout(data, field)
     values = np.frombuffer(data, dtype, offset=offset).reshape(shape, order="F" if fortran else "C")
-    return values.reshape(shape[:2]).astype(dtype.newbyteorder("="), copy=False)
+    return (values.reshape(shape[:2]) if shape[2:] == (1,) else values).astype(dtype.newbyteorder("="), copy=False)

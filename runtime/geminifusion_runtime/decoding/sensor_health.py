@@ -9,17 +9,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from geminifusion_runtime.artifact import ModalitySpec
 from geminifusion_runtime.types import SensorHealth
 
 T = TypeVar("T", bound=np.generic)
 _WHITE = (255, 255, 255)
+_NEARLY_BLACK = (10, 10, 10)
 
 # Limits that no frame of a working camera exceeds; a response to one beyond them would be meaningless.
 _MOST_HOLES = 0.95
 _MOST_SATURATED = 0.9
+_MOST_DARK = 0.95
 _MOST_NOISE_COLOR = 50.0  # grey levels; pure noise has 74
 _MOST_NOISE_DEPTH = 0.25  # of the median distance; pure noise has about 0.6
 
+_DARK_MEAN = 25.0  # of 255; a frame that is brighter on average has too few dark pixels to matter
 _STEP = 4  # shares are counted on every fourth row, for depth on every fourth column too: precise to a percent
 _PATCH = 256  # the side, in pixels, of the middle of the frame that noise is estimated on
 # The difference of two Laplacians, which is zero on an even slope.
@@ -35,9 +39,14 @@ def color_health(image: NDArray[np.uint8]) -> SensorHealth:
     if brightest.min() == 255:
         saturated = cv2.countNonZero(cv2.inRange(rows, _WHITE, _WHITE)) / (rows.shape[0] * rows.shape[1])
     noise = _noise(cv2.cvtColor(_middle(image), cv2.COLOR_RGB2GRAY).astype(np.float32))
+    dark = 0.0
+    if rows.mean() < _DARK_MEAN:
+        dark = cv2.countNonZero(cv2.inRange(rows, (0, 0, 0), _NEARLY_BLACK)) / (rows.shape[0] * rows.shape[1])
     problem = None
     if int((brightest - darkest).max()) <= 1:
         problem = "every pixel has the same colour"
+    elif dark > _MOST_DARK:
+        problem = f"{dark:.0%} of the pixels are nearly black"
     elif saturated > _MOST_SATURATED:
         problem = f"{saturated:.0%} of the pixels are overexposed"
     elif noise > _MOST_NOISE_COLOR:
@@ -64,6 +73,35 @@ def depth_health(metres: NDArray[np.float32]) -> SensorHealth:
         problem = f"{saturated:.0%} of the pixels are at the farthest distance"
     elif noise > _MOST_NOISE_DEPTH * float(np.median(measured)):
         problem = f"it is noise (standard deviation {noise:.2g} m)"
+    return SensorHealth(holes=holes, saturated=saturated, noise=noise, problem=problem)
+
+
+def picture_health(pixels: NDArray[np.generic], spec: ModalitySpec) -> SensorHealth:
+    """Assess a picture of another sensor, as `ModalitySpec` describes it; NaN where nothing was measured.
+
+    Event and LiDAR pictures are sparse and look like noise, so neither an empty background nor noise is a problem.
+    """
+    sample = pixels[::_STEP, ::_STEP].astype(np.float32)
+    finite = np.isfinite(sample)
+    measured = sample[finite]
+    holes = 1 - measured.size / sample.size
+    if holes > _MOST_HOLES:
+        return SensorHealth(holes=holes, saturated=0.0, noise=0.0, problem=f"{holes:.0%} of it is not measured")
+    top = 255.0 if spec.unit == "intensity" else spec.range[1]
+    saturated = float((measured >= top).mean())
+    patch = _middle(pixels).astype(np.float32)
+    grey = patch.mean(axis=2, dtype=np.float32) if patch.ndim == 3 else patch
+    inside = np.isfinite(grey).astype(np.uint8)
+    if inside.all():
+        noise = _noise(grey)
+    else:
+        eroded = cv2.erode(inside, np.ones((3, 3), np.uint8)).astype(np.uint8, copy=False)
+        noise = _noise(np.nan_to_num(grey, posinf=0.0, neginf=0.0), valid=eroded)
+    problem = None
+    if measured.min() == measured.max():
+        problem = f"every pixel is {float(measured[0]):.4g}"
+    elif saturated > _MOST_SATURATED and spec.channels == 1:
+        problem = f"{saturated:.0%} of the pixels are at the end of the range"
     return SensorHealth(holes=holes, saturated=saturated, noise=noise, problem=problem)
 
 

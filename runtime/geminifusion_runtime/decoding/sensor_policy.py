@@ -20,7 +20,8 @@ def apply_policy(
         The images to go on with, and a warning for each that was dropped.
 
     Raises:
-        SensorBrokenError: the policy is to reject; or to drop, and the model was not trained to do without.
+        SensorBrokenError: the policy is to reject; or to drop, and the model was not trained to do without, or nothing
+            else came.
     """
     kept, notes = dict(images), []
     for name, image in images.items():
@@ -36,6 +37,11 @@ def apply_policy(
                 raise SensorBrokenError(
                     f"{name} seems to come from a broken sensor: {problem}; the model cannot do without it: check the "
                     "sensor, or send sensor_policy=warn"
+                )
+            if len(kept) == 1:
+                raise SensorBrokenError(
+                    f"{name} seems to come from a broken sensor: {problem}; there is nothing else to go by: check the "
+                    "sensors, or send sensor_policy=warn"
                 )
             del kept[name]
             notes.append(f"{name} was left out, because its sensor seems broken: {problem}")

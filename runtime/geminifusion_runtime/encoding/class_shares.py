@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_runtime.artifact import ClassSpec
+from geminifusion_runtime.artifact import ArtifactMetadata, ClassSpec
 
 _NEAREST = 2  # percent
 
@@ -29,6 +29,19 @@ class ClassShare:
     nearest_depth_m: float | None = None
 
 
+def distances(metadata: ArtifactMetadata, arrays: Mapping[str, NDArray[np.generic]]) -> NDArray[np.float32] | None:
+    """Metres, `H W`, for `class_shares`: the first modality that measures distance, of those that came; else None.
+
+    Args:
+        metadata: of the model.
+        arrays: the decoded images by modality.
+    """
+    for spec in metadata.modalities:
+        if spec.unit == "metre" and spec.name in arrays:
+            return arrays[spec.name].astype(np.float32, copy=False)
+    return None
+
+
 def class_shares(
     labels: NDArray[np.uint8], depth_m: NDArray[np.float32] | None, classes: Sequence[ClassSpec]
 ) -> tuple[ClassShare, ...]:
@@ -36,7 +49,7 @@ def class_shares(
 
     Args:
         labels: `H W` class indices.
-        depth_m: `H W` metres, 0 where nothing was measured; None where the model takes no depth.
+        depth_m: `H W` metres, 0 where nothing was measured; None where no distances came.
         classes: the model's classes, by index.
     """
     pixels = np.bincount(labels.ravel(), minlength=len(classes))

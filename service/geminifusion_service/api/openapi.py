@@ -33,6 +33,8 @@ class DocumentedRoute(Route):
         method: GET or POST.
         tag: group of the operation.
         operation: the rest of it, such as `requestBody` and `responses`; wins over what is derived.
+        of_models: what of the operation depends on the models that are loaded when the document is asked for; lists of
+            it are added to those of `operation`.
         admission: the transport that metrics count its requests under, if they need admission; else None.
     """
 
@@ -44,6 +46,7 @@ class DocumentedRoute(Route):
         method: str = "GET",
         tag: str,
         operation: Mapping[str, Any],
+        of_models: Callable[[], Mapping[str, Any]] | None = None,
         admission: str | None = None,
     ) -> None:
         super().__init__(path, handler, methods=[method])
@@ -58,6 +61,14 @@ class DocumentedRoute(Route):
         }
         if parameters := _path_parameters(path):
             self.operation["parameters"] = [*parameters, *operation.get("parameters", ())]
+        self._of_models = of_models
+
+    def current_operation(self) -> dict[str, Any]:
+        """The operation with what follows from the models that are loaded now."""
+        operation = dict(self.operation)
+        for key, value in (self._of_models() if self._of_models is not None else {}).items():
+            operation[key] = [*operation.get(key, ()), *value] if isinstance(value, list) else value
+        return operation
 
 
 def openapi_document(routes: Iterable[BaseRoute]) -> dict[str, Any]:
@@ -65,10 +76,14 @@ def openapi_document(routes: Iterable[BaseRoute]) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         if isinstance(route, DocumentedRoute):
-            paths.setdefault(route.path, {})[route.method] = route.operation
+            paths.setdefault(route.path, {})[route.method] = route.current_operation()
     return {
         "openapi": "3.1.0",
-        "info": {"title": "geminifusion", "summary": "RGB + depth in, segmentation mask out.", "version": "1"},
+        "info": {
+            "title": "geminifusion",
+            "summary": "One scene by up to four sensors in, segmentation mask out.",
+            "version": "1",
+        },
         "paths": paths,
         "tags": [{"name": "segment"}, {"name": "models"}, {"name": "operations"}, {"name": "open inference"}],
     }
@@ -76,12 +91,12 @@ def openapi_document(routes: Iterable[BaseRoute]) -> dict[str, Any]:
 
 def documentation_routes(routes: Iterable[BaseRoute]) -> list[Route]:
     """The document of these routes, and a page to read and try it."""
-    document = openapi_document(routes)
+    routes = list(routes)
     swagger = get_swagger_ui_html(openapi_url=DOCUMENT_PATH.removeprefix("/"), title="geminifusion")
     swagger.headers.update(_PAGE_HEADERS)
 
     async def openapi(_: Request) -> Response:
-        return JSONResponse(document)
+        return JSONResponse(openapi_document(routes))
 
     async def page(_: Request) -> Response:
         return swagger

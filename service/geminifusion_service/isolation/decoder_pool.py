@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 from geminifusion_runtime.artifact import ModalitySpec
 from geminifusion_runtime.decoding.decode import DecodedImage, decode_modality
 from geminifusion_runtime.errors import GeminiFusionError
+from geminifusion_runtime.options import ModalityOptions
 from geminifusion_runtime.types import SensorHealth
 from geminifusion_service.errors import ERRORS, DecoderLostError, InternalError, NotReadyError
 from geminifusion_service.isolation.worker_client import WorkerLostError, WorkerProcess
@@ -27,18 +28,24 @@ _SPEC = TypeAdapter(ModalitySpec)
 
 
 class EncodedImage(NamedTuple):
-    """One image of a request as it came: an encoded file, or an array that its transport has decoded already."""
+    """One image of a request as it came: an encoded file, or an array that its transport has decoded already.
+
+    Attributes:
+        spec: the input of the model that it is for.
+        data: the file, or the array.
+        options: of this modality.
+    """
 
     spec: ModalitySpec
     data: bytes | NDArray[np.generic]
+    options: ModalityOptions = ModalityOptions()
 
 
 class DecodeOptions(TypedDict):
     """Options and limits that hold for all images of a request; see `decode_modality`."""
 
     max_pixels: int
-    depth_scale: float | None
-    depth_invalid: Sequence[float]
+    intrinsics: Sequence[float] | None
 
 
 class DecoderPool(Protocol):
@@ -129,7 +136,11 @@ class ProcessDecoderPool:
     def _decode_in_process(
         self, images: Sequence[EncodedImage], options: DecodeOptions
     ) -> list[DecodedImage | Exception]:
-        message = {"specs": [_as_json(image.spec) for image in images], "options": options}
+        message = {
+            "specs": [_as_json(image.spec) for image in images],
+            "modality_options": [image.options._asdict() for image in images],
+            "options": options,
+        }
         files = {str(index): np.frombuffer(image.data, np.uint8) for index, image in enumerate(images)}
         worker = self._idle.get()
         try:
@@ -168,7 +179,7 @@ def _as_json(spec: ModalitySpec) -> str:
 
 def _decode_here(image: EncodedImage, options: DecodeOptions) -> DecodedImage | Exception:
     try:
-        return decode_modality(image.data, image.spec, **options)
+        return decode_modality(image.data, image.spec, **image.options._asdict(), **options)
     except Exception as error:
         return error
 

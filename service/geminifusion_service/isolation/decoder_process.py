@@ -41,9 +41,11 @@ def decode(memory: SharedArrays, message: dict[str, Any]) -> dict[str, Any]:
     files = memory.read(message["inputs"])
     results: list[dict[str, Any]] = []
     arrays: dict[str, NDArray[np.generic]] = {}
-    for index, spec in enumerate(message["specs"]):
+    for index, (spec, its_options) in enumerate(zip(message["specs"], message["modality_options"], strict=True)):
         try:
-            image = decode_modality(files[str(index)].tobytes(), _spec(spec), may_hold_gil=True, **message["options"])
+            image = decode_modality(
+                files[str(index)].tobytes(), _spec(spec), may_hold_gil=True, **its_options, **message["options"]
+            )
         except Exception as error:
             if not isinstance(error, GeminiFusionError):
                 _log.exception("decoding failed")

@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from geminifusion_runtime.artifact import ArtifactMetadata
+from geminifusion_runtime.artifact import ArtifactMetadata, ModalitySpec
+from geminifusion_runtime.decoding.pictures import wanted
 from geminifusion_runtime.model import Model
 from geminifusion_service.errors import ModelNotFoundError, NotReadyError
 from geminifusion_service.models.registry import ModelRegistry
@@ -20,6 +21,9 @@ _FROM_METADATA = (
     "temperature",
     "modalities",
     "size",
+    "input_scale",
+    "label_upsampling",
+    "intrinsics",
     "classes",
     "ignore_index",
     "training",
@@ -29,9 +33,23 @@ _FROM_METADATA = (
 )
 
 
+def what_to_send(spec: ModalitySpec) -> str:
+    """What a client sends for a modality, in words."""
+    if spec.encoding == "imagenet":
+        return "a picture, 8 bits per channel: PNG, JPEG or WebP"
+    if spec.unit == "metre":
+        return (
+            f"depth: 16-bit PNG (millimetres unless {spec.name}_scale says otherwise), TIFF (uint16 or float32) or "
+            "npy; floats are metres; 0, NaN, infinite and negative mean not measured"
+        )
+    return wanted(spec)
+
+
 def describe_model(model: Model) -> dict[str, Any]:
     """Classes, palette, modalities, limits, scores, licenses, and the runtime it was loaded with."""
     facts: dict[str, Any] = _METADATA.dump_python(model.metadata, mode="json")
+    for spec, described in zip(model.metadata.modalities, facts["modalities"], strict=True):
+        described["send"] = what_to_send(spec)
     return {
         "name": facts["name"],
         "version": facts["version"],

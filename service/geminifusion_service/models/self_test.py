@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from geminifusion_runtime.artifact import ArtifactMetadata
 from geminifusion_runtime.backends.selection import precision_of
 from geminifusion_runtime.dummy_inputs import random_inputs
-from geminifusion_runtime.errors import GeminiFusionError
+from geminifusion_runtime.errors import GeminiFusionError, UnprocessableError
 from geminifusion_runtime.golden_set import MIN_LABEL_AGREEMENT, read_golden_set
 from geminifusion_runtime.model import Model
 from geminifusion_runtime.options import SegmentOptions
@@ -37,7 +37,7 @@ Probe = Callable[[Model, SegmentRequest], Awaitable[NDArray[np.uint8]]]  # the l
 
 @dataclass(frozen=True, kw_only=True)
 class SelfTestFrames:
-    """Frames by modality name, `H W 3` uint8 or `H W` in metres, and the expected labels `H W` of each."""
+    """Frames by modality name, in the dtype and unit of the model, and the expected labels `H W` of each."""
 
     kind: Literal["golden", "self"]
     frames: tuple[Frame, ...]
@@ -72,9 +72,8 @@ def labels_alone(model: Model, frame: Frame) -> NDArray[np.uint8]:
     Raises:
         RuntimeError: the runtime failed.
     """
-    others = {name: array for name, array in frame.items() if name != "rgb"}
-    (prediction,) = model.run([model.prepare(np.asarray(frame["rgb"], np.uint8), others)])
-    return prediction.labels
+    (answer,) = model.run([model.prepare(frame)])
+    return answer.labels
 
 
 async def run_self_test(model: Model, expected: SelfTestFrames, probe: Probe) -> SelfTestResult | None:
@@ -121,11 +120,12 @@ def _golden_frames(directory: Path, model: Model) -> SelfTestFrames | None:
     batches = read_golden_set(directory, metadata)
     if not batches:
         return None
-    _, height, width = batches[0].shape
-    policy = metadata.size
-    if height * width > policy.max_pixels or min(height, width) < policy.min_side:
+    first = {name: array[0] for name, array in batches[0].inputs.items()}
+    try:
+        shape = model.prepare(first).shape
+    except UnprocessableError:
         return None
-    if model.backend.size_problem(height, width) is not None:
+    if shape != batches[0].shape[1:]:  # reduced, so that the labels are others
         return None
     indices = np.unique(np.linspace(0, len(batches) - 1, min(MAX_FRAMES, len(batches))).round().astype(int))
     chosen = [batches[index] for index in indices]

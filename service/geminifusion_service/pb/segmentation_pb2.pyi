@@ -52,7 +52,7 @@ PRIORITY_NORMAL: Priority
 PRIORITY_HIGH: Priority
 
 class SegmentRequest(_message.Message):
-    __slots__ = ("images", "model", "depth_scale", "format", "confidence", "gate", "classes", "deadline_ms", "request_id", "align", "sensor_policy", "disagreement", "priority", "supersedable", "depth_invalid")
+    __slots__ = ("images", "model", "depth_scale", "format", "confidence", "gate", "classes", "deadline_ms", "request_id", "align", "sensor_policy", "disagreement", "priority", "supersedable", "depth_invalid", "intrinsics", "overlay_on", "scales", "invalids")
     class ImagesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -60,6 +60,20 @@ class SegmentRequest(_message.Message):
         key: str
         value: bytes
         def __init__(self, key: _Optional[str] = ..., value: _Optional[bytes] = ...) -> None: ...
+    class ScalesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    class InvalidsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Values
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Values, _Mapping]] = ...) -> None: ...
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     DEPTH_SCALE_FIELD_NUMBER: _ClassVar[int]
@@ -75,6 +89,10 @@ class SegmentRequest(_message.Message):
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     SUPERSEDABLE_FIELD_NUMBER: _ClassVar[int]
     DEPTH_INVALID_FIELD_NUMBER: _ClassVar[int]
+    INTRINSICS_FIELD_NUMBER: _ClassVar[int]
+    OVERLAY_ON_FIELD_NUMBER: _ClassVar[int]
+    SCALES_FIELD_NUMBER: _ClassVar[int]
+    INVALIDS_FIELD_NUMBER: _ClassVar[int]
     images: _containers.ScalarMap[str, bytes]
     model: str
     depth_scale: float
@@ -90,10 +108,20 @@ class SegmentRequest(_message.Message):
     priority: Priority
     supersedable: bool
     depth_invalid: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, images: _Optional[_Mapping[str, bytes]] = ..., model: _Optional[str] = ..., depth_scale: _Optional[float] = ..., format: _Optional[_Union[MaskFormat, str]] = ..., confidence: _Optional[bool] = ..., gate: _Optional[bool] = ..., classes: _Optional[bool] = ..., deadline_ms: _Optional[float] = ..., request_id: _Optional[str] = ..., align: _Optional[_Union[Align, str]] = ..., sensor_policy: _Optional[_Union[SensorPolicy, str]] = ..., disagreement: _Optional[bool] = ..., priority: _Optional[_Union[Priority, str]] = ..., supersedable: _Optional[bool] = ..., depth_invalid: _Optional[_Iterable[float]] = ...) -> None: ...
+    intrinsics: _containers.RepeatedScalarFieldContainer[float]
+    overlay_on: str
+    scales: _containers.ScalarMap[str, float]
+    invalids: _containers.MessageMap[str, Values]
+    def __init__(self, images: _Optional[_Mapping[str, bytes]] = ..., model: _Optional[str] = ..., depth_scale: _Optional[float] = ..., format: _Optional[_Union[MaskFormat, str]] = ..., confidence: _Optional[bool] = ..., gate: _Optional[bool] = ..., classes: _Optional[bool] = ..., deadline_ms: _Optional[float] = ..., request_id: _Optional[str] = ..., align: _Optional[_Union[Align, str]] = ..., sensor_policy: _Optional[_Union[SensorPolicy, str]] = ..., disagreement: _Optional[bool] = ..., priority: _Optional[_Union[Priority, str]] = ..., supersedable: _Optional[bool] = ..., depth_invalid: _Optional[_Iterable[float]] = ..., intrinsics: _Optional[_Iterable[float]] = ..., overlay_on: _Optional[str] = ..., scales: _Optional[_Mapping[str, float]] = ..., invalids: _Optional[_Mapping[str, Values]] = ...) -> None: ...
+
+class Values(_message.Message):
+    __slots__ = ("values",)
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    values: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, values: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class SegmentResponse(_message.Message):
-    __slots__ = ("model", "request_id", "height", "width", "format", "mask", "classes", "rle", "confidence", "gate", "timings_ms", "batch_size", "warnings", "sensors", "disagreement")
+    __slots__ = ("model", "request_id", "height", "width", "format", "mask", "classes", "rle", "confidence", "gate", "timings_ms", "batch_size", "warnings", "sensors", "disagreement", "modality_weights")
     class SensorsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -101,6 +129,13 @@ class SegmentResponse(_message.Message):
         key: str
         value: SensorHealth
         def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[SensorHealth, _Mapping]] = ...) -> None: ...
+    class ModalityWeightsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Plane
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Plane, _Mapping]] = ...) -> None: ...
     MODEL_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
@@ -116,6 +151,7 @@ class SegmentResponse(_message.Message):
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
     SENSORS_FIELD_NUMBER: _ClassVar[int]
     DISAGREEMENT_FIELD_NUMBER: _ClassVar[int]
+    MODALITY_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     model: str
     request_id: str
     height: int
@@ -131,7 +167,8 @@ class SegmentResponse(_message.Message):
     warnings: _containers.RepeatedScalarFieldContainer[str]
     sensors: _containers.MessageMap[str, SensorHealth]
     disagreement: Plane
-    def __init__(self, model: _Optional[str] = ..., request_id: _Optional[str] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., format: _Optional[_Union[MaskFormat, str]] = ..., mask: _Optional[bytes] = ..., classes: _Optional[_Iterable[_Union[ClassShare, _Mapping]]] = ..., rle: _Optional[_Iterable[_Union[RunLengths, _Mapping]]] = ..., confidence: _Optional[_Union[Plane, _Mapping]] = ..., gate: _Optional[_Union[Plane, _Mapping]] = ..., timings_ms: _Optional[_Union[Timings, _Mapping]] = ..., batch_size: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ..., sensors: _Optional[_Mapping[str, SensorHealth]] = ..., disagreement: _Optional[_Union[Plane, _Mapping]] = ...) -> None: ...
+    modality_weights: _containers.MessageMap[str, Plane]
+    def __init__(self, model: _Optional[str] = ..., request_id: _Optional[str] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., format: _Optional[_Union[MaskFormat, str]] = ..., mask: _Optional[bytes] = ..., classes: _Optional[_Iterable[_Union[ClassShare, _Mapping]]] = ..., rle: _Optional[_Iterable[_Union[RunLengths, _Mapping]]] = ..., confidence: _Optional[_Union[Plane, _Mapping]] = ..., gate: _Optional[_Union[Plane, _Mapping]] = ..., timings_ms: _Optional[_Union[Timings, _Mapping]] = ..., batch_size: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ..., sensors: _Optional[_Mapping[str, SensorHealth]] = ..., disagreement: _Optional[_Union[Plane, _Mapping]] = ..., modality_weights: _Optional[_Mapping[str, Plane]] = ...) -> None: ...
 
 class SensorHealth(_message.Message):
     __slots__ = ("holes", "saturated", "noise", "problem")

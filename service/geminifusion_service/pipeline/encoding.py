@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from geminifusion_runtime.artifact import ArtifactMetadata
 from geminifusion_runtime.decoding.decode import DecodedRequest
-from geminifusion_runtime.encoding.class_shares import ClassShare, class_shares
+from geminifusion_runtime.encoding.class_shares import ClassShare, class_shares, distances
 from geminifusion_runtime.encoding.masks import index_png, npz, overlay_png
 from geminifusion_runtime.encoding.run_lengths import RunLengths, encode_classes
+from geminifusion_runtime.encoding.views import view
 from geminifusion_runtime.options import SegmentOptions
 from geminifusion_runtime.postprocessing import Prediction
 
@@ -35,13 +36,15 @@ def encode(
     """Encode a prediction in the format of `options`.
 
     Args:
-        decoded: the images as the model saw them: the overlay shows rgb, the class shares measure depth.
+        decoded: the images as the model saw them, by modality in the model's order: the overlay is drawn on one of
+            them, the class shares measure the distances in another.
         disagreement: map `h w` of `geminifusion_runtime.postprocessing.disagreement`, for npz.
     """
     labels, wanted = prediction.labels, options.format
     classes: tuple[ClassShare, ...] = ()
     if options.classes or wanted == "json":
-        classes = class_shares(labels, _depth(metadata, decoded), metadata.classes)
+        arrays = {name: image.array for name, image in decoded.images.items()}
+        classes = class_shares(labels, distances(metadata, arrays), metadata.classes)
     if wanted is None:
         return Encoded(classes=classes)
     if wanted == "json":
@@ -51,22 +54,28 @@ def encode(
     elif wanted == "palette":
         mask = index_png(labels, metadata.palette())
     elif wanted == "overlay":
-        mask = overlay_png(decoded.rgb, labels, metadata.palette())
+        mask = overlay_png(view(_overlay_base(options, metadata, decoded)), labels, metadata.palette())
     else:
         maps: dict[str, NDArray[np.generic]] = {
             "labels": labels,
             "confidence": prediction.confidence,
             "gate": prediction.gate,
         }
+        if prediction.modality_weights is not None:
+            names = [spec.name for spec in metadata.modalities[1:]]
+            maps |= {
+                f"modality_weights_{name}": one for name, one in zip(names, prediction.modality_weights, strict=True)
+            }
         if disagreement is not None:
             maps["disagreement"] = disagreement
         mask = npz(maps)
     return Encoded(mask=mask, classes=classes)
 
 
-def _depth(metadata: ArtifactMetadata, decoded: DecodedRequest) -> NDArray[np.float32] | None:
-    """Depth in metres, `H W`: the first modality that came and measures distance."""
-    for spec in metadata.modalities:
-        if spec.unit == "metre" and spec.name in decoded.images:
-            return decoded.images[spec.name].array.astype(np.float32, copy=False)
-    return None
+def _overlay_base(options: SegmentOptions, metadata: ArtifactMetadata, decoded: DecodedRequest) -> NDArray[np.generic]:
+    """The modality that was asked for; without it rgb, or else the first 8-bit picture, or else the first that came."""
+    pictures = [spec.name for spec in metadata.modalities if spec.unit == "intensity"]
+    for name in (options.overlay_on, "rgb", *pictures):
+        if name in decoded.images:
+            return decoded.images[name].array
+    return next(iter(decoded.images.values())).array

@@ -20,8 +20,9 @@ from contextlib import suppress
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
-from geminifusion_runtime.artifact import ModalitySpec
+from geminifusion_runtime.artifact import ArtifactMetadata, ModalitySpec
 from geminifusion_runtime.decoding.decode import DecodedImage
 from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_runtime.model import Model
@@ -152,11 +153,10 @@ class _PipelineRun:
     def _decode(self, part: Sequence[ModalitySpec], num_all: int) -> None:
         options = self._request.options
         found = self._pipeline.decoder_pool.decode(
-            [EncodedImage(spec, self._request.images[spec.name]) for spec in part],
+            [EncodedImage(spec, self._request.images[spec.name], options.of_modality(spec)) for spec in part],
             {
                 "max_pixels": self._pipeline.max_pixels,
-                "depth_scale": options.depth_scale,
-                "depth_invalid": options.depth_invalid,
+                "intrinsics": options.intrinsics or self._model.metadata.intrinsics,
             },
         )
         with self._lock:
@@ -221,6 +221,7 @@ class _PipelineRun:
             confidence=prediction.confidence.astype(np.float16) if options.confidence else None,
             gate=prediction.gate.astype(np.float16) if options.gate else None,
             disagreement=changes,
+            modality_weights=_weights_by_name(self._model.metadata, prediction) if options.gate else {},
             timeline=Timeline(stages=tuple(self._timings), batch_size=first.batch_size),
             batch_size=first.batch_size,
             warnings=prepared.warnings,
@@ -269,6 +270,14 @@ class _PipelineRun:
             was_decoding, self._is_decoding = self._is_decoding, False
         if was_decoding:
             self._pipeline.end_decoding()
+
+
+def _weights_by_name(metadata: ArtifactMetadata, prediction: Prediction) -> dict[str, NDArray[np.float16]]:
+    """The weights of the modalities beside the first, `h w` each; none where the model has no such map."""
+    if prediction.modality_weights is None:
+        return {}
+    names = [spec.name for spec in metadata.modalities[1:]]
+    return dict(zip(names, prediction.modality_weights.astype(np.float16), strict=True))
 
 
 def batch_of(items: Sequence[Item]) -> Callable[[int], Sequence[Prediction]]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from geminifusion_runtime.decoding.alignment import resize_to_rgb
+from geminifusion_runtime.decoding.alignment import resize_to_reference
 from geminifusion_runtime.decoding.decode import DecodedImage, DecodedRequest
 from geminifusion_runtime.decoding.sensor_policy import apply_policy
 from geminifusion_runtime.errors import InvalidOptionError
 from geminifusion_runtime.model import Model
 from geminifusion_runtime.options import SegmentOptions
-from geminifusion_runtime.preprocessing import PreparedItem, absence_warnings, rgb_alone
+from geminifusion_runtime.preprocessing import PreparedItem, absence_warnings, without
 from geminifusion_runtime.types import SensorHealth, SensorPolicy
 
 
@@ -20,7 +20,7 @@ class PreparedRequest:
     """One request, ready for the engine."""
 
     decoded: DecodedRequest
-    items: tuple[PreparedItem, ...]  # the frame, and where disagreement was asked for, its rgb alone
+    items: tuple[PreparedItem, ...]  # the frame, and where disagreement was asked for, its first modality alone
     sensors: Mapping[str, SensorHealth]  # of all images that came, by modality name
     warnings: tuple[str, ...]  # for the client
 
@@ -37,21 +37,25 @@ def prepare(
     Raises:
         GeminiFusionError: the images do not fit the model, each other, the options or the sensor policy.
     """
+    if options.overlay_on is not None and options.overlay_on not in images:
+        raise InvalidOptionError(
+            f"overlay_on is {options.overlay_on}, and {', '.join(images) or 'nothing'} came; send it, or name another"
+        )
     specs = {spec.name: spec for spec in model.metadata.modalities}
     kept, notes = apply_policy(images, specs, options.sensor_policy or default_policy)
     if options.align == "resize":
-        kept = resize_to_rgb(kept, specs)
+        kept = resize_to_reference(kept, specs)
     decoded = DecodedRequest(images=kept)
-    others = {name: image.array for name, image in kept.items() if name != "rgb"}
-    item = model.prepare(decoded.rgb, others)
+    item = model.prepare({name: image.array for name, image in kept.items()})
     items: tuple[PreparedItem, ...] = (item,)
     if options.disagreement:
+        first, *others = kept
         if not others:
             raise InvalidOptionError(
-                "disagreement compares responses with and without the other modalities, and only rgb came; "
+                f"disagreement compares responses with and without the other modalities, and only {first} came; "
                 "send one more or leave the option out"
             )
-        items = (item, rgb_alone(model.metadata, item))
+        items = (item, without(model.metadata, item, others))
     return PreparedRequest(
         decoded=decoded,
         items=items,
@@ -66,6 +70,6 @@ def _warnings(model: Model, options: SegmentOptions, decoded: DecodedRequest) ->
         f"the model was never trained without {spec.name}, so the disagreement map shows how much it relies on it, "
         "not what it would see without"
         for spec in model.metadata.modalities
-        if options.disagreement and spec.name != "rgb" and not spec.optional
+        if options.disagreement and spec.name in list(decoded.images)[1:] and not spec.optional
     )
     return absent + untrained + tuple(text for image in decoded.images.values() for text in image.warnings)

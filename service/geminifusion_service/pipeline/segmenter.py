@@ -17,9 +17,11 @@ from contextlib import (
     nullcontext,
 )
 
+from geminifusion_runtime.artifact import ArtifactMetadata
 from geminifusion_runtime.errors import GeminiFusionError
+from geminifusion_runtime.modality_options import check_modalities
 from geminifusion_runtime.model import Model
-from geminifusion_runtime.preprocessing import check_names
+from geminifusion_runtime.preprocessing import check_names, images_by_modality
 from geminifusion_runtime.types import Priority
 from geminifusion_service.errors import DeadlineExceededError, NotReadyError
 from geminifusion_service.models.registry import ModelRegistry
@@ -181,7 +183,7 @@ class Segmenter:
             self._place(request, ticket),
             self._models.lease(options.model) as model,
         ):
-            check_names(model.metadata, list(request.images))
+            request = _for_model(request, model.metadata)
             async with _deadline(options.deadline_ms, arrival) as deadline:
                 response = await self._executor.submit(model, request, deadline=deadline, passed=passed)
             record.response = response
@@ -212,6 +214,19 @@ class Segmenter:
             return nullcontext()  # who admitted it gives the place back
         self.check_admission(deadline_ms=options.deadline_ms, priority=options.priority)
         return self._admission.hold(body_bytes=body_bytes, in_flight=True)
+
+
+def _for_model(request: SegmentRequest, metadata: ArtifactMetadata) -> SegmentRequest:
+    """The request with its images under the names of the model's modalities.
+
+    Raises:
+        MissingPartError, UnknownPartError: the images are not the model's modalities.
+        InvalidOptionError: an option is about a modality that the model does not have, or has no use for it.
+    """
+    images = images_by_modality(metadata, request.images)
+    check_names(metadata, list(images))
+    check_modalities(request.options, metadata)
+    return request if images is request.images else SegmentRequest(images=images, options=request.options)
 
 
 def _deadline(deadline_ms: float | None, arrival: float) -> AbstractAsyncContextManager[float | None]:

@@ -36,9 +36,10 @@ def test_holes_do_not_count_as_noise():
         (np.zeros((240, 320, 3), np.uint8), "same colour"),
         (np.full((240, 320, 3), 255, np.uint8), "same colour"),
         (np.where(RANDOM.random((240, 320, 1)) < 0.97, 255, SMOOTH).astype(np.uint8), "overexposed"),
+        (np.where(RANDOM.random((240, 320, 1)) < 0.98, 3, SMOOTH).astype(np.uint8), "nearly black"),
         (RANDOM.integers(0, 256, (240, 320, 3), dtype=np.uint8).repeat(1, axis=2), "noise"),
     ],
-    ids=["dark", "white", "overexposed", "noise"],
+    ids=["dark", "white", "overexposed", "night", "noise"],
 )
 def test_a_broken_colour_frame_is_recognised(frame, said):
     if said == "noise":

@@ -1,5 +1,6 @@
 """Every option travels every transport: all fields of `SegmentOptions` are walked, so a new one is tested by itself."""
 
+import dataclasses
 import json
 import struct
 
@@ -21,6 +22,8 @@ MAPS = ("confidence", "gate", "disagreement")
 def another_than_the_default(name):
     """A value of an option as JSON has it."""
     schema = SCHEMAS[name]
+    if name == "intrinsics":
+        return [500, 501, 320.5, 240]
     if "enum" in schema:
         return next(choice for choice in reversed(schema["enum"]) if choice != schema.get("default"))
     return {"string": "tiny-1", "number": 0.5, "boolean": True, "array": [65535, 1.5]}[schema["type"]]
@@ -30,9 +33,9 @@ VALUES = {name: another_than_the_default(name) for name in OPTION_NAMES}
 
 
 def expected(**values):
-    if isinstance(values.get("depth_invalid"), list):
-        values["depth_invalid"] = tuple(values["depth_invalid"])
-    return SegmentOptions(**values)
+    return SegmentOptions(
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    )
 
 
 def as_text(value):
@@ -61,6 +64,32 @@ def test_a_grpc_message_has_a_field_for_every_option_in_both_directions(name):
     message = pb.SegmentRequest(**message_fields(options))
     assert [field.name for field, _ in message.ListFields()] == [name]
     assert options_from_message(pb.SegmentRequest.FromString(message.SerializeToString())) == options
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "options"),
+    [
+        ("lidar_scale", 0.5, SegmentOptions(scales={"lidar": 0.5})),
+        ("thermal_invalid", [65535, 1.5], SegmentOptions(invalids={"thermal": (65535, 1.5)})),
+    ],
+)
+def test_options_of_a_modality_travel_like_the_others(name, value, options):
+    query = options_from_query([(name, as_text(value)), ("format", "png")], request_id="r-1", accept=None)
+    assert dataclasses.replace(query, request_id=None) == options
+    head = json.dumps({"images": {}, name: value}).encode()
+    assert request_from(struct.pack("<I", len(head)) + head).options == options
+    message = pb.SegmentRequest(**message_fields(options))
+    assert [field.name for field, _ in message.ListFields()] in (["scales"], ["invalids"])
+    assert options_from_message(pb.SegmentRequest.FromString(message.SerializeToString())) == options
+    parameter = as_text(value) if isinstance(value, list) else value
+    inferred = options_from({name: parameter}, model="m", outputs=("mask",), milliseconds_left=None, request_id="")
+    assert dataclasses.replace(inferred, model=None) == options
+
+
+def test_modality_weights_of_open_inference_come_with_the_gate():
+    outputs = ("labels", "modality_weights")
+    options = options_from({}, model="m", outputs=outputs, milliseconds_left=None, request_id="")
+    assert options.gate
 
 
 def test_grpc_enums_and_options_have_the_same_choices():

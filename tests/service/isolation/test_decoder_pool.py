@@ -17,7 +17,7 @@ from geminifusion_runtime.errors import UndecodableImageError
 from geminifusion_service.errors import DecoderLostError, NotReadyError
 from geminifusion_service.isolation.decoder_pool import EncodedImage, ProcessDecoderPool, ThreadDecoderPool
 
-OPTIONS = {"max_pixels": 10**6, "depth_scale": None, "depth_invalid": ()}
+OPTIONS = {"max_pixels": 10**6, "intrinsics": None}
 RANDOM = np.random.default_rng(0)
 RGB = cv2.resize(RANDOM.integers(0, 256, (6, 8, 3), dtype=np.uint8), (160, 120), interpolation=cv2.INTER_CUBIC)
 DEPTH = cv2.resize(RANDOM.integers(400, 9000, (6, 8)).astype(np.uint16), (160, 120))
@@ -83,7 +83,7 @@ def test_a_process_decodes_what_a_thread_decodes(processes, specs, images):
 
 
 def test_a_scale_travels(processes, specs):
-    (image,) = processes.decode(encoded_images(specs, depth=encoded(".png", DEPTH)), {**OPTIONS, "depth_scale": 0.5})
+    (image,) = processes.decode(encoded_images(specs, depth=encoded(".png", DEPTH)), {**OPTIONS, "scale": 0.5})
     np.testing.assert_array_equal(image.array, DEPTH * np.float32(0.5))
 
 

@@ -94,4 +94,7 @@ def _image_digest(image: NDArray[Any]) -> bytes:
 def _task_digest(task: Task) -> str:
     values = task.to_dict()
     kept = {name: values[name] for name in ("class_names", "modalities", "ignore_index")}
+    for modality in kept["modalities"]:
+        if modality["metres_per_unit"] is None:  # as the records of older runs, which did not know the field
+            del modality["metres_per_unit"]
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_runtime.artifact import ArtifactMetadata
-from geminifusion_runtime.backends.protocol import GraphInputs, GraphOutputs
+from geminifusion_runtime.backends.protocol import GraphInputs, GraphOutputs, batch_shape
 from geminifusion_runtime.backends.tensorrt.execution_context import ExecutionContext, bindings_of, require_contract
 from geminifusion_runtime.backends.tensorrt.loading import Messages, check, deserialize, load_plugin, require_loadable
 from geminifusion_runtime.backends.tensorrt.requirements import TensorRtError, engine_of, plan_parts, size_problem
@@ -69,7 +69,7 @@ class TensorRtBackend:
         bindings = [binding for binding in self._bindings if binding.is_input]
         if missing := [binding.name for binding in bindings if binding.name not in inputs]:
             raise ValueError(f"{', '.join(missing)} is missing; feed {', '.join(binding.name for binding in bindings)}")
-        batch, height, width = inputs[bindings[0].name].shape[:3]
+        batch, height, width = batch_shape(inputs)
         for binding in bindings:
             array = inputs[binding.name]
             expected = binding.shape(batch, height, width)
@@ -87,6 +87,7 @@ class TensorRtBackend:
             labels=cast("NDArray[np.uint8]", outputs["labels"]),
             confidence=cast("NDArray[np.float32]", outputs["confidence"]),
             gate=cast("NDArray[np.float32]", outputs["gate"]),
+            modality_weights=cast("NDArray[np.float32] | None", outputs.get("modality_weights")),
         )
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_runtime.artifact import ArtifactMetadata, ShapeRange
-from geminifusion_runtime.backends.protocol import GraphInputs
+from geminifusion_runtime.backends.protocol import GraphInputs, output_names
 from geminifusion_runtime.backends.tensorrt.loading import Messages, check
 from geminifusion_runtime.backends.tensorrt.requirements import TensorRtError
 
@@ -36,11 +36,14 @@ class Binding:
     channels: int | None  # None: no channel axis
     reduction: int
     is_input: bool
+    channels_first: bool = False
 
     def shape(self, batch: int, height: int, width: int) -> tuple[int, ...]:
         """Shape of this tensor for a batch of frames of `height` x `width`."""
         sides = (batch, -(-height // self.reduction), -(-width // self.reduction))
-        return sides if self.channels is None else (*sides, self.channels)
+        if self.channels is None:
+            return sides
+        return (batch, self.channels, *sides[1:]) if self.channels_first else (*sides, self.channels)
 
     def num_bytes(self, batch: int, height: int, width: int) -> int:
         """Size of this tensor in bytes for a batch of frames of `height` x `width`."""
@@ -48,7 +51,7 @@ class Binding:
 
 
 def bindings_of(metadata: ArtifactMetadata) -> tuple[Binding, ...]:
-    """The graph's inputs, as the metadata describes them, and its three outputs."""
+    """The graph's inputs, as the metadata describes them, and its outputs."""
     inputs = [
         Binding(spec.name, np.dtype(spec.dtype), 3 if spec.channels == 3 else None, 1, is_input=True)
         for spec in metadata.modalities
@@ -58,6 +61,10 @@ def bindings_of(metadata: ArtifactMetadata) -> tuple[Binding, ...]:
         Binding("confidence", np.dtype(np.float32), None, 4, is_input=False),
         Binding("gate", np.dtype(np.float32), None, 4, is_input=False),
     ]
+    extras = len(metadata.modalities) - 1
+    if "modality_weights" in output_names(extras + 1):
+        weights = Binding("modality_weights", np.dtype(np.float32), extras, 4, is_input=False, channels_first=True)
+        outputs.append(weights)
     return (*inputs, *outputs)
 
 

@@ -15,7 +15,6 @@ from geminifusion_runtime.options import SegmentOptions
 from geminifusion_service.api.open_inference.parameters import options_from
 from geminifusion_service.api.open_inference.schemas import InferenceRequest, InferenceResponse
 from geminifusion_service.api.open_inference.signatures import (
-    OUTPUT_NAMES,
     ResolvedModel,
     configuration,
     metadata,
@@ -221,8 +220,8 @@ class OpenInference:
         milliseconds_left: float | None,
         ticket: Ticket | None,
     ) -> tuple[InferenceResponse, list[SegmentResponse]]:
-        outputs = request.outputs or resolved.signature.default_outputs
-        _check_outputs(outputs)
+        outputs = request.outputs or resolved.default_outputs
+        _check_outputs(outputs, resolved.output_names)
         options = options_from(
             request.parameters,
             model=resolved.reference,
@@ -268,9 +267,9 @@ class OpenInference:
         return self._statistics.setdefault((name, version), ModelStatistics())
 
 
-def _check_outputs(outputs: Sequence[str]) -> None:
+def _check_outputs(outputs: Sequence[str], known: Sequence[str]) -> None:
     for name in outputs:
-        if name not in OUTPUT_NAMES:
-            raise InvalidOptionError(f"there is no output {name[:100]!r}; expected {', '.join(OUTPUT_NAMES)}")
+        if name not in known:
+            raise InvalidOptionError(f"there is no output {name[:100]!r}; expected {', '.join(known)}")
     if len(set(outputs)) != len(outputs):
         raise InvalidOptionError("an output is named twice; name each once")

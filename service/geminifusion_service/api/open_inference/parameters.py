@@ -15,6 +15,7 @@ from geminifusion_runtime.options import (
     OPTION_NAMES,
     SegmentOptions,
     given_values,
+    is_option,
     parse_text,
     parse_values,
     unknown_option,
@@ -55,7 +56,7 @@ def options_from(
     for name, value in parameters.items():
         if name in _FOR_THE_TRANSPORT or name.startswith(_OF_TRITON):
             continue
-        if name not in _NAMES:
+        if name not in _NAMES and (name in _ELSEWHERE or not is_option(name)):
             raise unknown_option(name, _NAMES, kind="parameter")
         values[name] = value if isinstance(value, str) else json.dumps(value)
     if "priority" in values:
@@ -75,6 +76,7 @@ def options_from(
             "deadline_ms": min(deadlines, default=None),
             "request_id": request_id if is_request_id(request_id) else None,
             **{name: name in outputs for name in _MAPS},
+            "gate": "gate" in outputs or "modality_weights" in outputs,
         }
     )
 

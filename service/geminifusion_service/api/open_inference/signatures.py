@@ -26,8 +26,9 @@ _PLANES = (
     ("confidence", "FP32", (_ANY, _ANY)),
     ("gate", "FP32", (_ANY, _ANY)),
 )
+_WEIGHTS = "modality_weights"  # of models of more than two modalities
 # Outputs that a request may name; the last costs a second run, so no metadata offers it to clients that take all.
-OUTPUT_NAMES = (*(name for name, _, _ in (_MASK, *_PLANES)), "disagreement")
+OUTPUT_NAMES = (*(name for name, _, _ in (_MASK, *_PLANES)), _WEIGHTS, "disagreement")
 _TensorForm = tuple[str, str, tuple[int, ...]]
 
 
@@ -36,11 +37,6 @@ class Signature(enum.Enum):
 
     ENCODED = "encoded"
     RAW = "raw"
-
-    @property
-    def default_outputs(self) -> tuple[str, ...]:
-        """Outputs of a request that names none."""
-        return tuple(name for name, _, _ in _outputs(self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +54,16 @@ class ResolvedModel:
     reference: str
     model: Model
     signature: Signature
+
+    @property
+    def default_outputs(self) -> tuple[str, ...]:
+        """Outputs of a request that names none."""
+        return tuple(name for name, _, _ in _outputs(self))
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Outputs that a request may name."""
+        return tuple(name for name in OUTPUT_NAMES if name != _WEIGHTS or _has_weights(self.model))
 
 
 def resolve(models: ModelRegistry, name: str, version: str | None) -> ResolvedModel:
@@ -94,7 +100,7 @@ def metadata(resolved: ResolvedModel, versions: list[str]) -> dict[str, Any]:
         "versions": versions,
         "platform": resolved.model.backend.name,
         "inputs": described(_inputs(resolved)),
-        "outputs": described(_outputs(resolved.signature)),
+        "outputs": described(_outputs(resolved)),
     }
 
 
@@ -114,7 +120,7 @@ def configuration(resolved: ResolvedModel, *, max_batch: int) -> dict[str, Any]:
         "backend": resolved.model.backend.name,
         "max_batch_size": max_batch,
         "input": inputs,
-        "output": configured(_outputs(resolved.signature)),
+        "output": configured(_outputs(resolved)),
         "model_transaction_policy": {"decoupled": False},
     }
 
@@ -129,8 +135,16 @@ def _inputs(resolved: ResolvedModel) -> list[_TensorForm]:
     ]
 
 
-def _outputs(signature: Signature) -> list[_TensorForm]:
-    return [_MASK] if signature is Signature.ENCODED else list(_PLANES)
+def _outputs(resolved: ResolvedModel) -> list[_TensorForm]:
+    if resolved.signature is Signature.ENCODED:
+        return [_MASK]
+    others = len(resolved.model.metadata.modalities) - 1
+    weights = [(_WEIGHTS, "FP32", (others, _ANY, _ANY))] if _has_weights(resolved.model) else []
+    return [*_PLANES, *weights]
+
+
+def _has_weights(model: Model) -> bool:
+    return len(model.metadata.modalities) > 2
 
 
 def _datatype(dtype: str) -> str:

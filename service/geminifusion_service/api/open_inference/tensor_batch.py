@@ -20,7 +20,7 @@ from geminifusion_service.request import SegmentResponse
 
 Image = bytes | NDArray[np.generic]
 Images = dict[str, Image]
-_COLOR_AXES = 4  # N H W 3; every other modality is N H W
+_COLOR_AXES = 4  # N H W 3; modalities of one channel are N H W
 _PIXELS = ("UINT8", "UINT16", "FP16", "FP32", "FP64")
 
 
@@ -68,13 +68,14 @@ def _pixels(tensor: Tensor, max_pixels: int) -> Sequence[NDArray[np.generic]]:
     name, shape, array = tensor.name, tensor.shape, tensor.array
     if array is None or tensor.datatype not in _PIXELS:
         raise UnprocessableError(
-            f"{name} is {tensor.datatype}; send UINT8 colour, FP32 metres or UINT16 millimetres of depth, or BYTES"
+            f"{name} is {tensor.datatype}; send UINT8 pictures, FP32 metres or UINT16 millimetres of depth, UINT16 or "
+            "FP32 numbers of other sensors, or files as BYTES"
         )
     color = len(shape) == _COLOR_AXES and shape[3] == 3
     if not (color or len(shape) == _COLOR_AXES - 1) or 0 in shape[1:]:
         raise UnprocessableError(
-            f"{name} has shape {list(shape)}; send colour as [batch, height, width, 3], "
-            "depth and other planes as [batch, height, width]"
+            f"{name} has shape {list(shape)}; send three channels as [batch, height, width, 3], "
+            "depth and others of one channel as [batch, height, width]"
         )
     height, width = shape[1:3]
     if height * width > max_pixels:
@@ -101,6 +102,7 @@ def join_batch(responses: Sequence[SegmentResponse], outputs: Sequence[str], *, 
         # The segmenter halves the precision of maps; the tensor's datatype is FP32.
         "confidence": lambda response: _float32(response.confidence),
         "gate": lambda response: _float32(response.gate),
+        "modality_weights": _modality_weights,
         "disagreement": lambda response: _float32(response.disagreement),
     }
     tensors = []
@@ -110,6 +112,14 @@ def join_batch(responses: Sequence[SegmentResponse], outputs: Sequence[str], *, 
         else:
             tensors.append(array_tensor(name, _stack(name, [read[name](response) for response in responses])))
     return tuple(tensors)
+
+
+def _modality_weights(response: SegmentResponse) -> NDArray[np.float32]:
+    if not response.modality_weights:
+        raise UnprocessableError(
+            f"{response.model} was exported without modality weights; export it again, or leave them"
+        )
+    return np.stack([weights.astype(np.float32) for weights in response.modality_weights.values()])
 
 
 def _float32(values: NDArray[np.float16] | None) -> NDArray[np.float32] | None:

@@ -72,6 +72,8 @@ def response_message(response: SegmentResponse) -> pb.SegmentResponse:
         message.gate.CopyFrom(_plane(response.gate))
     if response.disagreement is not None:
         message.disagreement.CopyFrom(_plane(response.disagreement))
+    for name, weights in response.modality_weights.items():
+        message.modality_weights[name].CopyFrom(_plane(weights))
     return message
 
 

@@ -1,7 +1,8 @@
 """Options as fields of `SegmentRequest` in protos/geminifusion/v1, in both directions.
 
 A field has the name of its option. A value of an enum is named after a choice: `SENSOR_POLICY_DROP_MODALITY` is
-`drop-modality` of `sensor_policy`. The client imports this module too: it needs protobuf, and nothing of the server.
+`drop-modality` of `sensor_policy`. The options `NAME_scale` and `NAME_invalid` of a modality are entries of the maps
+`scales` and `invalids`. The client imports this module too: it needs protobuf, and nothing of the server.
 """
 
 from __future__ import annotations
@@ -45,6 +46,10 @@ def options_from_message(message: pb.SegmentRequest, *, milliseconds_left: float
             values[name] = _choice(name, value)
         elif name in _FIELDS:
             values[name] = value
+        elif name == "scales":
+            values |= {f"{modality}_scale": scale for modality, scale in value.items()}
+        elif name == "invalids":
+            values |= {f"{modality}_invalid": tuple(marks.values) for modality, marks in value.items()}
     if milliseconds_left is not None:
         milliseconds_left = max(milliseconds_left, 0.001)  # one that has just passed leaves 0 or less
         values["deadline_ms"] = min(values.get("deadline_ms", milliseconds_left), milliseconds_left)
@@ -60,9 +65,16 @@ def _choice(name: str, number: int) -> str:
 
 def message_fields(options: SegmentOptions) -> dict[str, Any]:
     """The fields that carry `options`, without those at their default."""
-    return {
-        name: enum_number(name, value) if name in _NUMBERS else value for name, value in given_values(options).items()
+    fields: dict[str, Any] = {
+        name: enum_number(name, value) if name in _NUMBERS else value
+        for name, value in given_values(options).items()
+        if name in _FIELDS
     }
+    if options.scales:
+        fields["scales"] = options.scales
+    if options.invalids:
+        fields["invalids"] = {name: pb.Values(values=values) for name, values in options.invalids.items()}
+    return fields
 
 
 def enum_number(name: str, choice: str) -> Any:  # noqa: ANN401 - stubs have a type for each enum

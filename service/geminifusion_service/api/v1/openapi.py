@@ -1,4 +1,4 @@
-"""Operations of the paths under /v1 in the OpenAPI document."""
+"""Operations of the paths under /v1 in the OpenAPI document, as far as they are the same for all models."""
 
 from __future__ import annotations
 
@@ -61,22 +61,6 @@ def _query_options() -> list[dict[str, Any]]:
     return parameters
 
 
-def _images(schema: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "required": ["rgb"],
-        "properties": {
-            "rgb": schema | {"description": "8-bit PNG, JPEG or WebP"},
-            "depth": schema
-            | {
-                "description": "if the model takes depth (see /v1/models): 16-bit PNG (millimetres unless "
-                "depth_scale says otherwise), TIFF (uint16 or float32) or npy, of the same size and aligned to rgb; "
-                "floats are metres; 0, NaN, infinite and negative mean not measured"
-            },
-        },
-    }
-
-
 _BINARY: dict[str, Any] = {"type": "string", "format": "binary"}
 _RESULT: dict[str, Any] = {
     "type": "object",
@@ -92,6 +76,7 @@ _RESULT: dict[str, Any] = {
             "description": "with confidence=1: shape, dtype float16, data base64",
         },
         "gate": {"type": "object", "description": "with gate=1: shape, dtype float16, data base64"},
+        "modality_weights": {"type": "object", "description": "with gate=1, of models of more than two: by modality"},
         "disagreement": {"type": "object", "description": "with disagreement=1: shape, dtype float16, data base64"},
         "timings_ms": {"type": "object"},
         "sensors": {"type": "object", "description": "by modality: holes, saturated, noise, problem"},
@@ -102,16 +87,10 @@ _RESULT: dict[str, Any] = {
 
 SEGMENT_OPERATION: dict[str, Any] = {
     "parameters": _query_options(),
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {"schema": _images(_BINARY)},
-            "application/json": {"schema": _images({"type": "string", "format": "byte"})},
-        },
-    },
     "responses": {
         "200": {
-            "description": "The mask at the size of the posted rgb; X-Geminifusion-* headers carry model and timings",
+            "description": "The mask at the size of the posted rgb, or without it of the first modality; "
+            "X-Geminifusion-* headers carry model and timings",
             "content": {
                 MEDIA_TYPES["png"]: {"schema": _BINARY},
                 MEDIA_TYPES["npz"]: {"schema": _BINARY},

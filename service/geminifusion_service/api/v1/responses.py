@@ -121,6 +121,8 @@ def response_document(response: SegmentResponse) -> dict[str, Any]:
         facts["gate"] = _map_document(response.gate)
     if response.disagreement is not None:
         facts["disagreement"] = _map_document(response.disagreement)
+    if response.modality_weights:
+        facts["modality_weights"] = {name: _map_document(one) for name, one in response.modality_weights.items()}
     return facts
 
 

@@ -18,7 +18,8 @@ from geminifusion_service.api.v1.openapi import (
     MODELS_OPERATION,
     SEGMENT_OPERATION,
 )
-from geminifusion_service.api.v1.query import accepts_gzip, options_from_query
+from geminifusion_service.api.v1.openapi_models import segment_operation
+from geminifusion_service.api.v1.query import options_from_query
 from geminifusion_service.api.v1.responses import cacheable_json, segment_response
 from geminifusion_service.errors import public_error
 from geminifusion_service.model_manager import ModelManager
@@ -59,6 +60,7 @@ def v1_routes(
             method="POST",
             tag="segment",
             operation=SEGMENT_OPERATION,
+            of_models=lambda: segment_operation([model.metadata for model in segmenter.models]),
             admission=TRANSPORT,
         ),
         DocumentedRoute("/v1/models", models.models, tag="models", operation=MODELS_OPERATION),
@@ -90,7 +92,7 @@ class _Segmentation:
         self._telemetry = telemetry
 
     async def segment(self, request: Request) -> Response:
-        """Segment one RGB image with the depth image of the same pixels."""
+        """Segment one scene: an image of each of the model's modalities, of the same pixels."""
         try:
             response = await self._segment(request)
         except Exception as error:

@@ -41,7 +41,7 @@ class SegmentationServicer(segmentation_pb2_grpc.SegmentationServicer):
         self._metrics = metrics
 
     async def Segment(self, request: pb.SegmentRequest, context: grpc.aio.ServicerContext) -> pb.SegmentResponse:
-        """Segment one pair."""
+        """Segment one scene."""
         try:
             if request.supersedable:
                 raise InvalidOptionError("supersedable is for the frames of SegmentStream; leave it out")
