@@ -20,7 +20,8 @@ from geminifusion_model.evaluation.corruptions import conditions
 from geminifusion_model.fusions.registry import FUSIONS
 from geminifusion_model.inference_form import InferenceForm
 from geminifusion_model.training.loop.loss import segmentation_losses
-from geminifusion_model.weights.imagenet import imagenet_name, load_imagenet
+from geminifusion_model.weights.filling import single_stream_name
+from geminifusion_model.weights.imagenet import load_imagenet
 from geminifusion_model.weights.official_names import official_names
 
 SMALL = {"num_classes": 5, "decoder_channels": 16, "fusion": "none"}
@@ -94,12 +95,12 @@ class TestNetwork:
         classifier = {}
         for name, parameter in net.state_dict().items():
             official = official_names(name, parameter, encoder)[0]
-            found = imagenet_name(official)
+            found = single_stream_name(official)
             if found is not None:
                 classifier[found] = torch.randn(parameter.shape[1:] if ".ln_" in official else parameter.shape)
         assert load_imagenet(net, classifier).complete
         name = "encoder.stages.0.patch_embed.norm" if encoder == "mit_b0" else "encoder.patch_embed.norm"
-        stored = classifier[imagenet_name(official_names(f"{name}.bias", torch.zeros(1, 1), encoder)[0])]
+        stored = classifier[single_stream_name(official_names(f"{name}.bias", torch.zeros(1, 1), encoder)[0])]
         assert torch.equal(net.state_dict()[f"{name}.bias"], stored[None])
 
 
