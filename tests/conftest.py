@@ -28,6 +28,7 @@ from geminifusion_runtime.artifact import (
 ROOT = Path(__file__).parent
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep a file's tests in one process, and all of tests/export, which share an export that takes long."""
     for item in items:
