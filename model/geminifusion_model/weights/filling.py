@@ -62,6 +62,7 @@ def plan_filling(
             continue
         absent = [each for each in names if each not in tensors]
         if absent:
+            used |= dict.fromkeys(each for each in names if each in tensors)
             if not is_inert(original, len(net.config.modalities)):
                 missing += absent
             continue
