@@ -76,6 +76,6 @@ def _overlay_base(options: SegmentOptions, metadata: ArtifactMetadata, decoded: 
     """The modality that was asked for; without it rgb, or else the first 8-bit picture, or else the first that came."""
     pictures = [spec.name for spec in metadata.modalities if spec.unit == "intensity"]
     for name in (options.overlay_on, "rgb", *pictures):
-        if name in decoded.images:
+        if name is not None and name in decoded.images:
             return decoded.images[name].array
     return next(iter(decoded.images.values())).array
