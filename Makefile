@@ -10,8 +10,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 demo: $(VENV)/with-service
 	$(BIN)/geminifusion demo $(ARGS)
 
+# Two processes, because a test mostly keeps one core busy.
 test: $(VENV)/with-dev
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup $(ARGS)
 
 test-slow: $(VENV)/with-nvidia $(VENV)/with-ray $(CLIENTS)/created
 	$(BIN)/pytest -m slow $(ARGS)

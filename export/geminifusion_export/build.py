@@ -79,8 +79,7 @@ def build_artifact(checkpoint: Path, destination: Path, options: ExportOptions) 
     """
     if options.precision != "float32" and options.weights != "float32":
         raise ExportError(f"a {options.precision} graph stores its weights as it computes; leave --weights out")
-    if destination.exists():
-        raise ExportError(f"{destination} exists; remove it or choose another directory")
+    check_destination(destination)
     source = _read_checkpoint(checkpoint)
     _modalities(source)  # refuses what cannot be served before minutes go into tracing it
     graph = SegmentationGraph(GeminiFusion.from_pretrained(checkpoint), source.task, source.temperature or 1.0)
@@ -106,6 +105,16 @@ def build_artifact(checkpoint: Path, destination: Path, options: ExportOptions) 
     return metadata
 
 
+def check_destination(destination: Path) -> None:
+    """Check that nothing would be overwritten.
+
+    Raises:
+        ExportError: otherwise.
+    """
+    if destination.exists():
+        raise ExportError(f"{destination} exists; remove it or choose another directory")
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Source:
     """What an export needs to know of its checkpoint."""
@@ -120,8 +129,8 @@ def _read_checkpoint(checkpoint: Path) -> _Source:
     info = read_info(checkpoint)
     if info.task is None:
         raise ExportError(
-            f"{checkpoint} does not say what its inputs and classes are; train it with `geminifusion train`, or write "
-            "it with geminifusion_model.checkpoint.write_checkpoint(net, directory, task=…)"
+            f"{checkpoint} does not say what its inputs and classes are; say what it was trained for with --task, a "
+            "name that `geminifusion tasks` lists or a YAML file"
         )
     temperature = Temperature.from_record(info.training)
     return _Source(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 import click
 
+from geminifusion_model.import_commands import import_options
+
 if TYPE_CHECKING:
     from geminifusion_export.engine.build import EngineOptions
     from geminifusion_export.targets import TargetOptions
+    from geminifusion_model.weights.importing import DepthUnit
     from geminifusion_runtime.artifact import ArtifactMetadata
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -34,8 +38,9 @@ def export() -> None:
 
 
 @export.command()
-@click.argument("source", type=_FOLDER)
+@click.argument("source", type=click.Path(exists=True, path_type=Path))
 @click.argument("destination", type=click.Path(path_type=Path))
+@import_options(required=False)
 @click.option("--name", default=None, help="Model name clients ask for; the destination's name if not given.")
 @click.option("--version", default=None, help="Model version clients may ask for.  [default: 1]")
 @click.option(
@@ -81,6 +86,9 @@ def export() -> None:
 def artifact(
     source: Path,
     destination: Path,
+    task: str | None,
+    metres_per_unit: DepthUnit,
+    modalities: tuple[str, ...] | None,
     name: str | None,
     version: str | None,
     precision: Literal["float32", "float16", "bfloat16"] | None,
@@ -94,7 +102,8 @@ def artifact(
 ) -> None:
     """Turn SOURCE into a verified artifact in the new directory DESTINATION.
 
-    SOURCE is a checkpoint, or an artifact to whose copy runtimes are added; the latter needs no torch.
+    SOURCE is a checkpoint; with --task, also weights of others, as `geminifusion import` takes them; or an artifact to
+    whose copy runtimes are added, which needs no torch.
     """
     from geminifusion_export.targets import TargetOptions
     from geminifusion_runtime.artifact import METADATA_NAME
@@ -107,6 +116,9 @@ def artifact(
     )
     if (source / METADATA_NAME).is_file():
         fixed: dict[str, object] = {
+            "--task": task,
+            "--metres-per-unit": metres_per_unit,
+            "--modalities": modalities,
             "--name": name,
             "--version": version,
             "--precision": precision,
@@ -122,22 +134,37 @@ def artifact(
             raise click.UsageError(f"{source} is an artifact; say what to add with --to, or give a checkpoint")
         _report(_extended(source, destination, options), destination)
         return
-    from geminifusion_export.build import ExportOptions, build_artifact
+    if task is None and (source.is_file() or metres_per_unit is not None or modalities is not None):
+        raise click.UsageError(
+            f"{source} is to be exported as weights of others; say what they were trained for with --task, a name that "
+            "`geminifusion tasks` lists or a YAML file"
+        )
+    from geminifusion_export.build import ExportOptions, build_artifact, check_destination
 
-    click.echo(f"exporting {source} (tracing takes about a minute) …")
-    metadata = build_artifact(
-        source,
-        destination,
-        ExportOptions(
-            name=name or destination.name,
-            version=version or "1",
-            precision=precision or "float32",
-            weights=weights or "float32",
-            targets=options,
-            golden=golden,
-            max_pixels=max_pixels or 1280 * 960,
-        ),
-    )
+    check_destination(destination)
+    with tempfile.TemporaryDirectory(prefix="geminifusion-import-") as scratch:
+        checkpoint = source
+        if task is not None:
+            checkpoint = Path(scratch) / "checkpoint"
+            from geminifusion_model.weights.importing import import_weights
+
+            imported = import_weights(source, task, metres_per_unit=metres_per_unit, modalities=modalities)
+            click.echo(imported.to_table())
+            imported.write(checkpoint)
+        click.echo(f"exporting {source} (tracing takes about a minute) …")
+        metadata = build_artifact(
+            checkpoint,
+            destination,
+            ExportOptions(
+                name=name or destination.name,
+                version=version or "1",
+                precision=precision or "float32",
+                weights=weights or "float32",
+                targets=options,
+                golden=golden,
+                max_pixels=max_pixels or 1280 * 960,
+            ),
+        )
     _report(metadata, destination)
 
 

@@ -22,6 +22,7 @@ from geminifusion_model.task import Task
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
+FORMAT = "geminifusion-checkpoint/1"
 
 
 class CheckpointError(ValueError):
@@ -54,7 +55,7 @@ def write_checkpoint(
     partial = directory / f".{WEIGHTS_NAME}.partial"
     save_file(tensors, partial)
     partial.replace(directory / WEIGHTS_NAME)
-    description: dict[str, Any] = {"format": "geminifusion-checkpoint/1", "network": net.config.to_dict()}
+    description: dict[str, Any] = {"format": FORMAT, "network": net.config.to_dict()}
     if task is not None:
         description["task"] = task.to_dict()
     if training:
@@ -73,6 +74,11 @@ def read_info(directory: Path) -> CheckpointInfo:
     path = directory / CONFIG_NAME
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
+        if "network" not in raw and "model_type" in raw:
+            raise CheckpointError(
+                f"{path} describes weights of another library ({raw['model_type']}); make a checkpoint of them with "
+                f"`geminifusion import {directory} CHECKPOINT --task TASK`"
+            )
         return CheckpointInfo(
             network=GeminiFusionConfig.from_dict(raw["network"]),
             task=Task.from_dict(raw["task"]) if "task" in raw else None,
@@ -82,6 +88,8 @@ def read_info(directory: Path) -> CheckpointInfo:
         raise CheckpointError(
             f"{directory} holds no {CONFIG_NAME}; give a directory written by save_pretrained or `geminifusion train`"
         ) from None
+    except CheckpointError:
+        raise
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} does not describe a checkpoint: {error}") from error
 

@@ -46,6 +46,10 @@ class GeminiFusionConfig:
     """Stochastic depth of the last block; it rises linearly from 0 at the first."""
     decoder_dropout: float = 0.1
     """Channel dropout before the classifier."""
+    norm_eps: float = 1e-6
+    """Epsilon of the LayerNorms of a MiT's blocks and stage outputs."""
+    embed_norm_eps: float = 1e-6
+    """Epsilon of the LayerNorms behind a MiT's convolutions, of patches and of keys and values: SegFormer has 1e-5."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "modalities", tuple(self.modalities))
@@ -62,6 +66,12 @@ class GeminiFusionConfig:
         for name in ("drop_path_rate", "decoder_dropout"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 0 <= {name} < 1")
+        for name in ("norm_eps", "embed_norm_eps"):
+            value = getattr(self, name)
+            if not 0.0 < value < 1.0:
+                raise ValueError(f"{name} is {value}; expected 0 < {name} < 1")
+            if self.encoder in SWIN_SIZES and value != 1e-6:
+                raise ValueError(f"{name} is {value}; {self.encoder} has epsilons of its own, leave it at 1e-06")
 
     @property
     def num_streams(self) -> int:

@@ -115,4 +115,6 @@ def _build_encoder(config: GeminiFusionConfig) -> MixTransformer | SwinTransform
         config.drop_path_rate,
         num_modalities=len(config.modalities),
         num_streams=config.num_streams,
+        eps=config.norm_eps,
+        embed_eps=config.embed_norm_eps,
     )

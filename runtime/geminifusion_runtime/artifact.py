@@ -1,9 +1,9 @@
-"""The artifact: what the exporter writes and the service reads.
+"""The artifact: what the exporter writes, and the runtime and the service read.
 
-An artifact is a directory: `metadata.json` (this file's `ArtifactMetadata`) beside the files it names with their
-SHA-256. Nothing else tells the service anything about a model, so a fact the service needs is a field here.
+An artifact is a directory: `metadata.json` (`ArtifactMetadata`) beside the files it names with their SHA-256. The
+service knows nothing else of a model, so every fact that it needs is a field here.
 
-This module imports neither torch nor onnx and stands on the standard library and pydantic alone.
+This module imports the standard library and pydantic alone, neither torch nor onnx.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class SizePolicy:
     up to multiples of `multiple_of`. Labels always have the size of the images.
 
     An image that the network would see with more than `max_pixels` is reduced to fit before it is sent to the graph,
-    and its labels are enlarged to the posted size again; one with a side below `min_side` is refused.
+    and its labels are enlarged to the posted size again; one with a side below `min_side` is rejected.
     """
 
     min_side: Annotated[int, Field(ge=1)]
@@ -153,7 +153,7 @@ class SizePolicy:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class BackendReport:
-    """How far one backend is from the torch network at one input shape, over the whole golden set.
+    """Deviation of one backend from the torch network at one input shape, over the whole golden set.
 
     Errors are absolute; `label_agreement` is the share of pixels with the same class, 0…1.
     """
@@ -171,12 +171,12 @@ class BackendReport:
     precision: Precision = "float32"  # what the backend computed in
     miou: float | None = None  # percent on the golden set; only of a report over golden frames
     reference_miou: float | None = None  # percent, of the torch network on the same frames
-    worst_layer: str | None = None  # where the graph first leaves torch, if it was over budget and bisected
+    worst_layer: str | None = None  # where the graph first leaves torch, if it was over budget
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class HeldOutScore:
-    """What a runtime file costs in accuracy, on labelled frames the network was not trained on; percent."""
+    """Accuracy of a runtime file on labelled frames that the network was not trained on; percent."""
 
     frames: Annotated[int, Field(ge=1)]
     reference_miou: float  # of the float32 network
@@ -215,7 +215,7 @@ class ShapeRange:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class EngineRequirements:
-    """What a TensorRT engine can be loaded with; everything else is refused before it is tried."""
+    """Versions and hardware that a TensorRT engine loads with; on others, loading is not even tried."""
 
     tensorrt_version: str  # full, as 11.4.0.106
     compute_capability: str  # of the GPU it was built on, as 8.9
@@ -228,7 +228,7 @@ class EngineRequirements:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class GoldenSet:
-    """Frames shipped with the artifact, and what the torch network answers to them; `verify` needs nothing else."""
+    """Frames shipped with the artifact, with the torch network's outputs; `verify` needs nothing else."""
 
     file: str  # .npz: modalities `frames H W [3]`; `labels`, `confidence`, `gate` of torch; `truth` if there is one
     frames: Annotated[int, Field(ge=1)]
@@ -239,7 +239,7 @@ class GoldenSet:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class Training:
-    """Where the weights come from: data, budget, protocol and the score that was measured with it."""
+    """Provenance of the weights: data, budget, protocol, and the scores measured by it."""
 
     data: str
     summary: str
@@ -251,7 +251,7 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class ArtifactMetadata:
-    """Everything the service needs to know about a model it has never seen."""
+    """Everything the service needs to know about a model."""
 
     schema_version: Literal[1]
     name: _Name

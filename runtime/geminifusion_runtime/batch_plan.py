@@ -1,4 +1,4 @@
-"""How many images of each size may run together, given what batches of some sizes took."""
+"""Largest batch for each image size, given the measured times of batches of some sizes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What comes with the package: one trained model, and real RGB-D pairs to try it on."""
+"""The files bundled with the package: one trained model, and real RGB-D pairs to try it on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MODEL = "geminifusion-b0-nyu13"
 _PAIRS = _HOME / "pairs"
 
 
-class ArtifactMissing(FileNotFoundError):
+class BundledArtifactMissingError(FileNotFoundError):
     """This copy of the package was built without the bundled model."""
 
 
@@ -36,11 +36,11 @@ def artifact_path() -> Path:
     """The directory of the bundled artifact.
 
     Raises:
-        ArtifactMissing: this copy of the package was built without it.
+        BundledArtifactMissingError: this copy of the package was built without it.
     """
     path = _HOME / "artifacts" / _MODEL
     if not path.is_dir():
-        raise ArtifactMissing(
+        raise BundledArtifactMissingError(
             f"the bundled model is not in this copy of geminifusion ({path} is missing); "
             "install the package again or give the directory of an artifact of your own"
         )

@@ -1,4 +1,4 @@
-"""What can be wrong with a frame or a request, and the status of each error over HTTP and gRPC.
+"""Errors of a frame or a request, and the status of each over HTTP and gRPC.
 
 GeminiFusionError
 ├── BadRequestError             the request itself cannot be read

@@ -151,6 +151,6 @@ def load(path: str | Path | None = None, *, threads: int | None = None) -> Local
 
     Raises:
         geminifusion_runtime.artifact.ArtifactError: the artifact is missing, damaged, or of another release.
-        ArtifactMissing: no path was given and this copy of the package has no bundled model.
+        BundledArtifactMissingError: no path was given and this copy of the package has no bundled model.
     """
     return LocalModel(Model.open(artifact_path() if path is None else path, threads=threads))

@@ -22,14 +22,15 @@ def segment_files(
         url: address of a server.
         options: those of the request; without a server those that say what the images mean.
     """
+    arguments: dict[str, Any] = {**images, **options}
     if url:
         from .client import Client
 
         with Client(url) as client:
-            return client.segment(**images, **options)
+            return client.segment(**arguments)
     from .local import load
 
-    return load(artifact)(**images, **options)
+    return load(artifact)(**arguments)
 
 
 def write_formats(

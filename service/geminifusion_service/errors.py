@@ -26,7 +26,7 @@ GeminiFusionError
 └── InternalError               a defect of the server; the log has the traceback
     └── EngineFailedError       the runtime failed on this very item
 
-Standard library only: the gRPC client looks statuses up here.
+Standard library only: the gRPC client imports it for the HTTP status of each code.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class FrameSupersededError(GeminiFusionError):
 
 
 class QueueFullError(GeminiFusionError):
-    """As many requests as the server will hold are in flight."""
+    """The server holds as many requests as its limits allow."""
 
     code = "queue_full"
     http_status = HTTPStatus.TOO_MANY_REQUESTS

@@ -50,6 +50,7 @@ def test_depth_matters_to_the_bundled_model(segment):
     assert (with_depth.labels != blind.labels).mean() > 0.05
 
 
+@pytest.mark.slow
 def test_batch_of_photographs_gives_the_labels_of_one_by_one():
     from geminifusion_runtime.decoding.images import decode_depth, decode_rgb
     from geminifusion_runtime.model import Model

@@ -159,7 +159,14 @@ def test_demo_once_shows_the_answer_and_leaves_no_server(tiny_artifact, tmp_path
         assert cv2.imread(str(tmp_path / "shown" / name)).shape == (480, 640, 3)
 
 
-@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "by",
+    [
+        signal.SIGTERM,
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+    ],
+)
 def test_demo_keeps_serving_until_it_is_told_to_stop(tiny_artifact, tmp_path, by):
     arguments = [*COMMAND, *map(str, demo_arguments(tiny_artifact, tmp_path))]
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # these tests run under nohup, the demo should not
@@ -182,6 +189,7 @@ def test_demo_keeps_serving_until_it_is_told_to_stop(tiny_artifact, tmp_path, by
         httpx.get(f"{url}/healthz/ready")
 
 
+@pytest.mark.slow
 def test_demo_started_as_a_background_job_still_ends_on_an_interrupt(tiny_artifact, tmp_path):
     ignored = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]  # what a shell does to the jobs it starts with &
     arguments = [*ignored, *COMMAND, *map(str, demo_arguments(tiny_artifact, tmp_path))]
@@ -195,6 +203,7 @@ def test_demo_started_as_a_background_job_still_ends_on_an_interrupt(tiny_artifa
         assert process.returncode == 0
 
 
+@pytest.mark.slow
 def test_demo_takes_a_free_port_when_the_wanted_one_is_taken(tiny_artifact, tmp_path, live_server):
     taken = live_server.http_url.rpartition(":")[2]
     done = run("demo", "--once", "--artifact", tiny_artifact, "--output", tmp_path, "--http-port", taken,

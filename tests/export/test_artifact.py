@@ -45,7 +45,7 @@ def test_metadata_holds_the_verification_at_traced_and_untraced_shapes(artifact)
 
 def test_artifact_ships_golden_frames_with_torchs_answers_and_a_page(artifact):
     metadata = read_metadata(artifact)
-    assert set(metadata.files) == {"model.onnx", "golden.npz", "verification.html"}
+    assert set(metadata.files) == {"model.onnx", "golden.npz"}
     assert metadata.golden.frames == 8
     scored = [report for report in metadata.verification if report.miou is not None]
     assert [report.reference_miou for report in scored] == [pytest.approx(metadata.golden.miou)]

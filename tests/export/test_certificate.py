@@ -61,7 +61,7 @@ def test_verification_without_a_checkpoint_measures_on_the_golden_frames(verifie
     assert certificate.verdict == "passed"
     certificate.require_passed()
     (section,) = certificate.sections
-    assert section.against == "on 2 golden frames, against torch's recorded answers"
+    assert section.against == "on 2 golden frames, against torch's recorded outputs"
     assert [report.label_agreement for report in section.reports] == [1.0]
 
 

@@ -49,6 +49,7 @@ def test_layer_with_damaged_weights_is_named(model, feeds, layer):
     assert str(found).startswith(f"{layer} (Gemm")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", [None, "encoder.stages.1.blocks.0.fc2"])
 def test_layer_that_openvino_computes_otherwise_is_named(model, feeds, tmp_path, layer):
     pytest.importorskip("openvino", reason="needs the extra openvino")

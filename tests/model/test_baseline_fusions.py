@@ -85,7 +85,7 @@ def test_sparsity_falls_on_a_different_half_of_each_streams_scales():
     assert (fusion.norm.weight.grad != 0).tolist() == [[True, True, False, False], [False, False, True, True]]
 
 
-def test_cross_attention_is_its_formula():
+def test_cross_attention_equals_its_formula():
     torch.manual_seed(0)
     fusion = CrossAttention(channels=4, num_heads=2)
     fusion.init_weights()
@@ -103,7 +103,7 @@ def test_cross_attention_is_its_formula():
     torch.testing.assert_close(fusion(x), expected)
 
 
-def test_one_pixel_alone_takes_the_others_value():
+def test_cross_attention_over_one_pixel_takes_the_other_streams_value():
     fusion = CrossAttention(channels=2, num_heads=1)
     with torch.no_grad():
         fusion.in_proj_weight.copy_(torch.cat([torch.eye(2)] * 3).expand(2, 6, 2))
@@ -137,7 +137,7 @@ def test_ablations_lack_exactly_their_part():
     assert full - parameters("pixel_attention") == {n for n in full if "_noise" in n or ".relation." in n}
 
 
-def test_plain_pixel_attention_is_attention_over_a_pixel_and_its_twin():
+def test_plain_pixel_attention_is_attention_over_a_pixel_and_its_counterpart():
     torch.manual_seed(0)
     fusion = GeminiFusionBlock(8, 2, noise=False, relation=False)
     fusion.init_weights()

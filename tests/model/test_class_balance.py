@@ -28,7 +28,7 @@ class Frames:
         return Sample(str(index), np.zeros((*shape, 3), np.uint8), depth, self.labels[index])
 
 
-def test_weights_by_hand():
+def test_median_frequency_weights_equal_those_worked_out_by_hand():
     frames = Frames([0, 0, 0, 1], [0, 0, 2, 255], [2, 255, 255, 255])
     # of the labeled pixels in the frames that show it, a has 5 of 4 + 3, b 1 of 4, c 2 of 3 + 1: the median is c's 1/2
     expected = [(1 / 2) / (5 / 7), (1 / 2) / (1 / 4), 1.0, 1.0]

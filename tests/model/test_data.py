@@ -4,7 +4,8 @@ import pytest
 
 from geminifusion_model.data.augment import Augmentation, augment
 from geminifusion_model.data.loader import frames_of_step, training_batches
-from geminifusion_model.data.nyuv2 import NYUv2, evenly_spread_palette, nyuv2_task
+from geminifusion_model.data.nyuv2 import NYUv2, nyuv2_task
+from geminifusion_model.data.palettes import evenly_spread_palette
 from geminifusion_model.data.sample import DatasetError, Sample
 
 

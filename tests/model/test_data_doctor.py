@@ -125,12 +125,12 @@ def test_a_list_displaced_by_one_frame_is_one_finding(broken):
     assert "swapped-pair" not in codes
 
 
-def test_the_same_depth_under_two_pictures_is_found(broken):
+def test_the_same_depth_under_two_images_is_found(broken):
     shutil.copy(broken / "depth" / "000002.png", broken / "depth" / "000006.png")
     assert ("copied-pair", "train", frozenset({"000002", "000006"})) in found(diagnose(broken))
 
 
-def test_depth_moved_against_the_picture_is_reported(broken):
+def test_depth_moved_against_the_rgb_is_reported(broken):
     for path in (broken / "depth").iterdir():
         rewrite(path, lambda depth: np.roll(depth, 9, axis=1))
     findings = [finding for finding in diagnose(broken) if finding.code == "misaligned"]
@@ -205,9 +205,9 @@ def test_classes_nobody_labeled_and_classes_train_never_shows_are_told_apart(bro
 
 
 def test_a_recompressed_or_mirrored_copy_in_another_split_is_found(broken):
-    picture = cv2.imread(str(broken / "rgb" / "000004.jpg"))
-    cv2.imwrite(str(broken / "rgb" / "000016.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 40])
-    cv2.imwrite(str(broken / "rgb" / "000018.jpg"), picture[:, ::-1])
+    image = cv2.imread(str(broken / "rgb" / "000004.jpg"))
+    cv2.imwrite(str(broken / "rgb" / "000016.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 40])
+    cv2.imwrite(str(broken / "rgb" / "000018.jpg"), image[:, ::-1])
     leaks = [finding for finding in diagnose(broken) if finding.code == "leakage"]
     assert [leak.frames for leak in leaks] == [("000004 ~ 000016", "000004 ~ 000018")]
 

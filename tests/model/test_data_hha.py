@@ -28,7 +28,7 @@ def room(pitch_deg, wall_m=4.0):
 
 
 @pytest.mark.parametrize("pitch_deg", [0, 20])
-def test_floor_and_wall_are_told_apart_whatever_the_camera_looks_at(pitch_deg):
+def test_floor_and_wall_are_told_apart_at_any_camera_angle(pitch_deg):
     depth, on_floor, height = room(pitch_deg)
     disparity, height_cm, angle = np.moveaxis(hha_from_depth(depth, CAMERA), 2, 0)
     np.testing.assert_allclose(disparity, np.minimum(310 / depth, 255), rtol=1e-5)

@@ -39,7 +39,7 @@ def folder(tmp_path):
     return root
 
 
-def test_a_folder_of_ones_own_can_be_trained_and_evaluated_on(folder, tmp_path):
+def test_a_custom_folder_can_be_trained_and_evaluated_on(folder, tmp_path):
     settings = [
         "network.num_classes=2",
         "steps=1",

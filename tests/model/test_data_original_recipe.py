@@ -81,7 +81,7 @@ def test_jitter_blanks_floats_as_in_the_original():
     assert found.max() <= 1
 
 
-def test_jitter_without_the_accident_keeps_the_picture():
+def test_jitter_without_the_accident_keeps_the_image():
     rgb = golden("jitter_rgb_in").astype(np.float32)
     found = jitter_colors(rgb, tuple(GOLDEN["jitter_params"]), blank=False)
     assert np.corrcoef(found.ravel(), rgb.ravel())[0, 1] > 0.98

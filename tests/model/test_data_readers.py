@@ -116,7 +116,7 @@ class TestDeliver:
                 write(root / folder / condition / "val" / place / name.replace("rgb", kind), image)
         return root
 
-    def test_all_modalities_are_pictures_of_three_channels_at_the_size_of_the_rgb(self, tmp_path):
+    def test_all_modalities_are_images_of_three_channels_at_the_size_of_the_rgb(self, tmp_path):
         dataset = deliver(self.write(tmp_path), "val", modalities=("rgb", "depth", "event", "lidar"))
         sample = dataset[0]
         assert len(dataset) == 3
@@ -141,7 +141,7 @@ class TestDeliver:
         with pytest.raises(DatasetError, match="with a case"):
             open_dataset("deliver", root, "val/snow")
 
-    def test_missing_twins_of_a_picture_are_all_named(self, tmp_path):
+    def test_missing_counterparts_of_an_image_are_all_named(self, tmp_path):
         root = self.write(tmp_path)
         (root / "event" / "cloud" / "val" / "MAP_1_point2" / "001_event_front.png").unlink()
         (root / "semantic" / "fog" / "val" / "MAP_1_point2" / "001_semantic_front.png").unlink()

@@ -110,7 +110,7 @@ def test_holes_are_patches_in_depth_only():
     assert holes[:, 1:][holes[:, :-1]].mean() > 0.8
 
 
-def test_misregistration_moves_depth_against_the_picture():
+def test_misregistration_moves_depth_against_the_rgb():
     found = corrupted(SensorNoise(misregistration=RandomCorruption(**ALWAYS, most=0.1)), seed=3)
     np.testing.assert_array_equal(found.rgb, frame().rgb)
     before, after = frame().others["depth"], found.others["depth"]

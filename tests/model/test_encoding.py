@@ -61,9 +61,9 @@ def test_raw_values_are_divided_by_255_like_the_originals_depth():
     one, three = raw_encoding("depth", 1, bits=16), raw_encoding("event", 3)
     found = encode(torch.tensor([[[51.0, 5100.0, math.nan]]]), one)
     torch.testing.assert_close(found[0, :, 0], torch.tensor([[0.2, 20.0, 0.0]] * 3))
-    picture = torch.tensor([[[[0, 51, 255]]]], dtype=torch.uint8)
-    torch.testing.assert_close(encode(picture, three).flatten(), torch.tensor([0.0, 0.2, 1.0]))
-    torch.testing.assert_close(encode(picture.float(), hha_encoding()).flatten(), torch.tensor([0.0, 0.2, 1.0]))
+    image = torch.tensor([[[[0, 51, 255]]]], dtype=torch.uint8)
+    torch.testing.assert_close(encode(image, three).flatten(), torch.tensor([0.0, 0.2, 1.0]))
+    torch.testing.assert_close(encode(image.float(), hha_encoding()).flatten(), torch.tensor([0.0, 0.2, 1.0]))
 
 
 @pytest.mark.parametrize("how", [raw_encoding("x", 1), raw_encoding("x", 3), pointwise("inverse", 0.4, 0.2)])

@@ -7,7 +7,8 @@ import torch
 
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
 from geminifusion_model.weights.files import OfficialWeightsError
-from geminifusion_model.weights.imagenet import imagenet_name, load_imagenet
+from geminifusion_model.weights.filling import single_stream_name
+from geminifusion_model.weights.imagenet import load_imagenet
 from geminifusion_model.weights.official_names import official_names
 
 
@@ -26,7 +27,7 @@ def official_layout(net):
 def classifier(net):
     """Random weights with the names and shapes of a classifier with this encoder."""
     torch.manual_seed(0)
-    names = {imagenet_name(original): shape for original, shape in official_layout(net)}
+    names = {single_stream_name(original): shape for original, shape in official_layout(net)}
     return {name: torch.randn(shape) for name, shape in names.items() if name is not None}
 
 
@@ -41,11 +42,13 @@ def test_names_are_those_of_the_published_files_and_what_the_original_loads_is_l
         net = network(encoder)
     expected = mapping(encoder)
     layout = dict(official_layout(net))
-    needed = {imagenet_name(original) for original in layout} - {None}
+    needed = {single_stream_name(original) for original in layout} - {None}
     not_needed = {name for name in expected["imagenet_keys"] if name.startswith(("head.", "norm."))}
     not_needed |= {name for name in expected["imagenet_keys"] if name.endswith("relative_position_index")}
     assert needed == set(expected["imagenet_keys"]) - not_needed
-    loaded = {original.removeprefix("encoder.").removeprefix("body.") for original in layout if imagenet_name(original)}
+    loaded = {
+        original.removeprefix("encoder.").removeprefix("body.") for original in layout if single_stream_name(original)
+    }
     beyond = {name for name in loaded if encoder == "swin_tiny" and name.startswith("patch_embed.norm.")}
     assert loaded - beyond == set(expected["loaded"]), "the original leaves Swin's patch norm out, ours does not"
 

@@ -6,7 +6,7 @@ from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.training.config import TrainingConfig, required
 from geminifusion_model.training.errors import ConfigError
 from geminifusion_model.training.loop.initialization import check_starts, describe_start, start_network
-from geminifusion_model.weights.imagenet import imagenet_name
+from geminifusion_model.weights.filling import single_stream_name
 from geminifusion_model.weights.official_names import official_names
 
 NETWORK = GeminiFusionConfig(num_classes=5, decoder_channels=8)
@@ -34,7 +34,7 @@ def classifier(tmp_path):
     weights = {"head.weight": torch.zeros(1000, 256), "head.bias": torch.zeros(1000)}
     for name, tensor in GeminiFusion(NETWORK).state_dict().items():
         originals = official_names(name, tensor, "mit_b0")
-        imagenet = imagenet_name(originals[0])
+        imagenet = single_stream_name(originals[0])
         if imagenet is not None:
             weights[imagenet] = torch.randn(tensor.shape[1:] if len(originals) > 1 else tensor.shape)
     torch.save(weights, tmp_path / "mit_b0.pth")
@@ -104,7 +104,7 @@ def test_paths_that_lead_nowhere_are_named_before_anything_is_built(tmp_path):
         check_starts(config(imagenet="nowhere.pth"))
 
 
-def test_two_starts_at_once_are_refused():
+def test_start_from_and_imagenet_together_are_refused():
     with pytest.raises(ConfigError, match="set the other to null"):
         check_starts(config(start_from="run", imagenet="mit_b0.pth"))
 

@@ -13,7 +13,7 @@ def frames(accuracies, pixels=100):
     return matrices
 
 
-def test_equal_frames_leave_no_doubt():
+def test_interval_over_equal_frames_has_no_width():
     found = bootstrap_intervals(frames([80] * 5))
     assert found.pixel_accuracy.low == found.pixel_accuracy.high == 80
     assert found.miou.low == found.miou.high == pytest.approx(100 * 80 / 120)

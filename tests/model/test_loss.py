@@ -87,7 +87,7 @@ def test_the_label_to_ignore_reaches_both_losses():
         torch.testing.assert_close(found, wanted)
 
 
-def test_weighted_cross_entropy_by_hand():
+def test_weighted_cross_entropy_equals_the_value_worked_out_by_hand():
     # one pixel of class 0 with probability 1/2, one of class 1 with 1/4: (1·ln 2 + 3·ln 4) / (1 + 3)
     logits = torch.tensor([[[[0.5, 0.75]], [[0.5, 0.25]]]]).log()
     labels = torch.tensor([[[0, 1]]])

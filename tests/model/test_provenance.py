@@ -82,7 +82,7 @@ def test_a_data_set_without_frames_has_no_fingerprint():
         fingerprint(Frames(0))
 
 
-def test_record_says_what_the_run_was_made_of(tmp_path):
+def test_record_holds_data_code_and_machine(tmp_path):
     record = record_session(tmp_path / "run", Frames(), seed=3, processes=2, data_directory=tmp_path)
     assert json.loads((tmp_path / "run" / "run.json").read_text()) == record
     assert record["seed"] == 3
@@ -114,7 +114,7 @@ def test_resuming_with_other_data_is_refused_and_says_what_differs(tmp_path):
     assert (tmp_path / "run.json").read_text() == before
 
 
-def test_a_run_from_before_there_were_records_gets_one(tmp_path):
+def test_resumed_run_without_a_record_gets_one(tmp_path):
     record = record_session(tmp_path, Frames(), seed=3, resume_step=40)
     assert [session["from_step"] for session in record["sessions"]] == [40]
 

@@ -113,7 +113,7 @@ def test_rates_follow_the_published_schedule(name, step, factor):
 
 
 @pytest.mark.parametrize("name", ["rooms-b0", "nyuv2-b0-from-rooms"])
-def test_the_bundled_models_halves_fail_their_sensors_alike_and_balance_their_classes(name):
+def test_both_recipes_of_the_bundled_model_have_the_same_sensor_noise_and_class_balance(name):
     config = named_recipe(name)
     noise = config.augmentation.noise
     assert noise.missing == {"rgb": 0.1, "depth": 0.25}
@@ -126,7 +126,7 @@ def test_the_bundled_models_halves_fail_their_sensors_alike_and_balance_their_cl
     assert config.augmentation.crop == (192, 256)
 
 
-def test_the_bundled_models_halves_differ_in_scale_and_length():
+def test_the_recipes_of_the_bundled_model_differ_in_scale_and_length():
     rooms, frames = named_recipe("rooms-b0"), named_recipe("nyuv2-b0-from-rooms")
     assert (rooms.steps, rooms.learning_rate, rooms.input_scale, rooms.seed) == (2000, 6e-4, 1.0, 11)
     assert (rooms.augmentation.scale, rooms.holdout, rooms.evaluate_every) == ((0.76, 1.8), 60, 500)
@@ -181,7 +181,7 @@ def stripes(first, last):
     return np.tile(values[np.arange(SIZE[1]) * 5 // SIZE[1]], (SIZE[0], 1))
 
 
-def picture(number):
+def image(number):
     return np.random.default_rng(number).integers(0, 256, (*SIZE, 3), np.uint8)
 
 
@@ -191,7 +191,7 @@ def metres(number):
 
 def tiny_nyuv2(root):
     for number in (1, 2, 3):
-        write(root / "rgb" / f"{number}.jpg", picture(number))
+        write(root / "rgb" / f"{number}.jpg", image(number))
         write(root / "depth" / f"{number}.png", metres(number))
         write(root / "label13" / f"{number}.png", stripes(0, 12))
         write(root / "label40" / f"{number}.png", stripes(0, 38))
@@ -202,7 +202,7 @@ def tiny_listed(root, folders, labels):
     rgb, masks, depth = folders
     lines = []
     for number in (1, 2, 3):
-        write(root / rgb / f"{number}.png", picture(number))
+        write(root / rgb / f"{number}.png", image(number))
         write(root / masks / f"{number}.png", labels)
         write(root / depth / f"{number}.png", metres(number))
         lines.append("\t".join(f"{folder}/{number}.png" for folder in folders))
@@ -220,7 +220,7 @@ def tiny_sunrgbd(root):
 def tiny_deliver(root):
     for number in (1, 2, 3):
         for folder, kind in (("img", "rgb"), ("hha", "depth"), ("event", "event"), ("lidar", "lidar")):
-            write(root / folder / "fog/train/MAP_1" / f"{number}_{kind}_front.png", picture(number))
+            write(root / folder / "fog/train/MAP_1" / f"{number}_{kind}_front.png", image(number))
         semantic = np.dstack([stripes(1, 25)] * 3)
         write(root / "semantic/fog/train/MAP_1" / f"{number}_semantic_front.png", semantic)
 

@@ -51,17 +51,17 @@ def test_a_number_that_is_not_finite_is_null_so_that_the_line_stays_json(tmp_pat
     assert curve(tmp_path, "far") == [(1, float("inf"))]
 
 
-def test_tensorboard_reads_the_curves_and_pictures(tmp_path):
-    picture = np.random.default_rng(0).integers(0, 256, (13, 29, 3), np.uint8)
+def test_tensorboard_reads_the_curves_and_images(tmp_path):
+    written = np.random.default_rng(0).integers(0, 256, (13, 29, 3), np.uint8)
     with RunLogger(tmp_path) as log:
         log.scalars(7, {"train/loss": 0.625})
         log.scalars(300, {"train/loss": -0.5})
-        log.image(300, "predictions/0", picture)
+        log.image(300, "predictions/0", written)
         assert curve(tmp_path, "train/loss") == [(7, 0.625), (300, -0.5)], "readable while the run goes on"
     (image,) = read_by_tensorboard(tmp_path).Images("predictions/0")
     assert (image.step, image.width, image.height) == (300, 29, 13)
     decoded = cv2.imdecode(np.frombuffer(image.encoded_image_string, np.uint8), cv2.IMREAD_COLOR)
-    np.testing.assert_array_equal(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), picture)
+    np.testing.assert_array_equal(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), written)
 
 
 def test_a_resumed_run_reads_like_one_that_never_stopped(tmp_path):
@@ -81,7 +81,7 @@ def test_a_resumed_run_reads_like_one_that_never_stopped(tmp_path):
     assert curve(tmp_path / "parts", "loss") == curve(tmp_path / "whole", "loss")
 
 
-def test_what_a_killed_process_tore_off_is_dropped(tmp_path):
+def test_line_cut_short_by_a_killed_process_is_dropped(tmp_path):
     with RunLogger(tmp_path) as log:
         log.scalars(1, {"loss": 1.0})
         log.scalars(2, {"loss": 2.0})
@@ -93,7 +93,7 @@ def test_what_a_killed_process_tore_off_is_dropped(tmp_path):
     assert curve(tmp_path, "loss") == [(1, 1.0), (2, 2.0)]
 
 
-def test_a_new_run_forgets_one_that_never_reached_a_state(tmp_path):
+def test_a_new_run_drops_the_log_of_one_that_never_saved_a_state(tmp_path):
     with RunLogger(tmp_path) as log:
         log.scalars(1, {"loss": 9.0})
     with RunLogger(tmp_path) as log:
@@ -128,11 +128,11 @@ def log_many_lines(log):
         log.scalars(step, {"loss": 1.0})
 
 
-def log_a_picture(log):
+def log_an_image(log):
     log.image(1, "noise", np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
 
 
-@pytest.mark.parametrize("write", [log_many_lines, log_a_picture])
+@pytest.mark.parametrize("write", [log_many_lines, log_an_image])
 def test_a_full_disk_is_an_error_and_neither_silence_nor_a_hang(tmp_path, write):
     with RunLogger(tmp_path) as log, files_of_at_most(4096), pytest.raises(OSError, match="File too large"):
         write(log)
@@ -142,7 +142,7 @@ def test_a_full_disk_is_an_error_and_neither_silence_nor_a_hang(tmp_path, write)
     assert curve(tmp_path, "loss")[-1] == (4, 0.5)
 
 
-def test_checks_of_the_file_format_are_the_published_ones():
+def test_crc32c_equals_the_published_values():
     """Test vectors of RFC 3720, appendix B.4."""
     assert crc32c(bytes(32)) == 0x8A9136AA
     assert crc32c(bytes([255] * 32)) == 0x62A8AB43
@@ -178,10 +178,10 @@ def test_weights_and_biases_keeps_one_run_over_sessions(tmp_path, monkeypatch):
     pytest.importorskip("PIL", reason="needs the extra tracking")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    picture = np.zeros((8, 8, 3), np.uint8)
+    image = np.zeros((8, 8, 3), np.uint8)
     with RunLogger(tmp_path, wandb_project="rooms", config={"seed": 3}) as log:
         log.scalars(1, {"loss": 1.0})
-        log.image(1, "prediction", picture)
+        log.image(1, "prediction", image)
     with RunLogger(tmp_path, wandb_project="rooms", resume_step=1) as log:
         log.scalars(2, {"loss": 0.5})
     identity = (tmp_path / "wandb_id").read_text().strip()

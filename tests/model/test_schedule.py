@@ -54,7 +54,7 @@ def test_factor_equals_the_originals_on_deliver(step, factor):
     # warm-up from 0 over 4 steps, then (1 + cos(pi t / 12)) / 2
     [(0, 0.0), (1, 0.25), (4, 1.0), (7, 0.853553), (10, 0.5), (13, 0.146447), (16, 0.0), (20, 0.0)],
 )
-def test_cosine_by_hand(step, factor):
+def test_cosine_schedule_equals_values_worked_out_by_hand(step, factor):
     assert warmup_cosine(step, warmup_steps=4, total_steps=16, ratio=0.0) == pytest.approx(factor, abs=1e-6)
 
 

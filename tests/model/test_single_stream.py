@@ -1,4 +1,4 @@
-"""The network that sees the RGB alone: what it computes, and every step from pictures to a score."""
+"""The network that sees the RGB alone: what it computes, and every step from images to a score."""
 
 import json
 
@@ -20,7 +20,8 @@ from geminifusion_model.evaluation.corruptions import conditions
 from geminifusion_model.fusions.registry import FUSIONS
 from geminifusion_model.inference_form import InferenceForm
 from geminifusion_model.training.loop.loss import segmentation_losses
-from geminifusion_model.weights.imagenet import imagenet_name, load_imagenet
+from geminifusion_model.weights.filling import single_stream_name
+from geminifusion_model.weights.imagenet import load_imagenet
 from geminifusion_model.weights.official_names import official_names
 
 SMALL = {"num_classes": 5, "decoder_channels": 16, "fusion": "none"}
@@ -42,7 +43,7 @@ def pair(encoder):
     return net
 
 
-def pictures(batch=2, size=(64, 96)):
+def images(batch=2, size=(64, 96)):
     return torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(0))
 
 
@@ -53,7 +54,7 @@ class TestNetwork:
         weights, own = double.state_dict(), single.state_dict()
         assert weights.keys() == own.keys()
         single.load_state_dict({n: v if v.shape == own[n].shape else v[:1] for n, v in weights.items()})
-        rgb = pictures(1, (48, 64))
+        rgb = images(1, (48, 64))
         with torch.no_grad():
             prediction = single(rgb)
             torch.testing.assert_close(
@@ -67,7 +68,7 @@ class TestNetwork:
         [("mit_b0", (2, (64, 96))), ("mit_b0", (1, (29, 29))), ("swin_tiny", (2, (38, 45)))],
     )
     def test_inference_form_equals_the_training_form(self, encoder, shape):
-        net, rgb = alone(encoder), pictures(*shape)
+        net, rgb = alone(encoder), images(*shape)
         with torch.no_grad():
             output = InferenceForm(net)(rgb)
             torch.testing.assert_close(output.logits, net(rgb).ensemble, rtol=0, atol=1e-5)
@@ -76,7 +77,7 @@ class TestNetwork:
     def test_gradients_reach_every_parameter(self):
         net = alone("mit_b0").train()
         labels = torch.randint(0, 5, (1, 48, 64))
-        sum(segmentation_losses(net(pictures(1, (48, 64))), labels)).backward()
+        sum(segmentation_losses(net(images(1, (48, 64))), labels)).backward()
         assert [name for name, p in net.named_parameters() if p.grad is None] == []
 
     @pytest.mark.parametrize("fusion", [name for name in FUSIONS if name != "none"])
@@ -86,7 +87,7 @@ class TestNetwork:
 
     def test_a_second_input_is_refused(self):
         with pytest.raises(ValueError, match="got 2 inputs; expected 1: rgb"):
-            alone("mit_b0")(pictures(), pictures())
+            alone("mit_b0")(images(), images())
 
     @pytest.mark.parametrize("encoder", ENCODERS)
     def test_an_imagenet_classifier_fills_its_encoder(self, encoder):
@@ -94,12 +95,12 @@ class TestNetwork:
         classifier = {}
         for name, parameter in net.state_dict().items():
             official = official_names(name, parameter, encoder)[0]
-            found = imagenet_name(official)
+            found = single_stream_name(official)
             if found is not None:
                 classifier[found] = torch.randn(parameter.shape[1:] if ".ln_" in official else parameter.shape)
         assert load_imagenet(net, classifier).complete
         name = "encoder.stages.0.patch_embed.norm" if encoder == "mit_b0" else "encoder.patch_embed.norm"
-        stored = classifier[imagenet_name(official_names(f"{name}.bias", torch.zeros(1, 1), encoder)[0])]
+        stored = classifier[single_stream_name(official_names(f"{name}.bias", torch.zeros(1, 1), encoder)[0])]
         assert torch.equal(net.state_dict()[f"{name}.bias"], stored[None])
 
 
@@ -130,14 +131,14 @@ def data(tmp_path_factory):
         lines = [f"../rgb/{n}.jpg\t../label13/{n}.png" for n in (range(4) if split == "train" else (4,))]
         (lists / f"{split}.txt").write_text("\n".join(lines))
     everything = {"rgb": "rgb", "labels": "label13"}
-    contract = {"name": "pictures", "license": "CC0-1.0", "classes": ["left", "right"], "splits": {"train": everything}}
+    contract = {"name": "images", "license": "CC0-1.0", "classes": ["left", "right"], "splits": {"train": everything}}
     (root / "dataset.yaml").write_text(yaml.safe_dump(contract))
     return root
 
 
 class TestData:
     @pytest.mark.parametrize("kind", DATASETS)
-    def test_every_reader_gives_pictures_without_looking_for_depth(self, data, kind):
+    def test_every_reader_gives_images_without_looking_for_depth(self, data, kind):
         root = data / "lists" if kind in ("nyuv2-lists", "sunrgbd") else data
         dataset = open_dataset(kind, root, "train", modalities=("rgb",))
         samples = [dataset[index] for index in range(2)]
@@ -171,7 +172,7 @@ def test_a_lone_modality_can_be_noisy_but_not_missing():
     ]  # fmt: skip
 
 
-def test_it_is_trained_examined_and_calibrated_like_any_other(data, tmp_path):
+def test_network_of_one_modality_is_trained_evaluated_and_calibrated_like_any_other(data, tmp_path):
     settings = [
         "network.modalities=[rgb]", "network.fusion=none", "network.decoder_channels=16", "steps=2", "batch_size=2",
         "holdout=2", "augmentation.crop=[48,64]", "input_scale=1.0",

@@ -105,7 +105,7 @@ def test_gradients_reach_every_parameter_with_and_without_autocast(net, enabled)
     assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
 
 
-def test_start_values_are_swins():
+def test_start_values_follow_swin():
     torch.manual_seed(0)
     fresh = GeminiFusion(GeminiFusionConfig(encoder="swin_tiny")).encoder
     attention = fresh.stages[2].blocks[0].attention
@@ -121,6 +121,6 @@ def test_start_values_are_swins():
         {"modalities": ("rgb", "depth", "event")},
     ],
 )
-def test_what_swin_networks_do_not_have_is_refused(wrong):
+def test_options_that_swin_networks_do_not_have_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         GeminiFusionConfig(encoder="swin_tiny", **wrong)

@@ -45,6 +45,7 @@ def digest(sample):
     return state.hexdigest()
 
 
+@pytest.mark.slow
 def test_a_frame_has_the_same_bits_in_another_process_and_whatever_was_read_before():
     code = (
         "import hashlib, numpy as np\n"
@@ -144,6 +145,7 @@ def test_cameras_are_held_by_hand_inside_the_room():
         assert chosen.axes[2, 1] < -0.5, "the image's down is the room's down"
 
 
+@pytest.mark.slow
 def test_edges_of_labels_and_depth_coincide():
     """Where true depth jumps between two shapes of different class, the labels change at that very pixel."""
     rooms = Rooms(10, SEED, size=SMALL)
@@ -202,6 +204,7 @@ def test_filling_reads_a_hole_off_its_surroundings():
     assert (fill_holes(np.zeros((40, 60), np.float32)) == 10).all(), "nothing measured at all is as far as it goes"
 
 
+@pytest.mark.slow
 def test_shadows_of_the_projector_fall_left_of_what_stands_in_front():
     left = right = 0
     for index in range(8):
@@ -213,7 +216,7 @@ def test_shadows_of_the_projector_fall_left_of_what_stands_in_front():
     assert left > 2 * right
 
 
-def test_void_is_drawn_along_outlines_only_when_asked():
+def test_void_border_is_labeled_only_when_asked_for():
     plain, outlined = Rooms(1, 0, size=SMALL)[0], Rooms(1, 0, size=SMALL, void_border=1)[0]
     kept = outlined.labels != 255
     assert 0.5 < kept.mean() < 1
@@ -252,7 +255,7 @@ def test_rays_meet_solids_where_geometry_says():
     assert depth[1, 1] == pytest.approx(2.5 - 0.375, abs=5e-3), "half-way up the radius is the mean of both"
 
 
-def test_furniture_makes_sense():
+def test_furniture_stands_on_the_floor_inside_the_room():
     """Over many rooms: nothing on the floor stands outside, and pictures hang on walls above the floor."""
     for index in range(20):
         scene: Scene = furnished_room(np.random.default_rng([SEED, index, 0]), pattern_bank(SEED))

@@ -9,7 +9,7 @@ from geminifusion_model.data.synthetic_rooms.folder import RoomsFolder, write_ro
 from geminifusion_model.data_commands import data
 
 
-def test_written_rooms_are_read_back_as_they_were_drawn(tmp_path):
+def test_written_rooms_are_read_back_as_they_were_rendered(tmp_path):
     arguments = ["rooms", str(tmp_path / "rooms"), "--train", "2", "--test", "1", "--height", "48", "--width", "64"]
     result = CliRunner().invoke(data, arguments, catch_exceptions=False)
     assert "wrote 2 training and 1 test frames" in result.output

@@ -105,7 +105,7 @@ def test_resumed_run_ends_with_bit_equal_weights(precision, tmp_path):
     assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
 
 
-def test_evaluation_that_was_interrupted_is_made_up_for(tmp_path, monkeypatch):
+def test_interrupted_evaluation_is_repeated_on_resume(tmp_path, monkeypatch):
     whole = TrainingRun(config(), Blocks(), tmp_path / "whole")
     whole.train()
     first = TrainingRun(config(), Blocks(), tmp_path / "parts")
@@ -145,6 +145,7 @@ def test_the_echo_of_a_ctrl_c_is_not_a_second_one():
     assert interruption.requested
 
 
+@pytest.mark.slow
 def test_training_learns_what_depth_tells(tmp_path):
     run = TrainingRun(config(steps=40, ema_decay=0.0, warmup_steps=5, evaluate_every=40), Blocks(), tmp_path)
     scores = run.train()

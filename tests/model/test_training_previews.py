@@ -23,9 +23,9 @@ def frame(height=30, width=40):
 def test_a_row_shows_rgb_depth_truth_and_prediction():
     previews = Previews(TASK)
     previews.add(frame())
-    picture = previews.image()
-    assert (picture.shape, picture.dtype) == ((180, 4 * 240, 3), np.uint8)
-    rgb, depth, truth, prediction = np.split(picture, 4, axis=1)
+    image = previews.image()
+    assert (image.shape, image.dtype) == ((180, 4 * 240, 3), np.uint8)
+    rgb, depth, truth, prediction = np.split(image, 4, axis=1)
     assert (rgb == (10, 200, 30)).all()
     assert (depth[:, 0] == (32, 34, 38)).all(), "nothing was measured there"
     assert (np.diff(depth[0, 24:, 0].astype(int)) >= 0).all()
@@ -51,6 +51,6 @@ def test_a_modality_without_a_measurement_is_shown_as_unknown():
     assert (previews.image()[:, 240:480] == (32, 34, 38)).all()
 
 
-def test_no_picture_without_a_frame():
+def test_preview_without_a_frame_is_refused():
     with pytest.raises(ValueError, match="no frame was added"):
         Previews(TASK).image()

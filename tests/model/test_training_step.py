@@ -197,7 +197,7 @@ def test_class_weights_for_a_loss_without_use_for_them_are_refused():
         stepper(loss="ohem", class_balance=0.5)
 
 
-def test_what_torch_raises_is_explained():
+def test_expected_errors_of_torch_are_explained():
     config, alone = scenarios.config(), Processes()
     too_large = explanation(torch.OutOfMemoryError("CUDA out of memory. Tried…\nmore"), config, alone)
     assert "CUDA out of memory. Tried…)" in too_large

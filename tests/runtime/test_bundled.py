@@ -7,7 +7,7 @@ import pytest
 
 from geminifusion import load
 from geminifusion_runtime import bundled
-from geminifusion_runtime.bundled import ArtifactMissing, artifact_path, demo_pairs
+from geminifusion_runtime.bundled import BundledArtifactMissingError, artifact_path, demo_pairs
 
 # Frames whose licence lets them travel with the package; anything else must not slip in.
 MAY_BE_SHIPPED = {"livingroom", "lab_a", "boxes"}
@@ -37,7 +37,7 @@ def test_folder_holds_nothing_that_the_manifest_does_not_name():
 
 def test_missing_model_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setattr(bundled, "_HOME", tmp_path)
-    with pytest.raises(ArtifactMissing, match="install the package again or give the directory"):
+    with pytest.raises(BundledArtifactMissingError, match="install the package again or give the directory"):
         artifact_path()
 
 

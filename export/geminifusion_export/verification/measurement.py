@@ -63,7 +63,7 @@ class Measurement:
         Returns:
             The outputs of each candidate that ran, frame by frame, by `Candidate.label`.
         """
-        found = self.measure(f"on {len(golden)} golden frames, against torch's recorded answers", [golden])
+        found = self.measure(f"on {len(golden)} golden frames, against torch's recorded outputs", [golden])
         return {candidate.label: comparison.outputs for candidate, comparison in found}
 
     def measure_shapes(

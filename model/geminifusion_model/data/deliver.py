@@ -11,21 +11,18 @@ Conditions are cloud, fog, night, rain and sun; a part of each condition's maps 
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 from pathlib import Path
 
-from geminifusion_model.data.depth_encodings import raw_encoding
 from geminifusion_model.data.frame_files import FileDataset, FrameFiles, require_frames
 from geminifusion_model.data.image_files import LabelCode, read_values
 from geminifusion_model.data.layout import LayoutProblems
-from geminifusion_model.data.nyuv2 import evenly_spread_palette
-from geminifusion_model.task import IMAGENET_RGB, Task
+from geminifusion_model.data.task_files import describe_task
+from geminifusion_model.task import Task
 
-CLASSES = (
-    "Building", "Fence", "Other", "Pedestrian", "Pole", "RoadLine", "Road", "SideWalk", "Vegetation", "Cars", "Wall",
-    "TrafficSign", "Sky", "Ground", "Bridge", "RailTrack", "GroundRail", "TrafficLight", "Static", "Dynamic", "Water",
-    "Terrain", "TwoWheeler", "Bus", "Truck",
-)  # fmt: skip
+_DESCRIPTION = describe_task("deliver-25")
+CLASSES = _DESCRIPTION.task().class_names
 SPLITS = ("train", "val", "test")
 CASES = (
     "cloud", "fog", "night", "rain", "sun",
@@ -44,13 +41,8 @@ def deliver_task(modalities: tuple[str, ...] = ("rgb", "depth")) -> Task:
     others = modalities[1:]
     if modalities[:1] != ("rgb",) or len(set(others)) < len(others) or not set(others) <= set(_STORED):
         raise ValueError(f"modalities are {', '.join(modalities)}; expected rgb, then any of {', '.join(_STORED)}")
-    return Task(
-        data=f"DeLiVER, {'+'.join(modalities)}",
-        modalities=(IMAGENET_RGB, *(raw_encoding(name, 3) for name in others)),
-        class_names=CLASSES,
-        palette=evenly_spread_palette(len(CLASSES)),
-        data_license="DeLiVER; see the data set's own terms",
-    )
+    task = _DESCRIPTION.task().only(modalities)
+    return dataclasses.replace(task, data=f"{task.data}, {'+'.join(modalities)}")
 
 
 def deliver(
@@ -90,7 +82,7 @@ def deliver(
         task,
         frames,
         {name: partial(read_values, channels=3) for name in modalities[1:]},
-        LabelCode(offset=-1, void=(0, 255)),
+        LabelCode(**_DESCRIPTION.labels.model_dump()),
         resized=frozenset({"event"}) & frozenset(modalities),
     )
 

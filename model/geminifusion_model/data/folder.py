@@ -7,109 +7,58 @@
     modalities:
       depth: {encoding: metric, metres_per_unit: 0.001, range: [0.3, 10.0], mean: 2.8, std: 1.4}
       thermal: {encoding: raw, channels: 1}
-    intrinsics: {fx: 518.9, fy: 519.5, cx: 325.6, cy: 253.7}    # pixels; only `hha` needs them
+    intrinsics: {fx: 518.9, fy: 519.5, cx: 325.6, cy: 253.7}    # pixels; only `hha` from metres needs them
     splits:
       train: train.csv                       # a table: header rgb,labels,depth,thermal, paths in this folder
       test: {rgb: test/rgb, labels: test/labels, depth: test/depth, thermal: test/thermal}   # files share their stem
     columns: {rgb: image, labels: mask}      # where a table's header says something else
 
-A data set of RGB images alone leaves `modalities` out. Encodings of depth are metric, inverse, log and hha (computed
-from metres and the intrinsics); `raw` divides stored values by 255 and is for images of any other sensor, with one
-channel or three. Images are anything OpenCV reads, or `.npy` arrays.
+All but `splits` and `columns` describes the task; `task_files` says what it may hold. A data set of RGB images alone
+leaves `modalities` out. Images are anything OpenCV reads, or `.npy` arrays.
 """
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from geminifusion_model.data.depth_encodings import depth_encoding, raw_encoding
+from geminifusion_model.data.depth_encodings import depth_encoding
 from geminifusion_model.data.frame_files import FileDataset, FrameFiles, ReadValues, require_frames
 from geminifusion_model.data.hha import Intrinsics, WithHHA
 from geminifusion_model.data.image_files import LabelCode, read_metres, read_values
 from geminifusion_model.data.layout import LayoutError, LayoutProblems
-from geminifusion_model.data.nyuv2 import evenly_spread_palette
 from geminifusion_model.data.sample import Dataset
-from geminifusion_model.task import IMAGENET_RGB, ModalityEncoding, Task
+from geminifusion_model.data.task_files import (
+    CONTRACT_NAME,
+    Stored,
+    StoredRaw,
+    TaskDescription,
+)
+from geminifusion_model.task import ModalityEncoding
 from geminifusion_model.validation import validation_problems
 
-CONTRACT_NAME = "dataset.yaml"
 _ADVICE = "the contract is described in model/README.md, section Data"
 
-_Byte = Annotated[int, Field(ge=0, le=255)]
-_Positive = Annotated[float, Field(gt=0)]
 
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class _Class(_Model):
-    name: str
-    color: tuple[_Byte, _Byte, _Byte] | None = None
-
-
-class _Depth(_Model):
-    encoding: Literal["metric", "inverse", "log", "hha"]
-    metres_per_unit: _Positive
-    range: tuple[_Positive, _Positive]
-    mean: _Positive
-    std: _Positive
-
-
-class _Raw(_Model):
-    encoding: Literal["raw"]
-    channels: Literal[1, 3]
-    bits: Literal[8, 16] = 8
-
-
-class _Labels(_Model):
-    offset: int = 0
-    void: tuple[_Byte, ...] = (255,)
-
-
-class _Intrinsics(_Model):
-    fx: _Positive
-    fy: _Positive
-    cx: float
-    cy: float
-
-
-class _Contract(_Model):
-    name: str
-    license: str
-    classes: Annotated[tuple[_Class | str, ...], Field(min_length=1, max_length=255)]
-    labels: _Labels = _Labels()
-    modalities: Annotated[
-        dict[str, Annotated[_Depth | _Raw, Field(discriminator="encoding")]],
-        Field(max_length=3),
-    ] = {}
-    intrinsics: _Intrinsics | None = None
+class _Contract(TaskDescription):
     splits: Annotated[dict[str, str | dict[str, str]], Field(min_length=1)]
-    columns: dict[str, str] = {}
+    columns: dict[str, str] = {}  # noqa: RUF012
 
     @model_validator(mode="after")
     def _fields_agree(self) -> _Contract:
         roles = {"rgb", "labels", *self.modalities}
-        if {"rgb", "labels"} & set(self.modalities):
-            raise ValueError("modalities names rgb or labels, which every data set has anyway")
         for split, where in self.splits.items():
             if isinstance(where, dict) and set(where) != roles:
                 raise ValueError(f"split {split} has folders for {sorted(where)}; expected {sorted(roles)}")
         if not set(self.columns) <= roles:
             raise ValueError(f"columns renames {sorted(set(self.columns) - roles)}; expected some of {sorted(roles)}")
-        if len(self.hha) > 1 or (self.hha and self.intrinsics is None):
-            raise ValueError("encoding hha needs intrinsics, and only one modality can have it")
         return self
-
-    @property
-    def hha(self) -> list[str]:
-        return [name for name, stored in self.modalities.items() if stored.encoding == "hha"]
 
 
 def folder_dataset(
@@ -129,7 +78,10 @@ def folder_dataset(
     """
     root = Path(root)
     contract = _read_contract(root)
-    task = _task(contract)
+    try:
+        task = contract.task()
+    except ValueError as error:
+        raise LayoutError(root, [f"{CONTRACT_NAME}, {error}"], _ADVICE) from None
     if modalities is not None:
         task = task.only(modalities)
         kept = {name: contract.modalities[name] for name in modalities[1:]}
@@ -148,21 +100,20 @@ def folder_dataset(
         problems.add(f"split {split} has no frames")
     require_frames(frames[:limit], problems, f"split {split}")
     problems.raise_if_any()
-    read: dict[str, ReadValues] = {
-        name: partial(read_metres, metres_per_unit=stored.metres_per_unit)
-        if isinstance(stored, _Depth)
-        else partial(read_values, channels=stored.channels)
-        for name, stored in contract.modalities.items()
-    }
+    read = {name: _reader(stored) for name, stored in contract.modalities.items()}
+    if contract.computed_hha:
+        # what is read are metres, which WithHHA turns into the three channels
+        stored = (_plain_metres(m.name) if m.name in contract.computed_hha else m for m in task.modalities)
+        task = dataclasses.replace(task, modalities=tuple(stored))
     dataset = FileDataset(
         task,
         frames[:limit],
         read,
         LabelCode(offset=contract.labels.offset, void=contract.labels.void),
     )
-    if contract.hha and contract.intrinsics is not None:
+    if contract.computed_hha and contract.intrinsics is not None:
         camera = Intrinsics(**contract.intrinsics.model_dump())
-        return WithHHA(dataset, camera, contract.hha[0])
+        return WithHHA(dataset, camera, contract.computed_hha[0])
     return dataset
 
 
@@ -188,25 +139,17 @@ def _read_contract(root: Path) -> _Contract:
         raise LayoutError(root, found, _ADVICE) from None
 
 
-def _task(contract: _Contract) -> Task:
-    classes = [_Class(name=c) if isinstance(c, str) else c for c in contract.classes]
-    spread = evenly_spread_palette(len(classes))
-    return Task(
-        data=contract.name,
-        modalities=(IMAGENET_RGB, *(_encoding(name, stored) for name, stored in contract.modalities.items())),
-        class_names=tuple(c.name for c in classes),
-        palette=tuple(c.color or color for c, color in zip(classes, spread, strict=True)),
-        data_license=contract.license,
-    )
+def _plain_metres(name: str) -> ModalityEncoding:
+    return depth_encoding("metric", name=name, near_m=0.0, far_m=65.535, mean_m=0.0, std_m=1.0)
 
 
-def _encoding(name: str, stored: _Depth | _Raw) -> ModalityEncoding:
-    if isinstance(stored, _Raw):
-        return raw_encoding(name, stored.channels, bits=stored.bits)
-    # WithHHA turns metres into the three channels
-    encoding = "metric" if stored.encoding == "hha" else stored.encoding
-    near_m, far_m = stored.range
-    return depth_encoding(encoding, name=name, near_m=near_m, far_m=far_m, mean_m=stored.mean, std_m=stored.std)
+def _reader(stored: Stored) -> ReadValues:
+    """From a modality's file to metres, or to stored values if the network sees those."""
+    if isinstance(stored.metres_per_unit, float):
+        return partial(read_metres, metres_per_unit=stored.metres_per_unit)
+    if isinstance(stored, StoredRaw):
+        return partial(read_values, channels=stored.channels, bits=stored.bits)
+    return partial(read_values, channels=3, bits=8)
 
 
 def _frames_of_table(root: Path, name: str, contract: _Contract, problems: LayoutProblems) -> list[FrameFiles]:

@@ -59,15 +59,24 @@ def read_metres(path: Path, metres_per_unit: float | None) -> NDArray[np.float32
     return np.where(np.isfinite(metres) & (metres > 0), metres, np.float32(0))
 
 
-def read_values(path: Path, channels: int) -> NDArray[np.float32]:
+def read_values(path: Path, channels: int, bits: int | None = None) -> NDArray[np.float32]:
     """Stored values as they are: `H W` float32 for one channel, `H W 3` (RGB order) for three.
 
     One stored channel is repeated where three are wanted; three equal ones are one.
 
+    Args:
+        bits: that the network was told the values have; any number if None.
+
     Raises:
-        DatasetError: the file is missing, no image, or holds three different channels where one is wanted.
+        DatasetError: the file is missing, no image, holds three different channels where one is wanted, or a value
+            that has more bits.
     """
     stored = _decoded(path, cv2.IMREAD_UNCHANGED).astype(np.float32)
+    if bits is not None and stored.size and np.nanmax(stored) >= 2**bits:
+        raise DatasetError(
+            f"{path} holds values up to {np.nanmax(stored):g}; expected {bits} bits: say `bits: 16`, and the `range` "
+            "your sensor measures in"
+        )
     if stored.ndim == 3 and stored.shape[2] >= 3 and path.suffix.lower() != ".npy":
         stored = stored[..., 2::-1]  # OpenCV reads BGR and BGRA
     if channels == 3:

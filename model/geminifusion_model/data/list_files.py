@@ -15,46 +15,30 @@ The unit of these depth files is written nowhere. By default they are read as th
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from geminifusion_model.data.depth_encodings import depth_encoding, raw_encoding
+from geminifusion_model.data.depth_encodings import depth_encoding
 from geminifusion_model.data.frame_files import FileDataset, FrameFiles, ReadValues, require_frames
 from geminifusion_model.data.image_files import LabelCode, read_metres, read_values
 from geminifusion_model.data.layout import LayoutProblems
-from geminifusion_model.data.nyuv2 import CLASSES_39, evenly_spread_palette
-from geminifusion_model.task import IMAGENET_RGB, Task
+from geminifusion_model.data.task_files import describe_task
+from geminifusion_model.task import IMAGENET_RGB
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Listed:
     """The differences between the data sets listed this way."""
 
-    data: str
-    license: str
-    class_names: tuple[str, ...]
-    code: LabelCode
+    task: str  # name of its task
     list_names: dict[str, tuple[str, ...]]  # split -> list files, the first that exists is read
     depth_folder: str | None  # where a line of two columns finds its depth
 
 
-_NYU = _Listed(
-    data="NYU Depth V2, 40 classes",
-    license="NYU Depth V2; research data, no licence stated",
-    class_names=(*CLASSES_39, "otherprop"),
-    code=LabelCode(),
-    list_names={"test": ("test.txt", "val.txt")},
-    depth_folder=None,
-)
-_SUN = _Listed(
-    data="SUN RGB-D, 37 classes",
-    license="SUN RGB-D; research data, no licence stated",
-    class_names=CLASSES_39[:37],
-    code=LabelCode(offset=-1, void=(0, 255)),
-    list_names={},
-    depth_folder="Depth",
-)
+_NYU = _Listed(task="nyuv2-40", list_names={"test": ("test.txt", "val.txt")}, depth_folder=None)
+_SUN = _Listed(task="sunrgbd-37", list_names={}, depth_folder="Depth")
 
 
 def nyuv2_lists(
@@ -72,7 +56,8 @@ def nyuv2_lists(
         split: `train` or `test`.
         limit: only the first frames.
         encoding: of the depth: `raw`, or with `metres_per_unit` also `metric`, `inverse` or `log`.
-        metres_per_unit: metres per stored depth unit.
+        metres_per_unit: metres per stored depth unit; frames then hold metres, with `raw` depth too, which the network
+            sees as stored numbers all the same.
         modalities: `rgb` alone or with `depth`.
 
     Raises:
@@ -105,23 +90,22 @@ def _open(
     modalities: tuple[str, ...],
 ) -> FileDataset:
     root = Path(root)
+    description = describe_task(listed.task)
+    task = description.task()
     read: ReadValues
     if encoding == "raw":
-        depth = raw_encoding("depth", 1, bits=16)
+        task = description.task(metres_per_unit)
         read = partial(read_values, channels=1)
+        if metres_per_unit is not None:
+            read = partial(read_metres, metres_per_unit=metres_per_unit)
     elif metres_per_unit is None or encoding == "hha":
         need = "intrinsics, which this layout has not" if encoding == "hha" else "metres_per_unit"
-        raise ValueError(f"depth encoding {encoding} of {listed.data} needs {need}; choose raw, or give the unit")
+        raise ValueError(f"depth encoding {encoding} of {task.data} needs {need}; choose raw, or give the unit")
     else:
         depth = depth_encoding(encoding, near_m=0.5, far_m=10.0, mean_m=2.8, std_m=1.4)
+        task = dataclasses.replace(task, modalities=(IMAGENET_RGB, depth))
         read = partial(read_metres, metres_per_unit=metres_per_unit)
-    task = Task(
-        data=listed.data,
-        modalities=(IMAGENET_RGB, depth),
-        class_names=listed.class_names,
-        palette=evenly_spread_palette(len(listed.class_names)),
-        data_license=listed.license,
-    ).only(modalities)
+    task = task.only(modalities)
     problems = LayoutProblems(root, "give the folder that holds the lists; a line is rgb<TAB>labels<TAB>depth")
     candidates = [root / name for name in listed.list_names.get(split, (f"{split}.txt",))]
     listing = next((path for path in candidates if path.is_file()), candidates[0])
@@ -130,7 +114,8 @@ def _open(
         frames = _frames(listing, root, listed.depth_folder, "depth" in modalities, problems)[:limit]
         require_frames(frames, problems, listing.name)
     problems.raise_if_any()
-    return FileDataset(task, frames, {"depth": read}, listed.code)
+    code = LabelCode(**description.labels.model_dump())
+    return FileDataset(task, frames, {"depth": read}, code)
 
 
 def _frames(

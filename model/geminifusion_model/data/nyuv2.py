@@ -8,51 +8,27 @@ ROOT/label13/NNNNNN.png           0…12, 255 = ignore        ROOT/label40/NNNNN
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 from pathlib import Path
-
-import cv2
-import numpy as np
 
 from geminifusion_model.data.depth_encodings import depth_encoding
 from geminifusion_model.data.frame_files import FileDataset, FrameFiles, require_frames
 from geminifusion_model.data.hha import Intrinsics
 from geminifusion_model.data.image_files import LabelCode, read_metres
 from geminifusion_model.data.layout import LayoutProblems
+from geminifusion_model.data.task_files import describe_task
 from geminifusion_model.task import IMAGENET_RGB, Task
 
-CLASSES_13 = (
-    "bed", "books", "ceiling", "chair", "floor", "furniture", "objects", "picture", "sofa", "table", "tv", "wall",
-    "window",
-)  # fmt: skip
-CLASSES_39 = (
-    "wall", "floor", "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf", "picture", "counter",
-    "blinds", "desk", "shelves", "curtain", "dresser", "pillow", "mirror", "floor-mat", "clothes", "ceiling", "books",
-    "refrigerator", "television", "paper", "towel", "shower-curtain", "box", "whiteboard", "person", "night-stand",
-    "toilet", "sink", "lamp", "bathtub", "bag", "otherstructure", "otherfurniture",
-)  # fmt: skip
-_PALETTE_13 = (
-    (228, 90, 90), (160, 82, 45), (200, 200, 235), (255, 165, 60), (150, 190, 120), (125, 105, 190), (240, 220, 80),
-    (220, 120, 200), (200, 60, 120), (90, 200, 190), (40, 70, 140), (110, 150, 200), (170, 225, 250),
-)  # fmt: skip
+_TASK_13, _TASK_40 = describe_task("nyuv2-13").task(), describe_task("nyuv2-40").task()
+CLASSES_13 = _TASK_13.class_names
+CLASSES_39 = _TASK_40.class_names[:39]
 
 # Mean and deviation of the measured depths of the 795 training frames, in metres.
 _MEAN_DEPTH_M, _DEPTH_DEVIATION_M = 2.81, 1.42
 
 # The data set's published color camera, to which its depth is registered, at 640x480.
 NYU_CAMERA = Intrinsics(fx=518.858, fy=519.470, cx=325.582, cy=253.736)
-_LICENSE = "NYU Depth V2; research data, no licence stated"
-
-
-def evenly_spread_palette(count: int) -> tuple[tuple[int, int, int], ...]:
-    """`count` distinguishable RGB colors, fixed by their number alone."""
-    hsv = np.zeros((count, 1, 3), np.uint8)
-    steps = np.arange(count)
-    hsv[:, 0, 0] = steps * 180 * 0.618034 % 180  # golden-ratio steps keep neighbors apart
-    hsv[:, 0, 1] = 110 + 50 * (steps % 3)
-    hsv[:, 0, 2] = 250 - 45 * (steps // 3 % 3)
-    rgb = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[:, 0]
-    return tuple((int(r), int(g), int(b)) for r, g, b in rgb)
 
 
 def nyuv2_task(num_classes: int, encoding: str = "metric") -> Task:
@@ -69,20 +45,14 @@ def nyuv2_task(num_classes: int, encoding: str = "metric") -> Task:
     depth = depth_encoding(encoding, near_m=0.5, far_m=10.0, mean_m=_MEAN_DEPTH_M, std_m=_DEPTH_DEVIATION_M)
     modalities = (IMAGENET_RGB, depth)
     if num_classes == 13:
-        return Task(
-            data="NYU Depth V2, 13 classes",
-            modalities=modalities,
-            class_names=CLASSES_13,
-            palette=_PALETTE_13,
-            data_license=_LICENSE,
-        )
+        return dataclasses.replace(_TASK_13, modalities=modalities)
     if num_classes == 39:
-        return Task(
+        return dataclasses.replace(
+            _TASK_13,
             data="NYU Depth V2, NYU40 without otherprop",
             modalities=modalities,
             class_names=CLASSES_39,
-            palette=evenly_spread_palette(39),
-            data_license=_LICENSE,
+            palette=_TASK_40.palette[:39],
         )
     raise ValueError(f"num_classes is {num_classes}; NYU Depth V2 has labels for 13 and 39 classes here")
 

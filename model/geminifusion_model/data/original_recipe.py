@@ -145,7 +145,7 @@ def jitter_colors(rgb: Floats, factors: tuple[float, ...], *, blank: bool) -> Fl
 
     Args:
         rgb: `H W 3` of 0…255.
-        blank: clamp each step to 0…1 instead of 0…255, which leaves no picture; otherwise values are cut to whole
+        blank: clamp each step to 0…1 instead of 0…255, which leaves no image; otherwise values are cut to whole
             numbers after each step, as on bytes.
     """
     brightness, contrast, saturation = factors

@@ -1,6 +1,6 @@
 """Mix Transformer (SegFormer, arXiv:2105.15203) with two streams that are fused in every block, or with one.
 
-All convolutions and linear maps are shared by the streams, all LayerNorms (eps 1e-6 throughout) belong to one stream.
+All convolutions and linear maps are shared by the streams, all LayerNorms belong to one stream.
 Up to four modalities enter: each stage embeds all of them, merges those beyond RGB into one stream (see
 `modality_merge`), and runs its blocks on that pair.
 
@@ -25,11 +25,13 @@ from geminifusion_model.streams import StreamDropPath, StreamLayerNorm, map_to_t
 class PatchEmbed(nn.Module):
     """Overlapping patches by a strided convolution."""
 
-    def __init__(self, in_channels: int, channels: int, kernel: int, stride: int, num_modalities: int) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, kernel: int, stride: int, num_modalities: int, eps: float
+    ) -> None:
         super().__init__()
         self.num_modalities = num_modalities
         self.conv = nn.Conv2d(in_channels, channels, kernel, stride, padding=kernel // 2)
-        self.norm = StreamLayerNorm(num_modalities, channels)
+        self.norm = StreamLayerNorm(num_modalities, channels, eps)
 
     def forward(self, x: Tensor) -> tuple[Tensor, int, int]:
         """`MB C' H' W'` to tokens `M B N C` and the new height and width."""
@@ -40,10 +42,10 @@ class PatchEmbed(nn.Module):
 class Reduction(nn.Module):
     """Shorten the key-value sequence by a convolution whose kernel is its stride; the remainder is dropped."""
 
-    def __init__(self, channels: int, factor: int, num_streams: int) -> None:
+    def __init__(self, channels: int, factor: int, num_streams: int, eps: float) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, factor, factor)
-        self.norm = StreamLayerNorm(num_streams, channels)
+        self.norm = StreamLayerNorm(num_streams, channels, eps)
 
     def forward(self, tokens: Tensor, height: int, width: int) -> Tensor:
         """`S B N C` to `S B N' C`."""
@@ -53,12 +55,14 @@ class Reduction(nn.Module):
 class FusedAttention(nn.Module):
     """Self-attention within each stream, fusion of the two contexts, then the output projection."""
 
-    def __init__(self, channels: int, heads: int, reduction: int, fusion: nn.Module, num_streams: int) -> None:
+    def __init__(
+        self, channels: int, heads: int, reduction: int, fusion: nn.Module, num_streams: int, embed_eps: float
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.query = nn.Linear(channels, channels)
         self.key_value = nn.Linear(channels, 2 * channels)
-        self.reduce = Reduction(channels, reduction, num_streams) if reduction > 1 else None
+        self.reduce = Reduction(channels, reduction, num_streams, embed_eps) if reduction > 1 else None
         self.fusion = fusion
         self.output = nn.Linear(channels, channels)
 
@@ -106,11 +110,13 @@ class Block(nn.Module):
         drop_path: float,
         fusion: nn.Module,
         num_streams: int,
+        eps: float,
+        embed_eps: float,
     ) -> None:
         super().__init__()
-        self.norm1 = StreamLayerNorm(num_streams, channels)
-        self.attention = FusedAttention(channels, heads, reduction, fusion, num_streams)
-        self.norm2 = StreamLayerNorm(num_streams, channels)
+        self.norm1 = StreamLayerNorm(num_streams, channels, eps)
+        self.attention = FusedAttention(channels, heads, reduction, fusion, num_streams, embed_eps)
+        self.norm2 = StreamLayerNorm(num_streams, channels, eps)
         self.mlp = MixFeedForward(channels, mlp_ratio * channels)
         self.drop_path = StreamDropPath(drop_path)
 
@@ -130,12 +136,13 @@ class Stage(nn.Module):
         blocks: list[Block],
         channels: int,
         num_streams: int,
+        eps: float,
     ) -> None:
         super().__init__()
         self.patch_embed = patch_embed
         self.merge = merge
         self.blocks = nn.ModuleList(blocks)
-        self.norm = StreamLayerNorm(num_streams, channels)
+        self.norm = StreamLayerNorm(num_streams, channels, eps)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """`MB C' H' W'` to the stage's output `SB C H W` and the next stage's input `MB C H W`."""
@@ -164,6 +171,8 @@ class MixTransformer(nn.Module):
         *,
         num_modalities: int,
         num_streams: int,
+        eps: float = 1e-6,
+        embed_eps: float = 1e-6,
     ) -> None:
         super().__init__()
         self.channels = size.channels
@@ -182,12 +191,14 @@ class MixTransformer(nn.Module):
                     next(drop_paths),
                     build_fusion(fusion, channels, num_fusion_heads),
                     num_streams,
+                    eps,
+                    embed_eps,
                 )
                 for _ in range(size.depths[index])
             ]
-            patch_embed = PatchEmbed(in_channels, channels, kernel, stride, num_modalities)
+            patch_embed = PatchEmbed(in_channels, channels, kernel, stride, num_modalities, embed_eps)
             merge = ModalityMerge(num_modalities - 1, channels) if num_modalities > num_streams else None
-            stages.append(Stage(patch_embed, merge, blocks, channels, num_streams))
+            stages.append(Stage(patch_embed, merge, blocks, channels, num_streams, eps))
             in_channels = channels
         self.stages = nn.ModuleList(stages)
 

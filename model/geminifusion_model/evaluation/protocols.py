@@ -109,7 +109,7 @@ _ALL = (
         resize_labels=True,
         logit_interpolation="bicubic",
     ),
-    Protocol(name="native-labels", source="ours; what the exported graph answers"),
+    Protocol(name="native-labels", source="ours; the labels of the exported graph"),
     Protocol(
         name="multi-scale-flip",
         source="ours, with the scales of the DeLiVER code's unused multi-scale test",

@@ -40,9 +40,11 @@ class TrainingConfig(BaseModel):
     augmentation: Augmentation | OriginalAugmentation
     """How training frames are varied: by our recipe, or with `style: original` by the original authors'."""
     start_from: str | None = None
-    """Checkpoint directory whose weights the network starts from; random weights if null."""
+    """Checkpoint directory whose weights the network starts from, or weights of GeminiFusion's authors or of a
+    SegFormer (Hugging Face transformers, NVlabs), which both streams start from; random weights if null."""
     imagenet: str | None = None
-    """Weight file of an ImageNet classifier that the encoder starts from; random weights if null."""
+    """Weight file, or directory of transformers, of an ImageNet classifier that the encoder starts from; random weights
+    if null."""
 
     steps: _Positive
     """Optimizer steps of the run."""

@@ -1,4 +1,12 @@
-"""Errors of training runs; each message says what was found and what to do."""
+"""Errors of training runs; each message says what was found and what to do.
+
+    settings, recipes, start weights    ConfigError
+    run.json on resume                  RunRecordError, DataChangedError
+    metrics and Weights & Biases        RunLoggerError
+    the directory, the steps            TrainingError
+
+The command line shows them without a traceback.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +15,17 @@ class ConfigError(ValueError):
     """A training configuration does not validate; the message names each field at fault."""
 
 
-class TrainingError(RuntimeError):
-    """Training cannot start or continue; the last state on disk, if there is one, is intact."""
-
-
-class RunLoggerError(ValueError):
-    """A run's log cannot be opened as asked."""
-
-
 class RunRecordError(ValueError):
     """run.json cannot be read as the record of a run."""
 
 
 class DataChangedError(ValueError):
     """The data differs from what the run's first session saw, so a resumed run would not be the same run."""
+
+
+class RunLoggerError(ValueError):
+    """A run's log cannot be opened as asked."""
+
+
+class TrainingError(RuntimeError):
+    """Training cannot start or continue; the last state on disk, if there is one, is intact."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
+
+from geminifusion_model.weights.stored_scalars import allowed_scalars
 
 _WRAPPERS = ("segmenter", "model_state_dict", "state_dict", "model")
 
@@ -18,21 +22,22 @@ class OfficialWeightsError(ValueError):
 
 
 def read_tensors(source: str | Path | Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The tensors of a `.pth`, `.pth.tar` or `.safetensors` file by name; a mapping is returned as it is.
+    """The tensors of a `.pth`, `.pth.tar`, `.bin` or `.safetensors` file by name; a mapping is returned as it is.
+
+    Optimizer states, counters and scores beside the weights are skipped.
 
     Raises:
         FileNotFoundError: `source` names no file.
-        OfficialWeightsError: the file holds something else.
+        OfficialWeightsError: the file holds something else, is damaged, or would run code.
     """
     if isinstance(source, Mapping):
         return source
     path = Path(source)
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    content = _content(path)
     for wrapper in _WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
+        inner = content.get(wrapper) if isinstance(content, Mapping) else None
+        if isinstance(inner, Mapping):
+            content = inner
             break
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise OfficialWeightsError(
@@ -40,3 +45,26 @@ def read_tensors(source: str | Path | Mapping[str, Tensor]) -> Mapping[str, Tens
             f"{', '.join(_WRAPPERS)}"
         )
     return content
+
+
+def _content(path: Path) -> object:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with allowed_scalars():
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if wanted is None:
+            raise OfficialWeightsError(_unreadable(path, error)) from None
+        raise OfficialWeightsError(
+            f"{path} wants to run {wanted[1]} while it is read, and only weights are read here (weights_only): where "
+            "you trust the file, load it and store its state dict alone by torch.save"
+        ) from None
+    except (RuntimeError, EOFError, KeyError, ValueError, SafetensorError) as error:
+        raise OfficialWeightsError(_unreadable(path, error)) from None
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+    return f"{path} cannot be read as a weight file: {reason}; is the download complete?"

@@ -1,8 +1,9 @@
 """Start an encoder from weights of an image classifier.
 
-Two layouts are read: NVlabs' MiT files and Microsoft's Swin files (`{"model": …}`). Both belong to one image; what ours
-keeps once per stream or modality is filled with the same values for each. The fusions, the merge of further modalities
-and the norms of Swin's stage outputs have no counterpart and keep their start values.
+Read are NVlabs' MiT files, the same in the layout of Hugging Face transformers, and Microsoft's Swin files
+(`{"model": …}`). They belong to one image; what ours keeps once per stream or modality is filled with the same values
+for each. The fusions, the merge of further modalities and the norms of Swin's stage outputs have no counterpart and
+keep their start values.
 
 Two choices differ from the original, which loads less than its files hold, without saying so: the norm behind Swin's
 patch embedding is loaded (there it is skipped, as no name fits), and with three or four modalities the patch norms of
@@ -12,7 +13,6 @@ all of them are (there only the first two's).
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,16 +22,19 @@ from torch.nn import functional as F
 from geminifusion_model.encoder_sizes import SWIN_SIZES
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.weights.files import OfficialWeightsError, read_tensors
-from geminifusion_model.weights.official_names import official_names
+from geminifusion_model.weights.filling import any_of, plan_filling, single_stream_name
 from geminifusion_model.weights.report import OfficialReport
+from geminifusion_model.weights.segformer_names import segformer_layout
 
-_WITHOUT_COUNTERPART = re.compile(r"cross_attn_|relation_judger|[kv]_noise|extra_score_predictor|encoder\.body\.norm\d")
-
-# Kept once per stream or modality, and by a network of one stream still with that axis.
-_STACKED = re.compile(r"\.ln_\d\.")
-
-# The classifier itself and, in Swin files, the norm before it and what follows from the window.
-_NOT_NEEDED = re.compile(r"head\..+|norm\.(weight|bias)|.+\.(relative_position_index|attn_mask)")
+# The classifier itself and, in Swin files, the norm before it and what follows from the window; the decoder of a file
+# for segmentation.
+_NOT_NEEDED = any_of(
+    r"head\..+",
+    r"norm\.(weight|bias)",
+    r".+\.(relative_position_index|attn_mask)",
+    r"classifier\.(weight|bias)",
+    r"(decode_head|auxiliary_head)\..+",
+)
 
 
 def load_imagenet(net: GeminiFusion, source: str | Path | Mapping[str, Tensor], strict: bool = True) -> OfficialReport:
@@ -49,51 +52,30 @@ def load_imagenet(net: GeminiFusion, source: str | Path | Mapping[str, Tensor], 
         FileNotFoundError: `source` names no file.
         OfficialWeightsError: the file holds no such weights, or `strict` and they do not fit.
     """
-    tensors = read_tensors(source)
-    own = net.state_dict()
-    plan: list[tuple[Tensor, Tensor]] = []
-    used: dict[str, None] = {}
-    missing: list[str] = []
-    mismatched: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = []
-    for name, parameter in own.items():
-        originals = official_names(name, parameter, net.config.encoder)
-        imagenet = imagenet_name(originals[0])
-        if imagenet is None:
-            continue
-        target = parameter[0] if _STACKED.search(originals[0]) else parameter
-        if imagenet not in tensors:
-            missing.append(imagenet)
-            continue
-        found = _fitted(imagenet, tensors[imagenet], target)
-        if found.shape != target.shape:
-            mismatched.append((imagenet, tuple(found.shape), tuple(target.shape)))
-            continue
-        plan.append((parameter, found))
-        used[imagenet] = None
-    faulty = {name for name, _, _ in mismatched}
-    left_over = sorted(set(tensors) - used.keys() - faulty)
-    ignored = tuple(name for name in left_over if _NOT_NEEDED.fullmatch(name))
-    report = OfficialReport(
-        used=tuple(used),
-        missing=tuple(missing),
-        unexpected=tuple(name for name in left_over if name not in ignored),
-        mismatched=tuple(mismatched),
-        ignored=ignored,
+    tensors = {name.removeprefix("module."): tensor for name, tensor in read_tensors(source).items()}
+    swin = net.config.encoder in SWIN_SIZES
+    layout = None if swin else segformer_layout(tensors)
+    filling = plan_filling(
+        net,
+        tensors,
+        _single_stream_names if layout is None else layout.encoder_names,
+        not_needed=_NOT_NEEDED,
+        fitted=_fitted,
     )
-    if strict and not report.complete:
-        family = "Microsoft's Swin" if net.config.encoder in SWIN_SIZES else "NVlabs' MiT"
-        raise OfficialWeightsError(f"expected {family} layout for {net.config.encoder}, but {report.describe()}")
-    for parameter, found in plan:
-        parameter.copy_(found)  # a stacked parameter takes the same values for every stream
-    return report
+    if strict and not filling.report.complete:
+        family = "Microsoft's Swin" if swin else "NVlabs' MiT"
+        if layout is not None and layout.encoder_rules:
+            family = "transformers' MiT"
+        raise OfficialWeightsError(
+            f"expected {family} layout for {net.config.encoder}, but {filling.report.describe()}"
+        )
+    filling.apply()
+    return filling.report
 
 
-def imagenet_name(official: str) -> str | None:
-    """The name in a classifier's file of a parameter with this official name; None if it has no such parameter."""
-    if not official.startswith("encoder.") or _WITHOUT_COUNTERPART.search(official):
-        return None
-    single = re.sub(r"\.(module|ln_\d)(?=\.)", "", official)
-    return single.removeprefix("encoder.").removeprefix("body.")
+def _single_stream_names(official: str) -> tuple[str, ...] | None:
+    name = single_stream_name(official)
+    return None if name is None else (name,)
 
 
 def _fitted(name: str, found: Tensor, target: Tensor) -> Tensor:

@@ -26,6 +26,8 @@ from geminifusion_model.weights.report import OfficialReport
 # The order in which the original's DeLiVER branch gives its modalities; a file does not name them.
 DELIVER_MODALITIES = ("rgb", "depth", "event", "lidar")
 
+_FUSIONS = ("geminifusion", "pixel_attention", "pixel_attention_noise", "pixel_attention_relation", "none")
+
 
 def load_official(
     source: str | Path | Mapping[str, Tensor], config: GeminiFusionConfig | None = None, strict: bool = True
@@ -41,14 +43,18 @@ def load_official(
 
     Raises:
         FileNotFoundError: `source` names no file.
-        OfficialWeightsError: the file holds no such weights, or `strict` and they do not fit.
+        OfficialWeightsError: the file holds no such weights, the configuration has a fusion that such files do not
+            hold, or `strict` and they do not fit.
     """
     raw = read_tensors(source)
     tensors = _without_prefixes(raw)
+    _refuse_token_fusion(tensors)
+    if config is not None and config.fusion not in _FUSIONS:
+        raise OfficialWeightsError(
+            f"fusion is {config.fusion!r}, which the original's files do not hold; expected {', '.join(_FUSIONS)}"
+        )
     if config is None:
-        # only the DeLiVER branch names its parts so, and it enlarges the logits inside the network
-        deliver = any(name.removeprefix("module.").startswith("decode_head.") for name in raw)
-        config = dataclasses.replace(infer_config(tensors), upsample_logits=deliver)
+        config = official_config(raw)
     renumbered = _renumbered_windows(config.encoder, tensors)
     if strict and renumbered:
         raise OfficialWeightsError(
@@ -60,6 +66,28 @@ def load_official(
     if strict and not report.complete:
         raise OfficialWeightsError(report.describe())
     return net.eval(), report
+
+
+def _refuse_token_fusion(tensors: Mapping[str, Tensor]) -> None:
+    if any(name.startswith("encoder.score_predictor.") for name in tensors):
+        raise OfficialWeightsError(
+            "these are TokenFusion weights: its score predictors (four layers per stage, tokens scaled by their scores "
+            "and exchanged behind the projection) do not map onto our token_exchange, so they cannot be imported; "
+            "train with fusion=token_exchange, or give weights of GeminiFusion or SegFormer"
+        )
+
+
+def official_config(tensors: Mapping[str, Tensor]) -> GeminiFusionConfig:
+    """The network of these weights, as `load_official` infers it.
+
+    Raises:
+        OfficialWeightsError: they are none of a GeminiFusion network.
+    """
+    # only the DeLiVER branch names its parts so, and it enlarges the logits inside the network
+    deliver = any(name.removeprefix("module.").startswith("decode_head.") for name in tensors)
+    renamed = _without_prefixes(tensors)
+    _refuse_token_fusion(renamed)
+    return dataclasses.replace(infer_config(renamed), upsample_logits=deliver)
 
 
 def _fill(net: GeminiFusion, tensors: Mapping[str, Tensor], renumbered: tuple[str, ...]) -> OfficialReport:

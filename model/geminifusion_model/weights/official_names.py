@@ -81,8 +81,8 @@ _POINT_FUSION_RULES: tuple[tuple[str, str], ...] = (
     *((r"fusion\." + ours, original) for ours, original in _FUSION_RULES),
 )
 
-# What the original's files hold although nothing computes with it: a counter, and the index of Swin's bias table,
-# which follows from the window.
+# Tensors of the original's files that nothing computes with: a counter, and the index of Swin's bias table, which
+# follows from the window.
 _INERT = re.compile(
     r"decoder\.linear_fuse\.bn\.num_batches_tracked"
     r"|encoder\.body\.layers\.\d\.blocks\.\d+\.attn\.module\.relative_position_index"

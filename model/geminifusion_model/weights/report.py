@@ -36,4 +36,4 @@ class OfficialReport:
             if names:
                 more = f" and {len(names) - 5} more" if len(names) > 5 else ""
                 parts.append(f"{len(names)} {label}: {', '.join(names[:5])}{more}")
-        return "the weights do not fit the network. " + "; ".join(parts) + ". Pass strict=False to load the rest."
+        return "the weights do not fit the network. " + "; ".join(parts)

@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Route
 Handler = Callable[[Request], Awaitable[Response]]
 
 DOCUMENT_PATH, PAGE_PATH = "/openapi.json", "/docs"
-# Nobody may frame the page or make a browser take it for something else, and it sends no address of this server along.
+# The page may not be framed or taken for another type, and links from it send no referrer.
 _PAGE_HEADERS = {
     "Content-Security-Policy": "frame-ancestors 'none'; base-uri 'none'; object-src 'none'",
     "Referrer-Policy": "no-referrer",

@@ -33,7 +33,7 @@ _PAUSES_S = (10.0, 20.0, 40.0, 60.0)  # before each further start, until one las
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerConfig:
-    """What one engine instance loads; the fields are those of `open_backend`."""
+    """Configuration of one engine instance; the fields are those of `open_backend`."""
 
     directory: Path
     wanted: str = "auto"

@@ -1,4 +1,4 @@
-"""What clients may know of a model, JSON-ready: the body of `/v1/models/NAME`."""
+"""Descriptions of models for clients, JSON-ready: the body of `/v1/models/NAME`."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def describe_model(model: Model) -> dict[str, Any]:
 def describe_reference(models: ModelRegistry, reference: str | None) -> dict[str, Any]:
     """A loaded model's description with its state, memory, last self-test and the versions of its name.
 
-    Of a version that is known but not loaded, asked for by its reference or, for the newest of a name, by its name:
-    its state and the reason.
+    A version that is known but not loaded is found by its reference or, the newest of a name, by its name; it has its
+    state and the reason.
 
     Raises:
         ModelNotFoundError: nothing of that name is loaded, and nothing is known of it.

@@ -72,8 +72,8 @@ def labels_alone(model: Model, frame: Frame) -> NDArray[np.uint8]:
     Raises:
         RuntimeError: the runtime failed.
     """
-    (answer,) = model.run([model.prepare(frame)])
-    return answer.labels
+    (prediction,) = model.run([model.prepare(frame)])
+    return prediction.labels
 
 
 async def run_self_test(model: Model, expected: SelfTestFrames, probe: Probe) -> SelfTestResult | None:

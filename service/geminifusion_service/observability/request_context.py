@@ -19,7 +19,7 @@ _TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16}
 
 @dataclass(frozen=True, kw_only=True)
 class RequestContext:
-    """What a transport knows of a request before its body is read.
+    """Facts of a request that its transport knows before the body is read.
 
     Args:
         transport: its name in metrics.

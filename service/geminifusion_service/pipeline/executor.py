@@ -1,4 +1,4 @@
-"""What the segmenter needs of whatever runs its requests: a pipeline in this process, or replicas on Ray."""
+"""The interface between the segmenter and what runs its requests: a pipeline in this process, or replicas on Ray."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class FutureBridge:
-    """Where an event loop awaits futures that other threads complete. Use from one event loop."""
+    """Lets an event loop await futures that other threads complete. Use from one event loop."""
 
     def __init__(self) -> None:
         self._done: deque[tuple[asyncio.Future[Any], Future[Any]]] = deque()

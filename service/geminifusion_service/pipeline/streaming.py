@@ -86,7 +86,7 @@ class StreamManager:
                 self._none_open.set()
 
     async def drain(self, timeout_s: float) -> bool:
-        """Open no more; have every stream answer what it has accepted, and end. Whether all ended in time."""
+        """Open no more; every open stream responds to what it has accepted, and ends. Whether all ended in time."""
         self._draining = True
         for stop in self._open:
             stop.set()
@@ -118,7 +118,7 @@ class Stream:
         Responses to frames that were started come in the order of the frames. A frame is read only when there is
         capacity for it, and there is capacity again when a response has been taken and the next is asked for: a client
         that does not read, or an engine that is behind, stops the reading of frames. A frame that may be superseded and
-        has not been started is superseded by the next one, and answered at once.
+        has not been started is superseded by the next one, and gets its response at once.
 
         Close the generator (`contextlib.aclosing`): that cancels what is in flight.
 
@@ -130,8 +130,8 @@ class Stream:
             superseded: makes the response to a frame that was superseded.
 
         Raises:
-            NotReadyError: the server is stopping; every accepted frame has been answered.
-            BodyTimeoutError: no frame came for too long; every accepted frame has been answered.
+            NotReadyError: the server is stopping; every accepted frame has its response.
+            BodyTimeoutError: no frame came for too long; every accepted frame has its response.
         """
         in_flight = _InFlight(respond, supersedable, superseded)
         reader = asyncio.create_task(self._read(frames, in_flight))
@@ -157,7 +157,7 @@ class Stream:
             await asyncio.gather(stopping, reader, return_exceptions=True)
         complete = not reader.cancelled() and reader.result()
         if not complete:
-            raise NotReadyError("this server is stopping; send the frames that have no answer to another one")
+            raise NotReadyError("this server is stopping; send the frames that have no response to another one")
 
     async def _read(self, frames: AsyncIterator[Frame], in_flight: _InFlight[Frame, Response]) -> bool:
         """Read frames while there is capacity for them; whether the client has sent its last."""

@@ -19,7 +19,7 @@ _CLIENT_GONE = 499  # as reverse proxies log it
 
 
 class Telemetry:
-    """Records requests. Use from the task that answers the request."""
+    """Records requests. Use from the task that handles the request."""
 
     def __init__(self, metrics: Metrics, tracing: Tracing | None = None, *, log_requests: bool = True) -> None:
         self._request_seconds = metrics.request_seconds
@@ -44,7 +44,7 @@ class Telemetry:
         self._write(options, started, code="ok", status=200, response=response)
 
     def dropped(self, error: BaseException) -> None:
-        """Count an accepted request that nobody waited for any more, if that is what the error says."""
+        """Count a request that was dropped: its client is gone, or its deadline has passed. Others do not count."""
         if isinstance(error, asyncio.CancelledError):
             self._dropped["client_gone"].inc()
         elif isinstance(error, DeadlineExceededError):

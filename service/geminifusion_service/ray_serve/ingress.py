@@ -89,7 +89,7 @@ class RayExecutor:
         return 0
 
     def capacity(self, priority: Priority) -> int:
-        """As much as one server without replicas takes, for each of them."""
+        """Capacity of one server without replicas, times the number of replicas."""
         return capacity_for(priority, self._settings.limits.queue_size) * max(1, self._num_running)
 
     def expected_wait_s(self, num_requests: int) -> float:
@@ -142,7 +142,7 @@ class RayExecutor:
         options = dataclasses.replace(
             request.options,
             request_id=request.options.request_id or new_request_id(),
-            # What is left of it, so that the replica drops what nobody waits for here any more.
+            # The rest of it, so that the replica drops what nobody waits for here any more.
             deadline_ms=None if deadline is None else max(1000 * (deadline - submitted), 0.001),
         )
         self._num_in_flight += 1

@@ -1,4 +1,4 @@
-"""What crosses between the ingress and a replica, beside requests and responses.
+"""Errors and facts that a replica sends to the ingress, beside responses.
 
 An error travels as a value: Ray would wrap a raised one into its own, with the replica's traceback in the text.
 """

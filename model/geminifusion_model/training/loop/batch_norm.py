@@ -27,7 +27,7 @@ def synchronize_batch_norm(net: GeminiFusion, device: torch.device) -> None:
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` as one process would compute it on the frames of all (arXiv:1803.08904).
+    """`nn.BatchNorm2d` as a single process would compute it on all frames (arXiv:1803.08904).
 
     Every process has to have maps of one shape, and to take part in each forward and each backward pass in training.
     """

@@ -1,4 +1,4 @@
-"""Class weights that make rare classes count, from the pixels of the training frames."""
+"""Class weights from pixel counts of the training frames, so that rare classes count."""
 
 from __future__ import annotations
 

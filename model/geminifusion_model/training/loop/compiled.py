@@ -30,7 +30,7 @@ def compile_network(net: GeminiFusion) -> None:
 def check_compiled(
     net: GeminiFusion, loss_of: Callable[[Callable[..., Prediction]], Tensor], parameters: Sequence[Tensor]
 ) -> bool:
-    """Compare the gradients of a compiled network's call with those of its plain `forward`; `net` is left as it was.
+    """Compare the gradients of a compiled network's call with those of its plain `forward`; `net` does not change.
 
     Args:
         loss_of: the loss of a part of a batch by a given forward function, with the same random numbers at each call.

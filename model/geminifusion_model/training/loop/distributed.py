@@ -52,7 +52,7 @@ class Processes:
         self.sum(torch.zeros(1, device=self.device)).item()
 
     def wrap(self, net: nn.Module) -> nn.Module:
-        """`net`, so that after a backward pass every process holds the mean of all gradients."""
+        """Wrap `net` so that after a backward pass every process holds the mean of all gradients."""
         if self.count == 1:
             return net
         # depth-wise weights have an axis of size 1, whose stride means nothing, but torch compares it
@@ -66,7 +66,7 @@ class Processes:
 
 @contextmanager
 def joined_processes(device: str, environment: Mapping[str, str]) -> Iterator[Processes]:
-    """Join the processes that `environment` (RANK, WORLD_SIZE, … as set by `torchrun`) tells of, or be the only one.
+    """Join the processes that `environment` (RANK, WORLD_SIZE, … as set by `torchrun`) describes, or be the only one.
 
     Args:
         device: `cpu`, `cuda` or `auto`, which is CUDA if there is a device.

@@ -1,19 +1,20 @@
-"""The weights a run starts from: random ones, another checkpoint's, or an image classifier's."""
+"""The weights a run starts from: random ones, another checkpoint's, a SegFormer's, or an image classifier's."""
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
-
-from safetensors import SafetensorError
 
 from geminifusion_model.checkpoint import CONFIG_NAME
 from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.training.config import REQUIRED, TrainingConfig
 from geminifusion_model.training.errors import ConfigError
+from geminifusion_model.weights.files import OfficialWeightsError
 from geminifusion_model.weights.imagenet import load_imagenet
+from geminifusion_model.weights.official import load_official
 from geminifusion_model.weights.report import OfficialReport
+from geminifusion_model.weights.segformer import start_from_segformer
+from geminifusion_model.weights.sources import open_weights
 
 
 def check_starts(config: TrainingConfig) -> None:
@@ -34,25 +35,30 @@ def check_starts(config: TrainingConfig) -> None:
             f"start_from is {config.start_from} and imagenet {config.imagenet}, but a network starts from one of them: "
             "set the other to null"
         )
-    if config.start_from is not None and not (Path(config.start_from) / CONFIG_NAME).is_file():
+    if config.start_from is not None and not _leads_to_weights(Path(config.start_from)):
         raise ConfigError(
             f"start_from is {config.start_from}, where there is no {CONFIG_NAME}; give a checkpoint directory, such as "
-            "RUN/final"
+            "RUN/final, or a weight file of GeminiFusion's authors or of SegFormer"
         )
-    if config.imagenet is not None and not Path(config.imagenet).is_file():
+    if config.imagenet is not None and not _leads_to_weights(Path(config.imagenet)):
         raise ConfigError(f"imagenet is {config.imagenet}, and there is no such file; give a classifier's weight file")
+
+
+def _leads_to_weights(path: Path) -> bool:
+    return path.is_file() or (path / CONFIG_NAME).is_file()
 
 
 def start_network(config: TrainingConfig) -> GeminiFusion:
     """The network to train, with the weights it starts from.
 
-    A checkpoint has to fit entirely, except its classifier if it has another number of classes: that keeps its random
-    weights, as when the original continues from SUN RGB-D to NYUv2. A classifier's file fills the encoder, see
-    `load_imagenet`.
+    A checkpoint, ours or the original authors', has to fit entirely, except its classifier if it has another number of
+    classes: that keeps its random weights, as when the original continues from SUN RGB-D to NYUv2. A SegFormer fills
+    the encoder, all streams with the same values, and a decoder of its width, see `start_from_segformer`. A
+    classifier's file fills the encoder, see `load_imagenet`.
 
     Raises:
-        ConfigError: see `check_starts`, or the weights do not fit the network.
-        CheckpointError: `start_from` cannot be read.
+        ConfigError: see `check_starts`, or the weights cannot be read or do not fit the network.
+        CheckpointError: a checkpoint of ours cannot be read.
     """
     check_starts(config)
     net = GeminiFusion(config.network)
@@ -93,8 +99,18 @@ def describe_training(config: TrainingConfig, frames: int, data: str) -> str:
     return "; ".join(parts)
 
 
-def _continue_from(net: GeminiFusion, directory: str) -> None:
-    start = GeminiFusion.from_pretrained(Path(directory))
+def _continue_from(net: GeminiFusion, path: str) -> None:
+    try:
+        source = open_weights(Path(path))
+        if source.kind == "segformer":
+            start_from_segformer(net, source.tensors)
+            return
+        if source.kind == "official":
+            start, _ = load_official(source.tensors)
+        else:
+            start = GeminiFusion.from_pretrained(Path(path))
+    except OfficialWeightsError as error:
+        raise ConfigError(f"start_from is {path}: {error}") from None
     weights, own = start.state_dict(), net.state_dict()
     if start.config.num_classes != net.config.num_classes:
         weights |= {name: own[name] for name in weights if name.startswith("decoder.classify.")}
@@ -102,22 +118,24 @@ def _continue_from(net: GeminiFusion, directory: str) -> None:
     faults += [name for name in weights if name not in own]
     if faults:
         raise ConfigError(
-            f"start_from is {directory}, which does not fit the network: {len(faults)} tensors are missing, left over "
-            f"or of another shape, first {faults[0]}; set network as in its {CONFIG_NAME}, where the encoder is "
-            f"{start.config.encoder} and the fusion {start.config.fusion}"
+            f"start_from is {path}, which does not fit the network: {len(faults)} tensors are missing, left over "
+            f"or of another shape, first {faults[0]}; set network as there, where the encoder is "
+            f"{start.config.encoder}, the fusion {start.config.fusion} and the decoder {start.config.decoder_channels} "
+            "channels wide"
         )
     net.load_state_dict(weights)
 
 
-def _start_from_classifier(net: GeminiFusion, file: str) -> None:
+def _start_from_classifier(net: GeminiFusion, path: str) -> None:
     try:
-        report: OfficialReport = load_imagenet(net, file, strict=False)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ConfigError(f"imagenet is {file}, which cannot be read as a weight file: {reason}") from None
+        source = Path(path)
+        weights = open_weights(source).tensors if source.is_dir() else source
+        report: OfficialReport = load_imagenet(net, weights, strict=False)
+    except OfficialWeightsError as error:
+        raise ConfigError(f"imagenet is {path}: {error}") from None
     if not report.complete:
         raise ConfigError(
-            f"imagenet is {file}, which is no classifier with the encoder {net.config.encoder}: {len(report.used)} "
+            f"imagenet is {path}, which is no classifier with the encoder {net.config.encoder}: {len(report.used)} "
             f"tensors fit, {len(report.missing)} are missing, {len(report.mismatched)} have another shape, "
             f"{len(report.unexpected)} are left over; give the file of this encoder"
         )

@@ -17,7 +17,7 @@ Losses = Callable[[Prediction, Tensor], list[Tensor]]
 
 
 def build_losses(config: TrainingConfig, class_weights: Tensor | None = None, ignore_index: int = 255) -> Losses:
-    """The losses of a step as the configuration chooses them: a prediction and labels to one scalar per output.
+    """The loss function that the configuration selects: a prediction and labels to one scalar per output.
 
     Args:
         class_weights: `K` float32 on the logits' device, from `class_balance`; for plain cross-entropy only.
@@ -54,7 +54,7 @@ def segmentation_losses(
         full = F.interpolate(logits.float(), size=labels.shape[-2:], mode="bilinear", align_corners=False)
         if labeled:
             losses.append(F.cross_entropy(full, labels, class_weights, ignore_index=ignore_index))
-        else:  # a mean over no pixel is no number, and crops without labels must not end a run
+        else:  # a mean over no pixel is NaN, and crops without labels must not end a run
             losses.append(full.sum() * 0.0)
     return losses
 
@@ -83,7 +83,7 @@ def ohem_cross_entropy(logits: Tensor, labels: Tensor, ignore_index: int = 255, 
 def ohem_segmentation_losses(
     prediction: Prediction, labels: Tensor, ignore_index: int = 255, threshold: float = 0.7
 ) -> list[Tensor]:
-    """`ohem_cross_entropy` in the place of the plain one: arguments and result as of `segmentation_losses`."""
+    """`segmentation_losses` with `ohem_cross_entropy` instead of the plain one; arguments and result are the same."""
     losses = []
     for logits in (*prediction.per_stream, prediction.ensemble):
         full = F.interpolate(logits.float(), size=labels.shape[-2:], mode="bilinear", align_corners=False)

@@ -23,8 +23,8 @@ def parameter_groups(
     Args:
         style: what goes without decay. `original`, the authors' choice for NYUv2 and SUN RGB-D: the encoder's norms.
             The ensemble weights are then in no group, so they stay equal and the ensemble a plain mean. `deliver`,
-            theirs for DeLiVER: all of the encoder's vectors (norms and biases), and the ensemble weights, which so
-            are trained.
+            theirs for DeLiVER: all of the encoder's vectors (norms and biases), and the ensemble weights, which
+            are trained only so.
     """
     encoder = [(name, p) for name, p in net.named_parameters() if name.startswith("encoder.")]
     if style == "deliver":

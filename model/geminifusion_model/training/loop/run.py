@@ -49,8 +49,8 @@ class TrainingRun:
     """Train a network on a data set.
 
     Args:
-        directory: where everything is written; made if need be. Several processes need to see the same one.
-        resume: continue from `directory`'s state, bit for bit as if it had never stopped, given as many processes.
+        directory: where everything is written; made if need be. All processes need to see the same one.
+        resume: continue from `directory`'s state, bit for bit as if it had never stopped, with as many processes.
         processes: this one among those that train together, and its device; one on the CPU if None.
         data_directory: where the frames come from, for the record.
         wandb_project: the project at Weights & Biases to log to as well.
@@ -59,8 +59,8 @@ class TrainingRun:
     Raises:
         TrainingError: the directory holds a run and `resume` is not given, or the reverse, or the configuration of the
             run in it differs, or classes, frames or processes do not fit.
-        ConfigError: the weights to start from are missing or do not fit, or class weights are asked for with a loss
-            that has no use for them.
+        ConfigError: the weights to start from are missing or do not fit, or class weights are set with a loss that does
+            not use them.
         DataChangedError, RunRecordError: see `record_session`.
         OSError: the directory cannot be written.
     """
@@ -92,7 +92,7 @@ class TrainingRun:
         if resume:
             self._restore()
         with self._explained_failures():
-            self.processes.wait()  # until all have looked at the directory, which the first is about to change
+            self.processes.wait()  # until all have read the directory, which the first is about to change
         if self.processes.is_first:
             record_session(
                 directory,
@@ -131,9 +131,9 @@ class TrainingRun:
             self._progress() as progress,
         ):
             bar = progress.add_task("training", total=self.config.steps, completed=self.state.step)
-            scores = self._evaluate_if_due(logger, interruption)  # which an interrupted run still owes
+            scores = self._evaluate_if_due(logger, interruption)  # due from before an interruption
             if scores is not None or self.saved_step is None:
-                self._save()  # at the start too: a disk that is too small shows now, not after many steps
+                self._save()  # before the first step too, so that a full disk shows now and not after many steps
             begin = time.monotonic()
             for batch in self._batches():
                 with self._explained_failures(interruption):
@@ -242,7 +242,7 @@ class TrainingRun:
 
     @contextlib.contextmanager
     def _opened_logger(self) -> Iterator[RunLogger | None]:
-        """The logger, in the process that writes."""
+        """The run's log in the first process, None in the others."""
         if not self.processes.is_first:
             yield None
             return
@@ -268,7 +268,7 @@ class TrainingRun:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        """Say what a file that cannot be written means for the run."""
+        """Turn a failed write into a `TrainingError` that says which state is left."""
         try:
             yield
         except (OSError, SafetensorError) as error:
@@ -280,7 +280,7 @@ class TrainingRun:
 
     @contextlib.contextmanager
     def _explained_failures(self, interruption: Interruption | None = None) -> Iterator[None]:
-        """Say what a failure to compute means for the run."""
+        """Turn an expected failure of a computation into a `TrainingError` that says which state is left."""
         try:
             yield
         except TrainingError as error:
@@ -300,7 +300,7 @@ class TrainingRun:
 
 
 def explanation(error: RuntimeError, config: TrainingConfig, processes: Processes) -> str | None:
-    """Cause and remedy of an error that torch raises within a step; None for one that is not expected."""
+    """Cause and remedy of an error that torch raises within a step; None for an unexpected one."""
     cause = str(error).strip().partition("\n")[0]
     if isinstance(error, torch.OutOfMemoryError) or "not enough memory" in cause:
         return (

@@ -84,7 +84,7 @@ class TrainingState:
             raise
 
     def restore(self, directory: Path) -> None:
-        """Continue exactly where `save` left off.
+        """Load what `save` wrote, bit for bit.
 
         Raises:
             FileNotFoundError: nothing was saved in `directory`.

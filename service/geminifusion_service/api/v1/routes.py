@@ -19,7 +19,7 @@ from geminifusion_service.api.v1.openapi import (
     SEGMENT_OPERATION,
 )
 from geminifusion_service.api.v1.openapi_models import segment_operation
-from geminifusion_service.api.v1.query import options_from_query
+from geminifusion_service.api.v1.query import accepts_gzip, options_from_query
 from geminifusion_service.api.v1.responses import cacheable_json, segment_response
 from geminifusion_service.errors import public_error
 from geminifusion_service.model_manager import ModelManager
@@ -38,7 +38,6 @@ from geminifusion_service.transport.http.body import (
     split_json,
     split_multipart,
 )
-from geminifusion_service.transport.http.negotiation import accepts_gzip
 
 SEGMENT_PATH = "/v1/segment"
 TRANSPORT = "http"

@@ -103,7 +103,7 @@ async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, T]) -
         if not is_disconnected:
             raise
         this.uncancel()
-        raise BadRequestError("the client closed the connection before the answer was ready") from None
+        raise BadRequestError("the client closed the connection before the response was ready") from None
     finally:
         is_done = True
         watch.cancel()

@@ -60,10 +60,11 @@ class LoadShedder:
         transport = next((name for pattern, name in self._paths.items() if pattern.match(path)), None)
         if transport is None:
             return None
-        request = RequestContext.of_http("http", headers, client)
+        length = next((value for name, value in headers if name == b"content-length"), b"")
         try:
-            self._segmenter.check_admission(body_bytes=content_length(request.headers))
+            self._segmenter.check_admission(body_bytes=content_length(length.decode("latin-1")))
         except GeminiFusionError as error:
+            request = RequestContext.of_http("http", headers, client)
             if not _HEADERS_DECIDED_LATER.isdisjoint(request.headers) or any(
                 name in query for name in _OPTIONS_DECIDED_LATER
             ):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 class RequestContextMiddleware:
-    """Outermost ASGI middleware: sets the context of each request, and answers a bug with a clean 500.
+    """Outermost ASGI middleware: sets the context of each request, and responds to a bug with a clean 500.
 
     `request.state` gets `request_id`, which comes back in `X-Request-Id` and which a handler may replace, and
     `content_length`.
@@ -43,7 +43,7 @@ class RequestContextMiddleware:
         set_request_context(context)
         state = scope.setdefault("state", {})
         state["request_id"] = context.request_id
-        state["content_length"] = content_length(context.headers)
+        state["content_length"] = content_length(context.headers.get("content-length", ""))
         started = False
 
         async def send_with_id(message: Message) -> None:
@@ -62,7 +62,6 @@ class RequestContextMiddleware:
                 await response(scope, receive, send_with_id)
 
 
-def content_length(headers: Mapping[str, str]) -> int:
-    """Length of the body in bytes as the headers, names in lower case, announce it; 0 if they do not."""
-    text = headers.get("content-length", "")
+def content_length(text: str) -> int:
+    """Length of the body in bytes as the header `Content-Length` announces it; 0 if it does not."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_LENGTH_DIGITS else 0

@@ -6,7 +6,7 @@ import json
 import httpx
 import pytest
 
-from geminifusion_service.transport.http.negotiation import accepts_gzip, preferred_format
+from geminifusion_service.api.v1.query import accepts_gzip, preferred_format
 
 
 @pytest.mark.parametrize(
