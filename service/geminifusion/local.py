@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 from uuid import uuid4
 
 import numpy as np
@@ -44,13 +44,28 @@ class LocalModel:
         """Description of the artifact: classes, modalities, limits, scores, licenses."""
         return self._model.metadata
 
+    @overload
     def __call__(
         self,
         rgb: ImageInput | None = None,
         depth: ImageInput | None = None,
         depth_scale: float | None = None,
         depth_invalid: float | Sequence[float] = (),
+    ) -> Result: ...
+    @overload
+    def __call__(
+        self,
+        rgb: ImageInput | None = None,
+        depth: ImageInput | None = None,
         **others: Any,  # noqa: ANN401 - images of further modalities, and their options
+    ) -> Result: ...
+    def __call__(
+        self,
+        rgb: ImageInput | None = None,
+        depth: ImageInput | None = None,
+        depth_scale: float | None = None,
+        depth_invalid: float | Sequence[float] = (),
+        **others: Any,
     ) -> Result:
         """Segment one scene, of which there is an image by each modality of the model.
 
