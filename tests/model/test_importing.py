@@ -125,7 +125,7 @@ def test_a_unit_that_is_no_length_is_wrong_usage(nyu_file, tmp_path, value):
             "sunrgbd-37",
             {},
             TaskMismatchError,
-            r"predicts 40 classes, and sunrgbd-37 has 37; .* of 40 classes are nyuv2-40",
+            r"predicts 40 classes, and sunrgbd-37 has 37; .*with 40 classes: nyuv2-40",
         ),
         ("nyuv2-40", {"modalities": ("rgb",)}, TaskMismatchError, r"is a network of 2 modalities, and rgb were asked"),
         (

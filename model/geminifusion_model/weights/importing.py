@@ -173,7 +173,7 @@ def _check_classes(config: GeminiFusionConfig, description: TaskDescription, tas
     if config.num_classes == wanted:
         return
     fitting = [name for name in task_names() if len(describe_task(name).classes) == config.num_classes]
-    advice = f"of {config.num_classes} classes are {', '.join(fitting)}" if fitting else "none comes with so many"
+    advice = f"with {config.num_classes} classes: {', '.join(fitting)}" if fitting else "none comes with so many"
     raise TaskMismatchError(
         f"{source.path} predicts {config.num_classes} classes, and {task} has {wanted}; give the task it was trained "
         f"for ({advice}), or a YAML file of your own"
