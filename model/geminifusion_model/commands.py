@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from geminifusion_model.data.depth_encodings import DEPTH_ENCODINGS
 from geminifusion_model.evaluation.protocols import PROTOCOLS
 from geminifusion_runtime.cpu_count import usable_cores
+
+if TYPE_CHECKING:
+    from geminifusion_model.evaluation.served import Connect
 
 _DATA = click.option(
     "--data",
@@ -187,18 +191,27 @@ def _overrides(settings: tuple[str, ...]) -> dict[str, object]:
     return overrides
 
 
+def _existing_unless_address(context: click.Context, option: click.Parameter, value: str) -> Path | str:
+    """An address as it is, anything else as the path of a folder that exists."""
+    if "://" in value:
+        return value
+    return click.Path(exists=True, file_okay=False, path_type=Path).convert(value, option, context)
+
+
 @click.command()
-@click.argument("checkpoint", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("source", metavar="SOURCE", callback=_existing_unless_address)
 @_DATA
 @_DATASET
 @click.option("--split", default="test", show_default=True, help="The list of frames to score.")
 @click.option(
     "--protocol",
     type=click.Choice(list(PROTOCOLS)),
-    default="original-nyu-single-scale",
-    show_default=True,
-    help="How frames, labels and logits are resized and classes averaged (see model/README.md).",
+    help="How frames, labels and logits are resized and classes averaged (see model/README.md).  "
+    "[default: the task's of a checkpoint, or original-nyu-single-scale; the first that a served graph can follow]",
 )
+@click.option("--without", multiple=True, metavar="MODALITY", help="Leave this modality out; may be repeated.")
+@click.option("--backend", default="auto", show_default=True, help="Of an artifact: as `geminifusion serve` takes it.")
+@click.option("--model", metavar="NAME[@VERSION]", help="Of a server with several models: which one.")
 @click.option("--details", is_flag=True, help="Also boundary F-score, mIoU by depth, calibration and intervals.")
 @click.option("--robustness", is_flag=True, help="Also score with modalities missing, partly missing and noisy.")
 @click.option(
@@ -216,12 +229,17 @@ def _overrides(settings: tuple[str, ...]) -> dict[str, object]:
 @click.option("--limit", default=None, type=int, help="Only the first frames.")
 @click.option("--record", is_flag=True, help="Write the scores into the checkpoint, to be carried to the artifact.")
 @_THREADS
+@click.pass_obj
 def evaluate(
-    checkpoint: Path,
+    connect: Connect | None,
+    source: Path | str,
     data: Path,
     dataset: str,
     split: str,
-    protocol: str,
+    protocol: str | None,
+    without: tuple[str, ...],
+    backend: str,
+    model: str | None,
     details: bool,
     robustness: bool,
     fit_temperature: bool,
@@ -232,14 +250,29 @@ def evaluate(
     record: bool,
     threads: int | None,
 ) -> None:
-    """Score CHECKPOINT on labeled frames by a named protocol."""
+    """Score what predicts on labeled frames by a named protocol.
+
+    SOURCE is a checkpoint, an artifact, or the address of a server (http://HOST:PORT, grpc://HOST:PORT), whose model is
+    sent the frames as a camera gives them.
+    """
     import torch
 
     from geminifusion_model.evaluation.evaluation_run import EvaluationRun
 
     torch.set_num_threads(threads or usable_cores())
     evaluation = EvaluationRun(
-        checkpoint, data=data, dataset=dataset, split=split, protocol=protocol, limit=limit, seed=seed
+        source,
+        data=data,
+        dataset=dataset,
+        split=split,
+        protocol=protocol,
+        limit=limit,
+        seed=seed,
+        without=without,
+        backend=backend,
+        threads=threads,
+        model=model,
+        connect=connect,
     )
     evaluation.run(details=details or report is not None, robustness=robustness, fit_temperature=fit_temperature)
     click.echo(evaluation.to_text())
@@ -247,4 +280,4 @@ def evaluate(
         evaluation.report(report_frames).write(report)
         click.echo(f"report written to {report}")
     if record:
-        click.echo(f"recorded in {checkpoint}: {json.dumps(evaluation.record())}")
+        click.echo(f"recorded in {source}: {json.dumps(evaluation.record())}")

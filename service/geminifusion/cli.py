@@ -11,11 +11,15 @@ import traceback
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from . import __version__
 from .errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from .client import Client
 
 GROUP = "geminifusion.commands"
 
@@ -100,7 +104,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage or a missing part, 130 interrupted."""
     group = command_group()
     try:
-        code = group.main(arguments, prog_name="geminifusion", standalone_mode=False)
+        code = group.main(arguments, prog_name="geminifusion", standalone_mode=False, obj=_connect)
     except click.ClickException as error:
         error.show()
         code = error.exit_code
@@ -122,6 +126,13 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo(f"geminifusion: {_message(error)}", err=True)
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _connect(url: str) -> Client:
+    """The client that commands of the packages below ask a server with; frames to score are in no hurry."""
+    from .client import Client
+
+    return Client(url, timeout=300.0, retries=8)
 
 
 def _is_expected(error: Exception) -> bool:

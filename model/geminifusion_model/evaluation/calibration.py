@@ -105,6 +105,7 @@ class TemperatureFit:
 
     def add(self, frame: ScoredFrame) -> None:
         """Take one frame into account."""
+        assert frame.scores is not None, "a temperature is fitted on the logits of a network"
         places = np.flatnonzero(frame.labeled)
         if len(places) > self.pixels_per_frame:
             rng = np.random.default_rng((self.seed, frame.index))

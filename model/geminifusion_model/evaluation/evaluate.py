@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from geminifusion_model.data.sample import Dataset
 from geminifusion_model.evaluation.metrics import ConfusionMatrix
-from geminifusion_model.evaluation.prediction import Corruption, ScoredFrame, score_frame
+from geminifusion_model.evaluation.prediction import Corruption, ScoredFrame
+from geminifusion_model.evaluation.predictor import NetworkPredictor, Predictor
 from geminifusion_model.evaluation.protocols import protocol_named
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.task import Task
@@ -45,7 +46,7 @@ class Meter(Interface):
 
 
 def evaluate(
-    net: GeminiFusion,
+    net: GeminiFusion | Predictor,
     dataset: Dataset,
     *,
     protocol: str = "native-labels",
@@ -54,40 +55,43 @@ def evaluate(
     meters: Sequence[Meter] = (),
     corruption: Callable[[int], Corruption] | None = None,
 ) -> Scores:
-    """Score the ensemble, one frame at a time.
+    """Score the labels, one frame at a time.
 
     Args:
+        net: a network, whose ensemble is scored, or anything that predicts frames.
         protocol: a key of `PROTOCOLS`.
-        task: encodings and input scale, the data set's own if none; classes must be the same.
+        task: encodings and input scale of a network, the data set's own if none; classes must be the same.
         on_frame: called with the number of frames done.
         meters: further measurements, given every frame.
         corruption: gives the corruption of a frame's inputs by its index; none if None.
 
     Raises:
-        ValueError: the protocol is unknown, the data set is empty, or its classes are not the network's.
+        ValueError: the protocol is unknown, the data set is empty, its classes are not the network's, or what
+            predicts cannot follow the protocol.
     """
     how = protocol_named(protocol)
     if not len(dataset):
         raise ValueError("the data set has no frames to evaluate on")
-    task = task or dataset.task
-    num_classes = net.config.num_classes
+    num_classes = net.config.num_classes if isinstance(net, GeminiFusion) else len(net.task.class_names)
     if len(dataset.task.class_names) != num_classes:
         raise ValueError(
             f"the data set has {len(dataset.task.class_names)} classes, the network {num_classes}; expected the same"
         )
-    was_training = net.training
-    net.eval()
+    was_training = isinstance(net, GeminiFusion) and net.training
+    predictor = NetworkPredictor(net, task or dataset.task) if isinstance(net, GeminiFusion) else net
+    task = predictor.task
     matrix = ConfusionMatrix(num_classes, how.absent_class)
     matrices = np.zeros((len(dataset), num_classes, num_classes), np.int64)
     for index in range(len(dataset)):
         corrupt = None if corruption is None else corruption(index)
-        frame = score_frame(net, dataset[index], task, how, index=index, corruption=corrupt)
+        frame = predictor.score(dataset[index], how, index=index, corruption=corrupt)
         matrices[index] = matrix.add(frame.truth, frame.labels)
         for meter in meters:
             meter.add(frame)
         if on_frame is not None:
             on_frame(index + 1)
-    net.train(was_training)
+    if was_training:
+        net.train()
     return Scores(
         protocol=how.name if task.input_scale == 1.0 else f"{how.name}, input x{task.input_scale:g}",
         frames=len(dataset),

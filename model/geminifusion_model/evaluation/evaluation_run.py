@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,47 +25,73 @@ from geminifusion_model.evaluation.frame_images import frame_sheets
 from geminifusion_model.evaluation.full_report import FullReport, evaluate_fully, fit_temperature_on
 from geminifusion_model.evaluation.html_report import HtmlReport
 from geminifusion_model.evaluation.intervals import ScoreIntervals, bootstrap_intervals
-from geminifusion_model.evaluation.protocols import protocol_named
+from geminifusion_model.evaluation.predictor import NetworkPredictor, Predictor
+from geminifusion_model.evaluation.protocols import PROTOCOLS, protocol_named
 from geminifusion_model.evaluation.robustness import RobustnessTable, evaluate_robustness
+from geminifusion_model.evaluation.served import (
+    ArtifactPredictor,
+    Connect,
+    ServedError,
+    ServedPredictor,
+    ServerPredictor,
+)
 from geminifusion_model.network import GeminiFusion
+from geminifusion_runtime.artifact import METADATA_NAME
 
 
 class EvaluationRun:
-    """A checkpoint, a split of a data set, and the results so far.
+    """What predicts, a split of a data set, and the results so far.
 
     Args:
+        source: a checkpoint, an artifact, or the address of a server.
         data, dataset, split, limit: as `open_dataset` takes them.
-        protocol: a key of `PROTOCOLS`.
+        protocol: a key of `PROTOCOLS`; by default the task's own of a checkpoint, and the first that a served graph can
+            follow.
         seed: of the corruptions, the bootstrap and the pixels the temperature is fitted on.
+        without: modalities that are left out.
+        backend, threads: of an artifact, as `Model.open` takes them.
+        model: which of a server's models.
+        connect: makes the client of a server from its address.
 
     Raises:
         CheckpointError: the directory is no checkpoint, or does not say what its network was trained to do.
-        DatasetError: the data is not laid out as its kind says.
+        ArtifactError: the artifact is damaged or of another schema.
+        DatasetError: the data is not laid out as its kind says, or not in the unit of the network.
+        ServedError: what is served cannot be scored like this.
     """
 
     def __init__(
         self,
-        checkpoint: Path,
+        source: Path | str,
         *,
         data: Path,
         dataset: str = "nyuv2",
         split: str = "test",
-        protocol: str = "original-nyu-single-scale",
+        protocol: str | None = None,
         limit: int | None = None,
         seed: int = 0,
+        without: tuple[str, ...] = (),
+        backend: str = "auto",
+        threads: int | None = None,
+        model: str | None = None,
+        connect: Connect | None = None,
     ) -> None:
-        self.checkpoint, self.data, self.dataset, self.split = checkpoint, data, dataset, split
-        self.limit, self.seed = limit, seed
-        self.protocol = protocol_named(protocol)
-        self.net = GeminiFusion.from_pretrained(checkpoint)
-        self.info: CheckpointInfo = read_info(checkpoint)
-        if self.info.task is None:
-            raise CheckpointError(
-                f"{checkpoint} holds no task, so its inputs and classes are unknown; "
-                "evaluate a checkpoint written by `geminifusion train`"
-            )
-        self.task = self.info.task
+        self.source, self.data, self.dataset, self.split = source, data, dataset, split
+        self.limit, self.seed, self.without = limit, seed, without
+        self._checkpoint: _Checkpoint | None = None
+        self.predictor: Predictor
+        if is_address(source):
+            if connect is None:
+                raise ServedError(f"{source} is a server's address; `geminifusion evaluate` has the client to ask it")
+            self.predictor = ServerPredictor(connect(str(source)), model=model, without=without)
+        elif (Path(source) / METADATA_NAME).is_file():
+            self.predictor = ArtifactPredictor(Path(source), backend=backend, threads=threads, without=without)
+        else:
+            self._checkpoint = _Checkpoint.open(Path(source), without)
+            self.predictor = self._checkpoint.predictor
+        self.task = self.predictor.task
         self.frames = self._open(split, limit)
+        self.protocol = protocol_named(protocol or self._usual_protocol())
         self.scores: Scores | None = None
         self.results: FullReport | None = None
         self.robustness: RobustnessTable | None = None
@@ -75,6 +102,13 @@ class EvaluationRun:
         Raises:
             ValueError: no frames were held out of training to fit a temperature on, or the frames do not fit.
         """
+        if robustness or fit_temperature:
+            self._network("corrupt its inputs" if robustness else "fit a temperature on its logits")
+        if robustness and self.without:
+            raise ServedError(
+                f"the robustness suite leaves out every modality itself; score without {self.without[0]} "
+                "in a run of its own"
+            )
         with Progress() as progress:
 
             def counting(what: str, total: int) -> Callable[[int], None]:
@@ -87,23 +121,23 @@ class EvaluationRun:
             on_frame = counting("evaluating", len(self.frames))
             if details:
                 self.results = evaluate_fully(
-                    self.net,
+                    self.predictor,
                     self.frames,
                     protocol=self.protocol.name,
-                    task=self.task,
-                    temperature=Temperature.from_record(self.info.training),
+                    temperature=None
+                    if self._checkpoint is None
+                    else Temperature.from_record(self._checkpoint.info.training),
                     seed=self.seed,
                     on_frame=on_frame,
                 )
                 self.scores = self.results.scores
             else:
-                self.scores = evaluate(
-                    self.net, self.frames, protocol=self.protocol.name, task=self.task, on_frame=on_frame
-                )
+                self.scores = evaluate(self.predictor, self.frames, protocol=self.protocol.name, on_frame=on_frame)
             if robustness:
-                num_corrupted = len(list(conditions(self.net.config.modalities))) - 1
+                names = tuple(modality.name for modality in self.task.modalities)
+                num_corrupted = len(list(conditions(names))) - 1
                 self.robustness = evaluate_robustness(
-                    self.net,
+                    self._network("corrupt its inputs").predictor.net,
                     self.frames,
                     protocol=self.protocol.name,
                     task=self.task,
@@ -124,8 +158,8 @@ class EvaluationRun:
         if self.robustness is not None:
             parts.append(self.robustness.to_text())
         parts.append(
-            f"{scores.frames} frames, {self.split}, protocol {scores.protocol}: mIoU {scores.miou:.2f} "
-            f"({self._intervals().miou}), pixel accuracy {scores.pixel_accuracy:.2f}, "
+            f"{scores.frames} frames, {self.split}{self._left_out()}, protocol {scores.protocol}: "
+            f"mIoU {scores.miou:.2f} ({self._intervals().miou}), pixel accuracy {scores.pixel_accuracy:.2f}, "
             f"mean accuracy {scores.mean_accuracy:.2f}"
         )
         return "\n\n".join(parts)
@@ -140,12 +174,12 @@ class EvaluationRun:
             raise ValueError("a report needs details; run with details=True")
         temperature = self.results.temperature
         return HtmlReport(
-            title=f"{self.net.config.encoder} on {self.frames.task.data}",
-            subtitle=f"{len(self.frames)} frames of the {self.split} split, fusion {self.net.config.fusion}",
+            title=f"{self.predictor.title()} on {self.frames.task.data}",
+            subtitle=f"{len(self.frames)} frames of the {self.split} split{self._left_out()}",
             protocol=self.protocol,
             results=self.results,
             sheets=frame_sheets(
-                self.net,
+                self.predictor,
                 self.frames,
                 self.results.scores,
                 protocol=self.protocol.name,
@@ -158,8 +192,15 @@ class EvaluationRun:
         )
 
     def record(self) -> dict[str, Any]:
-        """Write the results into the checkpoint's training record; returns what was written."""
+        """Write the results into the checkpoint's training record; returns what was written.
+
+        Raises:
+            ServedError: there is no checkpoint, or modalities were left out.
+        """
         scores = self._done()
+        checkpoint = self._network("record its scores in")
+        if self.without:
+            raise ServedError(f"these scores are without {' and '.join(self.without)}; record those of all modalities")
         within = self._intervals().miou
         results: dict[str, Any] = {
             "test": {
@@ -173,41 +214,73 @@ class EvaluationRun:
         }
         if self.robustness is not None:
             results["robustness"] = self.robustness.to_record()
-        self._write(results)
+        checkpoint.write(results)
         return results
 
+    def _usual_protocol(self) -> str:
+        if isinstance(self.predictor, ServedPredictor) and len(self.frames):
+            served, size = self.predictor.served, self.frames[0].labels.shape
+            return next((name for name, how in PROTOCOLS.items() if not served.problem(how, *size)), "native-labels")
+        return self.task.evaluation_protocol or "original-nyu-single-scale"
+
+    def _left_out(self) -> str:
+        return f", without {' and '.join(self.without)}" if self.without else ""
+
     def _open(self, split: str, limit: int | None) -> Dataset:
-        depth = next((m.encoding for m in self.task.modalities if m.name == "depth"), None)
-        return open_dataset(
+        depth = next((m for m in self.task.modalities if m.name == "depth"), None)
+        listed = self.dataset in ("nyuv2-lists", "sunrgbd")  # whose unit is written nowhere
+        frames = open_dataset(
             self.dataset,
             self.data,
             split,
-            num_classes=self.net.config.num_classes,
-            modalities=self.net.config.modalities,
-            encoding=depth,
+            num_classes=len(self.task.class_names),
+            modalities=tuple(m.name for m in self.task.modalities),
+            encoding=None if depth is None else depth.encoding,
+            metres_per_unit=depth.metres_per_unit if depth is not None and listed else None,
             limit=limit,
         )
+        self._check_units(frames)
+        return frames
+
+    def _check_units(self, frames: Dataset) -> None:
+        """Metres for metres: nothing in the numbers would show a mistake."""
+        found = {modality.name: modality.unit for modality in frames.task.modalities}
+        for modality in self.task.modalities:
+            unit = found.get(modality.name, modality.unit)
+            if "metre" in (unit, modality.unit) and unit != modality.unit:
+                raise DatasetError(
+                    f"{modality.name} of {frames.task.data} is in unit {unit}, and {self.source} takes {modality.unit}"
+                    "; score data in its unit"
+                )
+
+    def _network(self, what: str) -> _Checkpoint:
+        """The checkpoint, for what a served graph does not allow."""
+        if self._checkpoint is None:
+            raise ServedError(f"{self.source} is served, and it takes a checkpoint to {what}; give the checkpoint")
+        return self._checkpoint
 
     def _held_out(self) -> Subset:
         """The last frames of the training list, which the run that made this checkpoint did not train on."""
-        count = int(self.info.training.get("config", {}).get("holdout", 0))
+        training = self._network("fit a temperature on its logits").info.training
+        count = int(training.get("config", {}).get("holdout", 0))
         if not count:
             raise DatasetError(
-                f"{self.checkpoint} was trained without held-out frames; a temperature fitted on frames it knows would "
+                f"{self.source} was trained without held-out frames; a temperature fitted on frames it knows would "
                 "be too low. Train with `--set holdout=40`, for example"
             )
         frames = self._open("train", None)
-        if len(frames) != count + int(self.info.training["frames"]):
+        if len(frames) != count + int(training["frames"]):
             raise DatasetError(
                 f"the training list has {len(frames)} frames, the checkpoint was trained on "
-                f"{self.info.training['frames']} and held out {count}; give the data it was trained on"
+                f"{training['frames']} and held out {count}; give the data it was trained on"
             )
         first = len(frames) - count
         return Subset(frames, range(first, len(frames) if self.limit is None else min(first + self.limit, len(frames))))
 
     def _store_temperature(self, held_out: Subset, on_frame: Callable[[int], None]) -> None:
+        checkpoint = self._network("fit a temperature on its logits")
         found = fit_temperature_on(
-            self.net,
+            checkpoint.predictor.net,
             held_out,
             protocol=self.protocol.name,
             task=self.task,
@@ -215,11 +288,7 @@ class EvaluationRun:
             seed=self.seed,
             on_frame=on_frame,
         )
-        self._write({"calibration": found.to_record()})
-
-    def _write(self, results: dict[str, Any]) -> None:
-        write_checkpoint(self.net, self.checkpoint, task=self.task, training={**self.info.training, **results})
-        self.info = read_info(self.checkpoint)
+        checkpoint.write({"calibration": found.to_record()})
 
     def _done(self) -> Scores:
         assert self.scores is not None, "run() comes first"
@@ -231,14 +300,49 @@ class EvaluationRun:
         return bootstrap_intervals(self._done().matrices, absent=self.protocol.absent_class, seed=self.seed)
 
     def _facts(self) -> dict[str, str]:
-        config, training = self.net.config, self.info.training
+        facts = dict(self.predictor.facts())
+        if self._checkpoint is not None:
+            facts = self._checkpoint.facts() | facts
+        if self.without:
+            facts["left out"] = " and ".join(self.without)
+        return facts | {"data": f"{self.frames.task.data} ({self.frames.task.data_license})"}
+
+
+@dataclass
+class _Checkpoint:
+    """A checkpoint on disk, and its network."""
+
+    directory: Path
+    info: CheckpointInfo
+    predictor: NetworkPredictor
+
+    @classmethod
+    def open(cls, directory: Path, without: tuple[str, ...]) -> _Checkpoint:
+        net, info = GeminiFusion.from_pretrained(directory), read_info(directory)
+        if info.task is None:
+            raise CheckpointError(
+                f"{directory} holds no task, so its inputs and classes are unknown; "
+                "evaluate a checkpoint written by `geminifusion train`"
+            )
+        return cls(directory, info, NetworkPredictor(net, info.task, without=without))
+
+    def write(self, results: dict[str, Any]) -> None:
+        """Add results to the training record."""
+        training = {**self.info.training, **results}
+        write_checkpoint(self.predictor.net, self.directory, task=self.predictor.task, training=training)
+        self.info = read_info(self.directory)
+
+    def facts(self) -> dict[str, str]:
         facts = {
-            "checkpoint": self.checkpoint.name,
-            "weights": f"SHA-256 {weights_sha256(self.checkpoint)}",
-            "network": f"{config.encoder}, fusion {config.fusion}, {' and '.join(config.modalities)}",
-            "input scale": f"{self.task.input_scale:g}",
-            "data": f"{self.frames.task.data} ({self.frames.task.data_license})",
+            "checkpoint": self.directory.name,
+            "weights": f"SHA-256 {weights_sha256(self.directory)}",
         }
+        training = self.info.training
         if "steps" in training:
             facts["training"] = f"{training.get('frames')} frames, {training['steps']} steps, {training.get('start')}"
         return facts
+
+
+def is_address(source: Path | str) -> bool:
+    """Whether a source of predictions is the address of a server."""
+    return str(source).startswith(("http://", "https://", "grpc://", "grpcs://"))

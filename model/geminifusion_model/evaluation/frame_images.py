@@ -16,7 +16,8 @@ from geminifusion_model.data.sample import Dataset
 from geminifusion_model.encoding import encode_inputs
 from geminifusion_model.evaluation.evaluate import Scores
 from geminifusion_model.evaluation.full_report import frames_from_worst_to_best
-from geminifusion_model.evaluation.prediction import ScoredFrame, score_frame
+from geminifusion_model.evaluation.prediction import ScoredFrame
+from geminifusion_model.evaluation.predictor import NetworkPredictor, Predictor
 from geminifusion_model.evaluation.protocols import protocol_named
 from geminifusion_model.inference_form import InferenceForm
 from geminifusion_model.network import GeminiFusion
@@ -46,7 +47,7 @@ class FrameSheet:
 
 
 def frame_sheets(
-    net: GeminiFusion,
+    net: GeminiFusion | Predictor,
     dataset: Dataset,
     scores: Scores,
     *,
@@ -61,11 +62,13 @@ def frame_sheets(
         scores: of this network on this data set.
     """
     how = protocol_named(protocol)
-    folded = InferenceForm(net).cpu() if _has_gate(net) else None
+    predictor = NetworkPredictor(net, task) if isinstance(net, GeminiFusion) else net
+    network = predictor.net if isinstance(predictor, NetworkPredictor) and not predictor.without else None
+    folded = InferenceForm(network).cpu() if network is not None and _has_gate(network) else None
     sheets = []
     for index in frames_from_worst_to_best(scores, count):
-        frame = score_frame(net, dataset[index], task, how, index=index)
-        gate = None if folded is None else _gate(folded, frame, task)
+        frame = predictor.score(dataset[index], how, index=index)
+        gate = frame.gate if folded is None else _gate(folded, frame, task)
         right = float((frame.labels == frame.truth)[frame.labeled].mean())
         sheets.append(FrameSheet(frame.sample.name, 100 * right, _images(frame, task, temperature, gate)))
     return tuple(sheets)
@@ -110,7 +113,7 @@ def _images(
         FrameImage("Prediction", _label_map(frame.labels, task)),
         FrameImage(f"Confidence, mean {100 * mean:.0f} %", _heat(confidence, 0.0, 1.0, cv2.COLORMAP_VIRIDIS)),
     ]
-    if gate is not None:
+    if gate is not None and len(task.modalities) > 1:
         low, high = (float(v) for v in np.percentile(gate, (2, 98)))
         caption = f"Gate to {task.modalities[1].name}, {low:.2f} to {high:.2f}"
         images.append(FrameImage(caption, _heat(gate, low, high, cv2.COLORMAP_MAGMA)))

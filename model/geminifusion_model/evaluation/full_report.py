@@ -13,6 +13,7 @@ from geminifusion_model.evaluation.calibration import Reliability, Temperature, 
 from geminifusion_model.evaluation.depth_bins import DepthBins
 from geminifusion_model.evaluation.evaluate import Meter, Scores, evaluate
 from geminifusion_model.evaluation.intervals import ScoreIntervals, bootstrap_intervals
+from geminifusion_model.evaluation.predictor import Predictor
 from geminifusion_model.evaluation.protocols import protocol_named
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.task import Task
@@ -69,7 +70,7 @@ class FullReport:
 
 
 def evaluate_fully(
-    net: GeminiFusion,
+    net: GeminiFusion | Predictor,
     dataset: Dataset,
     *,
     protocol: str,
@@ -87,8 +88,8 @@ def evaluate_fully(
     Raises:
         ValueError: as `evaluate`.
     """
-    task = task or dataset.task
-    num_classes = net.config.num_classes
+    task = (task or dataset.task) if isinstance(net, GeminiFusion) else net.task
+    num_classes = len(task.class_names)
     absent = protocol_named(protocol).absent_class
     boundary, reliability = BoundaryScore(num_classes), Reliability()
     meters: list[Meter] = [boundary, reliability]

@@ -35,22 +35,34 @@ class ScoredFrame:
         sample: as the data set gave it, at its own size.
         truth: `H W` uint8; `num_classes` and above is no class.
         labels: `H W` uint8, the most probable class.
-        scores: `K H W` float32, log-probabilities up to a constant per pixel.
+        scores: `K H W` float32, log-probabilities up to a constant per pixel; None of a served graph, which keeps them.
+        num_classes: of `scores` where there are any.
+        graph_confidence, gate: `H W` float32 as a served graph gives them; it has calibrated its confidence itself.
     """
 
     index: int
     sample: Sample
     truth: NDArray[np.uint8]
     labels: NDArray[np.uint8]
-    scores: Tensor
+    scores: Tensor | None
+    num_classes: int = -1
+    graph_confidence: NDArray[np.float32] | None = None
+    gate: NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        if self.scores is not None:
+            object.__setattr__(self, "num_classes", len(self.scores))
 
     @property
     def labeled(self) -> NDArray[np.bool_]:
         """`H W`, where `truth` is a class."""
-        return self.truth < len(self.scores)
+        return self.truth < self.num_classes
 
     def confidence(self, temperature: float = 1.0) -> NDArray[np.float32]:
         """`H W`, probability of the most probable class when the scores are divided by `temperature`."""
+        if self.scores is None:
+            assert self.graph_confidence is not None, "a served graph gives it"
+            return self.graph_confidence
         # the softmax of the winner alone: 1 / sum(exp(score - best)) spares a K H W map of probabilities
         scaled = self.scores / temperature
         confidence: NDArray[np.float32] = (scaled.amax(0) - scaled.logsumexp(0)).exp().numpy()
