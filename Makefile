@@ -10,9 +10,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 demo: $(VENV)/with-service
 	$(BIN)/geminifusion demo $(ARGS)
 
-# Two processes, because a test mostly keeps one core busy.
+# Two processes, because a test mostly keeps one core busy; by file, because tests of a file share what they make.
 test: $(VENV)/with-dev
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup $(ARGS)
+	$(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/with-nvidia $(VENV)/with-ray $(CLIENTS)/created
 	$(BIN)/pytest -m slow $(ARGS)

@@ -25,17 +25,6 @@ from geminifusion_runtime.artifact import (
     write_metadata,
 )
 
-ROOT = Path(__file__).parent
-
-
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests in one process, and all of tests/export, which share an export that takes long."""
-    for item in items:
-        folder = item.path.relative_to(ROOT).parts[0]
-        group = folder if folder == "export" else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-
 
 def tiny_graph(*, with_depth: bool = True) -> onnx.ModelProto:
     """A graph with the contract's signature whose four labels depend on each pixel's colour and depth.
