@@ -77,7 +77,7 @@ def evaluate(
         raise ValueError(
             f"the data set has {len(dataset.task.class_names)} classes, the network {num_classes}; expected the same"
         )
-    was_training = isinstance(net, GeminiFusion) and net.training
+    trained = net if isinstance(net, GeminiFusion) and net.training else None
     predictor = NetworkPredictor(net, task or dataset.task) if isinstance(net, GeminiFusion) else net
     task = predictor.task
     matrix = ConfusionMatrix(num_classes, how.absent_class)
@@ -90,8 +90,8 @@ def evaluate(
             meter.add(frame)
         if on_frame is not None:
             on_frame(index + 1)
-    if was_training:
-        net.train()
+    if trained is not None:
+        trained.train()
     return Scores(
         protocol=how.name if task.input_scale == 1.0 else f"{how.name}, input x{task.input_scale:g}",
         frames=len(dataset),
