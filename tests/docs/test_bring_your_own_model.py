@@ -46,8 +46,9 @@ def folder(original_weights, tmp_path_factory):
     )
     torch.save(original_weights("deliver_b2_rgbdel_b1_64x64", 2), root / "deliver.pth")
     task = nyuv2_task(13)
+    record = {"summary": "random", "config": {"augmentation": {"noise": {"missing": {"depth": 0.1}}}}}
     net = GeminiFusion(GeminiFusionConfig(num_classes=13, decoder_channels=16))
-    write_checkpoint(net, root / "checkpoint", task=task, training={"summary": "random"})
+    write_checkpoint(net, root / "checkpoint", task=task, training=record)
     frames = root / "frames"
     frames.mkdir()
     (frames / "dataset.yaml").write_text(DATASET.format(classes=", ".join(map(repr, task.class_names))))
