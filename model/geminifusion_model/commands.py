@@ -195,7 +195,8 @@ def _existing_unless_address(context: click.Context, option: click.Parameter, va
     """An address as it is, anything else as the path of a folder that exists."""
     if "://" in value:
         return value
-    return click.Path(exists=True, file_okay=False, path_type=Path).convert(value, option, context)
+    click.Path(exists=True, file_okay=False).convert(value, option, context)
+    return Path(value)
 
 
 @click.command()

@@ -23,7 +23,7 @@ license: none
 classes: [dark near, dark far, bright near, bright far]
 modalities:
   depth: {encoding: metric, metres_per_unit: 0.001, range: [0.1, 10.0], mean: 2.8, std: 1.4}
-splits: {train: train.txt, test: test.txt}
+splits: {train: train.csv, test: test.csv}
 """
 
 
@@ -41,8 +41,9 @@ def data(make_pair, tmp_path_factory):
         cv2.imwrite(str(root / "depth" / f"{seed}.png"), pair.depth_mm)
         cv2.imwrite(str(root / "label" / f"{seed}.png"), labels)
     (root / "dataset.yaml").write_text(DATASET)
-    (root / "train.txt").write_text("0\n")
-    (root / "test.txt").write_text("1\n2\n")
+    for split, seeds in (("train", (0,)), ("test", (1, 2))):
+        rows = [f"rgb/{seed}.png,label/{seed}.png,depth/{seed}.png" for seed in seeds]
+        (root / f"{split}.csv").write_text("\n".join(["rgb,labels,depth", *rows]) + "\n")
     return root
 
 

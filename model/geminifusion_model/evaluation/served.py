@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from typing import Protocol as Interface
 
 import cv2
@@ -24,7 +24,9 @@ from geminifusion_model.evaluation.predictor import check_without
 from geminifusion_model.evaluation.protocols import PROTOCOLS, Protocol
 from geminifusion_model.task import InputPolicy, ModalityEncoding, Task
 from geminifusion_runtime.artifact import ArtifactMetadata, ClassSpec, ModalitySpec, SizePolicy, Upsampling
-from geminifusion_runtime.model import Model
+
+if TYPE_CHECKING:
+    from geminifusion_runtime.model import Model
 
 Images = Mapping[str, NDArray[Any]]
 
@@ -236,7 +238,9 @@ class ArtifactPredictor(ServedPredictor):
     def __init__(
         self, directory: Path, *, backend: str = "auto", threads: int | None = None, without: tuple[str, ...] = ()
     ) -> None:
-        self._model = Model.open(directory, backend=backend, threads=threads)
+        from geminifusion_runtime.model import Model  # it imports the runtimes, which a checkpoint does not need
+
+        self._model: Model = Model.open(directory, backend=backend, threads=threads)
         super().__init__(ServedModel.of(self._model.metadata, self._model.backend.name), without=without)
 
     def _segment(
