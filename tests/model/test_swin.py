@@ -89,7 +89,7 @@ def test_inference_form_equals_the_training_form(fusion):
         form = InferenceForm(net)
         for shape in [(2, 64, 96), (1, 29, 29), (1, 70, 45)]:
             x = images(*shape)
-            logits, gate = form(*x)
+            logits, gate, _ = form(*x)
             torch.testing.assert_close(logits, net(*x).ensemble, rtol=0, atol=1e-5)
             assert gate.shape == (logits.shape[0], *logits.shape[2:])
             assert 0 <= gate.min() <= gate.max() <= 1
