@@ -48,7 +48,7 @@ def artifact(checkpoint, tmp_path_factory):
     directory = tmp_path_factory.mktemp("artifacts") / "random-b0"
     with pytest.MonkeyPatch.context() as patch:
         _make_b0_shallow(patch)
-        build_artifact(checkpoint, directory, ExportOptions(name="random-b0"))
+        build_artifact(checkpoint, directory, ExportOptions(name="random-b0", reference=(192, 256)))
     return directory
 
 

@@ -39,7 +39,7 @@ def test_metadata_says_what_the_service_needs(artifact):
 def test_metadata_holds_the_verification_at_traced_and_untraced_shapes(artifact):
     reports = read_metadata(artifact).verification
     assert {report.traced for report in reports} == {True, False}
-    assert (1, 480, 640) in {(r.batch, r.height, r.width) for r in reports}
+    assert (1, 192, 256) in {(r.batch, r.height, r.width) for r in reports}
     assert min(report.label_agreement for report in reports) > 0.999
 
 

@@ -81,6 +81,7 @@ def assert_agrees(found, expected, shape):
     assert found.labels.shape == shape
 
 
+@pytest.mark.slow
 def test_four_modalities_of_every_unit_answer_as_torch_with_their_weights(four):
     graph, path = four
     for backend in backends_of(path):
@@ -93,12 +94,14 @@ def test_four_modalities_of_every_unit_answer_as_torch_with_their_weights(four):
             np.testing.assert_allclose(found.modality_weights.sum(axis=1), 1, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_two_modalities_have_no_weights_to_share(fixed):
     graph, path = fixed
     found = OnnxRuntimeBackend(path, threads=1, retained_pixels=48 * 64).run(random_batch(graph.task, (1, 40, 50)))
     assert found.modality_weights is None
 
 
+@pytest.mark.slow
 def test_depth_in_metres_is_what_the_network_saw_as_stored_numbers(four):
     graph, path = four
     backend = OnnxRuntimeBackend(path, threads=1, retained_pixels=48 * 64)
@@ -113,9 +116,9 @@ def test_depth_in_metres_is_what_the_network_saw_as_stored_numbers(four):
 
 def test_counts_are_clipped_to_the_range_and_what_is_no_number_is_its_low_end():
     low, middle, high = encode(torch.tensor([[[np.nan, 29_500.0, 65_535.0]]]), THERMAL)[0, 0, 0]
-    assert low == pytest.approx((28_000 / 255 - 115) / 4)
+    assert low == pytest.approx((28_000 / 255 - 115) / 4, rel=1e-5)
     assert middle == pytest.approx((29_500 / 255 - 115) / 4, abs=1e-4)
-    assert high == pytest.approx((31_000 / 255 - 115) / 4)
+    assert high == pytest.approx((31_000 / 255 - 115) / 4, rel=1e-5)
 
 
 def original_labels(net, task, inputs):
@@ -139,11 +142,15 @@ def original_labels(net, task, inputs):
     return np.stack(enlarged).argmax(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(64, 96), (96, 128), (53, 73), (73, 53), (101, 67), (40, 41)])
 def test_the_graph_holds_the_input_policy(fixed, size):
     graph, path = fixed
     net = small_network(graph.task.modalities)
-    smooth = [cv2.GaussianBlur(image[0], (0, 0), 3) for image in random_batch(graph.task, (1, *size), 4).values()]
+    smooth = [
+        cv2.resize(image[0][:7, :9], size[::-1], interpolation=cv2.INTER_LINEAR)
+        for image in random_batch(graph.task, (1, *size), 4).values()
+    ]
     inputs = {name: image[np.newaxis] for name, image in zip(("rgb", "depth"), smooth, strict=True)}
     expected = original_labels(net, graph.task, inputs)
     assert len(np.unique(expected)) > 1
