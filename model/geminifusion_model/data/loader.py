@@ -7,7 +7,7 @@ from a step number.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -79,12 +79,13 @@ def collate(samples: list[Sample], task: Task, device: torch.device | None = Non
 
 def frames_of_step(num_frames: int, batch_size: int, seed: int, step: int) -> list[tuple[int, int]]:
     """The (epoch, frame index) pairs of one step: every epoch visits each frame once, in its own order."""
-    pairs = []
-    for position in range(step * batch_size, (step + 1) * batch_size):
-        epoch, place = divmod(position, num_frames)
-        order = np.random.default_rng((seed, epoch)).permutation(num_frames)
-        pairs.append((epoch, int(order[place])))
-    return pairs
+    first, last = step * batch_size, (step + 1) * batch_size - 1
+    orders = {
+        epoch: np.random.default_rng((seed, epoch)).permutation(num_frames)
+        for epoch in range(first // num_frames, last // num_frames + 1)
+    }
+    places = (divmod(position, num_frames) for position in range(first, last + 1))
+    return [(epoch, int(orders[epoch][place])) for epoch, place in places]
 
 
 def training_batches(
@@ -105,11 +106,7 @@ def training_batches(
         share: which of a step's frames are this process's; all if None.
         device: where the batches are; the CPU if None.
         workers: threads that read ahead.
-
-    The reading threads call no torch operator: each thread that does gets a team of OpenMP threads of its own, and with
-    more of them than cores the barriers of the training thread's team get slow (a third of a step on two cores).
     """
-
     share = share or Share()
 
     def load(step: int) -> list[Sample]:
@@ -119,11 +116,21 @@ def training_batches(
             samples.append(augment(dataset[index], how, rng, dataset.task.ignore_index, step))
         return samples
 
+    for samples in read_ahead(load, range(first_step, last_step), workers):
+        yield collate(samples, dataset.task, device)
+
+
+def read_ahead(load: Callable[[int], _Item], steps: Iterable[int], workers: int) -> Iterator[_Item]:
+    """What `load` returns for each of `steps`, in their order, computed ahead by `workers` threads.
+
+    `load` calls no torch operator: each thread that does gets a team of OpenMP threads of its own, and with more of
+    them than cores the barriers of the training thread's team get slow (a third of a step on two cores).
+    """
     with ThreadPoolExecutor(workers, thread_name_prefix="loader") as pool:
-        ahead: deque[Future[list[Sample]]] = deque()
-        for step in range(first_step, last_step):
+        ahead: deque[Future[_Item]] = deque()
+        for step in steps:
             ahead.append(pool.submit(load, step))
             if len(ahead) > 2 * workers:
-                yield collate(ahead.popleft().result(), dataset.task, device)
+                yield ahead.popleft().result()
         while ahead:
-            yield collate(ahead.popleft().result(), dataset.task, device)
+            yield ahead.popleft().result()

@@ -1,51 +1,43 @@
-"""The configuration of a training run: one validated value, YAML in and out."""
+"""The configuration of a training run: one validated value."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from geminifusion_model.config import GeminiFusionConfig
 from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.data.original_recipe import OriginalAugmentation
 from geminifusion_model.encoders.sizes import SWIN_SIZES
 from geminifusion_model.task import check_input_scale
+from geminifusion_model.training.settings import ConfigError, Positive, Rate, Settings
 
-_Positive = Annotated[int, Field(gt=0)]
-_Rate = Annotated[float, Field(gt=0)]
+__all__ = ["ConfigError", "Precision", "TrainingConfig"]
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
 
-class ConfigError(ValueError):
-    """A training configuration does not validate; the message names each offending field."""
-
-
-class TrainingConfig(BaseModel):
+class TrainingConfig(Settings):
     """Everything that decides the outcome of a training run, besides the data itself."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     network: GeminiFusionConfig
     augmentation: Augmentation | OriginalAugmentation
     start_from: str | None = None  # a checkpoint directory; random weights if none
     imagenet: str | None = None  # an ImageNet classifier's file to start the encoder from
-    steps: _Positive
-    batch_size: _Positive  # frames per optimiser step, over all processes and accumulated parts
-    accumulate: _Positive = 1  # parts a process works through one after the other before it steps
+    steps: Positive
+    batch_size: Positive  # frames per optimiser step, over all processes and accumulated parts
+    accumulate: Positive = 1  # parts a process works through one after the other before it steps
 
-    learning_rate: _Rate
-    decoder_factor: _Rate = 10.0  # the decoder's rate as a multiple of the encoder's
+    learning_rate: Rate
+    decoder_factor: Rate = 10.0  # the decoder's rate as a multiple of the encoder's
     parameter_groups: Literal["original", "deliver"] = "original"
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     schedule: Literal["poly", "poly_after_warmup", "cosine"] = "poly"
     warmup_steps: Annotated[int, Field(ge=0)] = 1500
     warmup_ratio: Annotated[float, Field(ge=0, le=1)] = 1e-6  # of the first step's rate to the base rate
-    decay_power: _Rate = 1.0  # of both poly schedules
-    decay_steps: _Positive | None = None  # the step at which they would reach 0; that after the last if None
+    decay_power: Rate = 1.0  # of both poly schedules
+    decay_steps: Positive | None = None  # the step at which they would reach 0; that after the last if None
     gradient_clip: Annotated[float, Field(gt=0)] | None = None  # L2 norm over all parameters
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0  # 0: evaluate and keep the raw weights
 
@@ -62,9 +54,9 @@ class TrainingConfig(BaseModel):
     input_scale: Annotated[float, AfterValidator(check_input_scale)] = 1.0  # of frames after training, see `Task`
     seed: int = 42
     holdout: Annotated[int, Field(ge=0)] = 0  # training frames set aside to choose the best weights by
-    evaluate_every: _Positive = 500
-    checkpoint_every: _Positive = 100
-    log_every: _Positive = 10
+    evaluate_every: Positive = 500
+    checkpoint_every: Positive = 100
+    log_every: Positive = 10
 
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:
@@ -91,43 +83,3 @@ class TrainingConfig(BaseModel):
                 f"{self.decay_steps or self.steps} (decay_steps, or steps); expected a later one"
             )
         return self
-
-    def to_yaml(self) -> str:
-        """The configuration as YAML that `from_yaml` reads back."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
-
-    @classmethod
-    def from_yaml(cls, path: Path, overrides: dict[str, object] | None = None) -> TrainingConfig:
-        """Read a YAML file, with top-level or dotted (`network.encoder`) overrides.
-
-        Raises:
-            ConfigError: the file is no mapping, or a field does not validate.
-        """
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
-            raise ConfigError(f"{path} cannot be read as YAML: {error}") from None
-        if not isinstance(content, dict):
-            raise ConfigError(f"{path} holds no mapping; write one with `geminifusion train --print-config`")
-        return cls.checked(content, overrides)
-
-    @classmethod
-    def checked(cls, values: dict[str, object], overrides: dict[str, object] | None = None) -> TrainingConfig:
-        """Validate a plain mapping.
-
-        Raises:
-            ConfigError: a field does not validate; the message names it.
-        """
-        for dotted, value in (overrides or {}).items():
-            *parents, leaf = dotted.split(".")
-            target: object = values
-            for parent in parents:
-                target = target.get(parent) if isinstance(target, dict) else None
-            if not isinstance(target, dict):
-                raise ConfigError(f"there is no setting {dotted!r}")
-            target[leaf] = value
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise ConfigError(f"the training configuration does not validate: {problems}") from None

@@ -16,6 +16,7 @@ from geminifusion_model.training.errors import TrainingError
 from geminifusion_model.training.memory import checkpoint_activations
 from geminifusion_model.training.optimizer import build_optimizer
 from geminifusion_model.training.precision import build_scaler
+from geminifusion_model.training.settings import Settings
 from geminifusion_model.training.starts import start_network
 from geminifusion_model.training.state import STATE_NAME, ExponentialAverage, TrainingState
 
@@ -41,7 +42,7 @@ def check_fit(config: TrainingConfig, dataset: Dataset, processes: Processes) ->
         raise TrainingError(f"the data has {len(dataset)} frames, {config.holdout} are to be held out; use fewer")
 
 
-def check_directory(config: TrainingConfig, directory: Path, *, resume: bool) -> None:
+def check_directory(config: Settings, directory: Path, *, resume: bool) -> None:
     """See that a new run would overwrite none, and that a resumed one is there and is the same.
 
     Raises:
@@ -52,7 +53,7 @@ def check_directory(config: TrainingConfig, directory: Path, *, resume: bool) ->
         raise TrainingError(f"{directory} already holds a run; resume it with --resume or choose another directory")
     if resume and not exists:
         raise TrainingError(f"{directory} holds no {STATE_NAME} to resume from")
-    if resume and TrainingConfig.from_yaml(directory / "config.yaml") != config:
+    if resume and type(config).from_yaml(directory / "config.yaml") != config:
         raise TrainingError(f"the configuration differs from {directory / 'config.yaml'}; resume needs the same one")
 
 

@@ -57,6 +57,11 @@ class StepReport:
         return {"loss": self.loss, **parts, **penalty, "gradient_norm": self.gradient_norm, "rate": self.rate}
 
 
+def seed_step(seed: int, rank: int, step: int) -> None:
+    """So a resumed run draws what it would have drawn, and no two processes drop the same paths."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, rank, step)).generate_state(1)[0]))
+
+
 class OptimizerStep:
     """Forward, backward and update, the batch cut into accumulated parts and among processes.
 
@@ -140,9 +145,7 @@ class OptimizerStep:
         return float(state.optimizer.param_groups[0]["lr"])
 
     def _seed(self) -> None:
-        """So a resumed run draws what it would have drawn, and no two processes drop the same paths."""
-        seeds = np.random.SeedSequence((self.config.seed, self.processes.rank, self.state.step))
-        torch.manual_seed(int(seeds.generate_state(1)[0]))
+        seed_step(self.config.seed, self.processes.rank, self.state.step)
 
     def _shows_right_gradients(self, part: Batch) -> bool:
         def loss_by(forward: Callable[..., Prediction]) -> Tensor:
