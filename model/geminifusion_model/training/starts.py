@@ -15,6 +15,7 @@ from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.training.config import ConfigError, TrainingConfig
 from geminifusion_model.weights.checkpoint import CONFIG_NAME, load_network
+from geminifusion_model.weights.encoder_file import describe_encoder_file
 from geminifusion_model.weights.imagenet import load_imagenet
 from geminifusion_model.weights.report import OfficialReport
 
@@ -78,7 +79,8 @@ def describe_start(config: TrainingConfig) -> str:
     if config.start_from is not None:
         return config.start_from
     if config.imagenet is not None:
-        return f"ImageNet classifier {Path(config.imagenet).name}"
+        file = Path(config.imagenet)
+        return describe_encoder_file(file) or f"ImageNet classifier {file.name}"
     return "random weights, no ImageNet"
 
 

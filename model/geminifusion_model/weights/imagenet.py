@@ -60,7 +60,7 @@ def load_imagenet(net: GeminiFusion, source: str | Path | Mapping[str, Tensor], 
         imagenet = imagenet_name(originals[0])
         if imagenet is None:
             continue
-        target = parameter[0] if _STACKED.search(originals[0]) else parameter
+        target = parameter[0] if is_stacked(originals[0]) else parameter
         if imagenet not in tensors:
             missing.append(imagenet)
             continue
@@ -94,6 +94,11 @@ def imagenet_name(official: str) -> str | None:
         return None
     single = re.sub(r"\.(module|ln_\d)(?=\.)", "", official)
     return single.removeprefix("encoder.").removeprefix("body.")
+
+
+def is_stacked(official: str) -> bool:
+    """Whether ours keeps a parameter with this official name once per stream or modality, on a leading axis."""
+    return _STACKED.search(official) is not None
 
 
 def _fitted(name: str, found: Tensor, target: Tensor) -> Tensor:
