@@ -90,7 +90,7 @@ def train(
     from geminifusion_model.training.run import TrainingRun
     from geminifusion_model.training.starts import check_starts
 
-    overrides = _overrides(settings)
+    overrides = read_overrides(settings)
     if config is not None:
         chosen = TrainingConfig.from_yaml(config, overrides)
     elif resume and (out / "config.yaml").is_file():
@@ -141,7 +141,7 @@ def train(
     click.echo(f"weights are in {out / 'final'}" + (f" and {out / 'best'}" if len(run.holdout) else ""))
 
 
-def _overrides(settings: tuple[str, ...]) -> dict[str, object]:
+def read_overrides(settings: tuple[str, ...]) -> dict[str, object]:
     """What `--set NAME=VALUE` says, values read as YAML."""
     import yaml
 

@@ -27,6 +27,7 @@ SUMMARIES = {
     "bench": "Measure an artifact's speed on this machine.",
     "data": "Examine a data set, or draw synthetic rooms.",
     "demo": "Start a server, segment a real photograph with it, show what it found.",
+    "distil": "Teach an encoder what an image classifier sees in unlabelled photographs.",
     "doctor": "Say what this machine can run, and why not.",
     "evaluate": "Score a checkpoint on a labelled data set.",
     "export": "Turn a checkpoint into an artifact that can be served, or add runtimes to one.",
