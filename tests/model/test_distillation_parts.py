@@ -146,23 +146,24 @@ def test_the_center_is_the_largest_square():
 # the teacher's maps
 
 
-def test_a_teacher_that_was_interrupted_goes_on_where_it_was(photographs, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("end", "noted"), [(KeyboardInterrupt, 6), (ZeroDivisionError, 4)])
+def test_a_teacher_that_was_interrupted_goes_on_where_it_was(photographs, tmp_path, monkeypatch, end, noted):
     monkeypatch.setattr("geminifusion_model.distillation.teacher_maps._BATCH", 2)
     monkeypatch.setattr("geminifusion_model.distillation.teacher_maps._BATCHES_A_NOTE", 2)
     whole = maps_of(photographs, tmp_path / "whole")
     whole.complete(TinyTeacher(), CPU, lambda done: None)
     broken = maps_of(photographs, tmp_path / "broken")
 
-    def interrupt(done):
+    def stop(done):
         if done == 6:
-            raise KeyboardInterrupt
+            raise end
 
-    with pytest.raises(KeyboardInterrupt):
-        broken.complete(TinyTeacher(), CPU, interrupt)
+    with pytest.raises(end):
+        broken.complete(TinyTeacher(), CPU, stop)
     resumed, teacher = maps_of(photographs, tmp_path / "broken"), TinyTeacher()
-    assert resumed.done == 4, "what was not noted is done again"
+    assert resumed.done == noted, "what was not noted is done again"
     resumed.complete(teacher, CPU, lambda done: None)
-    assert teacher.images == 8
+    assert teacher.images == 12 - noted
     every = list(range(12))
     assert np.array_equal(resumed.rows(every), whole.rows(every))
 

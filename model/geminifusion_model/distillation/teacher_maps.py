@@ -81,8 +81,8 @@ class TeacherMaps:
         """Ask the teacher about the photographs that are left.
 
         Args:
-            on_progress: called with the number of photographs done; what it raises ends the work, which goes on from
-                there the next time.
+            on_progress: called with the number of photographs done. If it raises a KeyboardInterrupt, the work goes on
+                from there the next time; after any other end it goes on from the last note.
 
         Raises:
             TrainingError: the teacher's maps are not of the sizes it should give, or not finite in float16.
@@ -101,7 +101,11 @@ class TeacherMaps:
             self.done += len(images)
             if number % _BATCHES_A_NOTE == _BATCHES_A_NOTE - 1 or self.done == len(self._photographs):
                 self._note()
-            on_progress(self.done)
+            try:
+                on_progress(self.done)
+            except KeyboardInterrupt:
+                self._note()
+                raise
 
     def rows(self, indices: list[int]) -> NDArray[np.float16]:
         """What is kept of some photographs, one row each, for `split`."""
