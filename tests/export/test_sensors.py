@@ -8,21 +8,17 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from geminifusion_export.build import ExportOptions, build_artifact
 from geminifusion_export.graph import SegmentationGraph, export_onnx, random_batch
 from geminifusion_export.openvino_ir import write_openvino
 from geminifusion_export.torch_backend import TorchBackend
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
-from geminifusion_model.checkpoint import write_checkpoint
 from geminifusion_model.data.depth_encodings import hha_encoding, raw_encoding, raw_metres_encoding
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.encoder_sizes import ENCODER_SIZES, MIT_SIZES
 from geminifusion_model.encoding import encode
 from geminifusion_model.task import IMAGENET_RGB, InputPolicy
-from geminifusion_runtime.artifact import open_artifact
 from geminifusion_runtime.backends.onnx_runtime import OnnxRuntimeBackend
 from geminifusion_runtime.backends.openvino import OpenVinoBackend
-from geminifusion_runtime.model import Model
 
 S, M = 64, 32
 THERMAL = dataclasses.replace(
@@ -158,28 +154,3 @@ def test_the_graph_holds_the_input_policy(fixed, size):
         found = backend.run(inputs)
         assert (found.labels[0] == expected).mean() >= 0.999
         assert found.confidence.shape == found.gate.shape == (1, -(-size[0] // 4), -(-size[1] // 4))
-
-
-@pytest.mark.slow
-def test_a_thermal_network_becomes_an_artifact_that_serves_either_sensor_alone(tmp_path):
-    modalities = (IMAGENET_RGB, THERMAL)
-    task = dataclasses.replace(
-        nyuv2_task(13), modalities=modalities, input_policy=InputPolicy(shorter_side=S, multiple_of=M)
-    )
-    torch.manual_seed(0)
-    net = GeminiFusion(GeminiFusionConfig(modalities=("rgb", "thermal"), num_classes=13, decoder_channels=32)).eval()
-    with torch.no_grad():
-        net.decoder.classify.weight.normal_()
-    config = {"augmentation": {"noise": {"missing": {"rgb": 0.2, "thermal": 0.2}}}}
-    write_checkpoint(net, tmp_path / "checkpoint", task=task, training={"config": config})
-    build_artifact(tmp_path / "checkpoint", tmp_path / "artifact", ExportOptions(name="thermal"))
-    metadata = open_artifact(tmp_path / "artifact")
-    assert [(spec.name, spec.unit, spec.optional) for spec in metadata.modalities] == [
-        ("rgb", "intensity", True),
-        ("thermal", "count", True),
-    ]
-    assert (metadata.size.shorter_side, metadata.size.multiple_of) == (S, M)
-    model = Model.open(tmp_path / "artifact", threads=1)
-    thermal = np.random.default_rng(0).uniform(28_000, 31_000, (90, 120)).astype(np.float32)
-    (answer,) = model.run([model.prepare({"thermal": thermal})])
-    assert answer.labels.shape == (90, 120)
