@@ -78,7 +78,7 @@ _SCRIPT = textwrap.dedent(
         metadata = read_metadata(artifact)
         shapes = tuple(map(parse_profile, profiles)) or default_profiles(metadata.size, 2)
         options = engine_build.EngineOptions(optimization_level=0, timing_cache=Path(cache) if cache else None)
-        plan = engine_build.serialise(Path(model), metadata, precision, shapes, options, None, 0)
+        plan = engine_build.serialize(Path(model), metadata, precision, shapes, options, None, 0)
         print(json.dumps({"bytes": len(plan)}))
 
     def damaged():
