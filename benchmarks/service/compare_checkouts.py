@@ -28,6 +28,8 @@ from served import Served
 from stand_in import NAME
 
 from geminifusion.server_process import running_server
+from geminifusion_runtime.artifact import read_metadata
+from geminifusion_runtime.bundled import artifact_path
 
 HERE = Path(__file__).resolve().parents[2]
 _PACKAGES = ("runtime", "model", "export", "service")
@@ -69,7 +71,7 @@ def compare(other: Path, options: argparse.Namespace, *, stand_in: bool) -> str:
     outcomes: dict[tuple[str, int], dict[Path, list[Outcome]]] = defaultdict(lambda: defaultdict(list))
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as servers:
         folder = Path(temporary)
-        ways: list[Transport] = transports(pair_of(), NAME if stand_in else "")
+        ways: list[Transport] = transports(pair_of(), NAME if stand_in else read_metadata(artifact_path()).name)
         running = {
             checkout: servers.enter_context(_server(checkout, folder / name, stand_in=stand_in))
             for name, checkout in (("this", HERE), ("other", other))
