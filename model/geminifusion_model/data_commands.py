@@ -73,7 +73,7 @@ def check(
             findings += layout_findings(split, error)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("reading", total=sum(map(len, opened.values())))
-        findings += examine(opened, on_frame=lambda: progress.advance(bar))
+        findings += examine(opened, on_frame=lambda: progress.advance(bar), partial=limit is not None)
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
     else:
