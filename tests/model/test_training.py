@@ -57,6 +57,7 @@ def config(**changes):
         "evaluate_every": 3,
         "log_every": 1,
         "holdout": 2,
+        "allow_unlearnable_classes": True,
     }
     return TrainingConfig(**{**fields, **changes})
 

@@ -146,10 +146,8 @@ def _images(folder: Path, role: str, problems: LayoutProblems) -> list[Path]:
         below = sum(path.is_dir() for path in there)
         found = [f"files of {', '.join(others[:5])}"] if others else []
         found += [f"{below} subfolders, which are not searched"] if below else []
-        problems.add(
-            f"{folder} holds no image for {role}, but {' and '.join(found) or 'nothing'}; expected "
-            f"{', '.join(IMAGE_SUFFIXES)}, or a table with paths"
-        )
+        what = f"holds no image, but {' and '.join(found)}" if found else "is empty"
+        problems.add(f"{folder} (the folder of {role}) {what}; expected {', '.join(IMAGE_SUFFIXES)}, or a table of paths")
     return images
 
 

@@ -15,6 +15,7 @@ from geminifusion_model.encoder_sizes import SWIN_SIZES
 from geminifusion_model.task import check_input_scale
 from geminifusion_model.training.errors import ConfigError
 from geminifusion_model.validation import validation_problems
+from geminifusion_model.yaml_files import YamlError, read_yaml
 
 _Positive = Annotated[int, Field(gt=0)]
 _Rate = Annotated[float, Field(gt=0)]
@@ -103,6 +104,8 @@ class TrainingConfig(BaseModel):
     """Seed of start weights, frame order, augmentation and dropout."""
     holdout: Annotated[int, Field(ge=0)] = 0
     """Frames at the end of the training list that are not trained on but choose the best weights."""
+    allow_unlearnable_classes: bool = False
+    """Train although a class has no pixel in the training frames, or although there is only one class."""
     evaluate_every: _Positive = 500
     """Steps between evaluations on the held-out frames."""
     checkpoint_every: _Positive = 100
@@ -148,9 +151,11 @@ class TrainingConfig(BaseModel):
             ConfigError: the file is no mapping, or a field does not validate.
         """
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
-            raise ConfigError(f"{path} cannot be read as YAML: {error}") from None
+            content = read_yaml(path)
+        except FileNotFoundError:
+            raise ConfigError(f"{path} is missing; write one with `geminifusion train --print-config`") from None
+        except YamlError as error:
+            raise ConfigError(str(error)) from None
         if not isinstance(content, dict):
             raise ConfigError(f"{path} holds no mapping; write one with `geminifusion train --print-config`")
         return cls.checked(content, overrides)
