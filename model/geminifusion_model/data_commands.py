@@ -19,9 +19,7 @@ def data() -> None:
 @click.option(
     "--dataset",
     type=click.Choice(["nyuv2", "nyuv2-lists", "sunrgbd", "deliver", "folder"]),
-    default="nyuv2",
-    show_default=True,
-    help="The layout of ROOT.",
+    help="The layout of ROOT.  [default: folder if it holds a dataset.yaml, else nyuv2]",
 )
 @click.option("--split", "splits", multiple=True, help="A split to examine, repeatable; all by default.")
 @click.option("--num-classes", type=int, help="Number of classes, where a layout has several label sets.")
@@ -31,7 +29,7 @@ def data() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print findings as one JSON array.")
 def check(
     root: Path,
-    dataset: str,
+    dataset: str | None,
     splits: tuple[str, ...],
     num_classes: int | None,
     modalities: str | None,
@@ -49,19 +47,21 @@ def check(
 
     from geminifusion_model.data.doctor.examine import examine, layout_findings
     from geminifusion_model.data.doctor.findings import Finding, has_errors
-    from geminifusion_model.data.registry import open_dataset, splits_of
+    from geminifusion_model.data.registry import kind_of, open_dataset, splits_of
     from geminifusion_model.data.sample import Dataset, DatasetError
 
     opened: dict[str, Dataset] = {}
     findings: list[Finding] = []
+    kind = ""
     try:
-        names = splits or splits_of(dataset, root)
+        kind = kind_of(root, dataset)
+        names = splits or splits_of(kind, root)
     except DatasetError as error:
         names, findings = (), layout_findings("all", error)
     for split in names:
         try:
             opened[split] = open_dataset(
-                dataset,
+                kind,
                 root,
                 split,
                 num_classes=num_classes,
