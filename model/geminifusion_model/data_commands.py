@@ -11,7 +11,7 @@ import click
 
 @click.group()
 def data() -> None:
-    """Examine a data set, or render synthetic rooms."""
+    """Describe and examine a data set, or render synthetic rooms."""
 
 
 @data.command()
@@ -84,6 +84,34 @@ def check(
         click.echo(f"frames examined: {counted}; {errors} errors, {len(findings) - errors} warnings")
     if has_errors(findings):
         raise click.exceptions.Exit(1)
+
+
+@data.command()
+@click.argument("root", metavar="FOLDER", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--print", "only_print", is_flag=True, help="Print the contract and write nothing.")
+def init(root: Path, only_print: bool) -> None:
+    """Propose a dataset.yaml and tables for the images in FOLDER, and say what was guessed.
+
+    Pairs files by name, numbers or order, looks at label values, and guesses the unit of depth. Existing files are not
+    overwritten.
+    """
+    from geminifusion_model.data.proposal.propose import propose
+    from geminifusion_model.data.task_files import CONTRACT_NAME
+
+    proposal = propose(root)
+    click.echo(proposal.files[CONTRACT_NAME])
+    for note in proposal.notes:
+        click.echo(f"- {note}")
+    frames = ", ".join(f"{count} of {split}" for split, count in proposal.frames.items())
+    if only_print:
+        click.echo(f"frames: {frames}; nothing was written")
+        return
+    for name, content in proposal.files.items():
+        (root / name).write_text(content, encoding="utf-8")
+    click.echo(
+        f"wrote {', '.join(proposal.files)} into {root}; frames: {frames}. Look at the notes above, name the classes, "
+        f"then: geminifusion data check {root}, and geminifusion train --data {root} --out RUN"
+    )
 
 
 @data.command()

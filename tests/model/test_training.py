@@ -280,7 +280,7 @@ def test_wrong_settings_are_named(overrides, message):
     ("arguments", "message"),
     [
         (["--set", "steps"], "has no '='"),
-        (["--set", "network.modalities=[rgb"], r"is no YAML value \(line 1: "),
+        (["--set", "network.modalities=[rgb"], r"is no YAML value \(line 2: "),
         (["--recipe", "nyuv2-b0-from-scrap"], "did you mean nyuv2-b0-from-scratch"),
         (["--recipe", "nyuv2-b0-robust"], "start_from is not given"),
         (["--set", "accumulate=4"], "batch_size is 6, which 4 accumulated parts"),
