@@ -14,14 +14,21 @@ from geminifusion_export.errors import ExportError
 from geminifusion_export.graph import OPSET, TRACED_SHAPE, SegmentationGraph, export_onnx, modality_spec
 from geminifusion_export.precision import to_precision
 from geminifusion_export.storage import save_model, store_weights_as_float16
-from geminifusion_export.targets import TargetOptions, add_runtimes
+from geminifusion_export.targets import TargetOptions, add_runtimes, check_calibration
 from geminifusion_export.torch_backend import TorchBackend
-from geminifusion_export.verification.golden_frames import GOLDEN_NAME, default_frames, frames_of, write_golden_set
+from geminifusion_export.verification.golden_frames import (
+    GOLDEN_NAME,
+    GoldenFrames,
+    default_frames,
+    frames_of,
+    write_golden_set,
+)
 from geminifusion_export.verification.torch_divergence import torch_locator
 from geminifusion_export.verification.torch_reference import reference_batches, verified_shapes
 from geminifusion_export.verification.verify_export import layer_locator, verify_export
 from geminifusion_model.checkpoint import CheckpointInfo, read_info, weights_sha256
-from geminifusion_model.data.registry import open_dataset, splits_of
+from geminifusion_model.data.matching import open_matching
+from geminifusion_model.data.registry import kind_of, splits_of
 from geminifusion_model.evaluation.calibration import Temperature
 from geminifusion_model.network import MIN_SIDE, GeminiFusion
 from geminifusion_model.task import Task
@@ -51,7 +58,7 @@ class ExportOptions:
         precision: what the graph computes in; LayerNorm, softmax and what surrounds the network stay in float32.
         weights: how a float32 graph's weights are stored in the file; a half-precision graph stores them in its own.
         targets: runtimes to add beside the ONNX file.
-        golden: folder data set of labeled frames to ship and to verify the export on; None takes rendered rooms and the
+        golden: data set of labeled frames to ship and to verify the export on; None takes rendered rooms and the
             bundled photographs.
         max_pixels: larger images are reduced to fit before they reach the graph.
         reference: height and width the service warms up with.
@@ -75,6 +82,7 @@ def build_artifact(checkpoint: Path, destination: Path, options: ExportOptions) 
     Raises:
         CheckpointError: `checkpoint` is not a checkpoint.
         ExportError: it has no task, the destination exists, or the graph cannot be exported.
+        DatasetError: the golden or calibration frames cannot be read, or do not match the network.
         VerificationError: the graph differs from torch beyond its budget.
     """
     if options.precision != "float32" and options.weights != "float32":
@@ -82,13 +90,15 @@ def build_artifact(checkpoint: Path, destination: Path, options: ExportOptions) 
     check_destination(destination)
     source = _read_checkpoint(checkpoint)
     _modalities(source)  # refuses what cannot be served before minutes go into tracing it
+    frames = _golden_frames(options, source.task)
+    check_calibration(options.targets, source.task.modalities, source.task.class_names)
     graph = SegmentationGraph(GeminiFusion.from_pretrained(checkpoint), source.task, source.temperature or 1.0)
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".export-") as scratch:
         stage = Path(scratch) / destination.name
         stage.mkdir()
         files = _write_graph(graph, stage, Path(scratch), options)
-        golden = _write_golden_set(stage, graph, options)
+        golden = write_golden_set(stage / GOLDEN_NAME, frames, TorchBackend(graph), len(source.task.class_names))
         metadata = _metadata(source, options, (*files, stage / golden.file), golden)
         metadata = add_runtimes(stage, metadata, options.targets)
         as_traced = Path(scratch) / _TRACED_NAME
@@ -155,14 +165,20 @@ def _write_graph(graph: SegmentationGraph, stage: Path, scratch: Path, options: 
     return save_model(model, path)
 
 
-def _write_golden_set(stage: Path, graph: SegmentationGraph, options: ExportOptions) -> GoldenSet:
-    task = graph.task
+def _golden_frames(options: ExportOptions, task: Task) -> GoldenFrames:
     if options.golden is None:
-        frames = default_frames(task, math.ceil(MIN_SIDE / task.input_scale))
-    else:
-        split = splits_of("folder", options.golden)[-1]
-        frames = frames_of(open_dataset("folder", options.golden, split), _NUM_GOLDEN_FRAMES, task)
-    return write_golden_set(stage / GOLDEN_NAME, frames, TorchBackend(graph), len(task.class_names))
+        return default_frames(task, math.ceil(MIN_SIDE / task.input_scale))
+    kind = kind_of(options.golden)
+    data = open_matching(
+        kind,
+        options.golden,
+        splits_of(kind, options.golden)[-1],
+        modalities=task.modalities,
+        class_names=task.class_names,
+        network="the network",
+        limit=_NUM_GOLDEN_FRAMES,
+    )
+    return frames_of(data, _NUM_GOLDEN_FRAMES, task)
 
 
 def _metadata(source: _Source, options: ExportOptions, files: tuple[Path, ...], golden: GoldenSet) -> ArtifactMetadata:

@@ -61,7 +61,7 @@ def export() -> None:
     type=click.IntRange(min=1),
     help="Larger images are reduced first.  [default: 1228800]",
 )
-@click.option("--golden", type=_FOLDER, help="A folder data set of labeled frames to ship and to verify the export on.")
+@click.option("--golden", type=_FOLDER, help="A data set of labeled frames to ship and to verify the export on.")
 @click.option(
     "--to",
     "targets",
@@ -70,7 +70,10 @@ def export() -> None:
     help="A runtime to add beside the ONNX file; may be repeated.",
 )
 @click.option("--calibration", type=_FOLDER, help="For int8: a data set whose training frames calibrate the ranges.")
-@click.option("--calibration-layout", default="nyuv2", show_default=True, help="Its layout, as train's --dataset.")
+@click.option(
+    "--calibration-layout",
+    help="Its layout, as train's --dataset.  [default: folder if it holds a dataset.yaml, else nyuv2]",
+)
 @click.option("--max-batch", default=8, show_default=True, help="TensorRT: largest batch of the default profiles.")
 @click.option("--profile", "profiles", multiple=True, metavar="MIN:BEST:MAX", help="TensorRT: BxHxW each; repeatable.")
 @click.option("--plugin", type=_FILE, help="TensorRT: the plugin library; it is built if not given.")
@@ -97,7 +100,7 @@ def artifact(
     golden: Path | None,
     targets: tuple[str, ...],
     calibration: Path | None,
-    calibration_layout: str,
+    calibration_layout: str | None,
     **engine: object,
 ) -> None:
     """Turn SOURCE into a verified artifact in the new directory DESTINATION.

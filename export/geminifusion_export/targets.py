@@ -28,7 +28,8 @@ from geminifusion_runtime.artifact import (
 
 if TYPE_CHECKING:
     from geminifusion_export.engine.build import EngineOptions
-    from geminifusion_model.task import Task
+    from geminifusion_model.data.matching import Modality
+    from geminifusion_model.data.sample import Dataset
 
 Target = Literal["openvino", "openvino-int8", "tensorrt"]
 TARGETS: tuple[str, ...] = get_args(Target)
@@ -41,13 +42,13 @@ class TargetOptions:
     Args:
         targets: any of `TARGETS`, in any order.
         calibration: data set for int8: its training split calibrates the ranges, its last split measures the loss.
-        calibration_layout: layout of that folder, as `--dataset` of training.
+        calibration_layout: layout of that folder, as `--dataset` of training; found out if None.
         engine: how to build the TensorRT engine; None takes the defaults.
     """
 
     targets: tuple[str, ...] = ()
     calibration: Path | None = None
-    calibration_layout: str = "nyuv2"
+    calibration_layout: str | None = None
     engine: EngineOptions | None = None
 
     def __post_init__(self) -> None:
@@ -118,24 +119,9 @@ def _add_openvino(stage: Path, metadata: ArtifactMetadata, options: TargetOption
 
 def _write_int8(stage: Path, metadata: ArtifactMetadata, network: Path, options: TargetOptions) -> RuntimeFile:
     from geminifusion_export.quantization import write_int8
-    from geminifusion_model.data.registry import open_dataset, splits_of
 
     assert options.calibration is not None  # checked by TargetOptions
-    names = tuple(modality.name for modality in metadata.modalities)
-    depth = next((spec.encoding for spec in metadata.modalities if spec.name == "depth"), None)
-    splits = splits_of(options.calibration_layout, options.calibration)
-    calibration, held_out = (
-        open_dataset(
-            options.calibration_layout,
-            options.calibration,
-            split,
-            num_classes=len(metadata.classes),
-            modalities=names,
-            encoding=depth,
-        )
-        for split in (splits[0], splits[-1])
-    )
-    _require_same_units(metadata, calibration.task)
+    calibration, held_out = _open_calibration(options, metadata.modalities, [entry.name for entry in metadata.classes])
     entry, loss = write_int8(network, stage, calibration, held_out)
     score = HeldOutScore(
         frames=loss.frames,
@@ -146,14 +132,39 @@ def _write_int8(stage: Path, metadata: ArtifactMetadata, network: Path, options:
     return dataclasses.replace(entry, held_out=score)
 
 
-def _require_same_units(metadata: ArtifactMetadata, task: Task) -> None:
-    units = {modality.name: modality.unit for modality in task.modalities}
-    for spec in metadata.modalities:
-        if units.get(spec.name) != spec.unit:
-            raise ExportError(
-                f"{spec.name} of the calibration frames is in unit {units.get(spec.name)}, the network takes "
-                f"{spec.unit}; give a data set that describes its files as the one the network was trained on"
-            )
+def check_calibration(options: TargetOptions, modalities: Sequence[Modality], class_names: Sequence[str]) -> None:
+    """Open the calibration frames, if int8 is asked for, before minutes go into what they are needed for.
+
+    Raises:
+        DatasetError: they cannot be read, or do not match the network.
+    """
+    if "openvino-int8" in options.targets:
+        for frames in _open_calibration(options, modalities, class_names):
+            frames[0]
+
+
+def _open_calibration(
+    options: TargetOptions, modalities: Sequence[Modality], class_names: Sequence[str]
+) -> tuple[Dataset, Dataset]:
+    """The frames that calibrate, and those that the loss is measured on."""
+    from geminifusion_model.data.matching import open_matching
+    from geminifusion_model.data.registry import kind_of, splits_of
+
+    assert options.calibration is not None  # checked by TargetOptions
+    kind = kind_of(options.calibration, options.calibration_layout)
+    splits = splits_of(kind, options.calibration)
+    calibration, held_out = (
+        open_matching(
+            kind,
+            options.calibration,
+            split,
+            modalities=modalities,
+            class_names=class_names,
+            network="the network",
+        )
+        for split in (splits[0], splits[-1])
+    )
+    return calibration, held_out
 
 
 def _add_engine(stage: Path, metadata: ArtifactMetadata, options: TargetOptions) -> ArtifactMetadata:

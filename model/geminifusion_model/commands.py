@@ -25,9 +25,8 @@ _DATA = click.option(
 _DATASET = click.option(
     "--dataset",
     type=click.Choice(["nyuv2", "nyuv2-lists", "sunrgbd", "deliver", "folder"]),
-    default="nyuv2",
-    show_default=True,
-    help="The layout of --data: one of the known data sets, or your own folder with a dataset.yaml.",
+    help="The layout of --data: one of the known data sets, or your own folder with a dataset.yaml.  "
+    "[default: folder if it holds a dataset.yaml, else nyuv2]",
 )
 _THREADS = click.option("--threads", default=None, type=int, help="CPU threads; as many as usable cores by default.")
 
@@ -92,7 +91,7 @@ def _needed_to_train(context: click.Context, option: click.Parameter, value: Pat
 @_THREADS
 def train(
     data: Path | None,
-    dataset: str,
+    dataset: str | None,
     depth_encoding: str | None,
     out: Path | None,
     recipe: str,
@@ -111,23 +110,28 @@ def train(
     """
     import torch
 
-    from geminifusion_model.data.registry import open_dataset
+    from geminifusion_model.data.registry import is_own_data, kind_of, open_dataset
     from geminifusion_model.training.commented_yaml import commented_yaml
     from geminifusion_model.training.config import TrainingConfig
     from geminifusion_model.training.loop.distributed import joined_processes
     from geminifusion_model.training.loop.initialization import check_starts
     from geminifusion_model.training.loop.run import TrainingRun
     from geminifusion_model.training.recipes.named import named_recipe
+    from geminifusion_model.training.recipes.own_data import fitted_to
     from geminifusion_model.training.run_config import read_overrides
     from geminifusion_runtime.allocator import keep_freed_memory
 
     overrides = read_overrides(settings)
+    note = None
     if config is not None:
         chosen = TrainingConfig.from_yaml(config, overrides)
     elif resume and out is not None and (out / "config.yaml").is_file():
         chosen = TrainingConfig.from_yaml(out / "config.yaml", overrides)
     else:
-        chosen = TrainingConfig.checked(named_recipe(recipe).model_dump(mode="json"), overrides)
+        values = named_recipe(recipe).model_dump(mode="json")
+        if data is not None and is_own_data(data, dataset):
+            values, note = fitted_to(values, data, overrides)
+        chosen = TrainingConfig.checked(values, overrides)
     if print_config:
         click.echo(commented_yaml(chosen), nl=False)
         return
@@ -135,12 +139,13 @@ def train(
     assert out is not None
     if not resume:
         check_starts(chosen)
+    kind = kind_of(data, dataset)
     keep_freed_memory()
     network = chosen.network
     with joined_processes(device, os.environ) as processes:
         torch.set_num_threads(threads or max(usable_cores() // processes.on_this_machine, 1))
         frames = open_dataset(
-            dataset,
+            kind,
             data,
             "train",
             num_classes=network.num_classes,
@@ -148,6 +153,8 @@ def train(
             encoding=depth_encoding,
         )
         if processes.is_first:
+            if note is not None:
+                click.echo(note)
             click.echo(f"{len(frames)} frames; reading them once for the run's record …")
         run = TrainingRun(
             chosen,
@@ -185,7 +192,7 @@ def _existing_unless_address(context: click.Context, option: click.Parameter, va
 @click.argument("source", metavar="SOURCE", callback=_existing_unless_address)
 @_DATA
 @_DATASET
-@click.option("--split", default="test", show_default=True, help="The list of frames to score.")
+@click.option("--split", help="The list of frames to score.  [default: test, or a folder's last one]")
 @click.option(
     "--protocol",
     type=click.Choice(list(PROTOCOLS)),
@@ -217,8 +224,8 @@ def evaluate(
     connect: Connect | None,
     source: Path | str,
     data: Path,
-    dataset: str,
-    split: str,
+    dataset: str | None,
+    split: str | None,
     protocol: str | None,
     without: tuple[str, ...],
     backend: str,

@@ -11,7 +11,7 @@ import click
 
 @click.group()
 def data() -> None:
-    """Examine a data set, or render synthetic rooms."""
+    """Describe and examine a data set, or render synthetic rooms."""
 
 
 @data.command()
@@ -19,9 +19,7 @@ def data() -> None:
 @click.option(
     "--dataset",
     type=click.Choice(["nyuv2", "nyuv2-lists", "sunrgbd", "deliver", "folder"]),
-    default="nyuv2",
-    show_default=True,
-    help="The layout of ROOT.",
+    help="The layout of ROOT.  [default: folder if it holds a dataset.yaml, else nyuv2]",
 )
 @click.option("--split", "splits", multiple=True, help="A split to examine, repeatable; all by default.")
 @click.option("--num-classes", type=int, help="Number of classes, where a layout has several label sets.")
@@ -31,7 +29,7 @@ def data() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print findings as one JSON array.")
 def check(
     root: Path,
-    dataset: str,
+    dataset: str | None,
     splits: tuple[str, ...],
     num_classes: int | None,
     modalities: str | None,
@@ -49,19 +47,21 @@ def check(
 
     from geminifusion_model.data.doctor.examine import examine, layout_findings
     from geminifusion_model.data.doctor.findings import Finding, has_errors
-    from geminifusion_model.data.registry import open_dataset, splits_of
+    from geminifusion_model.data.registry import kind_of, open_dataset, splits_of
     from geminifusion_model.data.sample import Dataset, DatasetError
 
     opened: dict[str, Dataset] = {}
     findings: list[Finding] = []
+    kind = ""
     try:
-        names = splits or splits_of(dataset, root)
+        kind = kind_of(root, dataset)
+        names = splits or splits_of(kind, root)
     except DatasetError as error:
         names, findings = (), layout_findings("all", error)
     for split in names:
         try:
             opened[split] = open_dataset(
-                dataset,
+                kind,
                 root,
                 split,
                 num_classes=num_classes,
@@ -73,7 +73,7 @@ def check(
             findings += layout_findings(split, error)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("reading", total=sum(map(len, opened.values())))
-        findings += examine(opened, on_frame=lambda: progress.advance(bar))
+        findings += examine(opened, on_frame=lambda: progress.advance(bar), partial=limit is not None)
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
     else:
@@ -84,6 +84,34 @@ def check(
         click.echo(f"frames examined: {counted}; {errors} errors, {len(findings) - errors} warnings")
     if has_errors(findings):
         raise click.exceptions.Exit(1)
+
+
+@data.command()
+@click.argument("root", metavar="FOLDER", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--print", "only_print", is_flag=True, help="Print the contract and write nothing.")
+def init(root: Path, only_print: bool) -> None:
+    """Propose a dataset.yaml and tables for the images in FOLDER, and say what was guessed.
+
+    Pairs files by name, numbers or order, looks at label values, and guesses the unit of depth. Existing files are not
+    overwritten.
+    """
+    from geminifusion_model.data.proposal.propose import propose
+    from geminifusion_model.data.task_files import CONTRACT_NAME
+
+    proposal = propose(root)
+    click.echo(proposal.files[CONTRACT_NAME])
+    for note in proposal.notes:
+        click.echo(f"- {note}")
+    frames = ", ".join(f"{count} of {split}" for split, count in proposal.frames.items())
+    if only_print:
+        click.echo(f"frames: {frames}; nothing was written")
+        return
+    for name, content in proposal.files.items():
+        (root / name).write_text(content, encoding="utf-8")
+    click.echo(
+        f"wrote {', '.join(proposal.files)} into {root}; frames: {frames}. Look at the notes above, name the classes, "
+        f"then: geminifusion data check {root}, and geminifusion train --data {root} --out RUN"
+    )
 
 
 @data.command()

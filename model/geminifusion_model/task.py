@@ -188,7 +188,7 @@ class Task:
         if names[:1] != ("rgb",) or len(set(names)) < len(names) or not set(names) <= set(encodings):
             raise ValueError(
                 f"{self.data} has the modalities {', '.join(encodings)}, and {', '.join(names) or 'none'} were asked "
-                "for; ask for rgb, then any of the others"
+                "for; ask for rgb, then any of the others: network.modalities of training, --modalities elsewhere"
             )
         return dataclasses.replace(self, modalities=tuple(encodings[name] for name in names))
 

@@ -50,7 +50,7 @@ def test_layout_errors_name_the_file(tmp_path):
         NYUv2(root, "train")
     (root / "depth" / "000001.png").write_bytes(b"not an image")
     (root / "train.txt").write_text("000001")
-    with pytest.raises(DatasetError, match=r"000001\.png is not a readable image"):
+    with pytest.raises(DatasetError, match=r"000001\.png is no image"):
         NYUv2(root, "train")[0]
 
 

@@ -40,35 +40,27 @@ def folder(tmp_path):
 
 
 def test_a_custom_folder_can_be_trained_and_evaluated_on(folder, tmp_path):
-    settings = [
-        "network.num_classes=2",
-        "steps=1",
-        "batch_size=2",
-        "holdout=0",
-        "input_scale=1.0",
-        "augmentation.crop=[32,32]",
-    ]
-    arguments = ["--data", folder, "--dataset", "folder", "--out", tmp_path / "run", "--threads", 1]
-    arguments += [part for setting in settings for part in ("--set", setting)]
+    arguments = ["--data", folder, "--out", tmp_path / "run", "--threads", 1, "--set", "steps=1"]
     trained = CliRunner().invoke(train, list(map(str, arguments)), catch_exceptions=False)
     assert trained.exit_code == 0, trained.output
+    assert "2 classes, rgb+depth, frames of 48x40; crops of 32x32 at input_scale 1" in trained.output
     task = read_info(tmp_path / "run" / "final").task
     assert task.class_names == ("left", "right")
     assert task.modalities[1].encoding == "log"
-    arguments = [tmp_path / "run" / "final", "--data", folder, "--dataset", "folder", "--threads", 1]
+    arguments = [tmp_path / "run" / "final", "--data", folder, "--threads", 1]
     scored = CliRunner().invoke(evaluate, list(map(str, arguments)), catch_exceptions=False)
     assert scored.exit_code == 0, scored.output
     assert "4 frames, test" in scored.output
 
 
 def test_a_folder_of_another_kind_is_refused_with_a_report(folder, tmp_path):
-    arguments = ["--data", str(folder), "--out", str(tmp_path / "run")]
+    arguments = ["--data", str(folder), "--dataset", "nyuv2", "--out", str(tmp_path / "run")]
     with pytest.raises(LayoutError, match=r"train\.txt is missing"):
         CliRunner().invoke(train, arguments, catch_exceptions=False)
 
 
 def test_depth_encoding_that_the_data_cannot_give_is_refused(folder, tmp_path):
     arguments = ["--data", folder, "--dataset", "folder", "--out", tmp_path / "run"]
-    arguments += ["--depth-encoding", "metric", "--set", "network.num_classes=2"]
+    arguments += ["--depth-encoding", "metric"]
     with pytest.raises(DatasetError, match="the depth of folder data comes as log, not as metric"):
         CliRunner().invoke(train, list(map(str, arguments)), catch_exceptions=False)

@@ -184,7 +184,7 @@ class TestFolder:
             write(root / folder / "labels" / "1.png", labels([0, 1, 2]))
             write(root / folder / "thermal" / "1.png", rgb()[..., 0])
             (root / folder / "depth").mkdir()
-            np.save(root / folder / "depth" / "1.npy", ramp(600, np.int32))
+            np.save(root / folder / "depth" / "1.npy", ramp(600))
         (root / "train.csv").write_text("image,labels,depth,thermal\n" + "a/rgb/1.png,a/labels/1.png,")
         with (root / "train.csv").open("a") as stream:
             stream.write("a/depth/1.npy,a/thermal/1.png\n")
@@ -195,7 +195,7 @@ class TestFolder:
     def test_tables_and_folders_read_the_same_frames(self, tmp_path, split):
         dataset = open_dataset("folder", self.write(tmp_path), split, modalities=("rgb", "depth", "thermal"))
         sample = dataset[0]
-        np.testing.assert_allclose(sample.others["depth"], ramp(600, np.int32) * 0.01, rtol=1e-6)
+        np.testing.assert_allclose(sample.others["depth"], ramp(600) * 0.01, rtol=1e-6)
         np.testing.assert_array_equal(sample.others["thermal"], rgb()[..., 0])
         assert np.unique(sample.labels).tolist() == [0, 1, 255]
         assert dataset.task.class_names == ("floor", "wall")
@@ -237,7 +237,7 @@ class TestFolder:
         ):
             assert part in str(caught.value)
         (root / "test" / "depth" / "1.npy").unlink()
-        with pytest.raises(LayoutError, match="nothing for depth"):
+        with pytest.raises(LayoutError, match="the folder of depth. is empty"):
             open_dataset("folder", root, "test")
         (root / "train.csv").write_text("rgb,labels\n")
         with pytest.raises(LayoutError, match="expected also image, depth, thermal"):

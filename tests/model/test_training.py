@@ -57,6 +57,7 @@ def config(**changes):
         "evaluate_every": 3,
         "log_every": 1,
         "holdout": 2,
+        "allow_unlearnable_classes": True,
     }
     return TrainingConfig(**{**fields, **changes})
 
@@ -279,7 +280,7 @@ def test_wrong_settings_are_named(overrides, message):
     ("arguments", "message"),
     [
         (["--set", "steps"], "has no '='"),
-        (["--set", "network.modalities=[rgb"], r"is no YAML value \(while parsing"),
+        (["--set", "network.modalities=[rgb"], r"is no YAML value \(line 2: "),
         (["--recipe", "nyuv2-b0-from-scrap"], "did you mean nyuv2-b0-from-scratch"),
         (["--recipe", "nyuv2-b0-robust"], "start_from is not given"),
         (["--set", "accumulate=4"], "batch_size is 6, which 4 accumulated parts"),

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from geminifusion_model.data.frame_files import FileDataset, FrameFiles, require_frames
-from geminifusion_model.data.image_files import LabelCode, read_values
+from geminifusion_model.data.image_files import read_values
 from geminifusion_model.data.layout import LayoutProblems
 from geminifusion_model.data.task_files import describe_task
 from geminifusion_model.task import Task
@@ -82,7 +82,7 @@ def deliver(
         task,
         frames,
         {name: partial(read_values, channels=3) for name in modalities[1:]},
-        LabelCode(**_DESCRIPTION.labels.model_dump()),
+        _DESCRIPTION.label_code(),
         resized=frozenset({"event"}) & frozenset(modalities),
     )
 

@@ -3,7 +3,7 @@
     name: my robot
     license: CC-BY-4.0                       # carried to the checkpoint and the artifact
     classes: [floor, wall, {name: chair, color: [200, 60, 120]}]
-    labels: {offset: 0, void: [255]}         # class = stored value + offset; void values are not scored
+    labels: {offset: 0, void: [255]}         # or a map of values, or colors; see `label_scheme`
     modalities:
       depth: {encoding: metric, metres_per_unit: 0.001, range: [0.3, 10.0], mean: 2.8, std: 1.4}
       thermal: {encoding: raw, channels: 1}
@@ -14,36 +14,36 @@
     columns: {rgb: image, labels: mask}      # where a table's header says something else
 
 All but `splits` and `columns` describes the task; `task_files` says what it may hold. A data set of RGB images alone
-leaves `modalities` out. Images are anything OpenCV reads, or `.npy` arrays.
+leaves `modalities` out. Images are what the service takes: PNG, JPEG, WebP, TIFF, `.npy`.
 """
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from geminifusion_model.data.depth_encodings import depth_encoding
 from geminifusion_model.data.frame_files import FileDataset, FrameFiles, ReadValues, require_frames
+from geminifusion_model.data.frame_listing import frames_of_folders, frames_of_table
 from geminifusion_model.data.hha import Intrinsics, WithHHA
-from geminifusion_model.data.image_files import LabelCode, read_metres, read_values
+from geminifusion_model.data.image_files import read_metres, read_picture
+from geminifusion_model.data.label_files import LabelCode
 from geminifusion_model.data.layout import LayoutError, LayoutProblems
 from geminifusion_model.data.sample import Dataset
 from geminifusion_model.data.task_files import (
     CONTRACT_NAME,
     Stored,
-    StoredRaw,
     TaskDescription,
 )
 from geminifusion_model.task import ModalityEncoding
 from geminifusion_model.validation import validation_problems
+from geminifusion_model.yaml_files import YamlError, read_yaml
 
-_ADVICE = "the contract is described in model/README.md, section Data"
+_ADVICE = "docs/guides/your-own-data.md describes the contract"
 
 
 class _Contract(TaskDescription):
@@ -59,6 +59,9 @@ class _Contract(TaskDescription):
         if not set(self.columns) <= roles:
             raise ValueError(f"columns renames {sorted(set(self.columns) - roles)}; expected some of {sorted(roles)}")
         return self
+
+    def label_code(self) -> LabelCode:
+        return dataclasses.replace(super().label_code(), remedy=self.labels.remedy)
 
 
 def folder_dataset(
@@ -92,15 +95,17 @@ def folder_dataset(
     if where is None:
         problems.add(f"there is no split {split!r}; {CONTRACT_NAME} names {', '.join(contract.splits)}")
     elif isinstance(where, str):
-        frames = _frames_of_table(root, where, contract, problems)
+        columns = {role: contract.columns.get(role, role) for role in ("rgb", "labels", *contract.modalities)}
+        frames = frames_of_table(root, where, columns, problems)
     else:
-        roles = {"rgb", "labels", *contract.modalities}
-        frames = _frames_of_folders(root, {role: folder for role, folder in where.items() if role in roles}, problems)
+        roles = ("rgb", "labels", *contract.modalities)
+        frames = frames_of_folders(root, {role: where[role] for role in roles}, problems)
     if where is not None and not frames and not problems.found:
         problems.add(f"split {split} has no frames")
     require_frames(frames[:limit], problems, f"split {split}")
     problems.raise_if_any()
-    read = {name: _reader(stored) for name, stored in contract.modalities.items()}
+    encodings = {modality.name: modality for modality in task.modalities}
+    read = {name: _reader(stored, encodings[name]) for name, stored in contract.modalities.items()}
     if contract.computed_hha:
         # what is read are metres, which WithHHA turns into the three channels
         stored = (_plain_metres(m.name) if m.name in contract.computed_hha else m for m in task.modalities)
@@ -109,7 +114,8 @@ def folder_dataset(
         task,
         frames[:limit],
         read,
-        LabelCode(offset=contract.labels.offset, void=contract.labels.void),
+        contract.label_code(),
+        resized=frozenset(name for name, stored in contract.modalities.items() if stored.align == "resize"),
     )
     if contract.computed_hha and contract.intrinsics is not None:
         camera = Intrinsics(**contract.intrinsics.model_dump())
@@ -129,11 +135,16 @@ def folder_splits(root: Path | str) -> tuple[str, ...]:
 def _read_contract(root: Path) -> _Contract:
     path = root / CONTRACT_NAME
     try:
-        return _Contract.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        content = read_yaml(path)
+        if not isinstance(content, dict):
+            raise YamlError(f"{path} holds no mapping")
+        return _Contract.model_validate(content)
     except FileNotFoundError:
-        raise LayoutError(root, [f"{path} is missing"], _ADVICE) from None
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise LayoutError(root, [f"{path} cannot be read as YAML: {error}"], _ADVICE) from None
+        raise LayoutError(
+            root, [f"{path} is missing"], f"`geminifusion data init {root}` proposes one; {_ADVICE}"
+        ) from None
+    except YamlError as error:
+        raise LayoutError(root, [str(error)], _ADVICE) from None
     except ValidationError as error:
         found = [f"{CONTRACT_NAME}, {problem}" for problem in validation_problems(error)]
         raise LayoutError(root, found, _ADVICE) from None
@@ -143,59 +154,8 @@ def _plain_metres(name: str) -> ModalityEncoding:
     return depth_encoding("metric", name=name, near_m=0.0, far_m=65.535, mean_m=0.0, std_m=1.0)
 
 
-def _reader(stored: Stored) -> ReadValues:
+def _reader(stored: Stored, encoding: ModalityEncoding) -> ReadValues:
     """From a modality's file to metres, or to stored values if the network sees those."""
     if isinstance(stored.metres_per_unit, float):
         return partial(read_metres, metres_per_unit=stored.metres_per_unit)
-    if isinstance(stored, StoredRaw):
-        return partial(read_values, channels=stored.channels, bits=stored.bits)
-    return partial(read_values, channels=3, bits=8)
-
-
-def _frames_of_table(root: Path, name: str, contract: _Contract, problems: LayoutProblems) -> list[FrameFiles]:
-    path = root / name
-    if not problems.require_file(path, "the table of a split"):
-        return []
-    roles = ("rgb", "labels", *contract.modalities)
-    columns = {role: contract.columns.get(role, role) for role in roles}
-    frames = []
-    with path.open(newline="", encoding="utf-8") as stream:
-        table = csv.DictReader(stream)
-        header = table.fieldnames or []
-        absent = [column for column in columns.values() if column not in header]
-        if absent:
-            problems.add(f"{name} has columns {', '.join(header) or 'none'}; expected also {', '.join(absent)}")
-            return []
-        for number, row in enumerate(table, start=2):
-            cells = {role: (row[column] or "").strip() for role, column in columns.items()}
-            empty = [columns[role] for role, cell in cells.items() if not cell]
-            if empty:
-                problems.add(f"{name} line {number} has no {', '.join(empty)}")
-                continue
-            others = {role: root / cells[role] for role in contract.modalities}
-            named = row.get("name") or Path(cells["rgb"]).with_suffix("").as_posix()
-            frames.append(FrameFiles(named, root / cells["rgb"], root / cells["labels"], others))
-    return frames
-
-
-def _frames_of_folders(root: Path, folders: dict[str, str], problems: LayoutProblems) -> list[FrameFiles]:
-    by_stem: dict[str, dict[str, Path]] = {}
-    for role, folder in folders.items():
-        if not (root / folder).is_dir():
-            problems.add(f"{root / folder} is missing (the folder of {role})")
-            continue
-        for path in sorted((root / folder).iterdir()):
-            if path.is_file() and not path.name.startswith("."):
-                by_stem.setdefault(path.stem, {})[role] = path
-    if problems.found:
-        return []
-    frames = []
-    for stem, paths in sorted(by_stem.items()):
-        absent = sorted(set(folders) - set(paths))
-        if absent:
-            there = ", ".join(path.relative_to(root).as_posix() for path in paths.values())
-            problems.add(f"frame {stem} has {there} but nothing for {', '.join(absent)}")
-            continue
-        others = {role: path for role, path in paths.items() if role not in ("rgb", "labels")}
-        frames.append(FrameFiles(stem, paths["rgb"], paths["labels"], others))
-    return frames
+    return partial(read_picture, encoding=encoding)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
+from numpy.typing import NDArray
+
 from geminifusion_model.data.depth_encodings import hha_encoding
-from geminifusion_model.data.sample import Dataset, Sample
+from geminifusion_model.data.sample import Dataset, Sample, labels_of
 from geminifusion_model.task import Task
 from geminifusion_runtime.decoding.hha import Intrinsics, hha_from_depth
 
@@ -36,6 +39,10 @@ class WithHHA:
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+    def labels(self, index: int) -> NDArray[np.uint8]:
+        """The labels of a frame alone."""
+        return labels_of(self.dataset, index)
 
     def __getitem__(self, index: int) -> Sample:
         sample = self.dataset[index]

@@ -1,131 +1,133 @@
-"""Reading image files into the arrays of a `Sample`."""
+"""Reading image files into the arrays of a `Sample`, by the decoders that the service reads requests with."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
 from pathlib import Path
-from typing import cast
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_model.data.sample import DatasetError
+from geminifusion_model.task import ModalityEncoding
+from geminifusion_model.validation import validated
+from geminifusion_runtime.artifact import ModalitySpec
+from geminifusion_runtime.decoding.image_headers import read_header
+from geminifusion_runtime.decoding.images import (
+    check_pixels,
+    check_tiff_compression,
+    decode_depth,
+    decode_pixels,
+    decode_rgb,
+)
+from geminifusion_runtime.decoding.pictures import decode_picture
+from geminifusion_runtime.errors import GeminiFusionError
 
 # For stored depth without a stated unit, by the type it is stored in.
 METRES_PER_UNIT = {"uint16": 0.001, "uint8": 10.0 / 255.0, "float32": 1.0, "float64": 1.0}
 
+MAX_PIXELS = 2**28  # of one file; bounds what a damaged header makes us allocate
 
-@dataclass(frozen=True, kw_only=True)
-class LabelCode:
-    """The mapping of stored label values to class indices: `void` values are ignored, `offset` is added to all others.
 
-    Negative results are ignored too. Values beyond the classes are left as they are, for the doctor to find.
+def read_bytes(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        DatasetError: it is missing or cannot be read.
     """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from None
 
-    offset: int = 0
-    void: tuple[int, ...] = (255,)
-    ignore_index: int = 255
+
+def unreadable(error: GeminiFusionError) -> str:
+    """A decoder's message, which speaks to a client, for whoever owns the file."""
+    return str(error).replace("; send ", "; store ")
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """`H W 3` uint8 in RGB order.
+    """`H W 3` uint8 in RGB order, as stored: an EXIF orientation is not applied, for labels do not have it.
 
     Raises:
-        DatasetError: the file is missing or no image.
+        DatasetError: the file is missing, damaged, or of a kind that the service would refuse.
     """
-    image = cv2.cvtColor(_decoded(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-    return image.astype(np.uint8, copy=False)
+    try:
+        return decode_rgb(read_bytes(path), max_pixels=MAX_PIXELS, field=str(path))
+    except GeminiFusionError as error:
+        raise DatasetError(unreadable(error)) from None
 
 
 def read_metres(path: Path, metres_per_unit: float | None) -> NDArray[np.float32]:
     """A depth map, `H W` float32 metres, 0 where nothing was measured.
 
     Args:
-        path: an 8-bit, 16-bit or float image, or an `.npy` array.
+        path: an 8-bit or 16-bit image, a float TIFF, or an `.npy` array.
         metres_per_unit: None takes 16 bits for millimetres, 8 bits for steps of 10 m / 255 and floats for metres.
 
     Raises:
-        DatasetError: the file is missing, no image, or has more than one channel.
+        DatasetError: the file is missing, damaged, or of a kind that the service would refuse.
     """
-    stored = _decoded(path, cv2.IMREAD_UNCHANGED)
-    if stored.ndim != 2:
-        raise DatasetError(f"{path} is {_described(stored)}; expected one depth channel")
-    if metres_per_unit is None:
-        if stored.dtype.name not in METRES_PER_UNIT:
-            raise DatasetError(f"{path} is {_described(stored)}; expected 8 or 16 bits or floats, or a given unit")
-        metres_per_unit = METRES_PER_UNIT[stored.dtype.name]
-    metres = stored.astype(np.float32) * np.float32(metres_per_unit)
-    return np.where(np.isfinite(metres) & (metres > 0), metres, np.float32(0))
+    data = read_bytes(path)
+    try:
+        scale = metres_per_unit
+        if scale is None and read_header(data, str(path)).bits == 8:
+            scale = METRES_PER_UNIT["uint8"]
+        return decode_depth(data, max_pixels=MAX_PIXELS, depth_scale=scale, field=str(path)).metres
+    except GeminiFusionError as error:
+        raise DatasetError(unreadable(error)) from None
 
 
-def read_values(path: Path, channels: int, bits: int | None = None) -> NDArray[np.float32]:
-    """Stored values as they are: `H W` float32 for one channel, `H W 3` (RGB order) for three.
-
-    One stored channel is repeated where three are wanted; three equal ones are one.
-
-    Args:
-        bits: that the network was told the values have; any number if None.
+def read_picture(path: Path, encoding: ModalityEncoding) -> NDArray[np.float32]:
+    """Stored values of a sensor as its encoding takes them, `H W` or `H W 3` float32.
 
     Raises:
-        DatasetError: the file is missing, no image, holds three different channels where one is wanted, or a value
-            that has more bits.
+        DatasetError: the file is missing or damaged, or has other bits or channels than the encoding says; so would
+            the service refuse it.
     """
-    stored = _decoded(path, cv2.IMREAD_UNCHANGED).astype(np.float32)
-    if bits is not None and stored.size and np.nanmax(stored) >= 2**bits:
-        raise DatasetError(
-            f"{path} holds values up to {np.nanmax(stored):g}; expected {bits} bits: say `bits: 16`, and the `range` "
-            "your sensor measures in"
-        )
-    if stored.ndim == 3 and stored.shape[2] >= 3 and path.suffix.lower() != ".npy":
-        stored = stored[..., 2::-1]  # OpenCV reads BGR and BGRA
+    try:
+        picture = decode_picture(read_bytes(path), _spec(encoding), max_pixels=MAX_PIXELS)
+    except GeminiFusionError as error:
+        raise DatasetError(f"{path}: {unreadable(error)}") from None
+    return picture.pixels.astype(np.float32)
+
+
+def read_values(path: Path, channels: int) -> NDArray[np.float32]:
+    """Stored values of any number of bits: `H W` float32 for one channel, `H W 3` (RGB order) for three.
+
+    One stored channel is repeated where three are wanted; three equal ones are one. For the layouts of published data
+    sets, whose files are what they are.
+
+    Raises:
+        DatasetError: the file is missing, damaged, or holds three different channels where one is wanted.
+    """
+    data = read_bytes(path)
+    try:
+        header = read_header(data, str(path))
+        check_pixels(header, MAX_PIXELS, str(path))
+        check_tiff_compression(header, str(path))
+        stored = decode_pixels(data, header, str(path)).astype(np.float32)
+    except GeminiFusionError as error:
+        raise DatasetError(unreadable(error)) from None
+    if stored.ndim == 3 and stored.shape[2] != 3:
+        raise DatasetError(f"{path} has {header.channels} channels; expected one or three")
     if channels == 3:
-        image = np.repeat(stored[..., None], 3, axis=2) if stored.ndim == 2 else stored
-        if image.shape[2] != 3:
-            raise DatasetError(f"{path} is {_described(stored)}; expected one or three channels")
-        return np.ascontiguousarray(image)
+        return np.repeat(stored[..., None], 3, axis=2) if stored.ndim == 2 else np.ascontiguousarray(stored)
     if stored.ndim == 3:
         if not (stored == stored[..., :1]).all():
-            raise DatasetError(f"{path} is {_described(stored)}; expected one channel, or three equal ones")
+            raise DatasetError(f"{path} has three different channels; expected one, or three equal ones")
         stored = stored[..., 0]
     return np.ascontiguousarray(stored)
 
 
-def read_labels(path: Path, code: LabelCode) -> NDArray[np.uint8]:
-    """Class indices, `H W` uint8; of a color image the first channel.
-
-    Raises:
-        DatasetError: the file is missing, no image, or holds a class above 255.
-    """
-    stored = _decoded(path, cv2.IMREAD_UNCHANGED)
-    if stored.ndim == 3:
-        stored = stored[..., 2 if stored.shape[2] >= 3 else 0]
-    if stored.dtype == np.uint8:
-        return _label_table(code)[stored]
-    values = stored.astype(np.int64)
-    if values.size and values.max() > 255:
-        raise DatasetError(f"{path} holds label {values.max()}; expected 0 to 255")
-    return _label_table(code)[values]
-
-
-def _label_table(code: LabelCode) -> NDArray[np.uint8]:
-    classes = np.arange(256) + code.offset
-    classes[list(code.void)] = code.ignore_index
-    classes[(classes < 0) | (classes > 255)] = code.ignore_index
-    return classes.astype(np.uint8)
-
-
-def _decoded(path: Path, flags: int) -> NDArray[np.integer | np.floating]:
-    if path.suffix.lower() == ".npy":
-        try:
-            return cast(NDArray[np.floating], np.load(path, allow_pickle=False))
-        except (OSError, ValueError) as error:
-            raise DatasetError(f"{path} is not a readable array ({error}); copy the data set again") from None
-    image = cv2.imread(str(path), flags)
-    if image is None:
-        raise DatasetError(f"{path} is not a readable image; copy the data set again")
-    return cast(NDArray[np.integer], image)
-
-
-def _described(image: NDArray[np.integer | np.floating]) -> str:
-    return f"{'x'.join(map(str, image.shape))} {image.dtype}"
+def _spec(encoding: ModalityEncoding) -> ModalitySpec:
+    """The encoding as an artifact carries it."""
+    return validated(
+        ModalitySpec,
+        {
+            **dataclasses.asdict(encoding),
+            "dtype": "uint8" if encoding.unit == "intensity" else "float32",
+            "channels": encoding.channels,
+        },
+        "modality",
+    )

@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 
 from geminifusion_model.data.depth_encodings import depth_encoding
 from geminifusion_model.data.frame_files import FileDataset, FrameFiles, ReadValues, require_frames
-from geminifusion_model.data.image_files import LabelCode, read_metres, read_values
+from geminifusion_model.data.image_files import read_metres, read_values
 from geminifusion_model.data.layout import LayoutProblems
 from geminifusion_model.data.task_files import describe_task
 from geminifusion_model.task import IMAGENET_RGB
@@ -114,8 +114,7 @@ def _open(
         frames = _frames(listing, root, listed.depth_folder, "depth" in modalities, problems)[:limit]
         require_frames(frames, problems, listing.name)
     problems.raise_if_any()
-    code = LabelCode(**description.labels.model_dump())
-    return FileDataset(task, frames, {"depth": read}, code)
+    return FileDataset(task, frames, {"depth": read}, description.label_code())
 
 
 def _frames(

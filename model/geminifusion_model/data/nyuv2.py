@@ -15,7 +15,8 @@ from pathlib import Path
 from geminifusion_model.data.depth_encodings import depth_encoding
 from geminifusion_model.data.frame_files import FileDataset, FrameFiles, require_frames
 from geminifusion_model.data.hha import Intrinsics
-from geminifusion_model.data.image_files import LabelCode, read_metres
+from geminifusion_model.data.image_files import read_metres
+from geminifusion_model.data.label_files import LabelCode
 from geminifusion_model.data.layout import LayoutProblems
 from geminifusion_model.data.task_files import describe_task
 from geminifusion_model.task import IMAGENET_RGB, Task
@@ -102,4 +103,5 @@ class NYUv2(FileDataset):
             ]
             require_frames(frames, problems, listing.name)
         problems.raise_if_any()
-        super().__init__(task, frames, {"depth": partial(read_metres, metres_per_unit=None)}, LabelCode())
+        read = {"depth": partial(read_metres, metres_per_unit=None)}
+        super().__init__(task, frames, read, LabelCode(num_classes=num_classes))

@@ -11,6 +11,7 @@ from geminifusion_model.data.hha import WithHHA
 from geminifusion_model.data.list_files import nyuv2_lists, sunrgbd
 from geminifusion_model.data.nyuv2 import NYU_CAMERA, NYUv2
 from geminifusion_model.data.sample import Dataset, DatasetError
+from geminifusion_model.data.task_files import CONTRACT_NAME
 
 DATASETS = ("nyuv2", "nyuv2-lists", "sunrgbd", "deliver", "folder")
 
@@ -78,6 +79,41 @@ def open_dataset(
     return dataset
 
 
+def kind_of(root: Path | str, given: str | None = None) -> str:
+    """The layout of `root`: the given one, else `folder` if it holds a `dataset.yaml`, else `nyuv2` if it has its lists.
+
+    Raises:
+        DatasetError: it is neither.
+    """
+    root = Path(root)
+    if given is not None:
+        return given
+    if is_own_data(root):
+        return "folder"
+    if any((root / f"{split}.txt").is_file() for split in ("train", "test", "val")):
+        return "nyuv2"
+    raise DatasetError(
+        f"{root} holds neither {CONTRACT_NAME}, which describes data of your own, nor train.txt of a known data set; "
+        f"`geminifusion data init {root}` proposes a {CONTRACT_NAME}, or name the layout: --dataset "
+        f"{', '.join(DATASETS[:-1])}"
+    )
+
+
+def is_own_data(root: Path | str, given: str | None = None) -> bool:
+    """Whether a folder's contract says what its data is."""
+    return given == "folder" or (given is None and (Path(root) / CONTRACT_NAME).is_file())
+
+
+def usual_split(kind: str, root: Path | str) -> str:
+    """The split to score: `test`, or the last one of a folder that has none of that name.
+
+    Raises:
+        LayoutError: a folder's contract cannot be read.
+    """
+    names = splits_of(kind, root)
+    return "test" if "test" in names else names[-1]
+
+
 def splits_of(kind: str, root: Path | str) -> tuple[str, ...]:
     """The splits a data set of this kind has, training first.
 
@@ -102,7 +138,10 @@ def _nyuv2(
 def _check(kind: str, dataset: Dataset, num_classes: int | None, encoding: str | None) -> None:
     task = dataset.task
     if num_classes not in (None, len(task.class_names)):
-        raise DatasetError(f"{task.data} has {len(task.class_names)} classes, {num_classes} were asked for")
+        raise DatasetError(
+            f"{task.data} has {len(task.class_names)} classes, {num_classes} were asked for (network.num_classes); set "
+            f"network.num_classes={len(task.class_names)}"
+        )
     encodings = {modality.encoding for modality in task.modalities if modality.name != "rgb"}
     if encoding is not None and not encodings:
         raise DatasetError(f"depth encoding is {encoding!r}, but no depth is read; leave it out, or read depth as well")

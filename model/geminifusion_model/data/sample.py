@@ -40,6 +40,12 @@ class Dataset(Protocol):
     def __getitem__(self, index: int) -> Sample: ...
 
 
+def labels_of(dataset: Dataset, index: int) -> NDArray[np.uint8]:
+    """The labels of a frame; its images are not read where a data set can do without."""
+    alone = getattr(dataset, "labels", None)
+    return alone(index) if callable(alone) else dataset[index].labels
+
+
 class Subset:
     """A data set of some frames of another, by index."""
 
@@ -51,6 +57,10 @@ class Subset:
 
     def __getitem__(self, index: int) -> Sample:
         return self.dataset[self.indices[index]]
+
+    def labels(self, index: int) -> NDArray[np.uint8]:
+        """The labels of a frame alone."""
+        return labels_of(self.dataset, self.indices[index])
 
 
 class DatasetError(ValueError):

@@ -3,7 +3,7 @@
     name: NYU Depth V2, 40 classes
     license: research data, no licence stated       # of the data; carried to the checkpoint and the artifact
     classes: [wall, floor, {name: chair, color: [200, 60, 120]}]
-    labels: {offset: 0, void: [255]}                # class = stored value + offset; void values are not scored
+    labels: {offset: 0, void: [255]}                # or a map of values, or colors; see `label_scheme`
     modalities:                                     # besides rgb
       depth: {encoding: metric, metres_per_unit: 0.001, range: [0.3, 10.0], mean: 2.8, std: 1.4}
       thermal: {encoding: raw, channels: 1, bits: 16, range: [28000, 31000], mean: 115.0, std: 2.0}
@@ -13,10 +13,12 @@
     evaluation_protocol: original-sun                          # how scores are compared; see `geminifusion evaluate`
 
 A data set's `dataset.yaml` is such a file too; what it says besides (`splits`, `columns`) is where the frames are.
+Files of a modality that are smaller or larger than the RGB need `align: resize`.
 
 Encodings of depth in metres are `metric`, `inverse`, `log` and `hha` (computed from metres and the intrinsics); `hha`
 without `metres_per_unit` is stored as pictures. `raw` divides stored values by 255, with one channel or three and 8 or
-16 bits; `range` is then in stored values, `mean` and `std` in values divided by 255. `raw` with `metres_per_unit` is
+16 bits (16 is any number of more than 8, floats too); `range` is then in stored values, `mean` and `std` in values
+divided by 255. `raw` with `metres_per_unit` is
 depth that a network sees as stored numbers, but is fed in metres; `metres_per_unit: ask` marks depth files whose unit
 is written nowhere, so that whoever imports a network has to say it.
 """
@@ -29,13 +31,16 @@ import importlib.resources
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from geminifusion_model.config import MODALITIES
 from geminifusion_model.data.depth_encodings import depth_encoding, hha_encoding, raw_encoding, raw_metres_encoding
+from geminifusion_model.data.label_files import LabelCode
+from geminifusion_model.data.label_scheme import LabelScheme
 from geminifusion_model.data.palettes import evenly_spread_palette
 from geminifusion_model.task import IMAGENET_RGB, InputPolicy, ModalityEncoding, Task
 from geminifusion_model.validation import validation_problems
+from geminifusion_model.yaml_files import YamlError, parse_yaml, read_yaml
 
 CONTRACT_NAME = "dataset.yaml"
 ASK = "ask"
@@ -61,7 +66,13 @@ class _Class(_Model):
     color: tuple[_Byte, _Byte, _Byte] | None = None
 
 
-class StoredDepth(_Model):
+class _StoredModality(_Model):
+    """`align: resize` brings files of another size to that of the RGB, as the service's option of the same name."""
+
+    align: Literal["strict", "resize"] = "strict"
+
+
+class StoredDepth(_StoredModality):
     """Depth in metres, or in units of `metres_per_unit`."""
 
     encoding: Literal["metric", "inverse", "log"]
@@ -71,7 +82,7 @@ class StoredDepth(_Model):
     std: _Positive
 
 
-class StoredHHA(_Model):
+class StoredHHA(_StoredModality):
     """HHA, as pictures or computed from depth in units of `metres_per_unit`."""
 
     encoding: Literal["hha"]
@@ -82,7 +93,7 @@ class StoredHHA(_Model):
     std: _Positive | None = None
 
 
-class StoredRaw(_Model):
+class StoredRaw(_StoredModality):
     """Pictures, or stored numbers of a sensor, that the network sees divided by 255."""
 
     encoding: Literal["raw"]
@@ -98,11 +109,6 @@ class StoredRaw(_Model):
         if self.metres_per_unit is not None and self.channels != 1:
             raise ValueError(f"metres_per_unit is given with {self.channels} channels; depth has one")
         return self
-
-
-class _Labels(_Model):
-    offset: int = 0
-    void: tuple[_Byte, ...] = (255,)
 
 
 class _Intrinsics(_Model):
@@ -121,7 +127,7 @@ class TaskDescription(_Model):
     name: str
     license: str
     classes: Annotated[tuple[_Class | str, ...], Field(min_length=1, max_length=255)]
-    labels: _Labels = _Labels()
+    labels: LabelScheme = LabelScheme()
     modalities: Annotated[dict[str, Annotated[Stored, Field(discriminator="encoding")]], Field(max_length=3)] = {}
     intrinsics: _Intrinsics | None = None
     input_policy: InputPolicy = InputPolicy()
@@ -132,9 +138,31 @@ class TaskDescription(_Model):
     def _modalities_agree(self) -> TaskDescription:
         if {"rgb", "labels"} & set(self.modalities):
             raise ValueError("modalities names rgb or labels, which every data set has anyway")
+        if unknown := [name for name in self.modalities if name not in MODALITIES]:
+            raise ValueError(
+                f"modalities names {unknown[0]!r}; networks know {', '.join(MODALITIES[1:])} besides rgb: take the "
+                "nearest of these names"
+            )
         if len(self.computed_hha) > 1 or (self.computed_hha and self.intrinsics is None):
             raise ValueError("encoding hha needs intrinsics, and only one modality can have it")
         return self
+
+    @model_validator(mode="after")
+    def _labels_fit_the_classes(self) -> TaskDescription:
+        if len(set(self.class_names)) < len(self.classes):
+            twice = next(name for name in self.class_names if self.class_names.count(name) > 1)
+            raise ValueError(f"classes names {twice!r} twice; scores and label maps go by name, so give each its own")
+        self.label_code()
+        return self
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes' names, in their order."""
+        return tuple(c if isinstance(c, str) else c.name for c in self.classes)
+
+    def label_code(self) -> LabelCode:
+        """How its label files are read."""
+        return self.labels.code(self.class_names, [None if isinstance(c, str) else c.color for c in self.classes])
 
     @property
     def computed_hha(self) -> list[str]:
@@ -229,13 +257,13 @@ def describe_task(name_or_path: str | Path) -> TaskDescription:
     if path.is_dir() and text not in task_names():
         path = path / CONTRACT_NAME
     if not (path.suffix in _SUFFIXES or path.is_file()):
-        return _validated(task_text(text), text)
+        return _validated(parse_yaml(task_text(text)), text)
     try:
-        return _validated(path.read_text(encoding="utf-8"), str(path))
+        return _validated(read_yaml(path), str(path))
     except FileNotFoundError:
         raise TaskFileError(f"task is {text!r}, and there is no such file; {_expected()}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise TaskFileError(f"{path} cannot be read as YAML: {error}") from None
+    except YamlError as error:
+        raise TaskFileError(str(error)) from None
 
 
 def task_named(name_or_path: str | Path, metres_per_unit: float | None = None) -> Task:
@@ -251,12 +279,7 @@ def task_named(name_or_path: str | Path, metres_per_unit: float | None = None) -
         raise TaskFileError(f"task {name_or_path}: {error}") from None
 
 
-def _validated(text: str, where: str) -> TaskDescription:
-    try:
-        content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise TaskFileError(f"{where} cannot be read as YAML: {reason}") from None
+def _validated(content: object, where: str) -> TaskDescription:
     if not isinstance(content, dict):
         raise TaskFileError(f"{where} holds no mapping; `geminifusion tasks NAME` prints an example")
     try:

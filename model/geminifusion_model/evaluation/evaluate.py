@@ -77,6 +77,12 @@ def evaluate(
         raise ValueError(
             f"the data set has {len(dataset.task.class_names)} classes, the network {num_classes}; expected the same"
         )
+    known = task if isinstance(net, GeminiFusion) else net.task
+    if known is not None and known.class_names != dataset.task.class_names:
+        raise ValueError(
+            "the data set has other classes than the network, or in another order; bring them together by "
+            "data.matching.with_classes"
+        )
     trained = net if isinstance(net, GeminiFusion) and net.training else None
     predictor = NetworkPredictor(net, task or dataset.task) if isinstance(net, GeminiFusion) else net
     task = predictor.task

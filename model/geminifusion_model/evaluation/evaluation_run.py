@@ -16,7 +16,8 @@ from geminifusion_model.checkpoint import (
     weights_sha256,
     write_checkpoint,
 )
-from geminifusion_model.data.registry import open_dataset
+from geminifusion_model.data.matching import open_matching
+from geminifusion_model.data.registry import kind_of, usual_split
 from geminifusion_model.data.sample import Dataset, DatasetError, Subset
 from geminifusion_model.evaluation.calibration import Temperature
 from geminifusion_model.evaluation.corruptions import conditions
@@ -44,7 +45,8 @@ class EvaluationRun:
 
     Args:
         source: a checkpoint, an artifact, or the address of a server.
-        data, dataset, split, limit: as `open_dataset` takes them.
+        data, dataset, split, limit: as `open_dataset` takes them; by default the layout that `kind_of` finds, and the
+            split that `usual_split` names.
         protocol: a key of `PROTOCOLS`; by default the task's own of a checkpoint, and the first that a served graph can
             follow.
         seed: of the corruptions, the bootstrap and the pixels the temperature is fitted on.
@@ -56,7 +58,7 @@ class EvaluationRun:
     Raises:
         CheckpointError: the directory is no checkpoint, or does not say what its network was trained to do.
         ArtifactError: the artifact is damaged or of another schema.
-        DatasetError: the data is not laid out as its kind says, or not in the unit of the network.
+        DatasetError: the data is not laid out as its kind says, or has other units or classes than the network.
         ServedError: what is served cannot be scored like this.
     """
 
@@ -65,8 +67,8 @@ class EvaluationRun:
         source: Path | str,
         *,
         data: Path,
-        dataset: str = "nyuv2",
-        split: str = "test",
+        dataset: str | None = None,
+        split: str | None = None,
         protocol: str | None = None,
         limit: int | None = None,
         seed: int = 0,
@@ -76,7 +78,8 @@ class EvaluationRun:
         model: str | None = None,
         connect: Connect | None = None,
     ) -> None:
-        self.source, self.data, self.dataset, self.split = source, data, dataset, split
+        self.source, self.data, self.dataset = source, data, kind_of(data, dataset)
+        self.split = split or usual_split(self.dataset, data)
         self.limit, self.seed, self.without = limit, seed, without
         self._checkpoint: _Checkpoint | None = None
         self.predictor: Predictor
@@ -90,7 +93,7 @@ class EvaluationRun:
             self._checkpoint = _Checkpoint.open(Path(source), without)
             self.predictor = self._checkpoint.predictor
         self.task = self.predictor.task
-        self.frames = self._open(split, limit)
+        self.frames = self._open(self.split, limit)
         self.protocol = protocol_named(protocol or self._usual_protocol())
         self.scores: Scores | None = None
         self.results: FullReport | None = None
@@ -155,6 +158,8 @@ class EvaluationRun:
         else:
             classes = zip(self.task.class_names, scores.iou, strict=True)
             parts.append("\n".join(f"{name:<18}{iou:7.2f}" for name, iou in classes))
+        if absent := [name for name, pixels in zip(self.task.class_names, self._pixels(), strict=True) if not pixels]:
+            parts.append(f"never labeled in {self.split}, so without a score of their own: {', '.join(absent)}")
         if self.robustness is not None:
             parts.append(self.robustness.to_text())
         parts.append(
@@ -223,35 +228,24 @@ class EvaluationRun:
             return next((name for name, how in PROTOCOLS.items() if not served.problem(how, *size)), "native-labels")
         return self.task.evaluation_protocol or "original-nyu-single-scale"
 
+    def _pixels(self) -> list[int]:
+        """Labeled pixels by class."""
+        pixels: list[int] = self._done().matrices.sum(axis=(0, 2)).tolist()
+        return pixels
+
     def _left_out(self) -> str:
         return f", without {' and '.join(self.without)}" if self.without else ""
 
     def _open(self, split: str, limit: int | None) -> Dataset:
-        depth = next((m for m in self.task.modalities if m.name == "depth"), None)
-        listed = self.dataset in ("nyuv2-lists", "sunrgbd")  # whose unit is written nowhere
-        frames = open_dataset(
+        return open_matching(
             self.dataset,
             self.data,
             split,
-            num_classes=len(self.task.class_names),
-            modalities=tuple(m.name for m in self.task.modalities),
-            encoding=None if depth is None else depth.encoding,
-            metres_per_unit=depth.metres_per_unit if depth is not None and listed else None,
+            modalities=self.task.modalities,
+            class_names=self.task.class_names,
+            network=str(self.source),
             limit=limit,
         )
-        self._check_units(frames)
-        return frames
-
-    def _check_units(self, frames: Dataset) -> None:
-        """Metres for metres: nothing in the numbers would show a mistake."""
-        found = {modality.name: modality.unit for modality in frames.task.modalities}
-        for modality in self.task.modalities:
-            unit = found.get(modality.name, modality.unit)
-            if "metre" in (unit, modality.unit) and unit != modality.unit:
-                raise DatasetError(
-                    f"{modality.name} of {frames.task.data} is in unit {unit}, and {self.source} takes {modality.unit}"
-                    "; score data in its unit"
-                )
 
     def _network(self, what: str) -> _Checkpoint:
         """The checkpoint, for what a served graph does not allow."""

@@ -95,6 +95,8 @@ class TrainingConfig(RunConfig):
     """Seed of start weights, frame order, augmentation and dropout."""
     holdout: Annotated[int, Field(ge=0)] = 0
     """Frames at the end of the training list that are not trained on but choose the best weights."""
+    allow_unlearnable_classes: bool = False
+    """Train although a class has no pixel in the training frames, or although there is only one class."""
     evaluate_every: Positive = 500
     """Steps between evaluations on the held-out frames."""
     checkpoint_every: Positive = 100

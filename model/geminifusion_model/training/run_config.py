@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from geminifusion_model.training.errors import ConfigError
 from geminifusion_model.validation import validation_problems
+from geminifusion_model.yaml_files import YamlError, parse_yaml, read_yaml
 
 Positive = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -33,9 +34,11 @@ class RunConfig(BaseModel):
             ConfigError: the file is no mapping, or a field does not validate.
         """
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
-            raise ConfigError(f"{path} cannot be read as YAML: {error}") from None
+            content = read_yaml(path)
+        except FileNotFoundError:
+            raise ConfigError(f"{path} is missing; write one with `--print-config`") from None
+        except YamlError as error:
+            raise ConfigError(str(error)) from None
         if not isinstance(content, dict):
             raise ConfigError(f"{path} holds no mapping; write one with `--print-config`")
         return cls.checked(content, overrides)
@@ -74,8 +77,7 @@ def read_overrides(settings: tuple[str, ...]) -> dict[str, object]:
         if not separator:
             raise ConfigError(f"--set {setting!r} has no '='; write NAME=VALUE")
         try:
-            overrides[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            reason = str(error).partition("\n")[0]
-            raise ConfigError(f"--set {setting!r} is no YAML value ({reason}); quote it as YAML would") from None
+            overrides[name] = parse_yaml(value)
+        except YamlError as error:
+            raise ConfigError(f"--set {setting!r} is no YAML value ({error}); quote it as YAML would") from None
     return overrides

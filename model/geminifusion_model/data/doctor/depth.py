@@ -1,4 +1,4 @@
-"""Checks of depth against its contract: metres within the range, with a spread, in every frame."""
+"""Checks of depth and other sensors against their contract: values within the range, with a spread, in every frame."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from geminifusion_model.data.doctor.findings import Finding
 from geminifusion_model.data.doctor.traits import FrameTraits
+from geminifusion_model.data.input_statistics import describe_inputs, pooled
 from geminifusion_model.task import ModalityEncoding, Task
 
 _FACTORS = (1e-3, 1e-2, 0.1, 0.2, 0.25, 4.0, 5.0, 10.0, 100.0, 1000.0)  # ratios of units in use
@@ -23,9 +24,25 @@ def check_depth(frames_by_split: Mapping[str, Sequence[FrameTraits]], task: Task
     for modality in task.modalities[1:]:
         if modality.unit == "metre":
             findings += _units(frames_by_split, modality)
+        units_wrong = {finding.split for finding in findings}
         for split, frames in frames_by_split.items():
             findings += _empty(split, frames, modality.name)
+            if split not in units_wrong:
+                findings += _as_seen(split, frames, modality)
     return findings
+
+
+def _as_seen(split: str, frames: Sequence[FrameTraits], modality: ModalityEncoding) -> list[Finding]:
+    """A modality that its encoding clips away, or leaves without contrast."""
+    seen = [f.readings[modality.name] for f in frames]
+    varied = [reading.inputs for reading in seen if reading.inputs is not None and not reading.constant]
+    if not varied:
+        return []  # found by `_empty`
+    problem = describe_inputs(modality.name, pooled(varied), modality)
+    if problem is None:
+        return []
+    message, _, advice = problem.partition("; ")
+    return [Finding(severity="error", code="input-range", split=split, message=message, advice=advice)]
 
 
 def _units(frames_by_split: Mapping[str, Sequence[FrameTraits]], modality: ModalityEncoding) -> list[Finding]:
@@ -103,7 +120,8 @@ def _empty(split: str, frames: Sequence[FrameTraits], modality: str) -> list[Fin
                 split=split,
                 frames=sparse,
                 message=f"less than {_FEWEST_MEASURED:.0%} of the pixels have {modality}",
-                advice="remove these frames, or train with modality dropout so that the network can do without",
+                advice=f"if it was not measured there, train with modality dropout (noise.missing.{modality}), so that "
+                "the network can do without; if it was, write these files again from the source",
             )
         )
     constant = tuple(f.name for f in frames if f.readings[modality].constant)

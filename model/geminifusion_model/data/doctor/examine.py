@@ -5,23 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from geminifusion_model.data.doctor.depth import check_depth
+from geminifusion_model.data.doctor.files import check_files, label_code_of
 from geminifusion_model.data.doctor.findings import Finding
 from geminifusion_model.data.doctor.labels import check_labels
 from geminifusion_model.data.doctor.leakage import check_leakage
 from geminifusion_model.data.doctor.pairs import check_pairs
 from geminifusion_model.data.doctor.traits import FrameTraits, observe
+from geminifusion_model.data.frame_files import UnmappedLabelsError
 from geminifusion_model.data.layout import LayoutError
 from geminifusion_model.data.sample import Dataset, DatasetError
 
 _SEVERITY_ORDER = {"error": 0, "warning": 1}
 
 
-def examine(datasets: Mapping[str, Dataset], on_frame: Callable[[], None] | None = None) -> list[Finding]:
+def examine(
+    datasets: Mapping[str, Dataset], on_frame: Callable[[], None] | None = None, *, partial: bool = False
+) -> list[Finding]:
     """All findings about a data set, errors first.
 
     Args:
         datasets: the splits by name, all of one task.
         on_frame: called after each frame that was read.
+        partial: they hold some of the frames only, so that a class may occur in others.
     """
     findings: list[Finding] = []
     observed: dict[str, list[FrameTraits]] = {}
@@ -30,6 +35,8 @@ def examine(datasets: Mapping[str, Dataset], on_frame: Callable[[], None] | None
         for index in range(len(dataset)):
             try:
                 frames.append(observe(dataset[index], dataset.task))
+            except UnmappedLabelsError as error:
+                frames.append(observe(error.sample, dataset.task, error.unmapped))
             except DatasetError as error:
                 findings.append(
                     Finding(
@@ -37,7 +44,7 @@ def examine(datasets: Mapping[str, Dataset], on_frame: Callable[[], None] | None
                         code="unreadable-frame",
                         split=split,
                         message=str(error),
-                        advice="repair the file or take the frame off the list",
+                        advice="write the file again from the source in a way that is read here",
                     )
                 )
             if on_frame is not None:
@@ -57,7 +64,12 @@ def examine(datasets: Mapping[str, Dataset], on_frame: Callable[[], None] | None
             )
     if observed:
         task = next(iter(datasets.values())).task
-        findings += check_depth(observed, task) + check_labels(observed, task) + check_leakage(observed)
+        code = label_code_of(next(iter(datasets.values())))
+        findings += check_depth(observed, task)
+        findings += check_labels(observed, task, code, partial=partial)
+        findings += check_leakage(observed)
+    for split, dataset in datasets.items():
+        findings += check_files(split, dataset)
     return sorted(findings, key=lambda finding: _SEVERITY_ORDER[finding.severity])
 
 

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_model.data.doctor.findings import Finding
+from geminifusion_model.data.doctor.label_values import check_label_values
 from geminifusion_model.data.doctor.traits import ROW_BINS, FrameTraits
+from geminifusion_model.data.label_files import LabelCode
 from geminifusion_model.task import Task
 
 _MOST_IGNORED = 0.6
@@ -27,45 +29,46 @@ Counts = NDArray[np.int64]
 _Number = TypeVar("_Number", np.int64, np.float64)
 
 
-def check_labels(frames_by_split: Mapping[str, Sequence[FrameTraits]], task: Task) -> list[Finding]:
-    """All findings from label values alone."""
-    findings: list[Finding] = []
+def check_labels(
+    frames_by_split: Mapping[str, Sequence[FrameTraits]],
+    task: Task,
+    code: LabelCode | None = None,
+    *,
+    partial: bool = False,
+) -> list[Finding]:
+    """All findings from label values alone.
+
+    Args:
+        code: how the label files are read; None for labels that are classes already.
+        partial: only some frames were read, so that a class may occur in others.
+    """
+    findings: list[Finding] = _single_class(task)
     counts = {split: np.sum([f.label_counts for f in frames], axis=0) for split, frames in frames_by_split.items()}
     for split, frames in frames_by_split.items():
-        findings += _out_of_range(split, frames, task)
+        findings += check_label_values(split, frames, task, code)
         findings += _ignored(split, frames, counts[split], task)
         findings += _void_at_border(split, frames, counts[split], task)
     shifted = {finding.split for finding in findings if finding.code == "label-offset"}
     findings += _between_splits({split: c for split, c in counts.items() if split not in shifted}, task)
     findings += _frames_with_offset(frames_by_split, task)
-    findings += _empty_classes(counts, task)
+    findings += _empty_classes(counts, task, partial)
     return findings
 
 
-def _out_of_range(split: str, frames: Sequence[FrameTraits], task: Task) -> list[Finding]:
-    num_classes = len(task.class_names)
-    allowed = {*range(num_classes), task.ignore_index}
-    present = {f.name: {int(v) for v in np.flatnonzero(f.label_counts)} - allowed for f in frames}
-    wrong = {name: values for name, values in present.items() if values}
-    if not wrong:
+def _single_class(task: Task) -> list[Finding]:
+    if len(task.class_names) > 1:
         return []
-    values = sorted(set().union(*wrong.values()))
-    total = np.sum([f.label_counts for f in frames], axis=0)
-    if values == [num_classes]:
-        code = "label-offset"
-        message = f"labels reach {num_classes}, with {num_classes} classes from 0 to {num_classes - 1}"
-        if not total[0]:
-            message += ", and 0 never occurs"
-        advice = "the files count classes from 1: subtract one (an offset of -1 in the contract)"
-    elif len(values) == 1 and values[0] >= 250:
-        code = "void-value"
-        message = f"{values[0]} on {total[values[0]] / total.sum():.1%} of the pixels is neither class nor ignored"
-        advice = f"it looks like void: map it to {task.ignore_index}"
-    else:
-        code = "label-range"
-        message = f"labels {', '.join(map(str, values[:12]))} are neither classes (0…{num_classes - 1}) nor ignored"
-        advice = "choose the task these labels belong to, or map them to its classes"
-    return [Finding(severity="error", code=code, split=split, frames=tuple(wrong), message=message, advice=advice)]
+    (name,) = task.class_names
+    return [
+        Finding(
+            severity="error",
+            code="one-class",
+            split="all",
+            message=f"{name} is the only class, so every network scores 100 without having learnt anything",
+            advice=f"name what surrounds it as a class of its own: classes: [background, {name}], and give it the pixels "
+            "that are void now (labels.map)",
+        )
+    ]
 
 
 def _ignored(split: str, frames: Sequence[FrameTraits], counts: Counts, task: Task) -> list[Finding]:
@@ -79,7 +82,8 @@ def _ignored(split: str, frames: Sequence[FrameTraits], counts: Counts, task: Ta
                 split=split,
                 frames=blank,
                 message=f"every pixel is {task.ignore_index}, which is ignored",
-                advice="remove these frames, or write their labels again",
+                advice="if these frames are labeled, the value of their labels is taken for void: see labels.void and "
+                "labels.map; if nobody has labeled them, take them off the list",
             )
         )
     share = counts[task.ignore_index] / counts.sum()
@@ -168,7 +172,7 @@ def _frames_with_offset(frames_by_split: Mapping[str, Sequence[FrameTraits]], ta
         gains: dict[str, tuple[float, int]] = {}
         for frame in frames:
             rows = frame.label_rows[:, :num_classes]
-            if not rows.sum() or frame.label_counts[num_classes]:
+            if not rows.sum() or frame.unmapped or frame.label_counts[num_classes]:
                 continue  # nothing to judge, or already found beyond the classes
             # the frame itself must not vouch for its labels
             prior = total - rows + 0.5
@@ -202,7 +206,7 @@ def _mean_fit(rows: Counts, log_prior: NDArray[np.float64], by: int) -> float:
     return float(((moved * log_prior).sum() - _LOST_PIXEL * lost) / rows.sum())
 
 
-def _empty_classes(counts: Mapping[str, Counts], task: Task) -> list[Finding]:
+def _empty_classes(counts: Mapping[str, Counts], task: Task, partial: bool) -> list[Finding]:
     findings = []
     num_classes = len(task.class_names)
     absent = {split: {k for k in range(num_classes) if not c[k]} for split, c in counts.items()}
@@ -210,15 +214,26 @@ def _empty_classes(counts: Mapping[str, Counts], task: Task) -> list[Finding]:
         if not classes:
             continue
         named = ", ".join(f"{task.class_names[k]} ({k})" for k in sorted(classes))
-        advice = "its IoU is undefined here and left out of the mean; add frames that show it, or drop the class"
-        if num_classes - 1 in classes:
-            advice += "; if it should occur, one may have been subtracted from the labels twice"
+        message = f"never labeled: {named}"
+        advice = (
+            "if it does occur, its stored value is taken for something else: see labels.map, labels.offset and "
+            "labels.void; if it does not, add frames that show it"
+        )
+        void = counts[split][task.ignore_index] / counts[split].sum()
+        if void and num_classes - len(classes) <= 1:
+            message += f"; {void:.0%} of the pixels are void"
+            advice = (
+                "the stored value of void is probably the one of that class: say so by labels.map, for example "
+                f"labels: {{map: {{0: {task.class_names[0]}, {task.ignore_index}: {task.class_names[min(classes)]}}}}}"
+            )
+        elif num_classes - 1 in classes:
+            advice += "; one may also have been subtracted from the labels twice"
         findings.append(
             Finding(
-                severity="warning",
+                severity="error" if split == "train" and not partial else "warning",
                 code="empty-class",
                 split=split,
-                message=f"never labeled: {named}",
+                message=message,
                 advice=advice,
             )
         )
@@ -233,7 +248,8 @@ def _empty_classes(counts: Mapping[str, Counts], task: Task) -> list[Finding]:
                         code="unlearnable-class",
                         split=f"train+{split}",
                         message=f"{named} occurs in {split} and never in train",
-                        advice="move frames that show it to train, or leave the class out of both",
+                        advice="move frames that show it to train; if it lies in train under another stored value, give "
+                        "that to the class by labels.map",
                     )
                 )
     return findings

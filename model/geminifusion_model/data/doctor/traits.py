@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from geminifusion_model.data.input_statistics import InputStatistics, input_statistics
 from geminifusion_model.data.sample import Sample
-from geminifusion_model.task import Task
+from geminifusion_model.task import ModalityEncoding, Task
 
 Edges = NDArray[np.float32]
 
@@ -30,16 +31,21 @@ class Readings:
         in_metres: whether it is depth, with a unit.
         measured: share of pixels with a measurement, 0…1.
         median: of the measured values; NaN if there are none.
-        outside: share of measured pixels outside the encoding's range.
         constant: all measured values are the same.
+        inputs: what the network sees of it; None if nothing was measured.
     """
 
     digest: bytes
     in_metres: bool
     measured: float
     median: float
-    outside: float
     constant: bool
+    inputs: InputStatistics | None
+
+    @property
+    def outside(self) -> float:
+        """Share of measured pixels outside the encoding's range."""
+        return 0.0 if self.inputs is None else self.inputs.outside
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ class FrameTraits:
         readings: by modality.
         label_rows: `ROW_BINS 256`, the number of pixels of each label in each eighth of the height.
         border_labels: `256`, the number of each on the outermost line of pixels.
+        unmapped: pixels by stored label value, of those that no class has.
     """
 
     name: str
@@ -62,6 +69,7 @@ class FrameTraits:
     readings: Mapping[str, Readings]
     label_rows: NDArray[np.int64]
     border_labels: NDArray[np.int64]
+    unmapped: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def label_counts(self) -> NDArray[np.int64]:
@@ -70,15 +78,18 @@ class FrameTraits:
         return counts
 
 
-def observe(sample: Sample, task: Task) -> FrameTraits:
-    """Reduce a sample to the traits that the checks need."""
-    in_metres = {modality.name: modality.unit == "metre" for modality in task.modalities}
-    ranges = {modality.name: modality.range for modality in task.modalities}
+def observe(sample: Sample, task: Task, unmapped: Mapping[str, int] | None = None) -> FrameTraits:
+    """Reduce a sample to the traits that the checks need.
+
+    Args:
+        unmapped: of its label file, see `UnmappedLabelsError`.
+    """
+    encodings = {modality.name: modality for modality in task.modalities}
     edges = {"rgb": _image_edges(sample.rgb), "labels": _label_edges(sample.labels)}
     readings = {}
     for name, values in sample.others.items():
-        edges[name] = _depth_edges(values) if in_metres[name] else _image_edges(values)
-        readings[name] = _readings(values, in_metres[name], ranges[name])
+        edges[name] = _depth_edges(values) if encodings[name].unit == "metre" else _image_edges(values)
+        readings[name] = _readings(values, encodings[name])
     labels = sample.labels
     border = np.concatenate([labels[0], labels[-1], labels[1:-1, 0], labels[1:-1, -1]])
     rows = [np.bincount(part.ravel(), minlength=256) for part in np.array_split(labels, ROW_BINS)]
@@ -90,18 +101,20 @@ def observe(sample: Sample, task: Task) -> FrameTraits:
         readings=readings,
         label_rows=np.stack(rows),
         border_labels=np.bincount(border, minlength=256),
+        unmapped=unmapped or {},
     )
 
 
-def _readings(values: NDArray[np.float32], in_metres: bool, limits: tuple[float, float]) -> Readings:
+def _readings(values: NDArray[np.float32], encoding: ModalityEncoding) -> Readings:
+    in_metres = encoding.unit == "metre"
     known = values[values > 0] if in_metres else values.ravel()
     return Readings(
         digest=_digest(values),
         in_metres=in_metres,
         measured=known.size / values.size,
         median=float(np.median(known)) if known.size else float("nan"),
-        outside=float(((known < limits[0]) | (known > limits[1])).mean()) if in_metres and known.size else 0.0,
         constant=known.size > 0 and bool((known == known[0]).all()),
+        inputs=input_statistics(values, encoding),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from geminifusion_model.checkpoint import CONFIG_NAME
+from geminifusion_model.checkpoint import CONFIG_NAME, read_info
 from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.training.config import REQUIRED, TrainingConfig
@@ -49,13 +49,17 @@ def _leads_to_weights(path: Path) -> bool:
     return path.is_file() or (path / CONFIG_NAME).is_file()
 
 
-def start_network(config: TrainingConfig) -> GeminiFusion:
+def start_network(config: TrainingConfig, class_names: tuple[str, ...] | None = None) -> GeminiFusion:
     """The network to train, with the weights it starts from.
 
-    A checkpoint, ours or the original authors', has to fit entirely, except its classifier if it has another number of
-    classes: that keeps its random weights, as when the original continues from SUN RGB-D to NYUv2. A SegFormer fills
+    A checkpoint, ours or the original authors', has to fit entirely, except its classifier if it has other classes:
+    that keeps its random weights, as when the original continues from SUN RGB-D to NYUv2. The same classes in another
+    order are put into this one. A SegFormer fills
     the encoder, all streams with the same values, and a decoder of its width, see `start_from_segformer`. A
     classifier's file fills the encoder, see `load_imagenet`.
+
+    Args:
+        class_names: of the data; None takes as many classes for the same classes.
 
     Raises:
         ConfigError: see `check_starts`, or the weights cannot be read or do not fit the network.
@@ -64,7 +68,7 @@ def start_network(config: TrainingConfig) -> GeminiFusion:
     check_starts(config)
     net = GeminiFusion(config.network)
     if config.start_from is not None:
-        _continue_from(net, config.start_from)
+        _continue_from(net, config.start_from, class_names)
     if config.imagenet is not None:
         _start_from_classifier(net, config.imagenet)
     return net
@@ -101,7 +105,8 @@ def describe_training(config: TrainingConfig, frames: int, data: str) -> str:
     return "; ".join(parts)
 
 
-def _continue_from(net: GeminiFusion, path: str) -> None:
+def _continue_from(net: GeminiFusion, path: str, class_names: tuple[str, ...] | None) -> None:
+    known: tuple[str, ...] | None = None
     try:
         source = open_weights(Path(path))
         if source.kind == "segformer":
@@ -111,11 +116,17 @@ def _continue_from(net: GeminiFusion, path: str) -> None:
             start, _ = load_official(source.tensors)
         else:
             start = GeminiFusion.from_pretrained(Path(path))
+            task = read_info(Path(path)).task
+            known = None if task is None else task.class_names
     except OfficialWeightsError as error:
         raise ConfigError(f"start_from is {path}: {error}") from None
     weights, own = start.state_dict(), net.state_dict()
-    if start.config.num_classes != net.config.num_classes:
-        weights |= {name: own[name] for name in weights if name.startswith("decoder.classify.")}
+    classifier = [name for name in weights if name.startswith("decoder.classify.")]
+    if known is not None and class_names is not None and set(known) == set(class_names):
+        order = [known.index(name) for name in class_names]
+        weights |= {name: weights[name][order] for name in classifier}
+    elif start.config.num_classes != net.config.num_classes or (known and class_names and known != class_names):
+        weights |= {name: own[name] for name in classifier}
     faults = [name for name in own if name not in weights or weights[name].shape != own[name].shape]
     faults += [name for name in weights if name not in own]
     if faults:

@@ -40,7 +40,9 @@ def check_fit(config: TrainingConfig, dataset: Dataset, processes: Processes) ->
             "set network.num_classes"
         )
     if len(dataset) <= config.holdout:
-        raise TrainingError(f"the data has {len(dataset)} frames, {config.holdout} are to be held out; use fewer")
+        raise TrainingError(
+            f"the data has {len(dataset)} frames, {config.holdout} are to be held out; set holdout to fewer"
+        )
 
 
 def check_directory(config: RunConfig, directory: Path, *, resume: bool) -> None:
@@ -54,21 +56,48 @@ def check_directory(config: RunConfig, directory: Path, *, resume: bool) -> None
         raise TrainingError(f"{directory} already holds a run; resume it with --resume or choose another directory")
     if resume and not exists:
         raise TrainingError(f"{directory} holds no {STATE_NAME} to resume from")
-    if resume and type(config).from_yaml(directory / "config.yaml") != config:
-        raise TrainingError(f"the configuration differs from {directory / 'config.yaml'}; resume needs the same one")
+    if resume:
+        earlier = type(config).from_yaml(directory / "config.yaml")
+        if earlier != config:
+            raise TrainingError(
+                f"the configuration differs from {directory / 'config.yaml'}: {_differences(earlier, config)}. Resume "
+                f"with the same one, or start a new run from these weights: --out OTHER --set start_from={directory / 'final'}"
+            )
 
 
-def build_network(config: TrainingConfig, processes: Processes, *, resume: bool = False) -> GeminiFusion:
+def _differences(earlier: RunConfig, config: RunConfig) -> str:
+    """The settings that differ, with both values."""
+
+    def flat(values: dict[str, object], prefix: str = "") -> dict[str, object]:
+        found: dict[str, object] = {}
+        for name, value in values.items():
+            found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+        return found
+
+    then, now = flat(earlier.model_dump(mode="json")), flat(config.model_dump(mode="json"))
+    return ", ".join(
+        f"{name} was {then.get(name)} and is {now.get(name)}"
+        for name in {**then, **now}
+        if then.get(name) != now.get(name)
+    )
+
+
+def build_network(
+    config: TrainingConfig, processes: Processes, *, resume: bool = False, class_names: tuple[str, ...] | None = None
+) -> GeminiFusion:
     """The network with its start weights, on the processes' device, prepared for training as configured.
 
     A resumed run reads no start weights: its state replaces them, and their files may be gone. Names and tensors in the
     state dict are those of a plain `GeminiFusion(config.network)`.
 
+    Args:
+        class_names: see `start_network`.
+
     Raises:
         ConfigError, CheckpointError: see `start_network`.
     """
     torch.manual_seed(config.seed)
-    net = GeminiFusion(config.network) if resume else start_network(config)
+    net = GeminiFusion(config.network) if resume else start_network(config, class_names)
     if config.sync_batch_norm and not config.freeze_decoder_norm and processes.count > 1:
         synchronize_batch_norm(net, processes.device)
     if config.activation_checkpointing:

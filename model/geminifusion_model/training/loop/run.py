@@ -25,6 +25,7 @@ from geminifusion_model.training.config import TrainingConfig
 from geminifusion_model.training.errors import TrainingError
 from geminifusion_model.training.loop.checkpointer import Checkpointer
 from geminifusion_model.training.loop.class_balance import class_weights
+from geminifusion_model.training.loop.data_checks import check_frames
 from geminifusion_model.training.loop.distributed import Processes
 from geminifusion_model.training.loop.initialization import describe_start, describe_training
 from geminifusion_model.training.loop.preparation import build_network, build_state, check_directory, check_fit
@@ -34,6 +35,9 @@ from geminifusion_model.training.loop.step import OptimizerStep, StepReport
 from geminifusion_model.training.records.previews import Previews
 from geminifusion_model.training.records.provenance import record_session
 from geminifusion_model.training.records.run_logger import RunLogger
+
+# what torch says when a CPU has no memory left: on Linux, and elsewhere
+_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "Cannot allocate memory")
 
 
 class TrainingRun:
@@ -49,7 +53,8 @@ class TrainingRun:
 
     Raises:
         TrainingError: the directory holds a run and `resume` is not given, or the reverse, or the configuration of the
-            run in it differs, or classes, frames or processes do not fit.
+            run in it differs, or classes, frames or processes do not fit; see `check_frames` too.
+        DatasetError: a label file holds values without a class.
         ConfigError: the weights to start from are missing or do not fit, or class weights are set with a loss that does
             not use them.
         DataChangedError, RunRecordError: see `record_session`.
@@ -77,7 +82,9 @@ class TrainingRun:
         self.frames = Subset(dataset, range(kept))
         self.holdout = Subset(dataset, range(kept, len(dataset)))
         self._wandb_project, self._workers = wandb_project, workers
-        self.net = build_network(config, self.processes, resume=resume)
+        if self.processes.is_first and not resume:
+            check_frames(config, self.frames)
+        self.net = build_network(config, self.processes, resume=resume, class_names=self.task.class_names)
         self.state = build_state(config, self.net, self.processes.device)
         self._checkpointer = Checkpointer(directory, self.state, writes=self.processes.is_first)
         if resume:
@@ -131,8 +138,10 @@ class TrainingRun:
             if scores is not None or self.saved_step is None:
                 self._checkpointer.save()  # before the first step too, so that a full disk shows now
             begin = time.monotonic()
-            for batch in self._batches():
+            batches = self._batches()
+            while self.state.step < self.config.steps:
                 with self._explained_failures(interruption):
+                    batch = next(batches)  # stacked on the device, where memory may run out
                     report = self._step.take(batch, lambda: interruption.requested)
                 self.state.step += 1
                 step = self.state.step
@@ -242,7 +251,7 @@ class TrainingRun:
             yield
         except TrainingError as error:
             raise TrainingError(f"{error}. {self._checkpointer.last_state()}") from error
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if self.processes.count > 1 and interruption is not None and interruption.requested:
                 raise KeyboardInterrupt from error  # the others are gone for the same reason
             reason = explanation(error, self.config, self.processes)
@@ -251,10 +260,10 @@ class TrainingRun:
             raise TrainingError(f"{reason}. {self._checkpointer.last_state()}") from error
 
 
-def explanation(error: RuntimeError, config: TrainingConfig, processes: Processes) -> str | None:
+def explanation(error: RuntimeError | MemoryError, config: TrainingConfig, processes: Processes) -> str | None:
     """Cause and remedy of an error that torch raises within a step; None for an unexpected one."""
     cause = str(error).strip().partition("\n")[0]
-    if isinstance(error, torch.OutOfMemoryError) or "not enough memory" in cause:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in _OUT_OF_MEMORY):
         return (
             f"{processes.device} has too little memory for a step of {config.batch_size} frames ({cause}); raise "
             "accumulate, set activation_checkpointing, or lower batch_size or augmentation.crop"

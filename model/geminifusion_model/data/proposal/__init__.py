@@ -1,0 +1,1 @@
+"""`geminifusion data init`: a contract and tables proposed from what lies in a folder."""
