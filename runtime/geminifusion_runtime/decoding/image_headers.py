@@ -17,7 +17,7 @@ from isal import isal_zlib
 
 from geminifusion_runtime.decoding import tiff_directory
 from geminifusion_runtime.decoding.jpeg_scans import MAX_SCANS, TooManyScansError, reaches_end
-from geminifusion_runtime.errors import UndecodableImageError, UnsupportedImageError
+from geminifusion_runtime.errors import GeminiFusionError, UndecodableImageError, UnsupportedImageError
 
 ImageFormat = Literal["png", "jpeg", "webp", "tiff", "npy"]
 
@@ -88,6 +88,24 @@ def read_header(data: bytes, field: str) -> ImageHeader:
     return header
 
 
+def declared_pixels(data: bytes) -> int:
+    """Pixels that the header of an image promises; 0 where it cannot be read, as no decoder will take it then.
+
+    For budgets: it looks at the first bytes alone, where `read_header` goes through the whole file.
+    """
+    kind = sniff(data)
+    try:
+        if kind is None:
+            return 0
+        if kind == "png":
+            width, height = struct.unpack_from(">II", data, 16)
+            return int(width * height)
+        header = _jpeg_frame(data, "image")[0] if kind == "jpeg" else _READERS[kind](data, "image")
+    except (struct.error, IndexError, GeminiFusionError):
+        return 0
+    return 0 if header is None else header.width * header.height
+
+
 def _cut_short(field: str, kind: str) -> str:
     return f"{field} is a {kind.upper()} that is cut short or damaged; send the whole file"
 
@@ -118,6 +136,21 @@ def _read_png(data: bytes, field: str) -> ImageHeader:
 
 
 def _read_jpeg(data: bytes, field: str) -> ImageHeader:
+    header, position = _jpeg_frame(data, field)
+    try:
+        is_whole = header is not None and reaches_end(data, position)
+    except TooManyScansError:
+        raise UndecodableImageError(
+            f"{field} is a JPEG of more than {MAX_SCANS} scans, which would take minutes to decode; "
+            "save it as baseline or as progressive with the usual scans"
+        ) from None
+    if header is None or not is_whole:
+        raise UndecodableImageError(_cut_short(field, "jpeg"))
+    return header
+
+
+def _jpeg_frame(data: bytes, field: str) -> tuple[ImageHeader | None, int]:
+    """What the frame header says, None without one, and the position of the first scan's marker."""
     position, header = 2, None
     for _ in range(_MAX_SEGMENTS):
         start = _JPEG_MARKER_START.match(data, position)
@@ -138,16 +171,7 @@ def _read_jpeg(data: bytes, field: str) -> ImageHeader:
             bits, height, width, channels = struct.unpack_from(">BHHB", data, position + 4)
             header = ImageHeader(format="jpeg", width=width, height=height, channels=channels, bits=bits)
         position += 2 + length
-    try:
-        is_whole = header is not None and reaches_end(data, position)
-    except TooManyScansError:
-        raise UndecodableImageError(
-            f"{field} is a JPEG of more than {MAX_SCANS} scans, which would take minutes to decode; "
-            "save it as baseline or as progressive with the usual scans"
-        ) from None
-    if header is None or not is_whole:
-        raise UndecodableImageError(_cut_short(field, "jpeg"))
-    return header
+    return header, position
 
 
 def _read_webp(data: bytes, field: str) -> ImageHeader:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from geminifusion_runtime.decoding.image_headers import read_header
+from geminifusion_runtime.decoding.image_headers import declared_pixels, read_header
 from geminifusion_runtime.decoding.images import decode_depth, decode_rgb
 from geminifusion_runtime.errors import GeminiFusionError, UndecodableImageError, UnsupportedImageError
 
@@ -224,3 +224,17 @@ def test_npy_numbers_of_every_served_type_are_read():
                 4,
                 8 * size,
             )
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tiff"])
+def test_declared_pixels_are_those_of_the_image(suffix):
+    done, data = cv2.imencode(suffix, np.zeros((30, 50, 3), np.uint8))
+    assert done
+    assert declared_pixels(data.tobytes()) == 1500
+
+
+def test_declared_pixels_of_what_is_no_image_are_none():
+    assert declared_pixels(b"no image") == 0
+    assert declared_pixels(b"\x89PNG\r\n\x1a\n") == 0
+    assert declared_pixels(shared_arrays(10)) == 0
+    assert declared_pixels(npy("'<f4'", "(3,4)", 48)) == 12
