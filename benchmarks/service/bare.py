@@ -202,7 +202,7 @@ def main() -> None:
     model.warm_up()
     kinds = {
         "service": ThreadDecoderPool,
-        "processes": lambda: ProcessDecoderPool(options.threads),
+        "processes": lambda: ProcessDecoderPool(options.threads, max_bytes=2**30),
         "opencv": lambda: None,
     }
     decoders: DecoderPool | None = kinds[options.codecs]()

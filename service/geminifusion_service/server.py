@@ -30,6 +30,7 @@ from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.pipeline.streaming import StreamManager
 from geminifusion_service.pipeline.telemetry import Telemetry
 from geminifusion_service.pipeline.tracing import Tracing
+from geminifusion_service.process_end import end_within
 from geminifusion_service.security.api_keys import AccessControl
 from geminifusion_service.security.tls import TlsFiles, grpc_credentials, http_context, tls_files
 from geminifusion_service.settings import ObservabilitySettings, Settings
@@ -39,6 +40,7 @@ from geminifusion_service.transport.http.load_shedding import LoadShedder
 
 _log = logging.getLogger(__name__)
 
+_END_S = 2.0  # after the drain, for what remains to be closed
 _OTHER_FILES = 512  # libraries, models, pipes, gRPC
 
 
@@ -272,15 +274,18 @@ async def serve(settings: Settings) -> int:
         raise
     if not loading.done():
         _announce("stopping before the model was loaded")
+        end_within(_END_S, code=0)
         await server.stop_now()
         return 0
     _announce("stopping: finishing accepted requests; a second signal stops at once")
+    end_within(settings.network.drain_delay_s + settings.network.drain_s + _END_S, code=1)
     stopping = asyncio.create_task(server.stop())
     again = asyncio.create_task(signals.get())
     await asyncio.wait({stopping, again}, return_when=asyncio.FIRST_COMPLETED)
     again.cancel()
     if not stopping.done():
         stopping.cancel()
+        end_within(_END_S, code=1)
         await server.stop_now()
         _announce("stopped at once")
         return 1

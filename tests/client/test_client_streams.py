@@ -32,7 +32,8 @@ def server(artifact, **settings):
     up, addresses = threading.Event(), {}
 
     async def main():
-        running = Server(Settings.of(artifacts=(artifact,), http_port=0, grpc_port=0, threads=1, **settings))
+        few = {"threads": 1, "decode_isolation": "thread"}
+        running = Server(Settings.of(artifacts=(artifact,), http_port=0, grpc_port=0, **few, **settings))
         await running.start()
         await running.load()
         stop = asyncio.Event()

@@ -65,7 +65,15 @@ class LiveServer:
 
 @contextmanager
 def running_server(artifact: Path, **settings: Any) -> Iterator[LiveServer]:
-    values = {"artifacts": (artifact,), "http_port": 0, "grpc_port": 0, "threads": 1, "decode_workers": 2, **settings}
+    values = {
+        "artifacts": (artifact,),
+        "http_port": 0,
+        "grpc_port": 0,
+        "threads": 1,
+        "decode_workers": 2,
+        "decode_isolation": "thread",  # processes take half a second to start, and there are many servers
+        **settings,
+    }
     live = LiveServer(Settings.of(**values))
     live.start()
     try:

@@ -38,7 +38,8 @@ def living_runs(monkeypatch):
 async def test_an_ended_request_is_gone_without_the_garbage_collector(tiny_artifact, pair, living_runs, kind):
     files = pair.files(depth=b"no image") if kind == "refused" else pair.files()
     options = SegmentOptions(disagreement=kind == "two runs", deadline_ms=0.01 if kind == "late" else None)
-    settings, metrics = Settings.of(artifacts=(tiny_artifact,), threads=1, decode_workers=2), Metrics()
+    metrics = Metrics()
+    settings = Settings.of(artifacts=(tiny_artifact,), threads=1, decode_workers=2, decode_isolation="thread")
     segmenter = Segmenter(LocalExecutor(settings, metrics), metrics, max_bytes=settings.limits.max_inflight_bytes)
     await segmenter.start()
     segmenter.mark_ready(ModelRegistry([Model.open(tiny_artifact, threads=1)]))

@@ -29,6 +29,7 @@ def process(*arguments, script=SERVE):
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         "OMP_NUM_THREADS": "1",
+        "GEMINIFUSION_DECODE_ISOLATION": "thread",  # processes take half a second to start
     }
     started = subprocess.Popen(
         [sys.executable, "-W", "error", "-c", script, *map(str, arguments)],
@@ -221,7 +222,8 @@ async def test_a_taken_grpc_port_is_a_startup_error(tiny_artifact):
 
 
 async def test_alive_at_once_ready_only_with_a_warm_model_and_never_while_draining(tiny_artifact, pair):
-    server = Server(Settings.of(artifacts=(tiny_artifact,), http_port=0, grpc_port=0, threads=1))
+    settings = Settings.of(artifacts=(tiny_artifact,), http_port=0, grpc_port=0, threads=1, decode_isolation="thread")
+    server = Server(settings)
     await server.start()
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.http_port}", trust_env=False) as client:
         assert (await client.get("/healthz/live")).status_code == 200

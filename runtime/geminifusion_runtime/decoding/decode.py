@@ -15,8 +15,11 @@ from geminifusion_runtime.decoding.image_headers import read_header
 from geminifusion_runtime.decoding.images import decode_depth, decode_rgb
 from geminifusion_runtime.decoding.pictures import as_picture, decode_picture
 from geminifusion_runtime.decoding.sensor_health import color_health, depth_health, picture_health
-from geminifusion_runtime.errors import InvalidOptionError, UnsupportedImageError
+from geminifusion_runtime.errors import ImageTooLargeError, InvalidOptionError, UnsupportedImageError
 from geminifusion_runtime.types import NOT_ASSESSED, SensorHealth
+
+# HHA takes a microsecond and 256 bytes for each pixel; depth cameras have up to 1920x1200 pixels.
+MAX_HHA_PIXELS = 1920 * 1200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +71,8 @@ def decode_modality(
         InvalidOptionError: HHA has to be computed, and the camera is not known.
     """
     if spec.unit == "metre" or (spec.encoding == "hha" and _is_depth(data, spec, scale)):
-        depth = _decode_metres(data, spec, max_pixels, scale, invalid, may_hold_gil)
+        most = max_pixels if spec.unit == "metre" else _pixels_for_hha(data, spec, max_pixels)
+        depth = _decode_metres(data, spec, most, scale, invalid, may_hold_gil)
         if depth.metres.ndim != 2 or not depth.metres.size:  # rejected in preprocessing, which knows the whole model
             return DecodedImage(array=depth.metres, warnings=depth.warnings)
         health = depth_health(depth.metres)
@@ -101,6 +105,18 @@ def _is_depth(data: bytes | NDArray[np.generic], spec: ModalitySpec, scale: floa
         return data.ndim == 2 and (data.dtype != np.uint8 or scale is not None)
     header = read_header(data, spec.name)
     return header.channels == 1 and (header.bits > 8 or scale is not None)
+
+
+def _pixels_for_hha(data: bytes | NDArray[np.generic], spec: ModalitySpec, max_pixels: int) -> int:
+    """Most pixels of depth that HHA is computed from; raises ImageTooLargeError for an array of more."""
+    most = min(max_pixels, MAX_HHA_PIXELS)
+    if isinstance(data, np.ndarray) and data.size > most:
+        height, width = data.shape[:2]
+        raise ImageTooLargeError(
+            f"{spec.name} is {width}x{height} distances; HHA is computed of up to {most / 1e6:.1f} megapixels: send "
+            "smaller depth, or the HHA picture"
+        )
+    return most
 
 
 def _decode_metres(

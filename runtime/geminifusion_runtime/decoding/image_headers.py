@@ -7,6 +7,7 @@ both are decided here instead.
 from __future__ import annotations
 
 import io
+import re
 import struct
 from dataclasses import dataclass
 from typing import Literal
@@ -14,13 +15,20 @@ from typing import Literal
 import numpy as np
 from isal import isal_zlib
 
-from geminifusion_runtime.errors import UndecodableImageError, UnsupportedImageError
+from geminifusion_runtime.decoding import tiff_directory
+from geminifusion_runtime.decoding.jpeg_scans import MAX_SCANS, TooManyScansError, reaches_end
+from geminifusion_runtime.errors import GeminiFusionError, UndecodableImageError, UnsupportedImageError
 
 ImageFormat = Literal["png", "jpeg", "webp", "tiff", "npy"]
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _MAX_SEGMENTS = 4096  # far beyond any camera's file; bounds the work for a hostile one
+_BYTES_PER_PNG_CHUNK = 1024  # encoders write 8 KiB and more into each
+_JPEG_MARKER_START = re.compile(rb"\xff+")  # any number of fill bytes may come before a marker
+_TIFF_FLOAT = 3  # of its tag SampleFormat
+_NPY_HEADER = 1024  # bytes of the literal, which numpy parses as Python
+_NPY_SIZES = (1, 2, 4, 8)  # bytes of the numbers that are served
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +88,24 @@ def read_header(data: bytes, field: str) -> ImageHeader:
     return header
 
 
+def declared_pixels(data: bytes) -> int:
+    """Pixels that the header of an image promises; 0 where it cannot be read, as no decoder will take it then.
+
+    For budgets: it looks at the first bytes alone, where `read_header` goes through the whole file.
+    """
+    kind = sniff(data)
+    try:
+        if kind is None:
+            return 0
+        if kind == "png":
+            width, height = struct.unpack_from(">II", data, 16)
+            return int(width * height)
+        header = _jpeg_frame(data, "image")[0] if kind == "jpeg" else _READERS[kind](data, "image")
+    except (struct.error, IndexError, GeminiFusionError):
+        return 0
+    return 0 if header is None else header.width * header.height
+
+
 def _cut_short(field: str, kind: str) -> str:
     return f"{field} is a {kind.upper()} that is cut short or damaged; send the whole file"
 
@@ -90,7 +116,7 @@ def _read_png(data: bytes, field: str) -> ImageHeader:
         raise UndecodableImageError(_cut_short(field, "png"))
     position, has_pixels = len(_PNG_SIGNATURE), False
     view = memoryview(data)
-    while True:
+    for _ in range(_MAX_SEGMENTS + len(data) // _BYTES_PER_PNG_CHUNK):
         length, kind = struct.unpack_from(">I4s", data, position)
         end = position + 8 + length
         (crc,) = struct.unpack_from(">I", data, end)
@@ -102,22 +128,41 @@ def _read_png(data: bytes, field: str) -> ImageHeader:
             break
         has_pixels |= kind == b"IDAT"
         position = end + 4
+    else:
+        raise UndecodableImageError(f"{field} is a PNG of far more chunks than its size needs; save it again")
     if not has_pixels:
         raise UndecodableImageError(_cut_short(field, "png"))
     return ImageHeader(format="png", width=width, height=height, channels=_PNG_CHANNELS[color_type], bits=bits)
 
 
 def _read_jpeg(data: bytes, field: str) -> ImageHeader:
+    header, position = _jpeg_frame(data, field)
+    try:
+        is_whole = header is not None and reaches_end(data, position)
+    except TooManyScansError:
+        raise UndecodableImageError(
+            f"{field} is a JPEG of more than {MAX_SCANS} scans, which would take minutes to decode; "
+            "save it as baseline or as progressive with the usual scans"
+        ) from None
+    if header is None or not is_whole:
+        raise UndecodableImageError(_cut_short(field, "jpeg"))
+    return header
+
+
+def _jpeg_frame(data: bytes, field: str) -> tuple[ImageHeader | None, int]:
+    """What the frame header says, None without one, and the position of the first scan's marker."""
     position, header = 2, None
     for _ in range(_MAX_SEGMENTS):
-        while data[position] == 0xFF and data[position + 1] == 0xFF:  # fill bytes
-            position += 1
-        if data[position] != 0xFF:
+        start = _JPEG_MARKER_START.match(data, position)
+        if start is None:
             raise UndecodableImageError(_cut_short(field, "jpeg"))
+        position = start.end() - 1
         marker = data[position + 1]
         if marker == 0xDA:
             break
         (length,) = struct.unpack_from(">H", data, position + 2)
+        if marker <= 0x01 or 0xD0 <= marker <= 0xD9:  # without content: a decoder would not skip what we take for it
+            raise UndecodableImageError(_cut_short(field, "jpeg"))
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             if marker > 0xC2:
                 raise UnsupportedImageError(
@@ -126,11 +171,7 @@ def _read_jpeg(data: bytes, field: str) -> ImageHeader:
             bits, height, width, channels = struct.unpack_from(">BHHB", data, position + 4)
             header = ImageHeader(format="jpeg", width=width, height=height, channels=channels, bits=bits)
         position += 2 + length
-    # Inside the scan 0xFF is always stuffed, so an end marker after its start is the real one;
-    # before it there may be that of an embedded thumbnail.
-    if header is None or data.rfind(b"\xff\xd9", position) < 0:
-        raise UndecodableImageError(_cut_short(field, "jpeg"))
-    return header
+    return header, position
 
 
 def _read_webp(data: bytes, field: str) -> ImageHeader:
@@ -154,42 +195,24 @@ def _read_webp(data: bytes, field: str) -> ImageHeader:
 
 
 def _read_tiff(data: bytes, field: str) -> ImageHeader:
-    order = "<" if data[:2] == b"II" else ">"
-    magic, start = struct.unpack_from(order + "HI", data, 2)
+    (magic,) = struct.unpack_from("<H" if data[:2] == b"II" else ">H", data, 2)
     if magic != 42:
         raise UnsupportedImageError(f"{field} is a BigTIFF; send an ordinary TIFF, a 16-bit PNG or npy")
-    (entries,) = struct.unpack_from(order + "H", data, start)
-    tags: dict[int, tuple[int, ...]] = {}
-    for index in range(min(entries, _MAX_SEGMENTS)):
-        tag, kind, count = struct.unpack_from(order + "HHI", data, start + 2 + 12 * index)
-        if kind not in (3, 4) or count > len(data):  # SHORT or LONG: all we need
-            continue
-        code, size = ("H", 2) if kind == 3 else ("I", 4)
-        at = start + 10 + 12 * index
-        if size * count > 4:
-            (at,) = struct.unpack_from(order + "I", data, at)
-        tags[tag] = struct.unpack_from(f"{order}{count}{code}", data, at)
-    (next_page,) = struct.unpack_from(order + "I", data, start + 2 + 12 * entries)
-    if next_page:
+    try:
+        directory = tiff_directory.read_directory(data)
+    except tiff_directory.TiffDirectoryError as error:
+        raise UndecodableImageError(f"{field} is a TIFF that {error}") from None
+    if directory.next_page:
         raise UnsupportedImageError(f"{field} is a TIFF of several pages; send one image")
-    offsets = tags.get(273) or tags.get(324) or ()
-    lengths = tags.get(279) or tags.get(325) or ()
-    if (
-        256 not in tags
-        or 257 not in tags
-        or not offsets
-        or len(offsets) != len(lengths)
-        or any(offset + length > len(data) for offset, length in zip(offsets, lengths, strict=True))
-    ):
-        raise UndecodableImageError(_cut_short(field, "tiff"))
+    numbers = directory.numbers
     return ImageHeader(
         format="tiff",
-        width=tags[256][0],
-        height=tags[257][0],
-        channels=tags.get(277, (1,))[0],
-        bits=tags.get(258, (1,))[0],
-        is_float=tags.get(339, (1,))[0] == 3,
-        compression=tags.get(259, (1,))[0],
+        width=numbers[tiff_directory.WIDTH],
+        height=numbers[tiff_directory.HEIGHT],
+        channels=numbers.get(tiff_directory.CHANNELS, 1),
+        bits=numbers.get(tiff_directory.BITS, 1),
+        is_float=numbers.get(tiff_directory.SAMPLE_FORMAT, 1) == _TIFF_FLOAT,
+        compression=numbers.get(tiff_directory.COMPRESSION, 1),
     )
 
 
@@ -204,13 +227,16 @@ def read_npy_layout(data: bytes, field: str) -> tuple[tuple[int, ...], bool, np.
     try:
         version = np.lib.format.read_magic(stream)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read(stream)
+        shape, fortran, dtype = read(stream, max_header_size=_NPY_HEADER)
     except Exception:  # numpy parses the header as a Python literal and lets many kinds of error out
         raise UndecodableImageError(_cut_short(field, "npy")) from None
-    if dtype.hasobject or dtype.names is not None:
+    if dtype.kind not in "fiu" or dtype.itemsize not in _NPY_SIZES:
         raise UnsupportedImageError(f"{field} is an npy of dtype {dtype}; send plain float or uint16 numbers")
     offset = stream.tell()
-    if any(side < 0 for side in shape) or _product(shape) * dtype.itemsize != len(data) - offset:
+    if (
+        any(type(side) is not int or not 0 <= side <= len(data) for side in shape)
+        or _product(shape) * dtype.itemsize != len(data) - offset
+    ):
         raise UndecodableImageError(_cut_short(field, "npy"))
     return shape, fortran, dtype, offset
 

@@ -157,6 +157,8 @@ def _decode_fast(data: bytes, header: ImageHeader, field: str, may_hold_gil: boo
     try:
         if header.format == "jpeg":
             image: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB")
+            if image.shape[:2] != (header.height, header.width):
+                raise _undecodable(header, field)
             return image
         if header.format != "png":
             return None

@@ -1,9 +1,10 @@
 """A process that decodes, which `ProcessDecoderPool` starts and talks to.
 
-    python -m geminifusion_service.isolation.decoder_process CONNECTION MEMORY
+    python -m geminifusion_service.isolation.decoder_process CONNECTION MEMORY MAX_BYTES MAX_CPU_S
 
-Both arguments are inherited file descriptors: a socket for short JSON messages and memory for files and arrays. A
-message places the files of one request; the response places the decoded arrays, or says what is wrong with a file.
+The first two arguments are inherited file descriptors: a socket for short JSON messages and memory for files and
+arrays. A message places the files of one request; the response places the decoded arrays, or says what is wrong with a
+file. The others are what decoding may take: memory, and processor time for each message.
 """
 
 from __future__ import annotations
@@ -23,12 +24,15 @@ from pydantic import TypeAdapter
 from geminifusion_runtime.allocator import keep_freed_memory
 from geminifusion_runtime.artifact import ModalitySpec
 from geminifusion_runtime.decoding.decode import decode_modality
-from geminifusion_runtime.errors import GeminiFusionError
+from geminifusion_runtime.decoding.image_headers import declared_pixels
+from geminifusion_runtime.errors import GeminiFusionError, ImageTooLargeError
 from geminifusion_service.errors import public_error
+from geminifusion_service.isolation.process_limits import allow_cpu, allow_memory, forbid_core_dumps, memory_left
 from geminifusion_service.isolation.shared_arrays import SharedArrays, end_offset
 from geminifusion_service.isolation.worker_main import run_worker
 
 _NICENESS = 10  # the event loop goes first: rejections and finished responses do not wait for others' images
+_BYTES_PER_PIXEL = 22  # at most: of three channels of 16 bits
 _KEPT_BYTES = 64 * 2**20  # of freed memory, for the next image
 
 _log = logging.getLogger(__name__)
@@ -36,17 +40,30 @@ _log = logging.getLogger(__name__)
 _spec = functools.lru_cache(maxsize=64)(TypeAdapter(ModalitySpec).validate_json)
 
 
-def decode(memory: SharedArrays, message: dict[str, Any]) -> dict[str, Any]:
+def decode(memory: SharedArrays, max_cpu_s: float, message: dict[str, Any]) -> dict[str, Any]:
     """Decode the files of one message; its response."""
+    allow_cpu(max_cpu_s)
+    try:
+        return _decode(memory, message)
+    except (MemoryError, OSError):  # OSError from mapping the shared memory
+        error = _out_of_memory("the images of this request together need")
+        return {"results": [{"code": error.code, "message": str(error)} for _ in message["specs"]], "outputs": []}
+
+
+def _decode(memory: SharedArrays, message: dict[str, Any]) -> dict[str, Any]:
     files = memory.read(message["inputs"])
     results: list[dict[str, Any]] = []
     arrays: dict[str, NDArray[np.generic]] = {}
     for index, (spec, its_options) in enumerate(zip(message["specs"], message["modality_options"], strict=True)):
         try:
-            image = decode_modality(
-                files[str(index)].tobytes(), _spec(spec), may_hold_gil=True, **its_options, **message["options"]
-            )
+            data = files[str(index)].tobytes()
+            # Asked first, because not every library survives an allocation that fails.
+            if declared_pixels(data) * _BYTES_PER_PIXEL > memory_left():
+                raise MemoryError
+            image = decode_modality(data, _spec(spec), may_hold_gil=True, **its_options, **message["options"])
         except Exception as error:
+            if isinstance(error, MemoryError):
+                error = _out_of_memory(f"{_spec(spec).name} needs")
             if not isinstance(error, GeminiFusionError):
                 _log.exception("decoding failed")
             public = public_error(error)
@@ -59,9 +76,15 @@ def decode(memory: SharedArrays, message: dict[str, Any]) -> dict[str, Any]:
     return {"results": results, "outputs": outputs}
 
 
+def _out_of_memory(what: str) -> ImageTooLargeError:
+    return ImageTooLargeError(f"{what} more memory to decode than this server allows; send smaller images")
+
+
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s decoding process: %(message)s")
     cv2.setNumThreads(1)
     os.nice(_NICENESS)
     keep_freed_memory(_KEPT_BYTES)
-    run_worker(int(sys.argv[1]), functools.partial(decode, SharedArrays(int(sys.argv[2]))))
+    forbid_core_dumps()
+    allow_memory(int(sys.argv[3]))
+    run_worker(int(sys.argv[1]), functools.partial(decode, SharedArrays(int(sys.argv[2])), float(sys.argv[4])))

@@ -22,6 +22,10 @@ class WorkerLostError(Exception):
     """No response came from the worker process."""
 
 
+class WorkerTimeoutError(WorkerLostError):
+    """No response came in time; the process may still be at work, and is of no use any more."""
+
+
 class WorkerProcess:
     """A process that runs `module` and responds to one message after the other.
 
@@ -29,10 +33,11 @@ class WorkerProcess:
 
     Args:
         module: run as `python -m module CONNECTION MEMORY`, both inherited file descriptors.
+        arguments: further ones.
         timeout_s: longest to wait for a response; None waits for ever.
     """
 
-    def __init__(self, module: str, *, timeout_s: float | None = None) -> None:
+    def __init__(self, module: str, *arguments: str, timeout_s: float | None = None) -> None:
         self._socket, theirs = socket.socketpair()
         self._socket.settimeout(timeout_s)
         self._lines = self._socket.makefile("rb")
@@ -40,11 +45,13 @@ class WorkerProcess:
         self._memory = SharedArrays(memory)
         self._using = threading.Lock()
         with theirs:
-            self.process = subprocess.Popen(  # noqa: S603 - our own module, and two numbers
-                [sys.executable, "-m", module, str(theirs.fileno()), str(memory)],
+            self.process = subprocess.Popen(  # noqa: S603 - our own module, and our numbers
+                [sys.executable, "-m", module, str(theirs.fileno()), str(memory), *arguments],
                 pass_fds=(theirs.fileno(), memory),
                 stdin=subprocess.DEVNULL,
                 stdout=sys.stderr.fileno() if _has_descriptor(sys.stderr) else subprocess.DEVNULL,
+                # Libraries in Rust may hang while they print how they ran out of memory.
+                env=os.environ | {"RUST_BACKTRACE": "0"},
                 process_group=0,  # a Ctrl-C at the terminal is for the server, which drains first
             )
 
@@ -53,24 +60,36 @@ class WorkerProcess:
         self._socket.settimeout(timeout_s)
 
     def request(
-        self, message: Mapping[str, Any], arrays: Mapping[str, NDArray[np.generic]] | None = None
+        self,
+        message: Mapping[str, Any],
+        arrays: Mapping[str, NDArray[np.generic]] | None = None,
+        *,
+        timeout_s: float | None = None,
     ) -> tuple[dict[str, Any], dict[str, NDArray[np.generic]]]:
         """Send a message, with the places of `arrays` as its `inputs`.
+
+        Args:
+            timeout_s: longest to wait for the response; None for what was set for all.
 
         Returns:
             The response, and copies of the arrays that its `outputs` place.
 
         Raises:
-            WorkerLostError: the process died, was stopped, or did not respond in time.
+            WorkerTimeoutError: it did not respond in time.
+            WorkerLostError: the process died or was stopped.
         """
         with self._using:
             if self._lines.closed:
                 raise WorkerLostError
+            if timeout_s is not None:
+                self._socket.settimeout(timeout_s)
             places = self._memory.write(arrays or {})
             try:
                 self._socket.sendall(json.dumps({**message, "inputs": places}).encode() + b"\n")
                 line = self._lines.readline()
-            except OSError:  # TimeoutError among them
+            except TimeoutError:
+                raise WorkerTimeoutError from None
+            except OSError:
                 raise WorkerLostError from None
             if not line.endswith(b"\n"):
                 raise WorkerLostError

@@ -13,7 +13,7 @@ from geminifusion_runtime.model import Model
 from geminifusion_runtime.postprocessing import Prediction
 from geminifusion_runtime.types import Priority
 from geminifusion_service.batching.batcher import Batcher
-from geminifusion_service.isolation.decoder_pool import ProcessDecoderPool, ThreadDecoderPool
+from geminifusion_service.isolation.decoder_pool import ProcessDecoderPool, ThreadDecoderPool, decoding_memory
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.observability.timeline import StageTiming
 from geminifusion_service.pipeline.admission import capacity_for
@@ -36,7 +36,12 @@ class LocalExecutor:
         num_workers = settings.decoding.decode_workers or usable_cores()
         self._pipeline = Pipeline(
             num_workers=num_workers,
-            decoder_pool=ProcessDecoderPool(num_workers)
+            decoder_pool=ProcessDecoderPool(
+                num_workers,
+                max_bytes=decoding_memory(
+                    max_pixels=settings.limits.max_pixels, max_body_bytes=settings.limits.max_body_bytes
+                ),
+            )
             if settings.decoding.decode_isolation == "process"
             else ThreadDecoderPool(),
             max_pixels=settings.limits.max_pixels,

@@ -158,6 +158,7 @@ class _PipelineRun:
                 "max_pixels": self._pipeline.max_pixels,
                 "intrinsics": options.intrinsics or self._model.metadata.intrinsics,
             },
+            deadline=self._deadline,
         )
         with self._lock:
             self._decoded |= zip([spec.name for spec in part], found, strict=True)

@@ -72,6 +72,16 @@ class ServerProcess:
         assert found, f"{name} is not among the metrics"
         return float(found[1])
 
+    def decoders(self) -> list[int]:
+        """The decoding processes that it runs now."""
+        found = []
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():  # each thread has the children that it started
+            for child in (task / "children").read_text().split():
+                command = Path(f"/proc/{child}/cmdline")
+                if command.exists() and b"decoder_process" in command.read_bytes():
+                    found.append(int(child))
+        return found
+
     def end(self) -> None:
         self.process.kill()
         self.process.wait(30)
@@ -88,7 +98,8 @@ def server_process(tiny_artifact: Path) -> Callable[..., AbstractContextManager[
 
     @contextmanager
     def started(*arguments: object, artifact: Path = tiny_artifact, preamble: str = "") -> Iterator[ServerProcess]:
-        server = ServerProcess("--artifact", artifact, "--threads", 1, *arguments, preamble=preamble)
+        few = ("--threads", 1, "--decode-isolation", "thread")
+        server = ServerProcess("--artifact", artifact, *few, *arguments, preamble=preamble)
         try:
             server.wait_until_ready()
             yield server

@@ -11,17 +11,6 @@ import pytest
 pytestmark = pytest.mark.slow
 
 
-def decoders_of(server):
-    """The decoding processes that a server runs now."""
-    found = []
-    for task in Path(f"/proc/{server.process.pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            command = Path(f"/proc/{child}/cmdline")
-            if command.exists() and b"decoder_process" in command.read_bytes():
-                found.append(int(child))
-    return found
-
-
 def wait_for_more(answers):
     """Until every client got another two answers: so that no request meets two killed decoders."""
     enough, until = [len(one) + 2 for one in answers], time.monotonic() + 60
@@ -45,14 +34,14 @@ def test_requests_survive_their_decoders_and_decoders_end_with_the_server(server
             thread.start()
         for _ in range(4):
             wait_for_more(answers)
-            os.kill(decoders_of(server)[0], signal.SIGKILL)
+            os.kill(server.decoders()[0], signal.SIGKILL)
         wait_for_more(answers)
         stop.set()
         for thread in clients:
             thread.join(30)
         assert {answer.status_code for mine in answers for answer in mine} == {200}
         assert {answer.content for mine in answers for answer in mine} == {expected}
-        running = decoders_of(server)
+        running = server.decoders()
         assert len(running) == 2
         assert server.terminate() == 0
         assert not [decoder for decoder in running if Path(f"/proc/{decoder}").exists()]

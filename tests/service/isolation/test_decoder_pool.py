@@ -13,12 +13,18 @@ import numpy as np
 import pytest
 
 from geminifusion_runtime.artifact import read_metadata
-from geminifusion_runtime.errors import UndecodableImageError
+from geminifusion_runtime.errors import ImageTooLargeError, UndecodableImageError
 from geminifusion_runtime.options import ModalityOptions
-from geminifusion_service.errors import DecoderLostError, NotReadyError
-from geminifusion_service.isolation.decoder_pool import EncodedImage, ProcessDecoderPool, ThreadDecoderPool
+from geminifusion_service.errors import DeadlineExceededError, DecoderLostError, NotReadyError
+from geminifusion_service.isolation.decoder_pool import (
+    EncodedImage,
+    ProcessDecoderPool,
+    ThreadDecoderPool,
+    decoding_memory,
+)
 
 OPTIONS = {"max_pixels": 10**6, "intrinsics": None}
+MEMORY = decoding_memory(max_pixels=10**6, max_body_bytes=2**22)
 RANDOM = np.random.default_rng(0)
 RGB = cv2.resize(RANDOM.integers(0, 256, (6, 8, 3), dtype=np.uint8), (160, 120), interpolation=cv2.INTER_CUBIC)
 DEPTH = cv2.resize(RANDOM.integers(400, 9000, (6, 8)).astype(np.uint16), (160, 120))
@@ -37,7 +43,7 @@ def specs(tiny_artifact):
 
 @pytest.fixture(scope="module")
 def processes():
-    pool = ProcessDecoderPool(2)
+    pool = ProcessDecoderPool(2, max_bytes=MEMORY)
     pool.start()
     yield pool
     pool.close()
@@ -124,7 +130,7 @@ def test_images_of_many_threads_do_not_mix(processes, specs):
 
 
 def test_a_process_that_was_killed_is_replaced_and_nobody_notices(specs, caplog):
-    pool = ProcessDecoderPool(1)
+    pool = ProcessDecoderPool(1, max_bytes=MEMORY)
     try:
         images = encoded_images(specs, rgb=encoded(".png", RGB))
         pool.decode(images, OPTIONS)
@@ -139,7 +145,7 @@ def test_a_process_that_was_killed_is_replaced_and_nobody_notices(specs, caplog)
 
 
 def test_images_that_end_two_processes_are_refused_with_a_retryable_error(specs):
-    pool = ProcessDecoderPool(1)
+    pool = ProcessDecoderPool(1, max_bytes=MEMORY)
     stop = threading.Event()
 
     def kill_on_sight():
@@ -159,8 +165,82 @@ def test_images_that_end_two_processes_are_refused_with_a_retryable_error(specs)
         pool.close()
 
 
+def test_a_process_that_decodes_past_the_deadline_is_ended_and_the_next_request_is_served(specs, caplog):
+    pool = ProcessDecoderPool(1, max_bytes=MEMORY)
+    try:
+        images = encoded_images(specs, rgb=encoded(".png", RGB))
+        pool.decode(images, OPTIONS)
+        (stuck,) = pool.process_ids
+        os.kill(stuck, signal.SIGSTOP)  # as one that a file leads in circles
+        started = time.monotonic()
+        (found,) = pool.decode(images, OPTIONS, deadline=started + 0.2)
+        assert isinstance(found, DeadlineExceededError)
+        assert time.monotonic() - started < 1
+        assert not Path(f"/proc/{stuck}").exists()
+        assert f"{stuck} died or was ended" in caplog.text
+        (image,) = pool.decode(images, OPTIONS, deadline=time.monotonic() + 20)
+        np.testing.assert_array_equal(image.array, RGB[..., ::-1])
+    finally:
+        pool.close()
+
+
+@pytest.mark.parametrize("make", [ThreadDecoderPool, lambda: ProcessDecoderPool(1, max_bytes=MEMORY)])
+def test_nothing_is_decoded_once_the_deadline_is_over(make, specs):
+    pool = make()
+    (found,) = pool.decode(encoded_images(specs, rgb=encoded(".png", RGB)), OPTIONS, deadline=time.monotonic())
+    pool.close()
+    assert isinstance(found, DeadlineExceededError)
+
+
+def test_images_that_use_up_the_processor_time_are_rejected_and_not_tried_again(specs, caplog):
+    """A limit of none lets a process compute until its next whole second."""
+    pool = ProcessDecoderPool(1, max_bytes=2**31, max_cpu_s=0)
+    large = encoded(".png", np.zeros((4000, 8000, 3), np.uint8))
+    try:
+        for _ in range(20):
+            (found,) = pool.decode(encoded_images(specs, rgb=large), {**OPTIONS, "max_pixels": 2**25})
+            if isinstance(found, Exception):
+                break
+    finally:
+        pool.close()
+    assert isinstance(found, UndecodableImageError)
+    assert "more than 0 s of processor time" in str(found)
+    assert caplog.text.count("another is started") == 1
+
+
+def test_images_beyond_the_memory_of_a_process_are_rejected_and_it_goes_on(specs):
+    pool = ProcessDecoderPool(1, max_bytes=2**26)
+    try:
+        large = encoded(".png", np.zeros((4000, 8000), np.uint16))
+        (found,) = pool.decode(encoded_images(specs, depth=large), {**OPTIONS, "max_pixels": 2**25})
+        assert isinstance(found, ImageTooLargeError)
+        assert "more memory to decode than this server allows" in str(found)
+        before = pool.process_ids
+        (image,) = pool.decode(encoded_images(specs, rgb=encoded(".png", RGB)), OPTIONS)
+        np.testing.assert_array_equal(image.array, RGB[..., ::-1])
+        assert pool.process_ids == before
+    finally:
+        pool.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("images", ["rgb.jpg", "rgb.webp", "rgb.png", "depth.png", "depth.tiff"])
+def test_the_largest_images_fit_into_the_memory_of_a_process(specs, images):
+    """Whatever `decoding_memory` allows is enough for images that the other limits allow."""
+    name, _, suffix = images.partition(".")
+    shape, dtype = ((4000, 8000, 3), np.uint8) if name == "rgb" else ((4000, 8000), np.uint16)
+    largest = np.full(shape, 100, np.float32 if suffix == "tiff" else dtype)
+    pool = ProcessDecoderPool(1, max_bytes=decoding_memory(max_pixels=32_000_000, max_body_bytes=2**26))
+    try:
+        posted = encoded_images(specs, **{name: encoded("." + suffix, largest)})
+        (image,) = pool.decode(posted, {**OPTIONS, "max_pixels": 32_000_000})
+        assert image.array.shape == shape
+    finally:
+        pool.close()
+
+
 def test_closing_ends_the_processes_and_refuses_who_comes_later(specs):
-    pool = ProcessDecoderPool(2)
+    pool = ProcessDecoderPool(2, max_bytes=MEMORY)
     pool.start()
     running = pool.process_ids
     assert len(running) == 2
@@ -174,7 +254,7 @@ def test_closing_ends_the_processes_and_refuses_who_comes_later(specs):
 def test_the_processes_end_with_the_server():
     script = (
         "from geminifusion_service.isolation.decoder_pool import ProcessDecoderPool\n"
-        "pool = ProcessDecoderPool(1); pool.start(); print(pool.process_ids[0], flush=True); input()"
+        "pool = ProcessDecoderPool(1, max_bytes=2**29); pool.start(); print(pool.process_ids[0], flush=True); input()"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
         worker = int(server.stdout.readline())

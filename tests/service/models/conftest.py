@@ -69,7 +69,8 @@ def managing():
 
     @asynccontextmanager
     async def manage(**values: Any):
-        settings = Settings.of(**{"artifacts": (), "threads": 1, "decode_workers": 1, "max_batch": 1, **values})
+        few = {"threads": 1, "decode_workers": 1, "decode_isolation": "thread", "max_batch": 1}
+        settings = Settings.of(**{"artifacts": (), **few, **values})
         metrics = Metrics()
         segmenter = Segmenter(LocalExecutor(settings, metrics), metrics, max_bytes=settings.limits.max_inflight_bytes)
         manager = ModelManager(settings, metrics, segmenter)

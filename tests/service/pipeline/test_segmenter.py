@@ -47,7 +47,7 @@ def segmenter_of(settings):
 
 @asynccontextmanager
 async def open_segmenter(artifact, **settings):
-    values = {"threads": 1, "decode_workers": 2, "max_batch": 4, **settings}
+    values = {"threads": 1, "decode_workers": 2, "decode_isolation": "thread", "max_batch": 4, **settings}
     executor, segmenter = segmenter_of(Settings.of(artifacts=(artifact,), **values))
     model = Model.open(artifact, threads=1)
     model.backend = Held(model.backend)

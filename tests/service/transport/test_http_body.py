@@ -2,14 +2,16 @@
 
 import base64
 import json
+import tracemalloc
 
 import httpx
 import numpy as np
 import pytest
 
 from geminifusion_runtime.errors import GeminiFusionError
-from geminifusion_service.errors import MalformedBodyError, UnsupportedBodyError
+from geminifusion_service.errors import BodyTooLargeError, MalformedBodyError, UnsupportedBodyError
 from geminifusion_service.transport.http.body import multipart_boundary, split_json, split_multipart
+from geminifusion_service.transport.http.json_body import parse_json
 
 
 def form(parts, boundary="XyZ"):
@@ -91,10 +93,31 @@ def test_json_fields_are_base64():
 
 @pytest.mark.parametrize(
     "body",
-    [b"{", b"[]", b"3", b"\xff", b'{"rgb": 3}', b'{"rgb": "!!"}', b'{"rgb": null}', b"[" * 100_000,
+    [b"{", b"[]", b"3", b"\xff", b'{"rgb": 3}', b'{"rgb": "!!"}', b'{"rgb": null}', b"[" * 60,
      json.dumps({str(i): "" for i in range(17)}).encode()],
     ids=range(9),
 )  # fmt: skip
 def test_malformed_json_is_rejected(body):
     with pytest.raises(MalformedBodyError):
         split_json(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"rgb":[' + b"[]," * 1_000_000 + b"[]]}", b"[" * 100_000, b'{"a":1,' * 100_000, b"[" + b"1," * 1_000_000],
+    ids=["lists", "deep", "keys", "numbers"],
+)
+def test_json_of_many_values_is_rejected_before_it_is_parsed(body):
+    tracemalloc.start()
+    with pytest.raises(BodyTooLargeError, match="more than 64 values; send images as files"):
+        split_json(body)
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
+def test_json_of_as_many_values_as_allowed_is_parsed():
+    assert parse_json(b'{"a":[1,2,[3]],"b":{}}', max_values=9) == {"a": [1, 2, [3]], "b": {}}
+    with pytest.raises(BodyTooLargeError, match="more than 8 values"):
+        parse_json(b'{"a":[1,2,[3]],"b":{}}', max_values=8)
+    with pytest.raises(MalformedBodyError, match="no JSON"):
+        parse_json(b"[" * 500, max_values=1000)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from geminifusion_runtime.errors import InvalidOptionError
 from geminifusion_service.api.open_inference import tensors
@@ -14,6 +14,7 @@ from geminifusion_service.api.open_inference.parameters import Parameter
 from geminifusion_service.api.open_inference.schemas import InferenceRequest, InferenceResponse
 from geminifusion_service.api.open_inference.tensors import BYTES, Tensor, bytes_tensor
 from geminifusion_service.errors import MalformedBodyError
+from geminifusion_service.transport.http.json_body import parse_json
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 _MAX_TENSORS = 16
@@ -44,22 +45,31 @@ def parse_header_length(text: str | None, body_length: int) -> int | None:
 
 
 def parse_request(
-    body: bytes, header_length: int | None, *, model_name: str, model_version: str | None, input_names: Sequence[str]
+    body: bytes,
+    header_length: int | None,
+    *,
+    model_name: str,
+    model_version: str | None,
+    input_names: Sequence[str],
+    max_json_values: int,
 ) -> ParsedRequest:
     """The request in a body; its tensors view the body where they are binary.
 
     Args:
         header_length: see `parse_header_length`. 0 means that the whole body is the file of a model with one input.
         input_names: inputs of the model, for such a body.
+        max_json_values: see `parse_json`.
 
     Raises:
         MalformedBodyError: the body does not follow the protocol; the message names the place.
+        BodyTooLargeError, TooLargeError: more values in JSON than the limit, or more files than any batch has.
         InvalidOptionError: a parameter that is neither a number, text nor a boolean.
     """
     if header_length == 0:
         return _raw_request(body, model_name, model_version, input_names)
     json_length = len(body) if header_length is None else header_length
-    document = _object("the request", _parse(body[:json_length] if json_length < len(body) else body))
+    text = body[:json_length] if json_length < len(body) else body
+    document = _object("the request", parse_json(text, max_values=max_json_values))
     parameters = _parameters("the request", document)
     inputs = _inputs(document, memoryview(body)[json_length:])
     binary, names = {}, []
@@ -129,13 +139,6 @@ def _inputs(document: Mapping[str, Any], rest: memoryview) -> tuple[Tensor, ...]
             f"{len(rest)} bytes follow the JSON, but binary_data_size of all inputs adds up to {position}"
         )
     return tuple(read)
-
-
-def _parse(text: bytes) -> object:
-    try:
-        return from_json(text)
-    except ValueError as error:
-        raise MalformedBodyError(f"the body is no JSON ({str(error)[:200]}); send an inference request") from None
 
 
 def _object(what: str, value: object) -> dict[str, Any]:

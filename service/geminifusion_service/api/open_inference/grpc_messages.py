@@ -13,6 +13,7 @@ from geminifusion_service.errors import MalformedBodyError
 from geminifusion_service.pb import open_inference_pb2 as pb
 
 _MAX_TENSORS = 16
+_MAX_NAME = 100
 # Clients that build one request for both transports send these too; over gRPC the form of the inputs decides.
 _OF_HTTP = ("binary_data", "binary_data_size", "content_type")
 _CONTENTS = {
@@ -38,8 +39,9 @@ def request_from(message: pb.ModelInferRequest) -> InferenceRequest:
         MalformedBodyError: contents that do not fit their tensors, or that are both raw and typed.
         InvalidOptionError: a parameter of an output; over gRPC there are none.
     """
-    if len(message.inputs) > _MAX_TENSORS:
-        raise MalformedBodyError(f"{len(message.inputs)} inputs came; this server takes at most {_MAX_TENSORS}")
+    for what, entries in (("inputs", message.inputs), ("outputs", message.outputs)):
+        if len(entries) > _MAX_TENSORS:
+            raise MalformedBodyError(f"{len(entries)} {what} came; this server takes at most {_MAX_TENSORS}")
     for output in message.outputs:
         for key, value in _parameters(output.parameters).items():
             if key not in _OF_HTTP and (key != "classification" or value != 0):
@@ -62,8 +64,10 @@ def _inputs(message: pb.ModelInferRequest) -> tuple[Tensor, ...]:
         )
     read = []
     for index, entry in enumerate(message.inputs):
-        name, datatype, shape = entry.name, entry.datatype, list(entry.shape)
-        datatype, sizes = tensors.check_shape(name, datatype, shape)
+        name = entry.name
+        if len(name) > _MAX_NAME:
+            raise MalformedBodyError(f"the name of an input has {len(name)} characters; expected at most {_MAX_NAME}")
+        datatype, sizes = tensors.check_shape(name, entry.datatype, entry.shape)
         for key in entry.parameters:
             if key not in _OF_HTTP:
                 raise InvalidOptionError(f"there is no parameter {key[:100]!r} of an input")

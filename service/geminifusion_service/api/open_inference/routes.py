@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from pydantic_core import from_json
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -30,6 +29,7 @@ from geminifusion_service.api.openapi import DocumentedRoute, Handler
 from geminifusion_service.errors import EmptyBodyError, MalformedBodyError, UnsupportedBodyError
 from geminifusion_service.settings import LimitSettings
 from geminifusion_service.transport.http.body import cancel_on_disconnect, read_body
+from geminifusion_service.transport.http.json_body import parse_json
 
 PREFIX = "/v2"
 TRANSPORT = "oip-http"
@@ -114,7 +114,14 @@ class _Inference:
         input_names = self._open_inference.input_names(name, version)
 
         def parse() -> ParsedRequest:
-            return parse_request(body, header_length, model_name=name, model_version=version, input_names=input_names)
+            return parse_request(
+                body,
+                header_length,
+                model_name=name,
+                model_version=version,
+                input_names=input_names,
+                max_json_values=self._limits.max_json_values,
+            )
 
         json_length = len(body) if header_length is None else header_length
         return await asyncio.to_thread(parse) if json_length > LARGE_JSON else parse()
@@ -201,10 +208,7 @@ class _Repository:
             body = await _body(request, self._limits, _MAX_CONTROL_BODY)
         except EmptyBodyError:
             return {}
-        try:
-            document = from_json(body)
-        except ValueError:
-            document = None
+        document = parse_json(body, max_values=_MAX_CONTROL_BODY)
         if not isinstance(document, dict):
             raise MalformedBodyError("the body is no JSON object; send one, or nothing")
         return document

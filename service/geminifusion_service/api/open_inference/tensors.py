@@ -10,11 +10,13 @@ import binascii
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geminifusion_runtime.errors import TooLargeError
 from geminifusion_service.errors import MalformedBodyError
 
 BYTES = "BYTES"
@@ -34,12 +36,11 @@ DTYPES: dict[str, np.dtype[np.generic]] = {
 }
 _MAX_RANK = 8
 _LENGTH_BYTES = 4  # before the content of each element of a BYTES tensor
-_JSON_KINDS = {
-    "b": "b",
-    "u": "iu",
-    "i": "iu",
-    "f": "iuf",
-}  # JSON's kinds that each kind of datatype accepts
+# By the kind of a datatype: JSON's types that it accepts, and the widest datatype, whose range is checked afterwards.
+_JSON_TYPES = {"b": {bool}, "u": {int}, "i": {int}, "f": {int, float}}
+_WIDEST = {"u": "u8", "i": "i8", "f": "f8"}
+_MAX_VALUES = 2**40  # beyond any body; the product of a shape that holds a 0 has no other limit
+_MAX_FILES = 4096  # in a tensor; beyond any queue
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,16 +69,22 @@ def check_shape(name: str, datatype: object, shape: object) -> tuple[str, tuple[
     """The datatype and shape that a client announced, checked.
 
     Raises:
-        MalformedBodyError: an unknown datatype, or a shape that is no short list of sizes.
+        MalformedBodyError: an unknown datatype, or a shape that is no short list of sizes that a request can hold.
+        TooLargeError: BYTES of more files than any batch has.
     """
     if not isinstance(datatype, str) or (datatype != BYTES and datatype not in DTYPES):
         raise MalformedBodyError(
             f"the datatype of {name} is {str(datatype)[:50]!r}; expected one of {', '.join([BYTES, *DTYPES])}"
         )
+    if isinstance(shape, Sequence) and not 0 < len(shape) <= _MAX_RANK:
+        raise MalformedBodyError(f"the shape of {name} has {len(shape)} axes; expected 1 to {_MAX_RANK}")
     if not isinstance(shape, Sequence) or not all(type(size) is int and size >= 0 for size in shape):
         raise MalformedBodyError(f"the shape of {name} is {str(shape)[:100]}; expected a list of sizes, 0 or more")
-    if not 0 < len(shape) <= _MAX_RANK:
-        raise MalformedBodyError(f"the shape of {name} has {len(shape)} axes; expected 1 to {_MAX_RANK}")
+    count = math.prod(max(1, size) for size in shape)
+    if datatype == BYTES and count > _MAX_FILES:
+        raise TooLargeError(f"{name} is BYTES of more than {_MAX_FILES} files; send fewer in a request")
+    if count > _MAX_VALUES:
+        raise MalformedBodyError(f"the shape of {name} has more values than any request holds; send its true sizes")
     return datatype, tuple(shape)
 
 
@@ -127,30 +134,40 @@ def from_json(name: str, datatype: str, shape: tuple[int, ...], data: object) ->
     """
     if not isinstance(data, list):
         raise MalformedBodyError(f"the data of {name} is no JSON array; send numbers, or base64 text for BYTES")
+    count = math.prod(shape)
     if datatype == BYTES:
-        elements = tuple(_from_base64(name, text) for text in _flattened(data))
-        if len(elements) != math.prod(shape):
-            raise _wrong_count(name, shape, len(elements))
-        return Tensor(name=name, datatype=BYTES, shape=shape, elements=elements)
+        texts = _flattened(data)
+        if len(texts) != count:
+            raise _wrong_count(name, shape, len(texts))
+        return Tensor(
+            name=name, datatype=BYTES, shape=shape, elements=tuple(_from_base64(name, text) for text in texts)
+        )
     if datatype == "FP16":
         raise MalformedBodyError(f"{name} is FP16, which JSON cannot carry; send it as binary data or as FP32")
+    values = _without_nesting(name, shape, data)
+    if len(values) != count:
+        raise _wrong_count(name, shape, len(values))
+    return _array_tensor(name, datatype, shape, values)
+
+
+def _array_tensor(name: str, datatype: str, shape: tuple[int, ...], values: Sequence[Any]) -> Tensor:
+    """A tensor of as many values as its shape has; their types are checked before numpy makes anything of them."""
     dtype = DTYPES[datatype]
-    try:
-        values = np.array(data)
-    except ValueError:
-        raise MalformedBodyError(f"the data of {name} is nested unevenly; send what the shape says") from None
-    if values.size and values.dtype.kind not in _JSON_KINDS[dtype.kind]:
+    if not _JSON_TYPES[dtype.kind].issuperset(map(type, values)):
         raise MalformedBodyError(f"the data of {name} holds what is no {datatype}")
-    if values.ndim > 1 and values.shape != shape:
-        raise MalformedBodyError(f"the data of {name} is nested as {list(values.shape)}, not as {list(shape)}")
-    if values.size != math.prod(shape):
-        raise _wrong_count(name, shape, values.size)
-    if dtype.kind in "iu" and values.size:
+    widest = np.dtype(_WIDEST.get(dtype.kind, dtype))
+    try:
+        stored = np.array(values, widest)
+    except OverflowError:
+        stored = None
+    if dtype.kind in "iu" and len(values):
         limits = np.iinfo(dtype.name)
-        if values.min() < limits.min or values.max() > limits.max:
+        if stored is None or stored.min() < limits.min or stored.max() > limits.max:
             raise MalformedBodyError(f"the data of {name} leaves {datatype}'s {limits.min} to {limits.max}")
+    if stored is None:
+        raise MalformedBodyError(f"the data of {name} holds a number that is too long; send one that {datatype} has")
     with np.errstate(over="ignore"):  # beyond the range is infinite, which depth may be
-        array = values.astype(dtype).reshape(shape)
+        array = stored.astype(dtype, copy=False).reshape(shape)
     return Tensor(name=name, datatype=datatype, shape=shape, array=array)
 
 
@@ -164,7 +181,7 @@ def from_values(name: str, datatype: str, shape: tuple[int, ...], values: Sequen
         raise _wrong_count(name, shape, len(values))
     if datatype == BYTES:
         return Tensor(name=name, datatype=BYTES, shape=shape, elements=tuple(values))
-    return from_json(name, datatype, shape, list(values))
+    return _array_tensor(name, datatype, shape, values)
 
 
 def to_raw(tensor: Tensor) -> bytes | memoryview:
@@ -196,6 +213,21 @@ def _flattened(data: list[Any]) -> list[Any]:
     for entry in data:
         flat.extend(entry) if isinstance(entry, list) else flat.append(entry)
     return flat
+
+
+def _without_nesting(name: str, shape: tuple[int, ...], data: list[Any]) -> list[Any]:
+    """The values of one flat list, or of lists nested as the shape says."""
+    if not data or type(data[0]) is not list:
+        return data  # one that holds a list further on is found by its type
+    level = data
+    if len(level) == shape[0]:
+        for size in shape[1:]:
+            if not {list}.issuperset(map(type, level)) or not {size}.issuperset(map(len, level)):
+                break
+            level = list(chain.from_iterable(level))
+        else:
+            return level
+    raise MalformedBodyError(f"the data of {name} is not nested as its shape {list(shape)}; send what the shape says")
 
 
 def _wrong_count(name: str, shape: tuple[int, ...], count: int) -> MalformedBodyError:

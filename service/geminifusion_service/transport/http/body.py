@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import json
 import re
 from collections.abc import Coroutine
 from email.message import Message
@@ -25,6 +24,7 @@ from geminifusion_service.errors import (
     MalformedBodyError,
     UnsupportedBodyError,
 )
+from geminifusion_service.transport.http.json_body import parse_json
 
 MULTIPART, JSON = "multipart/form-data", "application/json"
 T = TypeVar("T")
@@ -33,6 +33,7 @@ _USUAL_TYPE = re.compile(r"multipart/form-data; boundary=([0-9A-Za-z'()+_./:=?-]
 _USUAL_NAME = re.compile(rb'[Cc]ontent-[Dd]isposition: form-data; name="([0-9A-Za-z_.-]{1,100})"(?=[;\r]|$)')
 _MAX_PARTS = 16
 _MAX_PART_HEADERS = 8192
+_MAX_JSON_VALUES = 64  # of an object of texts; more than its fields, so that these are what the error is about
 
 
 def check_encoding(content_encoding: str | None) -> None:
@@ -194,11 +195,9 @@ def split_json(body: bytes) -> dict[str, bytes]:
 
     Raises:
         MalformedBodyError: not a JSON object, or a field that is not base64 text.
+        BodyTooLargeError: it holds more than a few values.
     """
-    try:
-        fields = json.loads(body)
-    except (ValueError, RecursionError):
-        raise MalformedBodyError("the body is not JSON; send an object of base64 fields") from None
+    fields = parse_json(body, max_values=_MAX_JSON_VALUES)
     if not isinstance(fields, dict):
         raise MalformedBodyError(f"the body is a JSON {type(fields).__name__}; send an object of base64 fields")
     if len(fields) > _MAX_PARTS:
