@@ -112,7 +112,15 @@ class Server:
         self.grpc_port = settings.network.grpc_port
 
     def _segmenter_on(self, executor: Executor) -> Segmenter:
-        return Segmenter(executor, self._metrics, max_bytes=self._limits.max_inflight_bytes, telemetry=self._telemetry)
+        limits = self._limits
+        return Segmenter(
+            executor,
+            self._metrics,
+            max_bytes=limits.max_inflight_bytes,
+            max_pixels=limits.pixels_in_flight if isinstance(executor, LocalExecutor) else None,
+            max_elements=limits.max_inflight_elements,
+            telemetry=self._telemetry,
+        )
 
     async def start(self) -> None:
         """Listen on both ports; alive at once, ready after `load`.
@@ -200,7 +208,7 @@ def _http_server(app: ASGIApp, settings: Settings, tls: TlsFiles | None, shed: L
             lifespan="off",
             http=limited_http_protocol(
                 head_timeout_s=network.head_timeout_s,
-                max_connections=network.max_connections,
+                max_connections=settings.limits.max_connections,
                 max_head_bytes=network.max_head_bytes,
                 shed=shed,
             ),
@@ -244,7 +252,7 @@ async def serve(settings: Settings) -> int:
     """
     # Each request has its own thread in the pools; OpenCV's threads would only compete with them.
     cv2.setNumThreads(1)
-    _allow_connections(settings.network.max_connections)
+    _allow_connections(settings.limits.max_connections)
     server = Server(settings)
     signals: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
