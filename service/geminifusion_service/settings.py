@@ -31,6 +31,21 @@ def parse_origins(text: str) -> tuple[str, ...]:
     return tuple(filter(None, (part.strip().rstrip("/") for part in text.split(","))))
 
 
+def parse_hosts(text: str) -> tuple[str, ...]:
+    """The names of `seg.example.org,10.0.0.5`; `*` for any.
+
+    Raises:
+        ValueError: one of them is no name.
+    """
+    names = tuple(filter(None, (part.strip() for part in text.split(","))))
+    for name in names:
+        if not re.fullmatch(r"[0-9A-Za-z_.-]+|[0-9A-Fa-f:.]+|\*", name):
+            raise ValueError(
+                f"an allowed host is {name!r}, expected a name or address without scheme and port, as seg.example.org"
+            )
+    return names
+
+
 def parse_sizes(text: str) -> tuple[tuple[int, int], ...]:
     """Height and width of each of `480x640,240x320`.
 
@@ -246,6 +261,13 @@ class SecuritySettings(SettingsGroup):
     tls_client_ca: str = setting(
         "", "PEM file of the authorities whose client certificates are required (mTLS).", is_path=True
     )
+    allowed_hosts: str = setting(
+        "",
+        "Names in the Host header of requests, separated by commas; * for any. By default what no web site can be "
+        "called: loopback names, addresses, names without a dot, beyond a loopback --host also those of private "
+        "networks; and any where API keys are asked for.",
+        check=parse_hosts,
+    )
     cors_origins: str = setting(
         "", "Web origins that may read responses, separated by commas, as https://example.org; none by default."
     )
@@ -254,6 +276,11 @@ class SecuritySettings(SettingsGroup):
     def cors_allowed(self) -> tuple[str, ...]:
         """The web origins of `cors_origins`."""
         return parse_origins(self.cors_origins)
+
+    @property
+    def hosts_allowed(self) -> tuple[str, ...]:
+        """The names of `allowed_hosts`."""
+        return parse_hosts(self.allowed_hosts)
 
 
 @dataclass(frozen=True, kw_only=True)
