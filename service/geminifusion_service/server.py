@@ -24,13 +24,13 @@ from geminifusion_service.grpc_server import GrpcTransport
 from geminifusion_service.http_app import admitted_paths, build_http_app, error_response
 from geminifusion_service.model_manager import ModelManager
 from geminifusion_service.observability.metrics import Metrics
+from geminifusion_service.pipeline.budget import ResourceBudget
 from geminifusion_service.pipeline.executor import Executor
 from geminifusion_service.pipeline.local_executor import LocalExecutor
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.pipeline.streaming import StreamManager
 from geminifusion_service.pipeline.telemetry import Telemetry
 from geminifusion_service.pipeline.tracing import Tracing
-from geminifusion_service.pipeline.budget import ResourceBudget
 from geminifusion_service.security.allowed_hosts import AllowedHosts
 from geminifusion_service.security.api_keys import AccessControl
 from geminifusion_service.security.tls import TlsFiles, grpc_credentials, http_context, tls_files
