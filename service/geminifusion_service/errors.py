@@ -14,6 +14,7 @@ GeminiFusionError
 ├── ForbiddenError              not allowed by the operator
 ├── RateLimitedError            beyond the rate of this key; retry later
 ├── MethodNotAllowedError
+├── MisdirectedRequestError     for another host than this server
 ├── BodyTimeoutError            the body did not arrive in time
 ├── DeadlineExceededError       the client's own deadline passed
 ├── ModelLoadError              a load by request that failed; what served before still does
@@ -107,6 +108,14 @@ class MethodNotAllowedError(GeminiFusionError):
     code = "method_not_allowed"
     http_status = HTTPStatus.METHOD_NOT_ALLOWED
     grpc_status = "UNIMPLEMENTED"
+
+
+class MisdirectedRequestError(GeminiFusionError):
+    """The host that the request names is none of this server's names."""
+
+    code = "misdirected_request"
+    http_status = HTTPStatus.MISDIRECTED_REQUEST
+    grpc_status = "INVALID_ARGUMENT"
 
 
 class BodyTimeoutError(GeminiFusionError):

@@ -21,9 +21,12 @@ from geminifusion_service.pipeline.streaming import StreamManager
 from geminifusion_service.settings import LimitSettings
 from geminifusion_service.transport.grpc.call_admission import CallAdmission
 from geminifusion_service.transport.grpc.health import Health
+from geminifusion_service.transport.grpc.other_calls import OtherCalls
+from geminifusion_service.transport.grpc.receiving import Receiving
 
 REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 
+_MESSAGE_LIMIT = "grpc.max_receive_message_length"
 _MAX_MESSAGE_BYTES = 2**31 - 1  # of protobuf
 _FIELDS_BYTES = 64 * 1024  # for everything in a request but its images
 _MAPS_BYTES = 2**20  # for everything in a response but its mask
@@ -46,6 +49,9 @@ class GrpcTransport:
         open_inference: OpenInference,
         streams: StreamManager,
         interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+        *,
+        handshake_timeout_s: float = 10.0,
+        max_connections: int | None = None,
     ) -> None:
         """Prepare the server; nothing is opened yet.
 
@@ -56,18 +62,40 @@ class GrpcTransport:
             open_inference: serves `inference.GRPCInferenceService`.
             streams: shared by every transport.
             interceptors: called before admission, in this order.
+            handshake_timeout_s: longest time until a connection has finished TLS and HTTP/2's settings, and the small
+                messages of calls that need no admission have arrived.
+            max_connections: at once; `limits.max_grpc_connections` by default.
         """
-        admission = CallAdmission(
-            segmenter, streams, metrics, unary=_UNARY, streams=_STREAMS, body_timeout_s=limits.body_timeout_s
+        options = channel_options(
+            limits,
+            handshake_timeout_s=handshake_timeout_s,
+            max_connections=max_connections or limits.max_grpc_connections,
         )
-        max_calls = 2 * limits.queue_size + limits.max_streams + _OTHER_CALLS
+        self._receiving = Receiving(segmenter.budget, max_message_bytes=dict(options)[_MESSAGE_LIMIT])
+        admission = CallAdmission(
+            segmenter,
+            streams,
+            metrics,
+            self._receiving,
+            unary=_UNARY,
+            streams=_STREAMS,
+            body_timeout_s=limits.body_timeout_s,
+            max_arriving=2 * limits.queue_size,
+        )
+        others = OtherCalls(
+            self._receiving,
+            admitted=(*_UNARY, *_STREAMS),
+            max_open=limits.max_watches,
+            max_others=_OTHER_CALLS,
+            message_timeout_s=handshake_timeout_s,
+        )
         self._server = grpc.aio.server(
-            interceptors=[*interceptors, admission],
-            options=channel_options(limits, max_calls),
+            interceptors=[*interceptors, others, admission],
+            options=options,
             # For all calls, as grpc.aio ignores that of a single call; calls disable it where it gains nothing.
             compression=grpc.Compression.Gzip,
-            # More than admission ever admits; it bounds the memory of the waiting calls themselves.
-            maximum_concurrent_rpcs=max_calls,
+            # More than all pools of calls hold together, each of which ends calls before this limit rejects any.
+            maximum_concurrent_rpcs=_max_calls(limits),
         )
         health_pb2_grpc.add_HealthServicer_to_server(
             Health(segmenter, (SERVICE_NAME, OPEN_INFERENCE_NAME)), self._server
@@ -97,6 +125,7 @@ class GrpcTransport:
         if not bound:
             raise OSError(f"cannot listen on {address}")
         await self._server.start()
+        self._receiving.listen_on(int(bound))
         return int(bound)
 
     async def stop(self, grace_s: float) -> None:
@@ -104,18 +133,28 @@ class GrpcTransport:
         await self._server.stop(grace_s)
 
 
-def channel_options(limits: LimitSettings, max_calls: int) -> list[tuple[str, int]]:
+def _max_calls(limits: LimitSettings) -> int:
+    # On their way, in flight with the reserve, streams, others; and as many again on their way to being ended.
+    return 2 * (4 * limits.queue_size + limits.max_streams + limits.max_watches + _OTHER_CALLS)
+
+
+def channel_options(
+    limits: LimitSettings, *, handshake_timeout_s: float, max_connections: int
+) -> list[tuple[str, int]]:
     """Options of the server's channels, by their gRPC names.
 
     A request may be as long as a body over HTTP. A response may be an overlay, which at worst is as large as its
     pixels, or run lengths and maps.
     """
     return [
-        ("grpc.max_receive_message_length", min(limits.max_body_bytes + _FIELDS_BYTES, _MAX_MESSAGE_BYTES)),
+        (_MESSAGE_LIMIT, min(limits.max_body_bytes + _FIELDS_BYTES, _MAX_MESSAGE_BYTES)),
         ("grpc.max_send_message_length", min(4 * limits.max_pixels + _MAPS_BYTES, _MAX_MESSAGE_BYTES)),
         # Otherwise a second server would silently share the port.
         ("grpc.so_reuseport", 0),
-        ("grpc.max_concurrent_streams", max_calls),
+        ("grpc.max_concurrent_streams", _max_calls(limits)),
+        # Until a client has sent its settings, it may as well be one that sends nothing.
+        ("grpc.server_handshake_timeout_ms", max(1, round(1000 * handshake_timeout_s))),
+        ("grpc.max_allowed_incoming_connections", max_connections),
         # A ping per minute keeps NATs and load balancers from dropping an idle connection, and detects dead ones.
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),

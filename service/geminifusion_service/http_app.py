@@ -29,6 +29,7 @@ from geminifusion_service.pipeline.telemetry import Telemetry
 from geminifusion_service.security.api_keys import AccessControl
 from geminifusion_service.settings import Settings
 from geminifusion_service.transport.http.api_keys import RequireKey
+from geminifusion_service.transport.http.cross_site import RejectCrossSite
 from geminifusion_service.transport.http.request_context import RequestContextMiddleware
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -73,6 +74,7 @@ def build_http_app(
                 expose_headers=["*"],
             )
         )
+    middleware.append(Middleware(RejectCrossSite, origins=origins, error_response=error_response, telemetry=telemetry))
     # Inside CORS: a browser asks without a key whether it may send one.
     if access is not None and access.asks_for_keys:
         middleware.append(

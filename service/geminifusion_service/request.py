@@ -60,6 +60,11 @@ class SegmentResponse:
     modality_weights: Mapping[str, NDArray[np.float16]] = field(default_factory=dict)
 
     @property
+    def num_bytes(self) -> int:
+        """Bytes of its large parts, which are held until the response has left."""
+        return int(len(self.mask) + self.labels.nbytes)
+
+    @property
     def timings(self) -> Timings:
         """Durations of the stages that every request passes, from the timeline."""
         milliseconds = self.timeline.milliseconds

@@ -24,6 +24,7 @@ from geminifusion_service.grpc_server import GrpcTransport
 from geminifusion_service.http_app import admitted_paths, build_http_app, error_response
 from geminifusion_service.model_manager import ModelManager
 from geminifusion_service.observability.metrics import Metrics
+from geminifusion_service.pipeline.budget import ResourceBudget
 from geminifusion_service.pipeline.executor import Executor
 from geminifusion_service.pipeline.local_executor import LocalExecutor
 from geminifusion_service.pipeline.segmenter import Segmenter
@@ -31,12 +32,16 @@ from geminifusion_service.pipeline.streaming import StreamManager
 from geminifusion_service.pipeline.telemetry import Telemetry
 from geminifusion_service.pipeline.tracing import Tracing
 from geminifusion_service.process_end import end_within
+from geminifusion_service.security.allowed_hosts import AllowedHosts
 from geminifusion_service.security.api_keys import AccessControl
 from geminifusion_service.security.tls import TlsFiles, grpc_credentials, http_context, tls_files
 from geminifusion_service.settings import ObservabilitySettings, Settings
 from geminifusion_service.transport.grpc.api_keys import RequireKey
 from geminifusion_service.transport.http.connection_limits import limited_http_protocol
-from geminifusion_service.transport.http.load_shedding import LoadShedder
+from geminifusion_service.transport.http.header_rules import HeaderRules
+from geminifusion_service.transport.http.load_shedding import LoadShedder, RejectRequest
+from geminifusion_service.transport.http.tls_listener import TlsListener
+from geminifusion_service.transport.http.websocket_limits import limited_websocket_protocol
 
 _log = logging.getLogger(__name__)
 
@@ -49,11 +54,43 @@ class StartupError(RuntimeError):
 
 
 class _Uvicorn(uvicorn.Server):
-    """uvicorn without its signal handlers, which know nothing of gRPC, readiness or the queue."""
+    """uvicorn without its signal handlers, which know nothing of gRPC, readiness or the queue.
+
+    Args:
+        max_connections: at once, TLS handshakes included.
+        handshake_timeout_s: longest time a TLS handshake may take.
+    """
+
+    def __init__(self, config: uvicorn.Config, *, max_connections: int, handshake_timeout_s: float) -> None:
+        super().__init__(config)
+        self._max_connections = max_connections
+        self._handshake_timeout_s = handshake_timeout_s
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen; with TLS not by asyncio's server, which counts no handshakes."""
+        if self.config.ssl is None or not sockets:
+            await super().startup(sockets)
+            return
+        await self.lifespan.startup()
+        listeners = [
+            TlsListener(
+                listener,
+                self.config.ssl,
+                lambda: self.config.http_protocol_class(  # type: ignore[call-arg]
+                    config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+                ),
+                num_open=lambda: len(self.server_state.connections),
+                max_connections=self._max_connections,
+                handshake_timeout_s=self._handshake_timeout_s,
+            )
+            for listener in sockets
+        ]
+        self.servers = listeners  # type: ignore[assignment]  # of what asyncio's have uvicorn uses these two methods
+        self.started = True
 
 
 class Server:
@@ -94,6 +131,7 @@ class Server:
             open_inference,
             self._streams,
             interceptors=[RequireKey(access, self._metrics, self._telemetry)],
+            handshake_timeout_s=self._network.head_timeout_s,
         )
         http_app = build_http_app(
             self.segmenter, settings, self._metrics, open_inference, self._models, access, self._telemetry
@@ -107,14 +145,29 @@ class Server:
             error_response=error_response,
         )
         # Where requests need keys, the application rejects for the key first.
-        self._http = _http_server(http_app, settings, tls, None if access.asks_for_keys else shed)
+        self._http = _http_server(
+            http_app,
+            settings,
+            tls,
+            budget=self.segmenter.budget,
+            reject=RejectRequest(self._telemetry, error_response),
+            shed=None if access.asks_for_keys else shed,
+        )
         self._http_task: asyncio.Task[None] | None = None
         self._lag_task: asyncio.Task[None] | None = None
         self.http_port = settings.network.http_port
         self.grpc_port = settings.network.grpc_port
 
     def _segmenter_on(self, executor: Executor) -> Segmenter:
-        return Segmenter(executor, self._metrics, max_bytes=self._limits.max_inflight_bytes, telemetry=self._telemetry)
+        limits = self._limits
+        return Segmenter(
+            executor,
+            self._metrics,
+            max_bytes=limits.max_inflight_bytes,
+            max_pixels=limits.pixels_in_flight if isinstance(executor, LocalExecutor) else None,
+            max_elements=limits.max_inflight_elements,
+            telemetry=self._telemetry,
+        )
 
     async def start(self) -> None:
         """Listen on both ports; alive at once, ready after `load`.
@@ -191,8 +244,19 @@ def _telemetry(settings: ObservabilitySettings, metrics: Metrics) -> Telemetry:
     return Telemetry(metrics, tracing, log_requests=settings.access_log)
 
 
-def _http_server(app: ASGIApp, settings: Settings, tls: TlsFiles | None, shed: LoadShedder | None) -> _Uvicorn:
-    network = settings.network
+def _http_server(
+    app: ASGIApp,
+    settings: Settings,
+    tls: TlsFiles | None,
+    *,
+    budget: ResourceBudget,
+    reject: RejectRequest,
+    shed: LoadShedder | None,
+) -> _Uvicorn:
+    network, limits, security = settings.network, settings.limits, settings.security
+    # A web page whose site was made to resolve to this server has no API key.
+    any_host = security.api_keys_file and not security.hosts_allowed
+    hosts = None if any_host else AllowedHosts(security.hosts_allowed, listens_on=network.host)
     return _Uvicorn(
         uvicorn.Config(
             app,
@@ -202,21 +266,26 @@ def _http_server(app: ASGIApp, settings: Settings, tls: TlsFiles | None, shed: L
             lifespan="off",
             http=limited_http_protocol(
                 head_timeout_s=network.head_timeout_s,
-                max_connections=network.max_connections,
+                max_connections=limits.max_connections,
                 max_head_bytes=network.max_head_bytes,
+                budget=budget,
+                rules=HeaderRules(hosts),
+                reject=reject,
                 shed=shed,
             ),
             timeout_keep_alive=network.keep_alive_s,
             ssl_context_factory=(lambda *_: http_context(tls)) if tls else None,
             # Its C code unmasks; the images inside are compressed already, so deflating them would only take time.
-            ws="websockets-sansio",
-            ws_max_size=min(settings.limits.max_body_bytes + 64 * 1024, 2**31 - 1),
+            ws=limited_websocket_protocol(budget=budget),
+            ws_max_size=min(limits.max_body_bytes + 64 * 1024, 2**31 - 1),
             ws_per_message_deflate=False,
             ws_ping_interval=20,
             # A pong waits its turn behind the frames that are not yet read.
             ws_ping_timeout=60,
             timeout_graceful_shutdown=max(1, round(network.drain_s)),
-        )
+        ),
+        max_connections=limits.max_connections,
+        handshake_timeout_s=network.head_timeout_s,
     )
 
 
@@ -246,7 +315,7 @@ async def serve(settings: Settings) -> int:
     """
     # Each request has its own thread in the pools; OpenCV's threads would only compete with them.
     cv2.setNumThreads(1)
-    _allow_connections(settings.network.max_connections)
+    _allow_connections(settings.limits.max_connections)
     server = Server(settings)
     signals: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()

@@ -31,6 +31,21 @@ def parse_origins(text: str) -> tuple[str, ...]:
     return tuple(filter(None, (part.strip().rstrip("/") for part in text.split(","))))
 
 
+def parse_hosts(text: str) -> tuple[str, ...]:
+    """The names of `seg.example.org,10.0.0.5`; `*` for any.
+
+    Raises:
+        ValueError: one of them is no name.
+    """
+    names = tuple(filter(None, (part.strip() for part in text.split(","))))
+    for name in names:
+        if not re.fullmatch(r"[0-9A-Za-z_.-]+|[0-9A-Fa-f:.]+|\*", name):
+            raise ValueError(
+                f"an allowed host is {name!r}, expected a name or address without scheme and port, as seg.example.org"
+            )
+    return names
+
+
 def parse_sizes(text: str) -> tuple[tuple[int, int], ...]:
     """Height and width of each of `480x640,240x320`.
 
@@ -165,7 +180,7 @@ class DecodingSettings(SettingsGroup):
 
 @dataclass(frozen=True, kw_only=True)
 class LimitSettings(SettingsGroup):
-    """Limits on requests and streams"""
+    """Limits on requests, streams and connections"""
 
     queue_size: int = setting(64, "Requests in flight at once; the next is rejected with 429.", low=1)
     max_pixels: int = setting(32_000_000, "Most pixels of an image, judged by its header.", low=1)
@@ -174,11 +189,38 @@ class LimitSettings(SettingsGroup):
         2_000_000, "Most numbers, texts and lists of a request in JSON; larger ones are sent as binary tensors.", low=64
     )
     max_inflight_bytes: int = setting(
-        512 * 1024 * 1024, "Most bytes of all requests in flight; the next is rejected with 429.", low=1024
+        512 * 1024 * 1024,
+        "Most bytes that all requests, streams and unfinished messages hold together; the next is rejected with 429.",
+        low=1024,
+    )
+    max_inflight_pixels: int = setting(
+        64_000_000,
+        "Most pixels of all images that are decoded or computed together; a single request excepted, the next waits.",
+        low=1,
+    )
+    max_inflight_elements: int = setting(
+        8_000_000, "Most elements of the JSON arrays of all requests in flight; the next is rejected with 429.", low=1
     )
     body_timeout_s: float = setting(30.0, "Longest a request body may take to arrive.", low=0.01)
+    max_connections: int = setting(
+        10_000, "HTTP connections at once, TLS handshakes included; the next is answered 503 and closed.", low=1
+    )
+    max_grpc_connections: int = setting(
+        1_000, "gRPC connections at once, TLS handshakes included; the next is closed.", low=1, high=2**31 - 1
+    )
+    max_watches: int = setting(
+        64,
+        "gRPC calls open at once of those that need no API key, as Health.Watch; the oldest is ended for the next.",
+        low=1,
+        high=10_000,
+    )
     max_streams: int = setting(64, "Streams of frames open at once, gRPC and WebSocket together.", low=1, high=10_000)
     stream_idle_s: float = setting(60.0, "A stream ends when no frame has come for this long.", low=0.01)
+
+    @property
+    def pixels_in_flight(self) -> int:
+        """`max_inflight_pixels`, but at least one image."""
+        return max(self.max_inflight_pixels, self.max_pixels)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +230,6 @@ class NetworkSettings(SettingsGroup):
     host: str = setting("127.0.0.1", "Address both transports listen on; 0.0.0.0 for every interface.")
     http_port: int = setting(8000, "HTTP port; 0 takes a free one.", low=0, high=65535)
     grpc_port: int = setting(8001, "gRPC port; 0 takes a free one.", low=0, high=65535)
-    max_connections: int = setting(10_000, "HTTP connections at once; the next is answered 503 and closed.", low=1)
     keep_alive_s: int = setting(
         75, "How long an idle HTTP connection is kept; longer than the load balancer in front keeps it.", low=1
     )
@@ -223,6 +264,13 @@ class SecuritySettings(SettingsGroup):
     tls_client_ca: str = setting(
         "", "PEM file of the authorities whose client certificates are required (mTLS).", is_path=True
     )
+    allowed_hosts: str = setting(
+        "",
+        "Names in the Host header of requests, separated by commas; * for any. By default what no web site can be "
+        "called: loopback names, addresses, names without a dot, beyond a loopback --host also those of private "
+        "networks; and any where API keys are asked for.",
+        check=parse_hosts,
+    )
     cors_origins: str = setting(
         "", "Web origins that may read responses, separated by commas, as https://example.org; none by default."
     )
@@ -231,6 +279,11 @@ class SecuritySettings(SettingsGroup):
     def cors_allowed(self) -> tuple[str, ...]:
         """The web origins of `cors_origins`."""
         return parse_origins(self.cors_origins)
+
+    @property
+    def hosts_allowed(self) -> tuple[str, ...]:
+        """The names of `allowed_hosts`."""
+        return parse_hosts(self.allowed_hosts)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from geminifusion_runtime.types import Priority
 from geminifusion_service.errors import DeadlineExceededError, QueueFullError
+from geminifusion_service.pipeline.budget import GRACE_S, Holding, ResourceBudget
 
-# A body on its way keeps its place for this long; a slower one needs a free place once it is complete, or clients that
-# send a byte a second would take every place.
-_PLACE_KEPT_S = 1.0
 _RESERVED_SHARE = 8  # one place more for every eight, for requests of high priority only
 
 
@@ -30,17 +28,22 @@ class Ticket:
     """One admitted request. `arrival` is when its headers came, in seconds of `time.monotonic`."""
 
     arrival: float
-    body_bytes: int
+    holding: Holding  # what it holds of the budget
+    announced_bytes: int = 0  # by its headers
     in_flight: bool = False  # its body is complete
     recorded: bool = False  # telemetry has its outcome, or will
 
 
 class AdmissionControl:
-    """Counts the requests and bytes in flight, and rejects what exceeds them. Use from one event loop.
+    """Counts the requests in flight and what they hold, and rejects what exceeds the limits. Use from one event loop.
+
+    A body on its way keeps its place, and the room that its headers ask for, for a grace period; a slower one holds
+    what has come of it and needs a free place once it is complete, or clients that send a byte a second would keep all
+    others out.
 
     Args:
         capacity: most requests in flight before one of this priority is rejected.
-        max_bytes: of all admitted bodies, those on their way included; a single body is admitted whatever its size.
+        max_bytes, max_pixels, max_elements: of the resource budget; None for no limit.
         expected_wait_s: seconds until the engine has run so many requests.
     """
 
@@ -50,15 +53,16 @@ class AdmissionControl:
         capacity: Callable[[Priority], int],
         max_bytes: int,
         expected_wait_s: Callable[[int], float],
+        max_pixels: int | None = None,
+        max_elements: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._capacity = capacity
-        self._max_bytes = max_bytes
         self._expected_wait_s = expected_wait_s
         self._clock = clock
-        self._arriving: set[Ticket] = set()
+        self._arriving: dict[Ticket, None] = {}  # within their grace period, oldest first
         self._num_in_flight = 0
-        self._bytes = 0
+        self.budget = ResourceBudget(bytes=max_bytes, pixels=max_pixels, elements=max_elements, clock=clock)
 
     @property
     def num_in_flight(self) -> int:
@@ -67,8 +71,8 @@ class AdmissionControl:
 
     @property
     def bytes_held(self) -> int:
-        """Bytes of the bodies of all admitted requests."""
-        return self._bytes
+        """Bytes that requests, streams and connections hold."""
+        return self.budget.held("bytes")
 
     def check(self, *, body_bytes: int = 0, deadline_ms: float | None = None, priority: Priority = "normal") -> None:
         """Reject a request on its headers.
@@ -84,41 +88,38 @@ class AdmissionControl:
         """
         if deadline_ms is not None and deadline_ms <= 0:
             raise DeadlineExceededError("the deadline had passed when the request came; allow more time")
-        recent = self._clock() - _PLACE_KEPT_S
-        taken = self._num_in_flight + sum(ticket.arrival > recent for ticket in self._arriving)
+        promised = self._promised_bytes()
+        taken = self._num_in_flight + len(self._arriving)
         if taken >= self._capacity(priority):
             raise self._full(f"{taken} requests are in flight, which is all this server takes")
-        if self._bytes and self._bytes + body_bytes > self._max_bytes:
-            raise self._full(
-                f"bodies of {self._bytes} bytes are in flight and this one has {body_bytes}; "
-                f"this server holds {self._max_bytes}"
-            )
+        self.budget.check(bytes=body_bytes, promised=promised)
         wait_s = self._expected_wait_s(self._num_in_flight)
         if deadline_ms is not None and 1000 * wait_s > deadline_ms:
             raise self._full(f"about {1000 * wait_s:.0f} ms of work are queued, more than deadline_ms={deadline_ms:g}")
 
     @contextmanager
-    def hold(self, *, body_bytes: int = 0, in_flight: bool = False) -> Iterator[Ticket]:
+    def hold(self, *, body_bytes: int = 0, in_flight: bool = False, holding: Holding | None = None) -> Iterator[Ticket]:
         """Hold a place for a request that was just checked, from its headers until its response.
 
         Args:
             body_bytes: as in `check`.
             in_flight: the body is already complete, and this its size: `start` is not needed.
+            holding: what its transport has taken for it and gives back; by default one of its own.
         """
-        ticket = Ticket(arrival=self._clock(), body_bytes=body_bytes, in_flight=in_flight)
-        if in_flight:
-            self._num_in_flight += 1
-        else:
-            self._arriving.add(ticket)
-        self._bytes += body_bytes
-        try:
-            yield ticket
-        finally:
-            self._bytes -= ticket.body_bytes
-            if ticket.in_flight:
-                self._num_in_flight -= 1
+        with nullcontext(holding) if holding is not None else self.budget.open() as held:
+            ticket = Ticket(arrival=self._clock(), holding=held, announced_bytes=body_bytes, in_flight=in_flight)
+            if in_flight:
+                held.settle(bytes=body_bytes)
+                self._num_in_flight += 1
             else:
-                self._arriving.discard(ticket)
+                self._arriving[ticket] = None
+            try:
+                yield ticket
+            finally:
+                if ticket.in_flight:
+                    self._num_in_flight -= 1
+                else:
+                    self._arriving.pop(ticket, None)
 
     def start(self, ticket: Ticket, *, body_bytes: int, priority: Priority = "normal") -> None:
         """Count a request as in flight: its body is complete.
@@ -130,14 +131,21 @@ class AdmissionControl:
         Raises:
             QueueFullError: the body took so long that its place was given away.
         """
-        late = ticket.arrival <= self._clock() - _PLACE_KEPT_S
+        late = ticket.arrival <= self._clock() - GRACE_S
         if late and self._num_in_flight >= self._capacity(priority):
             raise self._full(f"{self._num_in_flight} requests are in flight, which is all this server takes")
-        self._bytes += body_bytes - ticket.body_bytes
-        ticket.body_bytes = body_bytes
-        self._arriving.discard(ticket)
+        ticket.holding.end_arrival()
+        ticket.holding.settle(bytes=body_bytes)
+        self._arriving.pop(ticket, None)
         ticket.in_flight = True
         self._num_in_flight += 1
+
+    def _promised_bytes(self) -> int:
+        """Bytes still to come of the bodies that are within their grace period; the others are forgotten."""
+        late = self._clock() - GRACE_S
+        while self._arriving and (oldest := next(iter(self._arriving))).arrival <= late:
+            del self._arriving[oldest]
+        return sum(max(0, one.announced_bytes - one.holding.amounts["bytes"]) for one in self._arriving)
 
     def _full(self, why: str) -> QueueFullError:
         retry_after_s = max(1, round(self._expected_wait_s(self._num_in_flight)))

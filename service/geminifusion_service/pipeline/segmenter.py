@@ -28,7 +28,9 @@ from geminifusion_service.models.registry import ModelRegistry
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.observability.timeline import StageTiming
 from geminifusion_service.pipeline.admission import AdmissionControl, Ticket
+from geminifusion_service.pipeline.budget import Holding, ResourceBudget
 from geminifusion_service.pipeline.executor import STOPPED, Executor
+from geminifusion_service.pipeline.pixel_count import count_pixels
 from geminifusion_service.pipeline.telemetry import Telemetry
 from geminifusion_service.request import SegmentRequest, SegmentResponse
 
@@ -48,20 +50,33 @@ class Segmenter:
     Args:
         executor: runs what was admitted; the segmenter starts and closes it.
         metrics: get readiness, queue depth and requests in flight.
-        max_bytes: most bytes of all requests in flight.
+        max_bytes, max_pixels, max_elements: most that all requests hold together; see `ResourceBudget`. Pixels are
+            not limited by default, as where images are decoded by others.
         telemetry: of every request; by default metrics alone.
     """
 
     def __init__(
-        self, executor: Executor, metrics: Metrics, *, max_bytes: int, telemetry: Telemetry | None = None
+        self,
+        executor: Executor,
+        metrics: Metrics,
+        *,
+        max_bytes: int,
+        max_pixels: int | None = None,
+        max_elements: int | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._executor = executor
         self._metrics = metrics
         self._telemetry = telemetry or Telemetry(metrics, log_requests=False)
         self._models = ModelRegistry()
         self._state = State.STARTING
+        self._max_pixels = max_pixels
         self._admission = AdmissionControl(
-            capacity=executor.capacity, max_bytes=max_bytes, expected_wait_s=executor.expected_wait_s
+            capacity=executor.capacity,
+            max_bytes=max_bytes,
+            max_pixels=max_pixels,
+            max_elements=max_elements,
+            expected_wait_s=executor.expected_wait_s,
         )
         metrics.ready.set_function(lambda: self.ready)
         metrics.watch(queue_depth=lambda: executor.queue_depth, in_flight=lambda: self._admission.num_in_flight)
@@ -85,6 +100,11 @@ class Segmenter:
     def broken(self) -> bool:
         """Whether only a restart can help."""
         return self._state in (State.READY, State.DRAINING) and self._executor.broken
+
+    @property
+    def budget(self) -> ResourceBudget:
+        """What requests, streams and connections hold together."""
+        return self._admission.budget
 
     @property
     def models(self) -> ModelRegistry:
@@ -145,11 +165,20 @@ class Segmenter:
 
     @contextmanager
     def admit(
-        self, *, body_bytes: int = 0, deadline_ms: float | None = None, priority: Priority = "normal"
+        self,
+        *,
+        body_bytes: int = 0,
+        deadline_ms: float | None = None,
+        priority: Priority = "normal",
+        holding: Holding | None = None,
     ) -> Iterator[Ticket]:
         """Admit a request on its headers and hold its place, from before its body is read until its response.
 
         The ticket is for `segment`, whose deadline and timeline then begin with the headers.
+
+        Args:
+            body_bytes, deadline_ms, priority: what the headers say; see `AdmissionControl.check`.
+            holding: see `AdmissionControl.hold`.
 
         Raises:
             NotReadyError, DeadlineExceededError, QueueFullError: see `check_admission`.
@@ -157,7 +186,7 @@ class Segmenter:
         started, ticket = time.monotonic(), None
         try:
             self.check_admission(body_bytes=body_bytes, deadline_ms=deadline_ms, priority=priority)
-            with self._admission.hold(body_bytes=body_bytes) as ticket:
+            with self._admission.hold(body_bytes=body_bytes, holding=holding) as ticket:
                 yield ticket
         except (GeminiFusionError, asyncio.CancelledError) as error:
             if ticket is None or not ticket.recorded:
@@ -180,12 +209,16 @@ class Segmenter:
             arrival, ticket.recorded = ticket.arrival, True
         with (
             self._telemetry.request(options, arrival) as record,
-            self._place(request, ticket),
+            self._place(request, ticket) as place,
             self._models.lease(options.model) as model,
         ):
             request = _for_model(request, model.metadata)
             async with _deadline(options.deadline_ms, arrival) as deadline:
+                if self._max_pixels is not None:
+                    pixels = await count_pixels(request.images, max_pixels=self._max_pixels)
+                    await place.holding.take_pixels_when_free(pixels)
                 response = await self._executor.submit(model, request, deadline=deadline, passed=passed)
+            place.holding.settle(bytes=response.num_bytes, pixels=0)  # of the request nothing is left
             record.response = response
         return response
 
@@ -201,7 +234,7 @@ class Segmenter:
         async with _deadline(request.options.deadline_ms, time.monotonic()) as deadline:
             return await self._executor.submit(model, request, deadline=deadline)
 
-    def _place(self, request: SegmentRequest, ticket: Ticket | None) -> AbstractContextManager[object]:
+    def _place(self, request: SegmentRequest, ticket: Ticket | None) -> AbstractContextManager[Ticket]:
         """Place of a request among those in flight: the one its ticket holds, or one that it is admitted to here.
 
         Raises:
@@ -211,7 +244,7 @@ class Segmenter:
         body_bytes = sum(len(image) if isinstance(image, bytes) else image.nbytes for image in request.images.values())
         if ticket is not None:
             self._admission.start(ticket, body_bytes=body_bytes, priority=options.priority)
-            return nullcontext()  # who admitted it gives the place back
+            return nullcontext(ticket)  # who admitted it gives the place back
         self.check_admission(deadline_ms=options.deadline_ms, priority=options.priority)
         return self._admission.hold(body_bytes=body_bytes, in_flight=True)
 

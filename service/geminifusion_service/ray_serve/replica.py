@@ -38,7 +38,10 @@ class SegmenterReplica:
         self._fingerprint = fingerprint
         metrics = Metrics()
         executor = LocalExecutor(settings, metrics)
-        self._segmenter = Segmenter(executor, metrics, max_bytes=settings.limits.max_inflight_bytes)
+        limits = settings.limits
+        self._segmenter = Segmenter(
+            executor, metrics, max_bytes=limits.max_inflight_bytes, max_pixels=limits.pixels_in_flight
+        )
         self._models = ModelManager(settings, metrics, self._segmenter)
         await self._models.start()
 

@@ -33,6 +33,7 @@ from geminifusion_service.model_manager import ModelManager
 from geminifusion_service.models.registry import ModelState
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pipeline.admission import Ticket
+from geminifusion_service.pipeline.budget import Holding
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.request import SegmentRequest, SegmentResponse
 from geminifusion_service.settings import LimitSettings
@@ -156,15 +157,17 @@ class OpenInference:
         self._models.check_may_change()
         return self._models
 
-    def admit(self, name: str, version: str | None, *, body_bytes: int) -> AbstractContextManager[Ticket]:
-        """Admit a request by its headers, before its body is read.
+    def admit(
+        self, name: str, version: str | None, *, body_bytes: int, holding: Holding | None = None
+    ) -> AbstractContextManager[Ticket]:
+        """Admit a request by its headers, before its body is read; see `Segmenter.admit`.
 
         Raises:
             ModelNotFoundError: no such model.
             GeminiFusionError: see `Segmenter.admit`.
         """
         self._resolve(name, version)
-        return self._segmenter.admit(body_bytes=body_bytes)
+        return self._segmenter.admit(body_bytes=body_bytes, holding=holding)
 
     @contextmanager
     def counted(self, transport: str, request_id: str) -> Iterator[None]:

@@ -28,7 +28,7 @@ from geminifusion_service.api.open_inference.responses import LARGE_JSON, infer_
 from geminifusion_service.api.openapi import DocumentedRoute, Handler
 from geminifusion_service.errors import EmptyBodyError, MalformedBodyError, UnsupportedBodyError
 from geminifusion_service.settings import LimitSettings
-from geminifusion_service.transport.http.body import cancel_on_disconnect, read_body
+from geminifusion_service.transport.http.body import cancel_on_disconnect, holding_of, read_body
 from geminifusion_service.transport.http.json_body import parse_json
 
 PREFIX = "/v2"
@@ -101,7 +101,9 @@ class _Inference:
         with (
             self._open_inference.counted(TRANSPORT, request.state.request_id),
             # Before a body of megabytes is read.
-            self._open_inference.admit(name, version, body_bytes=request.state.content_length) as ticket,
+            self._open_inference.admit(
+                name, version, body_bytes=request.state.content_length, holding=holding_of(request)
+            ) as ticket,
         ):
             parsed = await self._read(request, name, version)
             work = self._open_inference.infer(parsed.request, request_id=request.state.request_id, ticket=ticket)

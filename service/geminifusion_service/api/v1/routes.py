@@ -33,6 +33,7 @@ from geminifusion_service.settings import LimitSettings
 from geminifusion_service.transport.http.body import (
     cancel_on_disconnect,
     check_encoding,
+    holding_of,
     multipart_boundary,
     read_body,
     split_json,
@@ -116,7 +117,10 @@ class _Segmentation:
             self._telemetry.failed(error, time.monotonic())
             raise
         with self._segmenter.admit(  # before a body of megabytes is read
-            body_bytes=request.state.content_length, deadline_ms=options.deadline_ms, priority=options.priority
+            body_bytes=request.state.content_length,
+            deadline_ms=options.deadline_ms,
+            priority=options.priority,
+            holding=holding_of(request),
         ) as ticket:
             limits = self._limits
             body = await read_body(request, max_bytes=limits.max_body_bytes, timeout_s=limits.body_timeout_s)

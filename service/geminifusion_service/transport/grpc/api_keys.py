@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import grpc
 import grpc.aio
 
-from geminifusion_runtime.errors import GeminiFusionError
+from geminifusion_runtime.errors import BadRequestError, GeminiFusionError
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.observability.request_context import RequestContext, set_client, set_request_context
 from geminifusion_service.pipeline.telemetry import Telemetry
@@ -17,7 +17,20 @@ from geminifusion_service.transport.grpc.status import abort
 
 # Load balancers and tools have no key.
 _OPEN = ("/grpc.health.v1.", "/grpc.reflection.", "/inference.GRPCInferenceService/Server")
+_CREDENTIALS = ("authorization", "x-api-key")
 _CHANGES_MODELS = ("/inference.GRPCInferenceService/RepositoryModel",)
+
+
+def is_open(path: str) -> bool:
+    """Whether a call needs no key."""
+    return path.startswith(_OPEN)
+
+
+def _check_sent_once(metadata: Sequence[tuple[str, str]]) -> None:
+    """Reject a call with two keys: a proxy might have looked at the other one."""
+    names = [name for name, _ in metadata if name in _CREDENTIALS]
+    if len(names) != len(set(names)):
+        raise BadRequestError("authorization or x-api-key came twice; send one key")
 
 
 class RequireKey(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is untyped
@@ -35,14 +48,16 @@ class RequireKey(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is u
     ) -> grpc.RpcMethodHandler:
         """See grpc.aio.ServerInterceptor."""
         path = handler_call_details.method
-        headers = {
-            name: value for name, value in handler_call_details.invocation_metadata or () if isinstance(value, str)
-        }
+        sent = [
+            (name, value) for name, value in handler_call_details.invocation_metadata or () if isinstance(value, str)
+        ]
+        headers = dict(sent)
         principal = None
         set_request_context(RequestContext(transport="grpc", headers=headers))
-        if self._access.asks_for_keys and not path.startswith(_OPEN):
+        if self._access.asks_for_keys and not is_open(path):
             role: Role = "admin" if path.startswith(_CHANGES_MODELS) else "segment"
             try:
+                _check_sent_once(sent)
                 principal = self._access.check(headers, role=role).name
             except GeminiFusionError as error:
                 return grpc.stream_stream_rpc_method_handler(self._rejection(error))

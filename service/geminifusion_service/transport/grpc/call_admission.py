@@ -18,6 +18,8 @@ from geminifusion_service.observability.request_context import set_client
 from geminifusion_service.pipeline.admission import Ticket
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.pipeline.streaming import StreamManager
+from geminifusion_service.transport.grpc.call_pool import CallPool
+from geminifusion_service.transport.grpc.receiving import Deserialize, Receiving
 from geminifusion_service.transport.grpc.status import abort
 
 PRIORITY_KEY = "geminifusion-priority"
@@ -37,6 +39,23 @@ def milliseconds_left(context: grpc.aio.ServicerContext) -> float | None:
     return 1000 * left_s if left_s is not None and left_s < 3600 else None
 
 
+async def only_message(messages: AsyncIterator[Any], timeout_s: float) -> Any:  # noqa: ANN401
+    """The message of a unary call.
+
+    Raises:
+        BodyTimeoutError: it did not arrive in time.
+        EmptyBodyError: the call ended without it.
+        QueueFullError, MalformedBodyError, BodyTooLargeError: see `IncomingMessages`.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await anext(messages)
+    except TimeoutError:
+        raise BodyTimeoutError(f"the message did not arrive within {timeout_s:g} s; send it faster") from None
+    except StopAsyncIteration:
+        raise EmptyBodyError("the call came without its message; send one") from None
+
+
 class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is untyped
     """Admits or rejects unary calls and streams on their metadata, and limits the time a message may take to arrive.
 
@@ -48,7 +67,9 @@ class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc i
         unary: paths (`/package.Service/Method`) of unary calls that need admission, with the transport that metrics
             count them under.
         streams: the same for calls that are streams of frames.
+        receiving: receives their messages.
         body_timeout_s: longest time the message of a unary call may take to arrive.
+        max_arriving: unary calls at once whose message has not arrived.
     """
 
     def __init__(
@@ -56,17 +77,21 @@ class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc i
         segmenter: Segmenter,
         open_streams: StreamManager,
         metrics: Metrics,
+        receiving: Receiving,
         *,
         unary: Mapping[str, str],
         streams: Mapping[str, str],
         body_timeout_s: float,
+        max_arriving: int,
     ) -> None:
         self._segmenter = segmenter
         self._open_streams = open_streams
         self._metrics = metrics
         self._unary = dict(unary)
         self._streams = dict(streams)
+        self._receiving = receiving
         self._body_timeout_s = body_timeout_s
+        self._arriving = CallPool(max_arriving, "calls whose message is on its way")
 
     async def intercept_service(
         self,
@@ -83,8 +108,7 @@ class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc i
             priority = "high"
         if path in self._unary:
             return grpc.stream_unary_rpc_method_handler(
-                self._admitted(handler.unary_unary, self._unary[path], priority),
-                request_deserializer=handler.request_deserializer,
+                self._admitted(handler.unary_unary, handler.request_deserializer, self._unary[path], priority),
                 response_serializer=handler.response_serializer,
             )
         try:
@@ -92,14 +116,21 @@ class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc i
             self._open_streams.check_admission()
         except GeminiFusionError as error:
             return grpc.stream_stream_rpc_method_handler(self._rejection(error, self._streams[path]))
-        return handler
+        return grpc.stream_stream_rpc_method_handler(
+            self._stream(handler.stream_stream, handler.request_deserializer),
+            response_serializer=handler.response_serializer,
+        )
 
-    def _admitted(self, behavior: _Behavior, transport: str, priority: Priority) -> Callable[..., Awaitable[Any]]:
-        async def respond(messages: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> Any:  # noqa: ANN401
+    def _admitted(
+        self, behavior: _Behavior, deserialize: Deserialize, transport: str, priority: Priority
+    ) -> Callable[..., Awaitable[Any]]:
+        async def respond(source: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> Any:  # noqa: ANN401
             set_client(context.peer())
             try:
                 with self._segmenter.admit(deadline_ms=milliseconds_left(context), priority=priority) as ticket:
-                    message = await self._only_message(messages)
+                    messages = self._receiving.messages(source, context, deserialize, holding=ticket.holding)
+                    async with self._arriving.place(context.peer()):
+                        message = await only_message(messages, self._body_timeout_s)
                     _ticket.set(ticket)
                     return await behavior(message, context)
             except GeminiFusionError as error:
@@ -108,16 +139,12 @@ class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc i
 
         return respond
 
-    async def _only_message(self, messages: AsyncIterator[Any]) -> Any:  # noqa: ANN401
-        try:
-            async with asyncio.timeout(self._body_timeout_s):
-                return await anext(messages)
-        except TimeoutError:
-            raise BodyTimeoutError(
-                f"the message did not arrive within {self._body_timeout_s:g} s; send it faster"
-            ) from None
-        except StopAsyncIteration:
-            raise EmptyBodyError("the call came without its message; send one") from None
+    def _stream(self, behavior: _Behavior, deserialize: Deserialize) -> Callable[..., Awaitable[None]]:
+        async def respond(source: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> None:
+            with self._segmenter.budget.open() as holding:
+                await behavior(self._receiving.messages(source, context, deserialize, holding=holding), context)
+
+        return respond
 
     def _rejection(self, error: GeminiFusionError, transport: str) -> Callable[..., Awaitable[None]]:
         async def reject(_messages: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> None:

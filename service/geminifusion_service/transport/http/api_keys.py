@@ -67,4 +67,9 @@ class RequireKey:
 
 def role_for(path: str, method: str) -> Role:
     """The role a request needs: admin to change models, segment for everything else."""
-    return "admin" if method not in ("GET", "HEAD") and path.startswith(_CHANGES_MODELS) else "segment"
+    return "admin" if changes_models(path, method) else "segment"
+
+
+def changes_models(path: str, method: str) -> bool:
+    """Whether a request may load or unload models."""
+    return method not in ("GET", "HEAD") and path.startswith(_CHANGES_MODELS)

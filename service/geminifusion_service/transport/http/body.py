@@ -11,10 +11,11 @@ import base64
 import binascii
 import re
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from email.message import Message
 from typing import Any, TypeVar
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from geminifusion_runtime.errors import BadRequestError
 from geminifusion_service.errors import (
@@ -22,8 +23,10 @@ from geminifusion_service.errors import (
     BodyTooLargeError,
     EmptyBodyError,
     MalformedBodyError,
+    QueueFullError,
     UnsupportedBodyError,
 )
+from geminifusion_service.pipeline.budget import Holding
 from geminifusion_service.transport.http.json_body import parse_json
 
 MULTIPART, JSON = "multipart/form-data", "application/json"
@@ -48,10 +51,30 @@ def check_encoding(content_encoding: str | None) -> None:
         )
 
 
+@dataclass
+class IncomingBody:
+    """The body of a request while it arrives: `request.state.incoming` where the connection counts it.
+
+    Attributes:
+        holding: has its bytes, from their arrival until the response has left.
+        refusal: why the rest is not taken; set before `request.receive` returns.
+    """
+
+    holding: Holding
+    refusal: QueueFullError | None = None
+
+
+def holding_of(request: Request) -> Holding | None:
+    """What the connection holds for a request, for its admission."""
+    incoming: IncomingBody | None = getattr(request.state, "incoming", None)
+    return incoming.holding if incoming is not None else None
+
+
 async def read_body(request: Request, *, max_bytes: int, timeout_s: float) -> bytes:
     """The whole body of a request that has its context (see `RequestContextMiddleware`).
 
     Raises:
+        QueueFullError: requests in flight hold too many bytes, or this body came too slowly while others waited.
         BodyTooLargeError: announced as longer than `max_bytes`, or found to be.
         BodyTimeoutError: not complete after `timeout_s`.
         EmptyBodyError: no bytes.
@@ -59,20 +82,27 @@ async def read_body(request: Request, *, max_bytes: int, timeout_s: float) -> by
     """
     if request.state.content_length > max_bytes:
         raise _too_large(request.state.content_length, max_bytes)
+    incoming: IncomingBody | None = getattr(request.state, "incoming", None)
     chunks, length = [], 0
     try:
         async with asyncio.timeout(timeout_s):
-            async for chunk in request.stream():
-                length += len(chunk)
-                if length > max_bytes:
-                    raise _too_large(length, max_bytes)
-                chunks.append(chunk)
+            more = True
+            while more:
+                message = await request.receive()
+                if incoming is not None and incoming.refusal is not None:
+                    raise incoming.refusal
+                if message["type"] == "http.disconnect":
+                    raise MalformedBodyError("the connection closed before the body was complete")
+                more = message.get("more_body", False)
+                if chunk := message.get("body", b""):
+                    length += len(chunk)
+                    if length > max_bytes:
+                        raise _too_large(length, max_bytes)
+                    chunks.append(chunk)
     except TimeoutError:
         raise BodyTimeoutError(
             f"{length} bytes of the body came within {timeout_s:g} s and then not the rest; send it faster"
         ) from None
-    except ClientDisconnect:
-        raise MalformedBodyError("the connection closed before the body was complete") from None
     if not length:
         raise EmptyBodyError("the body is empty; post the images as multipart/form-data or JSON")
     return b"".join(chunks)

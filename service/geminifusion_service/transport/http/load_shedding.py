@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from re import Pattern
 
+from starlette.responses import Response
+
 from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.observability.request_context import RequestContext, set_request_context
@@ -78,7 +80,51 @@ class LoadShedder:
         set_request_context(request)
         self._telemetry.failed(error, time.monotonic())
         response = self._error_response(path, error, request.request_id)
-        response.headers["X-Request-Id"] = request.request_id
-        status = HTTPStatus(response.status_code)
-        header_lines = b"".join(b"%b: %b\r\n" % header for header in response.raw_headers)
-        return b"%d %b\r\n%b\r\n%b" % (status, status.phrase.encode(), header_lines, bytes(response.body))
+        return raw_response(response, request.request_id)
+
+
+class RejectRequest:
+    """Makes and records the response to a request that is rejected on its headers, and its connection closed.
+
+    Args:
+        telemetry: records rejections.
+        error_response: makes the response.
+    """
+
+    def __init__(self, telemetry: Telemetry, error_response: ErrorResponse) -> None:
+        self._telemetry = telemetry
+        self._error_response = error_response
+
+    def __call__(
+        self,
+        target: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+        client: tuple[str, int] | None,
+        error: GeminiFusionError,
+    ) -> bytes:
+        """The whole response, from the status code on."""
+        # A copy, because this runs in the context of the connection, which outlives the request.
+        return contextvars.copy_context().run(self._response, target, headers, client, error)
+
+    def _response(
+        self,
+        target: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+        client: tuple[str, int] | None,
+        error: GeminiFusionError,
+    ) -> bytes:
+        request = RequestContext.of_http("http", headers, client)
+        set_request_context(request)
+        self._telemetry.failed(error, time.monotonic())
+        path = target.partition(b"?")[0].decode("latin-1")
+        response = self._error_response(path, error, request.request_id)
+        response.headers["Connection"] = "close"
+        return raw_response(response, request.request_id)
+
+
+def raw_response(response: Response, request_id: str) -> bytes:
+    """A response as it is on the wire, from the status code on."""
+    response.headers["X-Request-Id"] = request_id
+    status = HTTPStatus(response.status_code)
+    header_lines = b"".join(b"%b: %b\r\n" % header for header in response.raw_headers)
+    return b"%d %b\r\n%b\r\n%b" % (status, status.phrase.encode(), header_lines, bytes(response.body))

@@ -60,6 +60,9 @@ class RequestContextMiddleware:
             if not started:
                 response = self._error_response(scope["path"], public_error(error), state["request_id"])
                 await response(scope, receive, send_with_id)
+        finally:
+            if (incoming := state.get("incoming")) is not None:
+                incoming.holding.close()
 
 
 def content_length(text: str) -> int:

@@ -1,0 +1,227 @@
+"""Messages of calls: received under limits, counted as they arrive, decoded where an error can be reported.
+
+gRPC hands over whole messages. What has come of unfinished ones is what the kernel counted on their connection, less
+what was handed over; it is looked at a few dozen times a second while anybody waits for a message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc.aio
+from google.protobuf.message import DecodeError
+
+from geminifusion_service.errors import BodyTooLargeError, MalformedBodyError, QueueFullError
+from geminifusion_service.pipeline.budget import Holding, ResourceBudget
+from geminifusion_service.transport.grpc.kernel_counters import ConnectionCounters, address_of
+
+_LOOK_S = 0.025
+_SMALL = 64 * 1024  # unfinished bytes of a connection that are not worth counting
+# Bytes around a message, at most: headers, frames, TLS. What is more counts as unfinished until the counts are balanced.
+_OVERHEAD = 1024
+_OVERHEAD_SHARE = 200  # a byte of this many
+_BALANCE_S = 0.25  # least time between two balances of a connection
+_MAX_IDLE = 4096  # connections whose counts are remembered while nobody waits
+
+Deserialize = Callable[[bytes], Any]
+
+
+class Receiving:
+    """All connections on which messages are waited for. Use from one event loop.
+
+    Args:
+        budget: has the unfinished messages.
+        max_message_bytes: gRPC takes no longer ones.
+    """
+
+    def __init__(self, budget: ResourceBudget, *, max_message_bytes: int) -> None:
+        self._budget = budget
+        self._max_message_bytes = max_message_bytes
+        self._counters: ConnectionCounters | None = None
+        self._connections: dict[str, _Connection] = {}
+        self._waited_for: dict[str, _Connection] = {}  # those with readers
+        self._is_looking = False
+
+    def listen_on(self, port: int) -> None:
+        """Say which port the server has."""
+        self._counters = ConnectionCounters(port)
+
+    def messages(
+        self,
+        source: AsyncIterator[bytes],
+        context: grpc.aio.ServicerContext,
+        deserialize: Deserialize,
+        *,
+        holding: Holding | None = None,
+        max_bytes: int | None = None,
+    ) -> IncomingMessages:
+        """The messages of a call.
+
+        Args:
+            source: as gRPC hands them over, undecoded.
+            context: of the call.
+            deserialize: decodes one.
+            holding: gets the bytes of each; by default none, for what is small.
+            max_bytes: of each; None for what gRPC takes.
+        """
+        return IncomingMessages(self, source, context.peer(), deserialize, holding=holding, max_bytes=max_bytes)
+
+    def begin(self, peer: str, reader: IncomingMessages) -> None:
+        """Somebody waits for a message from this peer."""
+        connection = self._connections.get(peer)
+        if connection is None:
+            if len(self._connections) > _MAX_IDLE:
+                self._connections = {peer: one for peer, one in self._connections.items() if one.readers}
+            connection = self._connections[peer] = _Connection(self._budget)
+        connection.readers.add(reader)
+        self._waited_for[peer] = connection
+        if not self._is_looking:
+            self._is_looking = True
+            asyncio.get_running_loop().call_later(_LOOK_S, self._look)
+
+    def end(self, peer: str, reader: IncomingMessages, num_bytes: int) -> None:
+        """They do not any more, because they have got it: so many bytes, or 0."""
+        if (connection := self._waited_for.get(peer)) is None:
+            return
+        connection.readers.discard(reader)
+        if num_bytes:
+            connection.handed_over(num_bytes)
+        if not connection.readers:
+            del self._waited_for[peer]
+        if not connection.readers or not num_bytes:
+            connection.balance(lambda: self._received(peer))
+
+    def _look(self) -> None:
+        for peer, connection in tuple(self._waited_for.items()):
+            if (received := self._received(peer)) is not None:
+                connection.look(received, self._max_message_bytes)
+        self._is_looking = bool(self._waited_for)
+        if self._is_looking:
+            asyncio.get_running_loop().call_later(_LOOK_S, self._look)
+
+    def _received(self, peer: str) -> int | None:
+        address = address_of(peer)
+        return self._counters.received(address) if self._counters is not None and address is not None else None
+
+
+class _Connection:
+    """The counts of one connection."""
+
+    def __init__(self, budget: ResourceBudget) -> None:
+        self.readers: set[IncomingMessages] = set()
+        self._budget = budget
+        self._holding = budget.open()
+        self._accounted = 0  # of the bytes received, those that belong to no unfinished message
+        self._balanced = 0.0
+
+    def handed_over(self, num_bytes: int) -> None:
+        """A message of this size is complete."""
+        self._accounted += num_bytes + _OVERHEAD + num_bytes // _OVERHEAD_SHARE
+        self._hold_no_more_than(self._holding.amounts["bytes"] - num_bytes)
+
+    def balance(self, received: Callable[[], int | None]) -> None:
+        """Take every byte received as accounted for: nothing is unfinished, or what was has been given up."""
+        now = time.monotonic()
+        if self._holding.amounts["bytes"] or now - self._balanced > _BALANCE_S:
+            self._balanced = now
+            self._accounted = received() or self._accounted
+        self._hold_no_more_than(0)
+
+    def look(self, received: int, max_message_bytes: int) -> None:
+        """Count what has come of the messages that are waited for."""
+        self._accounted = min(self._accounted, received)
+        unfinished = min(received - self._accounted, len(self.readers) * max_message_bytes)
+        if unfinished < _SMALL:
+            unfinished = 0
+        more = unfinished - self._holding.amounts["bytes"]
+        if more <= 0:
+            self._hold_no_more_than(unfinished)
+            return
+        self._holding.begin_arrival(self._refuse)
+        try:
+            self._holding.take(bytes=more)
+        except QueueFullError as error:
+            self._refuse(error)
+
+    def _hold_no_more_than(self, num_bytes: int) -> None:
+        if self._holding.amounts["bytes"] > num_bytes:
+            self._holding.settle(bytes=max(0, num_bytes))
+        if not self._holding.amounts["bytes"]:
+            self._holding.end_arrival()
+
+    def _refuse(self, error: QueueFullError) -> None:
+        self._holding.close()
+        self._holding = self._budget.open()
+        for reader in tuple(self.readers):
+            reader.refuse(error)
+
+
+class IncomingMessages:
+    """An iterator over the decoded messages of one call; see `Receiving.messages`.
+
+    Iterating raises:
+        QueueFullError: requests in flight hold too many bytes, or this message came too slowly while others waited.
+        BodyTooLargeError: a message has more bytes than it may have.
+        MalformedBodyError: a message cannot be decoded.
+    """
+
+    def __init__(
+        self,
+        receiving: Receiving,
+        source: AsyncIterator[bytes],
+        peer: str,
+        deserialize: Deserialize,
+        *,
+        holding: Holding | None,
+        max_bytes: int | None,
+    ) -> None:
+        self._receiving = receiving
+        self._source = source
+        self._peer = peer
+        self._deserialize = deserialize
+        self._holding = holding
+        self._max_bytes = max_bytes
+        self._limit: asyncio.Timeout | None = None
+        self._refusal: QueueFullError | None = None
+
+    def refuse(self, error: QueueFullError) -> None:
+        """Have the wait for the message that is on its way end with this error."""
+        if self._limit is not None:
+            self._refusal = error
+            self._limit.reschedule(asyncio.get_running_loop().time())
+
+    def __aiter__(self) -> IncomingMessages:
+        return self
+
+    async def __anext__(self) -> Any:  # noqa: ANN401 - of the call's own type
+        data = await self._receive()
+        if self._max_bytes is not None and len(data) > self._max_bytes:
+            raise BodyTooLargeError(f"the message has {len(data)} bytes, this call takes {self._max_bytes}")
+        if self._holding is not None:
+            self._holding.settle(bytes=0)  # of the message before, which is admitted as a request by now
+            self._holding.take(bytes=len(data))
+        try:
+            return self._deserialize(data)
+        except (DecodeError, ValueError, RecursionError):
+            raise MalformedBodyError(
+                "the message cannot be decoded; send one of the type in our .proto files"
+            ) from None
+
+    async def _receive(self) -> bytes:
+        size = 0
+        self._receiving.begin(self._peer, self)
+        try:
+            async with asyncio.timeout(None) as self._limit:
+                data = await anext(self._source)
+            size = len(data)
+            return data
+        except TimeoutError:
+            if self._refusal is None:
+                raise
+            raise self._refusal from None
+        finally:
+            self._limit = None
+            self._receiving.end(self._peer, self, size)
