@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, get_type_hints
 
 from geminifusion_runtime.backends import BACKENDS, check_backend
 from geminifusion_runtime.devices import parse_devices
-from geminifusion_runtime.types import Isolation, SensorPolicy
+from geminifusion_runtime.types import DEFAULT_SENSOR_POLICY, Isolation, SensorPolicy
 from geminifusion_service.setting_fields import SettingsError, SettingsGroup, setting, settings_of
 
 LogFormat = Literal["text", "json"]
@@ -159,7 +159,7 @@ class DecodingSettings(SettingsGroup):
         "from the server.",
     )
     sensor_policy: SensorPolicy = setting(
-        "warn", "What to do about a broken sensor; a request may choose another policy."
+        DEFAULT_SENSOR_POLICY, "What to do about a broken sensor; a request may choose another policy."
     )
 
 

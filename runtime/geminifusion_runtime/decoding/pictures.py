@@ -51,7 +51,7 @@ def decode_picture(
     if spec.unit == "intensity" and spec.channels == 3 and header.format in ("png", "jpeg", "webp"):
         return Picture(pixels=decode_rgb(data, max_pixels=max_pixels, field=spec.name, may_hold_gil=may_hold_gil))
     stored = decode_pixels(data, header, spec.name, may_hold_gil=may_hold_gil)
-    if header.format == "png" and header.channels == 1 and stored.ndim == 3:
+    if header.channels == 1 and stored.ndim == 3 and header.format != "npy":
         raise UnsupportedImageError(f"{spec.name} is a palette image; send the sensor's own picture, {wanted(spec)}")
     return as_picture(stored, spec, invalid=invalid)
 

@@ -36,7 +36,7 @@ from geminifusion_service.isolation.decoder_pool import DecoderPool, EncodedImag
 from geminifusion_service.observability.request_context import new_request_id
 from geminifusion_service.observability.timeline import StageTiming, Timeline
 from geminifusion_service.pipeline.encoding import encode
-from geminifusion_service.pipeline.preparation import PreparedRequest, prepare
+from geminifusion_runtime.preparation import PreparedRequest, prepare
 from geminifusion_service.request import SegmentRequest, SegmentResponse
 
 BatchKey = tuple[Model, tuple[int, int]]  # by identity; height and width the graph sees
