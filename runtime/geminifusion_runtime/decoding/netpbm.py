@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 # Three numbers after the kind, with white space or comments between them, and one character of white space at the end.
 _HEADER = re.compile(
     rb"P(?P<kind>[56])"
-    + b"".join(rb"(?:\s|#[^\r\n]{0,1000}[\r\n]){1,100}(?P<%b>[0-9]{1,9})" % name for name in (b"width", b"height", b"top"))
+    + b"".join(
+        rb"(?:\s|#[^\r\n]{0,1000}[\r\n]){1,100}(?P<%b>[0-9]{1,9})" % name for name in (b"width", b"height", b"top")
+    )
     + rb"\s"
 )
 _MAX_HEADER_BYTES = 4096

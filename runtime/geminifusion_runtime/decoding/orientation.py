@@ -54,9 +54,12 @@ def without_orientation(tiff: bytes) -> bytes:
     """A TIFF with its pixels and without its orientation, which OpenCV would apply whatever its flags say.
 
     Args:
-        tiff: a whole classic TIFF whose directory was checked.
+        tiff: a classic TIFF; a damaged one comes back as it is.
     """
-    positions = list(_orientation_entries(tiff))
+    try:
+        positions = list(_orientation_entries(tiff))
+    except struct.error:
+        return tiff
     if not positions:
         return tiff
     copy = bytearray(tiff)

@@ -99,7 +99,7 @@ def picture_health(pixels: NDArray[np.generic], spec: ModalitySpec) -> SensorHea
     top = 255.0 if spec.unit == "intensity" else spec.range[1]
     saturated = float((measured >= top).mean())
     patch = _middle(pixels).astype(np.float32)
-    grey = patch.mean(axis=2, dtype=np.float32) if patch.ndim == 3 else patch
+    grey = patch.mean(axis=2, dtype=np.float64) if patch.ndim == 3 else patch
     inside = np.isfinite(grey).astype(np.uint8)
     if inside.all():
         noise = _noise(grey)
@@ -135,7 +135,8 @@ def _middle(image: NDArray[T]) -> NDArray[T]:
 def _noise(image: NDArray[np.floating], valid: NDArray[np.uint8] | None = None) -> float:
     if min(image.shape) < 3:
         return 0.0
-    response = cv2.filter2D(image.astype(np.float32, copy=False), cv2.CV_32F, _KERNEL)[1:-1, 1:-1]
+    # In double precision, where no number that an image can hold overflows.
+    response = cv2.filter2D(image.astype(np.float64), cv2.CV_64F, _KERNEL)[1:-1, 1:-1]
     inside = None if valid is None else valid[1:-1, 1:-1]
     count = response.size if inside is None else cv2.countNonZero(np.ascontiguousarray(inside))
     total = cv2.norm(response, cv2.NORM_L1, inside)

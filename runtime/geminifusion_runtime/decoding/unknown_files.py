@@ -51,8 +51,8 @@ def unknown_file_error(data: bytes, field: str) -> GeminiFusionError:
             return UnsupportedImageError(f"{field} is {name}, which is not read here; {EXPECTED}")
     if data[:2] == b"BM" and data[6:10] == bytes(4):
         return UnsupportedImageError(f"{field} is a BMP, which is not read here; {EXPECTED}")
-    if (name := _image_in_base64(data)) is not None:
-        return UndecodableImageError(f"{field} is {name} as base64 text; send the bytes of the file themselves")
+    if (encoded := _image_in_base64(data)) is not None:
+        return UndecodableImageError(f"{field} is {encoded} as base64 text; send the bytes of the file themselves")
     for signature, name in _SIGNATURES.items():
         position = data.find(signature, 1, _FURTHEST + len(signature))
         if position == _ROS_HEADER and signature == _PNG:
