@@ -139,7 +139,7 @@ def _distance_warnings(
     distances = sample[measured]
     median = float(np.median(distances))
     beyond = float((distances > high).mean())
-    trained = "" if trained_range is None else f", and the model was trained on {low:g} … {high:g} m"
+    trained = "" if trained_range is None else f", and the model was trained on {low:g} to {high:g} m"
     if not _NEAREST_PLAUSIBLE_M <= median <= high:
         warnings.append(
             f"the median {field} is {median:.4g} m{trained}, which looks like a wrong unit; "

@@ -141,6 +141,6 @@ def _range_warnings(numbers: NDArray[np.float32], spec: ModalitySpec) -> tuple[s
     if outside <= _MOST_OUTSIDE:
         return ()
     return (
-        f"{spec.name} is outside {low:g} … {high:g}, the range the model was trained on, at {outside:.0%} of its "
+        f"{spec.name} is outside {low:g} to {high:g}, the range the model was trained on, at {outside:.0%} of its "
         f"pixels (median {float(np.median(sample)):g}), which looks like a wrong unit; send numbers as in training",
     )

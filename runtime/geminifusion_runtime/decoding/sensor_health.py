@@ -123,7 +123,7 @@ def _is_outside(measured: NDArray[np.float32], trained_range: tuple[float, float
 
 def _outside_text(trained_range: tuple[float, float], unit: str) -> str:
     low, high = trained_range
-    return f"it is outside {low:g} … {high:g}{unit}, what the model was trained on, so the model sees a constant"
+    return f"it is outside {low:g} to {high:g}{unit}, what the model was trained on, so the model sees a constant"
 
 
 def _middle(image: NDArray[T]) -> NDArray[T]:

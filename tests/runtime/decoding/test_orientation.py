@@ -50,13 +50,15 @@ def oriented_webp(orientation, order):
 def oriented_tiff(pixels, orientation, order="<", kind=3):
     height, width = pixels.shape
     sample_format = 3 if pixels.dtype.kind == "f" else 1
-    bits = 8 * pixels.itemsize
-    tags = [(256, 4, width), (257, 4, height), (258, 3, bits), (259, 3, 1), (262, 3, 1), (273, 4, 8),
-            (274, kind, orientation), (277, 3, 1), (278, 4, height), (279, 4, pixels.nbytes), (339, 3, sample_format)]  # fmt: skip
+    tags = [
+        *((256, 4, width), (257, 4, height), (258, 3, 8 * pixels.itemsize), (259, 3, 1), (262, 3, 1), (273, 4, 8)),
+        *((274, kind, orientation), (277, 3, 1), (278, 4, height), (279, 4, pixels.nbytes), (339, 3, sample_format)),
+    ]
+    values = {3: "HH", 4: "I"}
     entries = b"".join(
-        struct.pack(order + "HHI", tag, type_, 1) + struct.pack(order + ("HH" if type_ == 3 else "I"), *((value, 0) if type_ == 3 else (value,)))
-        for tag, type_, value in tags
-    )  # fmt: skip
+        struct.pack(order + "HHI" + values[of_type], tag, of_type, 1, value, *([0] if of_type == 3 else []))
+        for tag, of_type, value in tags
+    )
     head = (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, 8 + pixels.nbytes)
     stored = pixels.astype(pixels.dtype.newbyteorder(order)).tobytes()
     return head + stored + struct.pack(order + "H", len(tags)) + entries + bytes(4)

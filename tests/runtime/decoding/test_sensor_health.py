@@ -80,7 +80,7 @@ def test_a_frame_beyond_the_range_of_the_model_is_a_constant_to_it(make_spec):
     assert depth_health(far, (0.0, 100.0)).problem is None
     thermal = make_spec("thermal", unit="count")  # 28000 … 31000
     counts = np.linspace(100, 2000, 64 * 64, dtype=np.float32).reshape(64, 64)
-    assert "28000 … 31000" in picture_health(counts, thermal).problem
+    assert "28000 to 31000" in picture_health(counts, thermal).problem
     assert picture_health(counts + 28_000, thermal).problem is None
 
 

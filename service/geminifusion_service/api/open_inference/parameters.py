@@ -6,10 +6,10 @@ path, the id in the request, and which maps are computed follows from the output
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import get_args
 
-from geminifusion_runtime import strict_json
 from geminifusion_runtime.errors import InvalidOptionError
 from geminifusion_runtime.options import (
     OPTION_NAMES,
@@ -58,7 +58,7 @@ def options_from(
             continue
         if name not in _NAMES and (name in _ELSEWHERE or not is_option(name)):
             raise unknown_option(name, _NAMES, kind="parameter")
-        values[name] = value if isinstance(value, str) else strict_json.dumps(value)
+        values[name] = value if isinstance(value, str) else json.dumps(value)  # noqa: TID251 - read again at once
     if "priority" in values:
         values["priority"] = _priority(values["priority"])
     if values.get("format", "png") not in _FILES:

@@ -79,7 +79,7 @@ def segment_response(response: SegmentResponse, *, accepts_gzip: bool = False) -
     if response.classes and response.format != "json":
         headers["X-Geminifusion-Classes"] = "; ".join(map(_share_text, response.classes))
     if response.warnings:
-        headers["X-Geminifusion-Warnings"] = "; ".join(response.warnings)
+        headers["X-Geminifusion-Warnings"] = _header_text("; ".join(response.warnings))
     if response.format == "json":
         content = strict_json.dumps(response_document(response)).encode()
         if accepts_gzip and len(content) >= _MIN_GZIP_BYTES:
@@ -92,6 +92,11 @@ def segment_response(response: SegmentResponse, *, accepts_gzip: bool = False) -
         # Of the mask alone: the times in JSON differ from one response to the next.
         headers["ETag"] = _tag(content)
     return Response(content, 200, headers, MEDIA_TYPES[response.format])
+
+
+def _header_text(text: str) -> str:
+    """Text with what no header can carry replaced; in the JSON it is as it is."""
+    return text.encode("ascii", "replace").decode("ascii")
 
 
 def _share_text(share: ClassShare) -> str:
