@@ -6,7 +6,6 @@ Nothing here copies pixels: raw bytes become an array that views them.
 from __future__ import annotations
 
 import base64
-import binascii
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from geminifusion_runtime.errors import TooLargeError
 from geminifusion_service.errors import MalformedBodyError
+from geminifusion_service.transport.base64_text import decode_base64
 
 BYTES = "BYTES"
 DTYPES: dict[str, np.dtype[np.generic]] = {
@@ -140,7 +140,7 @@ def from_json(name: str, datatype: str, shape: tuple[int, ...], data: object) ->
         if len(texts) != count:
             raise _wrong_count(name, shape, len(texts))
         return Tensor(
-            name=name, datatype=BYTES, shape=shape, elements=tuple(_from_base64(name, text) for text in texts)
+            name=name, datatype=BYTES, shape=shape, elements=tuple(decode_base64(text, name) for text in texts)
         )
     if datatype == "FP16":
         raise MalformedBodyError(f"{name} is FP16, which JSON cannot carry; send it as binary data or as FP32")
@@ -198,13 +198,6 @@ def to_json(tensor: Tensor) -> list[Any]:
         return [base64.b64encode(element).decode("ascii") for element in tensor.elements]
     values: list[Any] = tensor.array.ravel().tolist()
     return values
-
-
-def _from_base64(name: str, text: object) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)  # type: ignore[arg-type]  # other types raise
-    except (TypeError, ValueError, binascii.Error):
-        raise MalformedBodyError(f"{name} is no base64 text; encode the file's bytes, or send it as binary") from None
 
 
 def _flattened(data: list[Any]) -> list[Any]:
