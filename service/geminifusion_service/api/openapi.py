@@ -7,7 +7,6 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
-from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -17,13 +16,6 @@ from geminifusion_runtime import strict_json
 Handler = Callable[[Request], Awaitable[Response]]
 
 DOCUMENT_PATH, PAGE_PATH = "/openapi.json", "/docs"
-# The page may not be framed or taken for another type, and links from it send no referrer.
-_PAGE_HEADERS = {
-    "Content-Security-Policy": "frame-ancestors 'none'; base-uri 'none'; object-src 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
 
 
 class DocumentedRoute(Route):
@@ -91,19 +83,14 @@ def openapi_document(routes: Iterable[BaseRoute]) -> dict[str, Any]:
     }
 
 
-def documentation_routes(routes: Iterable[BaseRoute]) -> list[Route]:
-    """The document of these routes, and a page to read and try it."""
+def document_route(routes: Iterable[BaseRoute]) -> Route:
+    """The document of these routes; the page at `PAGE_PATH` shows it."""
     routes = list(routes)
-    swagger = get_swagger_ui_html(openapi_url=DOCUMENT_PATH.removeprefix("/"), title="geminifusion")
-    swagger.headers.update(_PAGE_HEADERS)
 
     async def openapi(_: Request) -> Response:
         return Response(strict_json.dumps(openapi_document(routes)), media_type="application/json")
 
-    async def page(_: Request) -> Response:
-        return swagger
-
-    return [Route(DOCUMENT_PATH, openapi), Route(PAGE_PATH, page)]
+    return Route(DOCUMENT_PATH, openapi)
 
 
 def _path_parameters(path: str) -> list[dict[str, Any]]:
