@@ -17,7 +17,7 @@ const FULL = ""; // the answer with all inputs; others are named after the one l
 const view = new View();
 const state = {
   about: { grpc_port: 8001, samples: [] }, models: [], model: null, inputs: new Map(), panes: [],
-  runs: [], run: null, without: FULL, shown: "mask", cloudColor: "rgb", language: "curl", hidden: new Set(), layers: {}, cancel: null,
+  runs: [], run: null, without: FULL, shown: "mask", cloudColor: "rgb", language: "curl", hidden: new Set(), layers: {}, map: null, note: "", cancel: null,
 };
 let cloud = null;
 let hatch = null;
@@ -297,10 +297,9 @@ const answerNow = () => state.run?.answers.get(state.without) ?? state.run?.answ
 
 function forget() {
   Object.assign(state, { run: null, layers: {}, without: FULL });
-  $("result-note").textContent = "";
+  state.note = "";
   for (const button of document.querySelectorAll("#downloads button")) button.disabled = true;
   showVariants();
-  showReadout();
   showStage();
 }
 
@@ -332,14 +331,13 @@ function showAnswer() {
     state.layers.changes = changes.canvas;
     note = `without ${state.without}: ${percent(changes.share)} of the pixels changed`;
   }
-  $("result-note").textContent = note;
+  state.note = note;
   $("result-canvas").setAttribute("aria-label", `Result: ${answer.document.classes.slice(0, 5).map(({ name, fraction }) => `${name} ${percent(fraction)}`).join(", ")}`);
   showLegend(state.model.classes, answer.document.classes, state.hidden, toggleClass);
   showTimes(answer);
   showVariants();
   showCall();
   for (const button of document.querySelectorAll("#downloads button")) button.disabled = button.dataset.save === "ply" && !depthInput();
-  showReadout();
   showStage();
 }
 
@@ -409,6 +407,8 @@ function showStage() {
     [$("ramp-low").textContent, $("ramp-high").textContent] = [map.low, map.high];
   }
   state.map = map;
+  $("result-note").textContent = state.note;
+  showReadout();
   if (inSpace && state.run) attempt(showCloud, "Building the cloud…");
   else resultPane.redraw();
 }

@@ -90,7 +90,7 @@ export function measure(input) {
 }
 
 const metres = (value) => `${value >= 100 ? Math.round(value).toLocaleString("en") : value.toPrecision(2)} m`;
-export const percent = (share) => `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`;
+export const percent = (share) => (share > 0 && share < 0.001 ? "< 0.1 %" : `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`);
 
 /** Whether the unit of a distance fits, in words; `fix` are the settings that would mend it. */
 export function unitCheck(input) {

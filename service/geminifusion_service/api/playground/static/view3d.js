@@ -171,7 +171,7 @@ export class Cloud {
     for (let column = 0; column < 4; column++) for (let row = 0; row < 4; row++) matrix[4 * column + row] = rows[row][column];
     gl.uniformMatrix4fv(this.uniforms.camera, false, matrix);
     // A little more than the pixel it came from, so that a surface seen from the front is closed.
-    gl.uniform1f(this.uniforms.size, (1.5 * lens * height) / 2 / this.points.focal);
+    gl.uniform1f(this.uniforms.size, (2 * lens * height) / 2 / this.points.focal);
     gl.drawArrays(gl.POINTS, 0, this.count);
   }
 }
