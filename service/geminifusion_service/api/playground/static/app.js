@@ -55,7 +55,7 @@ function chooseModel(model) {
 function showSamples() {
   const fits = state.model.modalities.every(({ name, optional }) => ["rgb", "depth"].includes(name) || optional);
   $("samples").replaceChildren(...(fits ? state.about.samples : []).map(({ name, title, license }) => el("button", { type: "button", title: `${title} (${license})`, onclick: () => openSample(name) },
-    el("img", { src: `playground/samples/${name}/rgb`, width: 112, height: 84, alt: "" }), title.split(/[:,]|\bseen\b/)[0])));
+    el("img", { src: `playground/samples/${name}/rgb`, width: 112, height: 84, alt: "" }), el("span", {}, title.split(/[:,]|\bseen\b/)[0]))));
 }
 
 async function openSample(name) {
@@ -497,9 +497,9 @@ function cloudColors(points, kind) {
   const answer = answerNow();
   const byClass = colors();
   const rgb = new Uint8Array(3 * points.count);
-  const picture = state.run.inputs.get("rgb")?.layer;
+  const picture = state.run.inputs.get("rgb")?.bitmap;
   let pixels;
-  if (kind === "rgb" && picture) {
+  if (kind !== "gate" && picture) {
     const canvas = el("canvas", { width: answer.width, height: answer.height });
     const pen = canvas.getContext("2d", { willReadFrequently: true });
     pen.drawImage(picture, 0, 0, answer.width, answer.height);
@@ -508,10 +508,12 @@ function cloudColors(points, kind) {
   const gate = answer.maps.gate;
   for (let k = 0; k < points.count; k++) {
     const i = points.labelPixel[k];
-    const color = pixels ? pixels.subarray(4 * i, 4 * i + 3)
+    const color = kind === "rgb" && pixels ? pixels.subarray(4 * i, 4 * i + 3)
       : kind === "gate" && gate ? gateColor(at(gate, i % answer.width, Math.floor(i / answer.width)))
       : byClass[answer.labels[i]] ?? [128, 128, 128];
-    rgb.set(color, 3 * k);
+    // The light of the image on the colors of the classes: flat colors alone show no shape.
+    const light = kind === "class" && pixels ? 0.45 + (0.6 * (pixels[4 * i] + 2 * pixels[4 * i + 1] + pixels[4 * i + 2])) / 1020 : 1;
+    for (let channel = 0; channel < 3; channel++) rgb[3 * k + channel] = Math.min(255, color[channel] * light);
   }
   return rgb;
 }
