@@ -124,6 +124,7 @@ function showInputs() {
   const missing = state.model.modalities.filter(({ name, optional }) => !optional && !state.inputs.has(name));
   $("segment").disabled = !state.inputs.size || missing.length > 0;
   $("segment").title = missing.length ? `Still missing: ${missing.map(({ name }) => name).join(", ")}` : "";
+  if (state.inputs.size && $("welcome").contains(document.activeElement)) $("result-canvas").focus(); // hidden next
   $("welcome").hidden = state.inputs.size > 0;
   showCall();
   resultPane.redraw();
