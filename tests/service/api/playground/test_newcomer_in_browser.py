@@ -77,7 +77,7 @@ def test_from_two_dropped_files_to_the_saved_point_cloud(bundled_server, visit, 
         page.click("#views >> text=3-D")
         page.wait_for_selector("#cloud-canvas:visible")
         page.click("#cloud-colors >> text=Class")
-        page.wait_for_function("document.getElementById('result-note').textContent.includes('points')")
+        page.wait_for_selector("#result-note:has-text('points')")
         cloud = trimesh.load(saved(page, "ply", tmp_path))
         check_cloud(cloud, depth_mm, expected.labels)
 
@@ -161,7 +161,7 @@ def test_with_the_keyboard_alone(bundled_server, visit):
         page.keyboard.press("Shift+ArrowRight")
         page.keyboard.press("ArrowDown")
         assert page.text_content("#at-pixel") == "330, 241"
-        page.wait_for_function("document.getElementById('spoken').textContent.includes('Pixel 330, 241')")
+        page.wait_for_selector("#spoken:has-text('Pixel 330, 241')", state="attached")
         page.keyboard.press("+")
         tab_to("#views input")
         page.keyboard.press("ArrowRight")

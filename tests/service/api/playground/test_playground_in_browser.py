@@ -14,7 +14,8 @@ KEY = "k/3f+e="
 
 
 def wait_for_result(page, count=1):
-    page.wait_for_function("count => document.querySelectorAll('#history button').length === count", arg=count)
+    page.wait_for_selector(f"#history li:nth-child({count}) button, #problem:visible")
+    assert page.is_hidden("#problem"), page.text_content("#problem")
     page.wait_for_selector("#legend .facts")
 
 
@@ -114,15 +115,15 @@ def test_leaving_depth_out_outlines_what_changes(tiny_server, visit, choose_file
         choose_files(page, {f"{name}.png": data for name, data in pair.files().items()})
         wait_for_result(page)
         assert page.locator("#variants button", has_text="without RGB").is_disabled()
-        page.click("text=without depth")
+        page.click("#variants >> text=without depth")
         page.wait_for_selector("#variants [aria-pressed=true]")
         changed = np.mean(pair.labels % 2 == 1)  # far, which only depth tells
         assert page.text_content("#result-note") == f"without depth: {100 * changed:.0f} % of the pixels changed"
         assert "-F depth" not in page.text_content("#call")
-        page.click("text=without depth")
+        page.click("#variants >> text=without depth")
         page.wait_for_selector("#variants [aria-pressed=true]", state="detached")
-        page.click("text=Disagreement")
-        page.wait_for_function("document.getElementById('call').textContent.includes('disagreement=1')")
+        page.click("#views >> text=Disagreement")
+        page.wait_for_selector("#call:has-text('disagreement=1')")
 
 
 def test_several_pairs_in_a_row_stay_in_the_page(tiny_server, visit, choose_files, make_pair):
@@ -163,6 +164,32 @@ def test_a_wrong_unit_is_said_in_words_and_mended(
         wait_for_result(page, 2)
         assert "plausible" in page.text_content("[data-modality=depth] .strip")
         assert f"depth_{name}={value}" in page.text_content("#call")
+
+
+def test_files_that_come_before_the_models_are_known_are_not_lost(tiny_server, visit, choose_files, pair):
+    with visit(tiny_server) as page:
+        held = []
+        page.route("**/v1/models", lambda route: held.append(route))
+        page.reload(wait_until="load")
+        choose_files(page, {f"{name}.png": data for name, data in pair.files().items()})
+        page.wait_for_timeout(100)
+        held.pop().continue_()
+        wait_for_result(page)
+
+
+def test_a_replaced_model_is_noticed(serving, visit, choose_files, pair, make_artifact, tmp_path):
+    repository = tmp_path / "models"
+    make_artifact(repository / "tiny" / "1", version="1")
+    with serving(artifacts=(), model_repository=str(repository), model_poll_s=0.1) as live, visit(live) as page:
+        page.wait_for_selector("#model:enabled")
+        make_artifact(tmp_path / "new", version="2").rename(repository / "tiny" / "2")
+        for _ in range(100):
+            if live.get("/v1/models/tiny").json()["version"] == "2":
+                break
+            page.wait_for_timeout(100)
+        choose_files(page, {f"{name}.png": data for name, data in pair.files().items()})
+        page.wait_for_selector("#problem:visible")
+        assert "replaced this model by tiny@2; reload the page" in page.text_content("#problem")
 
 
 def test_errors_say_what_to_do(serving, visit, choose_files, pair, make_pair):
@@ -227,7 +254,7 @@ def test_a_model_of_four_sensors(serving, visit, choose_files, make_sensor_artif
         assert page.locator("#inputs canvas").count() == 4
         page.click("#views >> text=Weight of thermal")
         assert page.text_content("#ramp-high") == "all"
-        page.click("text=without thermal")
+        page.click("#variants >> text=without thermal")
         page.wait_for_selector("#variants [aria-pressed=true]")
 
 
@@ -236,8 +263,7 @@ def test_a_picture_of_the_webcam(serving, visit, make_artifact, tmp_path):
     with serving(artifacts=(artifact,)) as live, visit(live) as page:
         page.wait_for_selector("#model:enabled")
         page.click("#camera-open")
-        page.wait_for_function("document.getElementById('video').videoWidth > 0")
-        page.click("#camera-take")
+        page.click("#camera-take:enabled")
         wait_for_result(page)
         assert page.locator("#views", has_text="3-D").count() == 0
         assert page.text_content("[data-modality=rgb] figcaption span") == "webcam.jpg"
@@ -245,9 +271,12 @@ def test_a_picture_of_the_webcam(serving, visit, make_artifact, tmp_path):
 
 def test_a_browser_without_webgl_says_so(tiny_server, visit, choose_files, pair):
     with visit(tiny_server) as page:
-        page.evaluate("HTMLCanvasElement.prototype.getContext = ((get) => function (kind, ...more) "
-                      "{ return kind === 'webgl2' ? null : get.call(this, kind, ...more); })"
-                      "(HTMLCanvasElement.prototype.getContext)")  # fmt: skip
+        page.evaluate("""() => {
+          const get = HTMLCanvasElement.prototype.getContext;
+          HTMLCanvasElement.prototype.getContext = function (kind, ...more) {
+            return kind === "webgl2" ? null : get.call(this, kind, ...more);
+          };
+        }""")
         choose_files(page, {f"{name}.png": data for name, data in pair.files().items()})
         wait_for_result(page)
         page.click("#views >> text=3-D")
@@ -275,6 +304,6 @@ def test_the_reference_sends_calls_that_only_ask(tiny_server, visit):
         operation = page.locator(".operation", has_text="/v1/models/{name}").first
         operation.locator("input").fill("tiny")
         operation.locator("form button").click()
-        page.wait_for_function("[...document.querySelectorAll('pre')].some((one) => one.textContent.includes('threshold'))")
+        page.wait_for_selector("pre:has-text('threshold')")
         page.fill("#find", "healthz/ready")
         assert page.locator(".operation:visible").count() == 1
