@@ -1,4 +1,4 @@
-"""The page at `/` with models whose labels are known: files of all kinds, units, several pairs, keys, errors, sensors."""
+"""The page at `/` with models whose labels are known: files, units, several pairs, keys, errors, sensors."""
 
 import hashlib
 import io
