@@ -119,10 +119,9 @@ def _add_openvino(stage: Path, metadata: ArtifactMetadata, options: TargetOption
 
 def _write_int8(stage: Path, metadata: ArtifactMetadata, network: Path, options: TargetOptions) -> RuntimeFile:
     from geminifusion_export.quantization import write_int8
+
     assert options.calibration is not None  # checked by TargetOptions
-    calibration, held_out = _open_calibration(
-        options, metadata.modalities, [entry.name for entry in metadata.classes]
-    )
+    calibration, held_out = _open_calibration(options, metadata.modalities, [entry.name for entry in metadata.classes])
     entry, loss = write_int8(network, stage, calibration, held_out)
     score = HeldOutScore(
         frames=loss.frames,

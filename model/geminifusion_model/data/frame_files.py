@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_model.data.image_files import read_rgb
+from geminifusion_model.data.allowed_paths import ALLOWED_VARIABLE, is_within
 from geminifusion_model.data.exif import exif_orientation
+from geminifusion_model.data.image_files import read_rgb
 from geminifusion_model.data.label_files import LabelCode, LabelImage, read_labels
 from geminifusion_model.data.layout import LayoutProblems
-from geminifusion_model.data.allowed_paths import ALLOWED_VARIABLE, is_within
 from geminifusion_model.data.sample import DatasetError, Sample
 from geminifusion_model.task import Task
 
@@ -148,8 +148,8 @@ def require_frames(frames: Iterable[FrameFiles], problems: LayoutProblems, listi
                 continue
             if not is_within(problems.root, path):
                 problems.add(
-                    f"{role} of frame {frame.name}, named by {listing}, is {path}, outside the data set; copy it in, or "
-                    f"set {ALLOWED_VARIABLE} to the folder it lies in"
+                    f"{role} of frame {frame.name}, named by {listing}, is {path}, outside the data set; copy it in, "
+                    f"or set {ALLOWED_VARIABLE} to the folder it lies in"
                 )
                 continue
             problems.require_file(path, f"{role} of frame {frame.name}, named by {listing}")

@@ -58,9 +58,7 @@ def _text(path: Path, problems: LayoutProblems) -> str | None:
     return None
 
 
-def _rows(
-    text: str, name: str, wanted: Sequence[str], problems: LayoutProblems
-) -> list[tuple[int, dict[str, str]]]:
+def _rows(text: str, name: str, wanted: Sequence[str], problems: LayoutProblems) -> list[tuple[int, dict[str, str]]]:
     """Line number and cells by column of every row with content."""
     header = text.lstrip("\r\n").partition("\n")[0]
     delimiter = max(_DELIMITERS, key=lambda mark: (len(set(wanted) & set(_cells(header, mark))), header.count(mark)))
@@ -79,7 +77,9 @@ def _rows(
             if not any(cell.strip() for cell in cells):
                 continue
             if len(cells) != len(titles) or any("\0" in cell for cell in cells):
-                problems.add(f"{name} line {reader.line_num} has {len(cells)} cells; expected {len(titles)}, as its header")
+                problems.add(
+                    f"{name} line {reader.line_num} has {len(cells)} cells; expected {len(titles)}, as its header"
+                )
                 continue
             rows.append((reader.line_num, dict(zip(titles, cells, strict=True))))
     except csv.Error as error:
@@ -147,7 +147,9 @@ def _images(folder: Path, role: str, problems: LayoutProblems) -> list[Path]:
         found = [f"files of {', '.join(others[:5])}"] if others else []
         found += [f"{below} subfolders, which are not searched"] if below else []
         what = f"holds no image, but {' and '.join(found)}" if found else "is empty"
-        problems.add(f"{folder} (the folder of {role}) {what}; expected {', '.join(IMAGE_SUFFIXES)}, or a table of paths")
+        problems.add(
+            f"{folder} (the folder of {role}) {what}; expected {', '.join(IMAGE_SUFFIXES)}, or a table of paths"
+        )
     return images
 
 

@@ -18,9 +18,7 @@ _STRAY_FRAMES = 0.1  # of the frames, or a single one
 _SHOWN = 12
 
 
-def check_label_values(
-    split: str, frames: Sequence[FrameTraits], task: Task, code: LabelCode | None
-) -> list[Finding]:
+def check_label_values(split: str, frames: Sequence[FrameTraits], task: Task, code: LabelCode | None) -> list[Finding]:
     """Stored values that no class has.
 
     Args:
@@ -98,7 +96,11 @@ def _judged(
             )
         void = ", ".join([*(f"{marker:g}" for marker in code.void), value])
         return "void-value", message, f"it looks like void: labels: {{void: [{void}]}} in the contract"
-    return "label-range", message, f"say which class each value is, or void: {_proposed_map(values, occurring, names, first)}"
+    return (
+        "label-range",
+        message,
+        f"say which class each value is, or void: {_proposed_map(values, occurring, names, first)}",
+    )
 
 
 def _proposed_map(values: list[float], occurring: list[int], names: Sequence[str], first: int) -> str:

@@ -41,7 +41,9 @@ def propose(root: Path) -> Proposal:
         DatasetError: there is a contract already, or the images cannot be told apart; the message says what to do.
     """
     if (root / CONTRACT_NAME).exists():
-        raise DatasetError(f"{root / CONTRACT_NAME} exists; check it by `geminifusion data check {root}`, or move it away")
+        raise DatasetError(
+            f"{root / CONTRACT_NAME} exists; check it by `geminifusion data check {root}`, or move it away"
+        )
     files, notes = image_files(root)
     try:
         found = propose_frames(files)

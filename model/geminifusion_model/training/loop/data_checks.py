@@ -48,7 +48,8 @@ def _check_classes(pixels: list[int], names: tuple[str, ...], ignore_index: int)
     )
     if len(names) - len(absent) <= 1 and void:
         present = next((name for name in names if name not in absent), names[0])
-        message += f", probably for void: labels: {{map: {{0: {present}, {ignore_index}: {absent[0]}}}}} in dataset.yaml"
+        proposed = f"labels: {{map: {{0: {present}, {ignore_index}: {absent[0]}}}}}"
+        message += f", probably for void: {proposed} in dataset.yaml"
     else:
         message += ": see labels.map, labels.offset and labels.void in dataset.yaml, and `geminifusion data check`"
     raise TrainingError(f"{message}. If it is meant so, set {_ALLOW} to true")

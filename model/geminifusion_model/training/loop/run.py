@@ -45,7 +45,6 @@ from geminifusion_model.training.records.previews import Previews
 from geminifusion_model.training.records.provenance import record_session
 from geminifusion_model.training.records.run_logger import RunLogger
 
-
 # what torch says when a CPU has no memory left: on Linux, and elsewhere
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "Cannot allocate memory")
 
