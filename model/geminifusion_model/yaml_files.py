@@ -42,8 +42,7 @@ def parse_yaml(text: str) -> object:
         for event in yaml.parse(text, Loader=_SafeLoader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > _DEEPEST:
-                line = event.start_mark.line + 1
-                raise YamlError(f"line {line} is nested more than {_DEEPEST} deep")
+                raise YamlError(f"it is nested more than {_DEEPEST} deep")
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
     except YamlError:
         raise

@@ -148,8 +148,8 @@ def require_frames(frames: Iterable[FrameFiles], problems: LayoutProblems, listi
                 continue
             if not is_within(problems.root, path):
                 problems.add(
-                    f"{role} of frame {frame.name}, named by {listing}, is {path}, outside the data set; copy it in, or "
-                    f"set {ALLOWED_VARIABLE} to the folder it lies in"
+                    f"{role} of frame {frame.name}, named by {listing}, is {path}, outside the data set; copy it in, "
+                    f"or set {ALLOWED_VARIABLE} to the folder it lies in"
                 )
                 continue
             problems.require_file(path, f"{role} of frame {frame.name}, named by {listing}")

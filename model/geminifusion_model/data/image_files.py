@@ -85,8 +85,10 @@ def read_picture(path: Path, encoding: ModalityEncoding) -> NDArray[np.float32]:
         DatasetError: the file is missing or damaged, or has other bits or channels than the encoding says; so would
             the service refuse it.
     """
+    data = read_bytes(path)
     try:
-        picture = decode_picture(read_bytes(path), _spec(encoding), max_pixels=MAX_PIXELS)
+        _check_bits(data, path, encoding)
+        picture = decode_picture(data, _spec(encoding), max_pixels=MAX_PIXELS)
     except GeminiFusionError as error:
         raise DatasetError(f"{path}: {unreadable(error)}") from None
     return picture.pixels.astype(np.float32)
@@ -118,6 +120,21 @@ def read_values(path: Path, channels: int) -> NDArray[np.float32]:
             raise DatasetError(f"{path} has three different channels; expected one, or three equal ones")
         stored = stored[..., 0]
     return np.ascontiguousarray(stored)
+
+
+def _check_bits(data: bytes, path: Path, encoding: ModalityEncoding) -> None:
+    """Refuse a file of other bits than were declared: in training it is the declaration that can be mended."""
+    header = read_header(data, encoding.name)
+    if encoding.encoding != "raw" or (header.bits == 8) == (encoding.unit == "intensity"):
+        return
+    if header.bits <= 8:
+        raise DatasetError(f"{path} has {header.bits} bits, and {encoding.name} is declared with bits: 16; leave bits out")
+    check_pixels(header, MAX_PIXELS, encoding.name)
+    stored = decode_pixels(data, header, encoding.name)
+    raise DatasetError(
+        f"{path} has {header.bits} bits, and {encoding.name} is declared with 8, to which it would be clipped; say "
+        f"bits: 16, and the range that the sensor measures in (this file has {stored.min():g} to {stored.max():g})"
+    )
 
 
 def _spec(encoding: ModalityEncoding) -> ModalitySpec:
