@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -319,3 +320,27 @@ def make_spec() -> Callable[..., ModalitySpec]:
 def make_sensor_artifact() -> Callable[..., Path]:
     """`write_sensor_artifact`: one to four modalities of any kind, with labels that are known."""
     return write_sensor_artifact
+
+
+@pytest.fixture(scope="session")
+def original_weights() -> Callable[..., dict[str, Any]]:
+    """`original_weights(case, num_modalities)`: a golden case's weights by the rule, named as the original's.
+
+    With `num_modalities` 2, a DeLiVER network of four modalities becomes one of two.
+    """
+    spec = importlib.util.spec_from_file_location("golden_rule", Path(__file__).parent / "model" / "golden.py")
+    assert spec is not None
+    assert spec.loader is not None
+    golden = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(golden)
+
+    def weights(case: str, num_modalities: int | None = None) -> dict[str, Any]:
+        shapes = {
+            key: shape
+            for key, shape in golden.MANIFEST["cases"][case]["params"]
+            if num_modalities is None or not ("extra_score" in key or ".ln_2." in key or ".ln_3." in key)
+        }
+        tensors = {key: golden.torch.from_numpy(golden.tensor_value(key, shape)) for key, shape in shapes.items()}
+        return dict(golden.with_integers(tensors))
+
+    return weights

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 import tempfile
 from collections import defaultdict
@@ -24,21 +25,39 @@ from load import Outcome, run_load
 from overhead import server_options
 from requests_to_send import Transport, pair_of, transports
 from served import Served
-from stand_in import NAME, write_stand_in
+from stand_in import NAME
 
 from geminifusion.server_process import running_server
+from geminifusion_runtime.artifact import read_metadata
 from geminifusion_runtime.bundled import artifact_path
 
 HERE = Path(__file__).resolve().parents[2]
 _PACKAGES = ("runtime", "model", "export", "service")
 
 
+def _stand_in_artifact(checkout: Path, folder: Path) -> Path:
+    """Written by the checkout's own code, because an older one may not know today's metadata."""
+    artifact = folder / "artifact"
+    write = "import sys, pathlib, stand_in; stand_in.write_stand_in(pathlib.Path(sys.argv[1]))"
+    paths = _python_path(checkout) + os.pathsep + str(checkout / "benchmarks" / "service")
+    subprocess.run(["env", f"PYTHONPATH={paths}", sys.executable, "-c", write, artifact], check=True)
+    return artifact
+
+
+def _python_path(checkout: Path) -> str:
+    return os.pathsep.join(str(checkout / package) for package in _PACKAGES)
+
+
 @contextmanager
-def _server(checkout: Path, arguments: list[object], folder: Path, *, stand_in: bool) -> Iterator[Served]:
-    paths = os.pathsep.join(str(checkout / package) for package in _PACKAGES)
-    program = [checkout / "benchmarks" / "service" / "stand_in.py"] if stand_in else ["-m", "geminifusion", "serve"]
-    command = ["env", f"PYTHONPATH={paths}", sys.executable, *program]
-    log = folder / f"{len(list(folder.iterdir()))}.log"
+def _server(checkout: Path, folder: Path, *, stand_in: bool) -> Iterator[Served]:
+    if stand_in:
+        program: list[object] = [checkout / "benchmarks" / "service" / "stand_in.py"]
+        arguments: list[object] = [*server_options(), "--artifact", _stand_in_artifact(checkout, folder)]
+    else:
+        program, arguments = ["-m", "geminifusion", "serve"], ["--queue-size", 256]
+    command = ["env", f"PYTHONPATH={_python_path(checkout)}", sys.executable, *program]
+    folder.mkdir(exist_ok=True)
+    log = folder / "server.log"
     with running_server(arguments, log, command=command, ready_s=180, stop_s=30) as server:
         http, grpc = (urlsplit(url) for url in (server.http_url, server.grpc_url))
         assert http.hostname is not None
@@ -52,12 +71,10 @@ def compare(other: Path, options: argparse.Namespace, *, stand_in: bool) -> str:
     outcomes: dict[tuple[str, int], dict[Path, list[Outcome]]] = defaultdict(lambda: defaultdict(list))
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as servers:
         folder = Path(temporary)
-        artifact = write_stand_in(folder / "artifact") if stand_in else artifact_path()
-        arguments = [*(server_options() if stand_in else ["--queue-size", 256]), "--artifact", artifact]
-        ways: list[Transport] = transports(pair_of(), NAME if stand_in else "")
+        ways: list[Transport] = transports(pair_of(), NAME if stand_in else read_metadata(artifact_path()).name)
         running = {
-            checkout: servers.enter_context(_server(checkout, arguments, folder, stand_in=stand_in))
-            for checkout in (HERE, other)
+            checkout: servers.enter_context(_server(checkout, folder / name, stand_in=stand_in))
+            for name, checkout in (("this", HERE), ("other", other))
         }
         for number in range(options.rounds):
             for way in ways:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, cast
 
@@ -25,6 +26,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from geminifusion_export.chaining import chain
 from geminifusion_export.errors import ExportError
 from geminifusion_export.fusion_node import attach_function, translation
 from geminifusion_export.storage import save_model
@@ -65,26 +67,68 @@ class SegmentationGraph(nn.Module):
             raise ValueError(f"temperature is {temperature}; expected a positive number")
         self.task = task
         self.temperature = temperature
+        self.encode = _Encode(task)
         self.network = InferenceForm(net)
+        self.answer = _Answer(task, temperature)
 
     @property
     def output_names(self) -> tuple[str, ...]:
         """The outputs, in the order of `forward`."""
         return output_names(len(self.task.modalities))
 
+    @property
+    def resizes(self) -> bool:
+        """Whether the network sees other sizes than those that come."""
+        return self.answer.resizes
+
     def forward(self, *modalities: Tensor) -> tuple[Tensor, ...]:
         """Compute the outputs from raw modalities in the task's order; see the module's docstring."""
-        height, width = modalities[0].shape[1:3]
-        logits, gate, weights = self.network(*network_inputs(modalities, self.task))
+        logits, gate, weights = self.network(*self.encode(*modalities))
+        results = (logits, gate) if weights is None else (logits, gate, weights)
+        return self.answer(modalities[0], *results)
+
+
+class _Encode(nn.Module):
+    """Raw modalities to what the network sees."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.task = task
+
+    def forward(self, *modalities: Tensor) -> tuple[Tensor, ...]:
+        return network_inputs(modalities, self.task)
+
+
+class _Network(nn.Module):
+    """The inference form without the output that a network of two modalities does not have."""
+
+    def __init__(self, network: InferenceForm) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *encoded: Tensor) -> tuple[Tensor, ...]:
+        return tuple(each for each in self.network(*encoded) if each is not None)
+
+
+class _Answer(nn.Module):
+    """The network's results to the graph's outputs, at the size of the first raw modality."""
+
+    def __init__(self, task: Task, temperature: float) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.label_upsampling = task.label_upsampling
+        self.resizes = task.input_scale != 1.0 or task.input_policy.shorter_side is not None
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        first, logits, gate, *weights = tensors
+        height, width = first.shape[1:3]
         tempered = logits if self.temperature == 1.0 else logits / self.temperature
-        maps = [tempered.softmax(1).amax(1, keepdim=True), gate.unsqueeze(1)]
-        if weights is not None:
-            maps.append(weights)
-        if self.task.input_scale != 1.0 or self.task.input_policy.shorter_side is not None:
+        maps = [tempered.softmax(1).amax(1, keepdim=True), gate.unsqueeze(1), *weights]
+        if self.resizes:
             quarter = ((height + 3) // 4, (width + 3) // 4)
             maps = [F.interpolate(one, size=quarter, mode="bilinear", align_corners=False) for one in maps]
         confidence, gate, *rest = maps
-        full = F.interpolate(logits, size=(height, width), mode=self.task.label_upsampling, align_corners=False)
+        full = F.interpolate(logits, size=(height, width), mode=self.label_upsampling, align_corners=False)
         return full.argmax(1).to(torch.uint8), confidence.squeeze(1), gate.squeeze(1), *rest
 
 
@@ -160,26 +204,7 @@ def export_onnx(graph: SegmentationGraph, path: Path) -> onnx.ModelProto:
     Raises:
         ExportError: the exporter or the checker rejects the graph, or a size was traced as a constant.
     """
-    names = [modality.name for modality in graph.task.modalities]
-    dynamic = tuple({0: "batch", 1: "height", 2: "width"} for _ in names)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own deprecations; its failures are exceptions
-        # it warns once for each operator of torchvision, which we do not use
-        logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
-        program = torch.onnx.export(
-            graph,
-            example_inputs(graph.task, *TRACED_SHAPE),
-            dynamo=True,
-            input_names=names,
-            output_names=list(graph.output_names),
-            dynamic_shapes=(dynamic,),
-            custom_translation_table={torch.ops.geminifusion.pixelwise_fusion.default: translation()},
-            opset_version=OPSET,
-            verbose=False,
-        )
-    if program is None:
-        raise ExportError("torch.onnx.export returned nothing")
-    model = program.model_proto
+    model = _trace_in_parts(graph) if graph.resizes else _trace_whole(graph)
     _name_axes(model)
     used = attach_function(model)
     if used == 0 and graph.network.config.fusion == "geminifusion":
@@ -187,6 +212,59 @@ def export_onnx(graph: SegmentationGraph, path: Path) -> onnx.ModelProto:
     save_model(model, path)
     onnx.checker.check_model(path, full_check=True)  # by its path, which may name weights in a file of their own
     return model
+
+
+def _trace_whole(graph: SegmentationGraph) -> onnx.ModelProto:
+    names = [modality.name for modality in graph.task.modalities]
+    raw = ("batch", "height", "width")
+    return _trace(graph, example_inputs(graph.task, *TRACED_SHAPE), dict.fromkeys(names, raw), graph.output_names)
+
+
+def _trace_in_parts(graph: SegmentationGraph) -> onnx.ModelProto:
+    """Trace encoding and resizing, the network, and the outputs on their own; see `chaining`."""
+    raw = example_inputs(graph.task, *TRACED_SHAPE)
+    network = _Network(graph.network)
+    with torch.no_grad():
+        encoded = graph.encode(*raw)
+        results = network(*encoded)
+    names = [modality.name for modality in graph.task.modalities]
+    encoded_names = [f"{name}.encoded" for name in names]
+    result_names = ["logits", "network_gate", "network_weights"][: len(results)]
+    at_posted = ("batch", "height", "width")
+    at_network = ("batch", "", "network_height", "network_width")
+    at_quarter = {4: ("batch", "", "quarter_height", "quarter_width"), 3: ("batch", "quarter_height", "quarter_width")}
+    axes_of_results = {name: at_quarter[each.ndim] for name, each in zip(result_names, results, strict=True)}
+    parts = [
+        _trace(graph.encode, raw, dict.fromkeys(names, at_posted), encoded_names),
+        _trace(network, encoded, dict.fromkeys(encoded_names, at_network), result_names),
+        _trace(graph.answer, (raw[0], *results), {names[0]: at_posted} | axes_of_results, graph.output_names),
+    ]
+    return chain(parts, names, graph.output_names)
+
+
+def _trace(
+    module: nn.Module, inputs: tuple[Tensor, ...], axes: Mapping[str, Sequence[str]], outputs: Sequence[str]
+) -> onnx.ModelProto:
+    """One ONNX graph; `axes` names the dynamic axes of each input, "" being a fixed one."""
+    dynamic = tuple({axis: name for axis, name in enumerate(names) if name} for names in axes.values())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own deprecations; its failures are exceptions
+        # it warns once for each operator of torchvision, which we do not use
+        logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            module,
+            inputs,
+            dynamo=True,
+            input_names=list(axes),
+            output_names=list(outputs),
+            dynamic_shapes=(dynamic,),
+            custom_translation_table={torch.ops.geminifusion.pixelwise_fusion.default: translation()},
+            opset_version=OPSET,
+            verbose=False,
+        )
+    if program is None:
+        raise ExportError("torch.onnx.export returned nothing")
+    return program.model_proto
 
 
 def _name_axes(model: onnx.ModelProto) -> None:

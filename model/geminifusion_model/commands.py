@@ -118,9 +118,10 @@ def train(
     from geminifusion_model.training.loop.initialization import check_starts
     from geminifusion_model.training.loop.run import TrainingRun
     from geminifusion_model.training.recipes.named import named_recipe
+    from geminifusion_model.training.run_config import read_overrides
     from geminifusion_runtime.allocator import keep_freed_memory
 
-    overrides = _overrides(settings)
+    overrides = read_overrides(settings)
     if config is not None:
         chosen = TrainingConfig.from_yaml(config, overrides)
     elif resume and out is not None and (out / "config.yaml").is_file():
@@ -170,25 +171,6 @@ def train(
     if scores is not None:
         click.echo(f"{scores.frames} held-out training frames: mIoU {scores.miou:.2f}")
     click.echo(f"weights are in {out / 'final'}" + (f" and {out / 'best'}" if len(run.holdout) else ""))
-
-
-def _overrides(settings: tuple[str, ...]) -> dict[str, object]:
-    """The settings given as `--set NAME=VALUE`, values read as YAML."""
-    import yaml
-
-    from geminifusion_model.training.errors import ConfigError
-
-    overrides: dict[str, object] = {}
-    for setting in settings:
-        name, separator, value = setting.partition("=")
-        if not separator:
-            raise ConfigError(f"--set {setting!r} has no '='; write NAME=VALUE")
-        try:
-            overrides[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            reason = str(error).partition("\n")[0]
-            raise ConfigError(f"--set {setting!r} is no YAML value ({reason}); quote it as YAML would") from None
-    return overrides
 
 
 def _existing_unless_address(context: click.Context, option: click.Parameter, value: str) -> Path | str:

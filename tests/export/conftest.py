@@ -1,8 +1,10 @@
 import dataclasses
 import functools
+import os
 
 import pytest
 import torch
+from filelock import FileLock
 
 from geminifusion_export.build import ExportOptions, build_artifact
 from geminifusion_export.graph import SegmentationGraph, export_onnx
@@ -44,11 +46,14 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def artifact(checkpoint, tmp_path_factory):
-    """The checkpoint exported once for the whole session (tracing is what takes long)."""
-    directory = tmp_path_factory.mktemp("artifacts") / "random-b0"
-    with pytest.MonkeyPatch.context() as patch:
-        _make_b0_shallow(patch)
-        build_artifact(checkpoint, directory, ExportOptions(name="random-b0", reference=(192, 256)))
+    """The checkpoint exported once for all processes of the session (tracing is what takes long)."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    directory = shared / "random-b0"
+    with FileLock(shared / "random-b0.lock"), pytest.MonkeyPatch.context() as patch:
+        if not directory.exists():
+            _make_b0_shallow(patch)
+            build_artifact(checkpoint, directory, ExportOptions(name="random-b0", reference=(192, 256)))
     return directory
 
 

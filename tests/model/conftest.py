@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-# importlib mode gives test folders no package, so the shared golden rule is loaded by path once
-_spec = importlib.util.spec_from_file_location("golden", Path(__file__).parent / "golden.py")
-sys.modules["golden"] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(sys.modules["golden"])
+# importlib mode gives test folders no package, so what several files share is loaded by path once
+for _name in ("golden", "distillation_scenario"):
+    _spec = importlib.util.spec_from_file_location(_name, Path(__file__).parent / f"{_name}.py")
+    sys.modules[_name] = importlib.util.module_from_spec(_spec)
+    _spec.loader.exec_module(sys.modules[_name])
 
 
 @pytest.fixture(autouse=True)

@@ -74,7 +74,7 @@ def augment(
         return _window(image, (height, width), scaled, (top, left), how.crop, interpolation, fill, mirror)
 
     rgb = window(sample.rgb, cv2.INTER_LINEAR if factor > 0.7 else cv2.INTER_AREA, 0).astype(np.uint8, copy=False)
-    rgb = _jitter(rgb, how.color, rng)
+    rgb = jitter(rgb, how.color, rng)
     if rng.random() < how.blur:
         rgb = cv2.GaussianBlur(rgb, (3, 3), 0.8).astype(np.uint8, copy=False)
     # nearest, because a mean of two surfaces' depths is a place where nothing is
@@ -121,7 +121,8 @@ def _window(
     return np.ascontiguousarray(out[:, ::-1]) if mirror else out
 
 
-def _jitter(rgb: NDArray[np.uint8], strength: float, rng: np.random.Generator) -> NDArray[np.uint8]:
+def jitter(rgb: NDArray[np.uint8], strength: float, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Change brightness, contrast and saturation of `H W 3` by factors from `1 - strength` to `1 + strength`."""
     brightness, contrast, saturation = rng.uniform(1 - strength, 1 + strength, 3)
     values = rgb.astype(np.float32) * brightness
     values = (values - values.mean()) * contrast + values.mean()

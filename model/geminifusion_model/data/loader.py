@@ -7,7 +7,7 @@ from a step number.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -109,11 +109,7 @@ def training_batches(
         share: this process's frames of each step; all if None.
         device: of the batches; the CPU if None.
         workers: threads that read ahead.
-
-    The reading threads call no torch operator: each thread that does gets a team of OpenMP threads of its own, and with
-    more of them than cores the barriers of the training thread's team get slow (a third of a step on two cores).
     """
-
     share = share or Share()
 
     def load(step: int) -> list[Sample]:
@@ -123,11 +119,21 @@ def training_batches(
             samples.append(augment(dataset[index], how, rng, dataset.task.ignore_index, step))
         return samples
 
+    for samples in read_ahead(load, range(first_step, last_step), workers):
+        yield collate(samples, dataset.task, device)
+
+
+def read_ahead(load: Callable[[int], _Item], steps: Iterable[int], workers: int) -> Iterator[_Item]:
+    """The results of `load` for each of `steps`, in their order, computed ahead by `workers` threads.
+
+    `load` calls no torch operator: each thread that does gets a team of OpenMP threads of its own, and with more of
+    them than cores the barriers of the training thread's team get slow (a third of a step on two cores).
+    """
     with ThreadPoolExecutor(workers, thread_name_prefix="loader") as pool:
-        ahead: deque[Future[list[Sample]]] = deque()
-        for step in range(first_step, last_step):
+        ahead: deque[Future[_Item]] = deque()
+        for step in steps:
             ahead.append(pool.submit(load, step))
             if len(ahead) > 2 * workers:
-                yield collate(ahead.popleft().result(), dataset.task, device)
+                yield ahead.popleft().result()
         while ahead:
-            yield collate(ahead.popleft().result(), dataset.task, device)
+            yield ahead.popleft().result()

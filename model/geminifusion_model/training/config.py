@@ -1,23 +1,17 @@
-"""The configuration of a training run: one validated value, YAML in and out."""
+"""The configuration of a training run."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from geminifusion_model.config import GeminiFusionConfig
 from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.data.original_recipe import OriginalAugmentation
 from geminifusion_model.encoder_sizes import SWIN_SIZES
 from geminifusion_model.task import check_input_scale
-from geminifusion_model.training.errors import ConfigError
-from geminifusion_model.validation import validation_problems
-
-_Positive = Annotated[int, Field(gt=0)]
-_Rate = Annotated[float, Field(gt=0)]
+from geminifusion_model.training.run_config import Positive, PositiveFloat, RunConfig
 
 REQUIRED = "REQUIRED: "
 
@@ -30,10 +24,8 @@ def required(what: str) -> str:
     return REQUIRED + what
 
 
-class TrainingConfig(BaseModel):
+class TrainingConfig(RunConfig):
     """All settings that decide the outcome of a training run, besides the data itself."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     network: GeminiFusionConfig
     """The network."""
@@ -46,16 +38,16 @@ class TrainingConfig(BaseModel):
     """Weight file, or directory of transformers, of an ImageNet classifier that the encoder starts from; random weights
     if null."""
 
-    steps: _Positive
+    steps: Positive
     """Optimizer steps of the run."""
-    batch_size: _Positive
+    batch_size: Positive
     """Frames per optimizer step, over all processes and accumulated parts."""
-    accumulate: _Positive = 1
+    accumulate: Positive = 1
     """Parts of a batch that each process runs one after the other before the step, to need less memory."""
 
-    learning_rate: _Rate
+    learning_rate: PositiveFloat
     """Base learning rate of the encoder."""
-    decoder_factor: _Rate = 10.0
+    decoder_factor: PositiveFloat = 10.0
     """The decoder's learning rate as a multiple of the encoder's."""
     parameter_groups: Literal["original", "deliver"] = "original"
     """What goes without weight decay. `original`: the encoder's norms. `deliver`: the encoder's norms and biases, and
@@ -69,9 +61,9 @@ class TrainingConfig(BaseModel):
     """Steps over which the learning rate rises linearly to its base."""
     warmup_ratio: Annotated[float, Field(ge=0, le=1)] = 1e-6
     """The first step's learning rate as a share of the base."""
-    decay_power: _Rate = 1.0
+    decay_power: PositiveFloat = 1.0
     """Exponent of the polynomial schedules."""
-    decay_steps: _Positive | None = None
+    decay_steps: Positive | None = None
     """Step at which a polynomial schedule would reach 0; `steps` if null."""
     gradient_clip: Annotated[float, Field(gt=0)] | None = None
     """Largest L2 norm of the gradient over all parameters; not clipped if null."""
@@ -103,11 +95,11 @@ class TrainingConfig(BaseModel):
     """Seed of start weights, frame order, augmentation and dropout."""
     holdout: Annotated[int, Field(ge=0)] = 0
     """Frames at the end of the training list that are not trained on but choose the best weights."""
-    evaluate_every: _Positive = 500
+    evaluate_every: Positive = 500
     """Steps between evaluations on the held-out frames."""
-    checkpoint_every: _Positive = 100
+    checkpoint_every: Positive = 100
     """Steps between saves of the resumable state."""
-    log_every: _Positive = 10
+    log_every: Positive = 10
     """Steps between lines in the log."""
 
     @model_validator(mode="after")
@@ -135,43 +127,3 @@ class TrainingConfig(BaseModel):
                 f"{self.decay_steps or self.steps} (decay_steps, or steps); expected a later one"
             )
         return self
-
-    def to_yaml(self) -> str:
-        """The configuration as YAML that `from_yaml` reads back."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
-
-    @classmethod
-    def from_yaml(cls, path: Path, overrides: dict[str, object] | None = None) -> TrainingConfig:
-        """Read a YAML file, with top-level or dotted (`network.encoder`) overrides.
-
-        Raises:
-            ConfigError: the file is no mapping, or a field does not validate.
-        """
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
-            raise ConfigError(f"{path} cannot be read as YAML: {error}") from None
-        if not isinstance(content, dict):
-            raise ConfigError(f"{path} holds no mapping; write one with `geminifusion train --print-config`")
-        return cls.checked(content, overrides)
-
-    @classmethod
-    def checked(cls, values: dict[str, object], overrides: dict[str, object] | None = None) -> TrainingConfig:
-        """Validate a plain mapping.
-
-        Raises:
-            ConfigError: a field does not validate; the message names it.
-        """
-        for dotted, value in (overrides or {}).items():
-            *parents, leaf = dotted.split(".")
-            target: object = values
-            for parent in parents:
-                target = target.get(parent) if isinstance(target, dict) else None
-            if not isinstance(target, dict):
-                raise ConfigError(f"there is no setting {dotted!r}")
-            target[leaf] = value
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            found = "; ".join(validation_problems(error))
-            raise ConfigError(f"the training configuration does not validate: {found}") from None

@@ -66,7 +66,7 @@ def plan_filling(
             if not is_inert(original, len(net.config.modalities)):
                 missing += absent
             continue
-        target = parameter[0] if _STACKED.search(original) else parameter
+        target = parameter[0] if is_stacked(original) else parameter
         found = fitted(names[0], _joined([tensors[each] for each in names]), target)
         used |= dict.fromkeys(names)
         if found.shape == target.shape:
@@ -101,6 +101,11 @@ def single_stream_name(official: str) -> str | None:
         return None
     single = re.sub(r"\.(module|ln_\d)(?=\.)", "", official)
     return single.removeprefix("encoder.").removeprefix("body.")
+
+
+def is_stacked(official: str) -> bool:
+    """Whether ours keeps a parameter of this name once per stream or modality, on a leading axis."""
+    return _STACKED.search(official) is not None
 
 
 def any_of(*patterns: str) -> Callable[[str], bool]:

@@ -9,6 +9,7 @@ from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.training.config import REQUIRED, TrainingConfig
 from geminifusion_model.training.errors import ConfigError
+from geminifusion_model.weights.encoder_file import describe_encoder_file
 from geminifusion_model.weights.files import OfficialWeightsError
 from geminifusion_model.weights.imagenet import load_imagenet
 from geminifusion_model.weights.official import load_official
@@ -74,7 +75,8 @@ def describe_start(config: TrainingConfig) -> str:
     if config.start_from is not None:
         return config.start_from
     if config.imagenet is not None:
-        return f"ImageNet classifier {Path(config.imagenet).name}"
+        file = Path(config.imagenet)
+        return describe_encoder_file(file) or f"ImageNet classifier {file.name}"
     return "random weights, no ImageNet"
 
 

@@ -28,7 +28,7 @@ def parameter_groups(
     """
     encoder = [(name, p) for name, p in net.named_parameters() if name.startswith("encoder.")]
     if style == "deliver":
-        undecayed = [name for name, p in encoder if _is_vector(name, p)]
+        undecayed = [name for name, p in encoder if is_vector(name, p)]
         ensemble = [p for name, p in net.named_parameters() if name == "ensemble_logits"]
     else:
         undecayed = [name for name, _ in encoder if "norm" in name]
@@ -70,7 +70,7 @@ def build_optimizer(
     return torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8)
 
 
-def _is_vector(name: str, parameter: Tensor) -> bool:
+def is_vector(name: str, parameter: Tensor) -> bool:
     """True if one stream's share of a parameter has a single axis.
 
     Our norms and fusion biases are stacked over streams; the original keeps them apart and decides by the number of

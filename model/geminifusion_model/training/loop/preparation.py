@@ -19,6 +19,7 @@ from geminifusion_model.training.loop.distributed import Processes
 from geminifusion_model.training.loop.initialization import start_network
 from geminifusion_model.training.loop.optimizer import build_optimizer
 from geminifusion_model.training.loop.state import STATE_NAME, ExponentialAverage, TrainingState
+from geminifusion_model.training.run_config import RunConfig
 
 
 def check_fit(config: TrainingConfig, dataset: Dataset, processes: Processes) -> None:
@@ -42,7 +43,7 @@ def check_fit(config: TrainingConfig, dataset: Dataset, processes: Processes) ->
         raise TrainingError(f"the data has {len(dataset)} frames, {config.holdout} are to be held out; use fewer")
 
 
-def check_directory(config: TrainingConfig, directory: Path, *, resume: bool) -> None:
+def check_directory(config: RunConfig, directory: Path, *, resume: bool) -> None:
     """Check that a new run would overwrite no other, and that a resumed one exists and has the same configuration.
 
     Raises:
@@ -53,7 +54,7 @@ def check_directory(config: TrainingConfig, directory: Path, *, resume: bool) ->
         raise TrainingError(f"{directory} already holds a run; resume it with --resume or choose another directory")
     if resume and not exists:
         raise TrainingError(f"{directory} holds no {STATE_NAME} to resume from")
-    if resume and TrainingConfig.from_yaml(directory / "config.yaml") != config:
+    if resume and type(config).from_yaml(directory / "config.yaml") != config:
         raise TrainingError(f"the configuration differs from {directory / 'config.yaml'}; resume needs the same one")
 
 

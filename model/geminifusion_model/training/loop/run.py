@@ -9,21 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import pickle
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from safetensors import SafetensorError
 
 from geminifusion_model.checkpoint import write_checkpoint
 from geminifusion_model.data.loader import Batch, Share, training_batches
@@ -33,12 +23,13 @@ from geminifusion_model.network import GeminiFusion
 from geminifusion_model.task import Task
 from geminifusion_model.training.config import TrainingConfig
 from geminifusion_model.training.errors import TrainingError
+from geminifusion_model.training.loop.checkpointer import Checkpointer
 from geminifusion_model.training.loop.class_balance import class_weights
 from geminifusion_model.training.loop.distributed import Processes
 from geminifusion_model.training.loop.initialization import describe_start, describe_training
 from geminifusion_model.training.loop.preparation import build_network, build_state, check_directory, check_fit
+from geminifusion_model.training.loop.progress import step_progress
 from geminifusion_model.training.loop.signals import Interruption, deferred_interruption
-from geminifusion_model.training.loop.state import STATE_NAME
 from geminifusion_model.training.loop.step import OptimizerStep, StepReport
 from geminifusion_model.training.records.previews import Previews
 from geminifusion_model.training.records.provenance import record_session
@@ -88,9 +79,9 @@ class TrainingRun:
         self._wandb_project, self._workers = wandb_project, workers
         self.net = build_network(config, self.processes, resume=resume)
         self.state = build_state(config, self.net, self.processes.device)
-        self.saved_step: int | None = None  # of the state on disk
+        self._checkpointer = Checkpointer(directory, self.state, writes=self.processes.is_first)
         if resume:
-            self._restore()
+            self._checkpointer.restore()
         with self._explained_failures():
             self.processes.wait()  # until all have read the directory, which the first is about to change
         if self.processes.is_first:
@@ -115,6 +106,11 @@ class TrainingRun:
                 class_weights=None if weights is None else weights.to(self.processes.device),
             )
 
+    @property
+    def saved_step(self) -> int | None:
+        """Of the state on disk; None if there is none."""
+        return self._checkpointer.saved_step
+
     def train(self) -> Scores | None:
         """Run to the last step; returns the last scores on the held-out frames, if this process made any.
 
@@ -128,12 +124,12 @@ class TrainingRun:
         with (
             deferred_interruption() as interruption,
             self._opened_logger() as logger,
-            self._progress() as progress,
+            step_progress(shown=self.processes.is_first) as progress,
         ):
             bar = progress.add_task("training", total=self.config.steps, completed=self.state.step)
             scores = self._evaluate_if_due(logger, interruption)  # due from before an interruption
             if scores is not None or self.saved_step is None:
-                self._save()  # before the first step too, so that a full disk shows now and not after many steps
+                self._checkpointer.save()  # before the first step too, so that a full disk shows now
             begin = time.monotonic()
             for batch in self._batches():
                 with self._explained_failures(interruption):
@@ -144,25 +140,14 @@ class TrainingRun:
                 if step % self.config.log_every == 0:
                     self._log_step(logger, report, time.monotonic() - begin)
                 if report.stop:
-                    self._save()
+                    self._checkpointer.save()
                     raise KeyboardInterrupt
                 scores = self._evaluate_if_due(logger, interruption) or scores
                 if step == self.config.steps or step % self.config.checkpoint_every == 0:
-                    self._save()
+                    self._checkpointer.save()
                 begin = time.monotonic()
             self._write_checkpoint("final")
         return scores
-
-    def _restore(self) -> None:
-        path = self.directory / STATE_NAME
-        try:
-            self.state.restore(self.directory)
-        except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
-            raise TrainingError(
-                f"{path} cannot be resumed from ({type(error).__name__}: {str(error).partition(chr(10))[0]}); it is "
-                "damaged or of another version: restore it, or start a new run from the checkpoint in best"
-            ) from error
-        self.saved_step = self.state.step
 
     def _batches(self) -> Iterator[Batch]:
         config, processes = self.config, self.processes
@@ -180,7 +165,7 @@ class TrainingRun:
 
     def _log_step(self, logger: RunLogger | None, report: StepReport, seconds: float) -> None:
         if logger is not None:
-            with self._writing():
+            with self._checkpointer.writing():
                 logger.scalars(self.state.step, {**report.scalars(), "seconds": seconds})
 
     def _evaluate_if_due(self, logger: RunLogger | None, interruption: Interruption) -> Scores | None:
@@ -195,7 +180,7 @@ class TrainingRun:
 
         def on_frame(_: int) -> None:
             if interruption.requested:
-                self._save()
+                self._checkpointer.save()
                 raise KeyboardInterrupt
 
         net = GeminiFusion(self.config.network).to(self.processes.device)
@@ -203,7 +188,7 @@ class TrainingRun:
         previews = Previews(self.task)
         scores = evaluate(net, self.holdout, task=self.task, meters=[previews], on_frame=on_frame)
         state.evaluated_step, state.miou = state.step, scores.miou
-        with self._writing():
+        with self._checkpointer.writing():
             found = {
                 "miou": scores.miou,
                 "pixel_accuracy": scores.pixel_accuracy,
@@ -215,12 +200,6 @@ class TrainingRun:
             state.best_miou = scores.miou
             self._write_checkpoint("best")
         return scores
-
-    def _save(self) -> None:
-        if self.processes.is_first:
-            with self._writing():
-                self.state.save(self.directory)
-        self.saved_step = self.state.step
 
     def _write_checkpoint(self, name: str) -> None:
         if not self.processes.is_first:
@@ -237,7 +216,7 @@ class TrainingRun:
         }
         if self.state.evaluated_step == self.state.step:
             training["holdout"] = {"frames": len(self.holdout), "miou": self.state.miou}
-        with self._writing():
+        with self._checkpointer.writing():
             write_checkpoint(net, self.directory / name, task=self.task, training=training)
 
     @contextlib.contextmanager
@@ -246,7 +225,7 @@ class TrainingRun:
         if not self.processes.is_first:
             yield None
             return
-        with self._writing():
+        with self._checkpointer.writing():
             logger = RunLogger(
                 self.directory,
                 wandb_project=self._wandb_project,
@@ -256,47 +235,20 @@ class TrainingRun:
         with logger:
             yield logger
 
-    def _progress(self) -> Progress:
-        return Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            disable=not self.processes.is_first,
-        )
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Turn a failed write into a `TrainingError` that says which state is left."""
-        try:
-            yield
-        except (OSError, SafetensorError) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            raise TrainingError(
-                f"{self.directory} cannot be written at step {self.state.step}: {reason}. Make room first. "
-                f"{self._last_state()}"
-            ) from error
-
     @contextlib.contextmanager
     def _explained_failures(self, interruption: Interruption | None = None) -> Iterator[None]:
         """Turn an expected failure of a computation into a `TrainingError` that says which state is left."""
         try:
             yield
         except TrainingError as error:
-            raise TrainingError(f"{error}. {self._last_state()}") from error
+            raise TrainingError(f"{error}. {self._checkpointer.last_state()}") from error
         except RuntimeError as error:
             if self.processes.count > 1 and interruption is not None and interruption.requested:
                 raise KeyboardInterrupt from error  # the others are gone for the same reason
             reason = explanation(error, self.config, self.processes)
             if reason is None:
                 raise
-            raise TrainingError(f"{reason}. {self._last_state()}") from error
-
-    def _last_state(self) -> str:
-        if self.saved_step is None:
-            return "There is no state yet, so start again in an empty directory"
-        return f"The state of step {self.saved_step} is in {self.directory / STATE_NAME}, and --resume goes on from it"
+            raise TrainingError(f"{reason}. {self._checkpointer.last_state()}") from error
 
 
 def explanation(error: RuntimeError, config: TrainingConfig, processes: Processes) -> str | None:

@@ -6,6 +6,7 @@ Random generators are no part of it: each step seeds them from the seed, its own
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,10 +40,10 @@ def _no_scaler() -> torch.amp.GradScaler:
 
 
 @dataclass
-class TrainingState:
-    """The network with its optimizer, average and loss scaler, at the start of `step`.
+class RunState:
+    """A network with its optimizer, average and loss scaler, at the start of `step`.
 
-    `miou` is the score of the last evaluation, which was after `evaluated_step` steps; `best_miou` the best of all.
+    The last evaluation was after `evaluated_step` steps.
     """
 
     net: nn.Module
@@ -51,8 +52,31 @@ class TrainingState:
     scaler: torch.amp.GradScaler = field(default_factory=_no_scaler)
     step: int = 0
     evaluated_step: int = 0
-    miou: float = -1.0
-    best_miou: float = -1.0
+
+    def content(self) -> dict[str, Any]:
+        """The saved values by name: numbers, and tensors that torch loads without running code."""
+        return {
+            "step": self.step,
+            "evaluated_step": self.evaluated_step,
+            "net": self.net.state_dict(),
+            "average": self.average.values,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def load_content(self, content: Mapping[str, Any]) -> None:
+        """Take over what `content` returned.
+
+        Raises:
+            KeyError, RuntimeError, ValueError: it belongs to another kind of state or to another network.
+        """
+        self.net.load_state_dict(content["net"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.scaler.load_state_dict(content["scaler"])
+        for name, values in content["average"].items():
+            self.average.values[name].copy_(values)
+        self.step = content["step"]
+        self.evaluated_step = content["evaluated_step"]
 
     def save(self, directory: Path) -> None:
         """Write to `directory`; the previous state stays intact until the new one is completely on disk.
@@ -60,20 +84,10 @@ class TrainingState:
         Raises:
             OSError: it cannot be written; the previous state is intact.
         """
-        content = {
-            "step": self.step,
-            "evaluated_step": self.evaluated_step,
-            "miou": self.miou,
-            "best_miou": self.best_miou,
-            "net": self.net.state_dict(),
-            "average": self.average.values,
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-        }
         partial = directory / f".{STATE_NAME}.partial"
         try:
             with partial.open("wb") as stream:
-                torch.save(content, stream)
+                torch.save(self.content(), stream)
                 stream.flush()
                 os.fsync(stream.fileno())
             partial.replace(directory / STATE_NAME)
@@ -89,17 +103,29 @@ class TrainingState:
         Raises:
             FileNotFoundError: nothing was saved in `directory`.
         """
-        content: dict[str, Any] = torch.load(directory / STATE_NAME, weights_only=True, map_location="cpu")
-        self.net.load_state_dict(content["net"])
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.scaler.load_state_dict(content["scaler"])
-        for name, values in content["average"].items():
-            self.average.values[name].copy_(values)
-        self.step = content["step"]
-        self.evaluated_step = content["evaluated_step"]
-        self.miou = content["miou"]
-        self.best_miou = content["best_miou"]
+        self.load_content(torch.load(directory / STATE_NAME, weights_only=True, map_location="cpu"))
 
     def averaged(self) -> dict[str, Tensor]:
         """The weights to evaluate and keep: the average, or the raw ones if there is none."""
         return self.average.values if self.average.decay else self.net.state_dict()
+
+
+@dataclass
+class TrainingState(RunState):
+    """The state of a segmentation network's training.
+
+    `miou` is the score of the last evaluation, `best_miou` the best of all.
+    """
+
+    miou: float = -1.0
+    best_miou: float = -1.0
+
+    def content(self) -> dict[str, Any]:
+        """As in every run, and the scores."""
+        return {**super().content(), "miou": self.miou, "best_miou": self.best_miou}
+
+    def load_content(self, content: Mapping[str, Any]) -> None:
+        """As in every run, and the scores."""
+        super().load_content(content)
+        self.miou = content["miou"]
+        self.best_miou = content["best_miou"]

@@ -62,6 +62,17 @@ class StepReport:
         return {"loss": self.loss, **parts, **penalty, "gradient_norm": self.gradient_norm, "rate": self.rate}
 
 
+def seed_step(seed: int, rank: int, step: int) -> None:
+    """Seed torch by (seed, rank, step): a resumed run draws the same numbers, and processes drop different paths."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, rank, step)).generate_state(1)[0]))
+
+
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """A context for forward passes: half precision where torch deems it harmless (arXiv:1710.03740)."""
+    dtype = _HALF_PRECISIONS.get(precision)
+    return torch.autocast(device.type, dtype, enabled=dtype is not None)
+
+
 class OptimizerStep:
     """Forward, backward and update, with the batch cut into accumulated parts and shared among processes.
 
@@ -146,9 +157,7 @@ class OptimizerStep:
         return float(state.optimizer.param_groups[0]["lr"])
 
     def _seed_random_numbers(self) -> None:
-        """Seed by (seed, rank, step): a resumed run draws the same numbers, and processes drop different paths."""
-        seeds = np.random.SeedSequence((self.config.seed, self.processes.rank, self.state.step))
-        torch.manual_seed(int(seeds.generate_state(1)[0]))
+        seed_step(self.config.seed, self.processes.rank, self.state.step)
 
     def _compiled_gradients_agree(self, part: Batch) -> bool:
         """Compare the compiled network's gradients on one part with the plain ones; see `check_compiled`."""
@@ -210,9 +219,7 @@ class OptimizerStep:
         return value
 
     def _autocast(self) -> torch.autocast:
-        """A context for forward passes: half precision where torch deems it harmless (arXiv:1710.03740)."""
-        dtype = _HALF_PRECISIONS.get(self.config.precision)
-        return torch.autocast(self.processes.device.type, dtype, enabled=dtype is not None)
+        return autocast(self.config.precision, self.processes.device)
 
     def _trained_outputs(self, prediction: Prediction) -> Prediction:
         """The prediction without the ensemble where its weights are not trained."""
