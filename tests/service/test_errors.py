@@ -43,7 +43,7 @@ def test_codes_are_the_public_interface():
         "bad_request", "body_timeout", "body_too_large", "deadline_exceeded", "decoder_lost", "depth_scale_required",
         "empty_body", "engine_failed", "engine_lost", "forbidden", "frame_superseded", "image_too_large",
         "image_too_small", "internal", "invalid_option", "malformed_body", "method_not_allowed",
-        "missing_part", "model_load_failed", "model_memory", "model_not_found", "not_found", "not_ready",
+        "misdirected_request", "missing_part", "model_load_failed", "model_memory", "model_not_found", "not_found", "not_ready",
         "queue_full", "rate_limited", "sensor_broken", "size_mismatch", "size_not_served", "too_large",
         "unauthenticated", "undecodable_image", "unknown_part", "unprocessable", "unsupported_image",
         "unsupported_media_type", "unsupported_type",

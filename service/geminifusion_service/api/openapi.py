@@ -7,23 +7,16 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
-from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from geminifusion_runtime import strict_json
+from geminifusion_service.api.documentation_page import documentation_page
 
 Handler = Callable[[Request], Awaitable[Response]]
 
 DOCUMENT_PATH, PAGE_PATH = "/openapi.json", "/docs"
-# The page may not be framed or taken for another type, and links from it send no referrer.
-_PAGE_HEADERS = {
-    "Content-Security-Policy": "frame-ancestors 'none'; base-uri 'none'; object-src 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
 
 
 class DocumentedRoute(Route):
@@ -94,14 +87,13 @@ def openapi_document(routes: Iterable[BaseRoute]) -> dict[str, Any]:
 def documentation_routes(routes: Iterable[BaseRoute]) -> list[Route]:
     """The document of these routes, and a page to read and try it."""
     routes = list(routes)
-    swagger = get_swagger_ui_html(openapi_url=DOCUMENT_PATH.removeprefix("/"), title="geminifusion")
-    swagger.headers.update(_PAGE_HEADERS)
+    shown = documentation_page()
 
     async def openapi(_: Request) -> Response:
         return Response(strict_json.dumps(openapi_document(routes)), media_type="application/json")
 
     async def page(_: Request) -> Response:
-        return swagger
+        return shown
 
     return [Route(DOCUMENT_PATH, openapi), Route(PAGE_PATH, page)]
 

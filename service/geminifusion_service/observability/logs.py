@@ -6,6 +6,7 @@ Neither images nor API keys are ever logged, only the name of a key.
 from __future__ import annotations
 
 import logging
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +20,14 @@ access_log = logging.getLogger("geminifusion.access")
 
 # Attributes of every LogRecord; the others came by `extra`.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def escape_controls(text: str) -> str:
+    """Text without control characters, line separators and changes of direction, which become escape sequences."""
+    return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
 class JsonFormatter(logging.Formatter):
@@ -39,7 +48,11 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """A line of text; fields that came by `extra` follow the message as `name=value`."""
+    """A line of text; fields that came by `extra` follow the message as `name=value`.
+
+    What clients sent may be part of any of them, so control characters are escaped: they could begin a line that looks
+    like one of ours, or tell the operator's terminal what to do. Lines of a traceback are indented for the same reason.
+    """
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -47,7 +60,15 @@ class TextFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:
         """Format one record without its traceback."""
         fields = (f" {name}={value}" for name, value in vars(record).items() if name not in _STANDARD)
-        return super().formatMessage(record) + "".join(fields)
+        return escape_controls(super().formatMessage(record) + "".join(fields))
+
+    def formatException(self, ei: Any) -> str:  # noqa: ANN401 - as logging has it
+        """Format a traceback."""
+        return "\n".join(f"  {escape_controls(line)}" for line in super().formatException(ei).split("\n"))
+
+    def formatStack(self, stack_info: str) -> str:
+        """Format the frames of a call."""
+        return "\n".join(f"  {escape_controls(line)}" for line in super().formatStack(stack_info).split("\n"))
 
 
 def set_up_logging(log_format: LogFormat, level: LogLevel) -> None:

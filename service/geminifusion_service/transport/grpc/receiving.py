@@ -20,7 +20,7 @@ from geminifusion_service.transport.grpc.kernel_counters import ConnectionCounte
 
 _LOOK_S = 0.025
 _SMALL = 64 * 1024  # unfinished bytes of a connection that are not worth counting
-# Bytes around a message, at most: headers, frames, TLS. What is more counts as unfinished until the counts are balanced.
+# Bytes around a message, at most: headers, frames, TLS. What is more counts as unfinished until counts are balanced.
 _OVERHEAD = 1024
 _OVERHEAD_SHARE = 200  # a byte of this many
 _BALANCE_S = 0.25  # least time between two balances of a connection

@@ -17,11 +17,15 @@ from geminifusion_service.observability.request_context import RequestContext, s
 ErrorResponse = Callable[[str, GeminiFusionError, str], Response]
 
 _MAX_LENGTH_DIGITS = 18
+# Of what is no page: whatever it holds, a browser that shows it runs nothing of it.
+_NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
 _log = logging.getLogger(__name__)
 
 
 class RequestContextMiddleware:
     """Outermost ASGI middleware: sets the context of each request, and responds to a bug with a clean 500.
+
+    What the connection holds for a request is given back when its response has left.
 
     `request.state` gets `request_id`, which comes back in `X-Request-Id` and which a handler may replace, and
     `content_length`.
@@ -50,7 +54,7 @@ class RequestContextMiddleware:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                MutableHeaders(scope=message)["X-Request-Id"] = state["request_id"]
+                add_headers(MutableHeaders(scope=message), state["request_id"])
             await send(message)
 
         try:
@@ -63,6 +67,12 @@ class RequestContextMiddleware:
         finally:
             if (incoming := state.get("incoming")) is not None:
                 incoming.holding.close()
+
+
+def add_headers(headers: MutableHeaders, request_id: str) -> None:
+    """Add what every response has."""
+    headers["X-Request-Id"] = request_id
+    headers.setdefault("Content-Security-Policy", _NO_PAGE)
 
 
 def content_length(text: str) -> int:
