@@ -1,5 +1,6 @@
 """The life of a server process: start, readiness, drain, stop; in real processes where signals matter."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -101,6 +102,66 @@ def test_sigterm_loses_none_of_the_requests_in_flight(tiny_artifact, make_pair):
     assert sorted(map(str, statuses)) == ["1200"] * 4 + ["200"] * 8
 
 
+def test_sighup_drains_like_sigterm(tiny_artifact, pair):
+    with process(*free_ports(tiny_artifact)) as started:
+        wait_until_ready(started)
+        started.send_signal(signal.SIGHUP)
+        assert "stopping: finishing" in started.stdout.readline()
+        assert started.wait(15) == 0
+    outliving = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); "  # as nohup does
+    with process(*free_ports(tiny_artifact), script=outliving + SERVE) as started:
+        url, _ = wait_until_ready(started)
+        started.send_signal(signal.SIGHUP)
+        assert httpx.post(f"{url}/v1/segment", files=pair.files(), trust_env=False).status_code == 200
+
+
+def close_all():
+    for number in range(3):
+        os.close(number)
+
+
+def full_device():
+    return open("/dev/full", "wb", buffering=0)  # noqa: PTH123
+
+
+def pipe_without_reader():
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer
+
+
+STREAMS = {
+    "both full": lambda: {"stdout": full_device(), "stderr": full_device()},
+    "the reader gone": lambda: {"stdout": pipe_without_reader()},
+    "all closed": lambda: {"preexec_fn": close_all},
+}
+
+
+@pytest.mark.parametrize("streams", STREAMS)
+def test_no_standard_stream_is_needed_to_serve(tiny_artifact, pair, streams):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    arguments = [*free_ports(tiny_artifact), "--http-port", url.rpartition(":")[2]]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
+    started = subprocess.Popen(
+        [sys.executable, "-c", SERVE, *map(str, arguments)], env=environment, **STREAMS[streams]()
+    )
+    try:
+        until = time.monotonic() + 20
+        while started.poll() is None and time.monotonic() < until:
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"{url}/healthz/ready", trust_env=False).status_code == 200:
+                    break
+            time.sleep(0.05)
+        assert httpx.post(f"{url}/v1/segment", files=pair.files(), trust_env=False).status_code == 200
+        started.send_signal(signal.SIGTERM)
+        assert started.wait(15) == 0
+    finally:
+        started.kill()
+        started.wait()
+
+
 def _in_flight(url):
     text = httpx.get(f"{url}/metrics", trust_env=False).text
     return float(text.split("\ngeminifusion_in_flight ")[1].split()[0])
@@ -132,6 +193,39 @@ def test_a_second_signal_stops_at_once(tiny_artifact, pair):
         started.send_signal(signal.SIGTERM)
         assert started.wait(15) == 1
         client.join(15)
+
+
+def test_what_is_not_finished_when_the_drain_ends_gets_the_error_of_a_server_that_stops(tiny_artifact, pair):
+    request = httpx.Request("POST", "http://x/v1/segment", files=pair.files())
+    body, answers = request.read(), []
+
+    def post(url, content):
+        headers = {"Content-Type": request.headers["Content-Type"], "Content-Length": str(len(body))}
+        answers.append(httpx.post(f"{url}/v1/segment", content=content, headers=headers, trust_env=False, timeout=30))
+
+    def half():
+        yield body[: len(body) // 2]
+        started.wait()
+
+    with process(*free_ports(tiny_artifact), *UNMEASURED, "--drain-s", 1, script=SLOW + SERVE) as started:
+        url, target = wait_until_ready(started)
+        # One that is computed, one that is queued, one that is still arriving.
+        clients = [threading.Thread(target=post, args=(url, content)) for content in (body, body, half())]
+        for client in clients:
+            client.start()
+        with grpc.insecure_channel(target) as channel:
+            call = SegmentationStub(channel).Segment.future(pb.SegmentRequest(images=pair.files()))
+            while _in_flight(url) < 4:
+                time.sleep(0.001)
+            started.send_signal(signal.SIGTERM)
+            assert call.code() is grpc.StatusCode.UNAVAILABLE
+        for client in clients:
+            client.join()
+        assert started.wait(15) == 1
+        assert "Traceback" not in started.stderr.read()
+    assert [answer.status_code for answer in answers] == [503] * 3
+    for answer in answers:
+        assert (answer.json()["code"], answer.headers["retry-after"]) == ("not_ready", "1")
 
 
 def test_the_drain_ends_when_its_time_is_over(tiny_artifact, pair):
