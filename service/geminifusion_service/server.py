@@ -295,7 +295,6 @@ def _http_server(
             ws_ping_interval=20,
             # A pong waits its turn behind the frames that are not yet read.
             ws_ping_timeout=60,
-        )
         ),
         max_connections=limits.max_connections,
         handshake_timeout_s=network.head_timeout_s,
