@@ -128,7 +128,9 @@ def _check_bits(data: bytes, path: Path, encoding: ModalityEncoding) -> None:
     if encoding.encoding != "raw" or (header.bits == 8) == (encoding.unit == "intensity"):
         return
     if header.bits <= 8:
-        raise DatasetError(f"{path} has {header.bits} bits, and {encoding.name} is declared with bits: 16; leave bits out")
+        raise DatasetError(
+            f"{path} has {header.bits} bits, and {encoding.name} is declared with bits: 16; leave bits out"
+        )
     check_pixels(header, MAX_PIXELS, encoding.name)
     stored = decode_pixels(data, header, encoding.name)
     raise DatasetError(
