@@ -16,10 +16,13 @@ from geminifusion_model.data.sample import DatasetError
 
 def refusal(root, split="train", **options):
     with pytest.raises(DatasetError) as caught:
-        dataset = open_dataset("folder", root, split, **options)
-        for index in range(len(dataset)):
-            dataset[index]
+        read_all(root, split, **options)
     return str(caught.value)
+
+
+def read_all(root, split, **options):
+    dataset = open_dataset("folder", root, split, **options)
+    return [dataset[index] for index in range(len(dataset))]
 
 
 class TestLabels:
@@ -70,7 +73,8 @@ class TestTables:
         assert re.search(r"train\.csv is not encoded as UTF-8; save it again", message)
 
     def test_an_empty_cell_means_not_measured(self, tmp_path):
-        text = "rgb,labels,depth\ntrain/rgb/0.png,train/labels/0.png,\ntrain/rgb/1.png,train/labels/1.png,train/depth/1.png"
+        text = "rgb,labels,depth\ntrain/rgb/0.png,train/labels/0.png,\n"
+        text += "train/rgb/1.png,train/labels/1.png,train/depth/1.png"
         dataset = open_dataset("folder", self.write(tmp_path, text), "train")
         assert not dataset[0].others["depth"].any()
         assert dataset[1].others["depth"].all()
