@@ -29,7 +29,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 - uvicorn's own
         super().__init__(*arguments, **named)
-        self.parser = UpgradeIgnoringParser(self)
+        self.parser = UpgradeIgnoringParser(self)  # type: ignore[assignment]  # has the methods that uvicorn calls
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self._is_shed = False  # the body of a rejected request is read and discarded
