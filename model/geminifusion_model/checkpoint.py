@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from geminifusion_model.config import GeminiFusionConfig
 from geminifusion_model.task import Task
+from geminifusion_runtime import strict_json
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -61,7 +62,7 @@ def write_checkpoint(
     if training:
         description["training"] = training
     partial = directory / f".{CONFIG_NAME}.partial"
-    partial.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    partial.write_text(strict_json.dumps(description, indent=2) + "\n", encoding="utf-8")
     partial.replace(directory / CONFIG_NAME)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import click
 
 from geminifusion_model.data.depth_encodings import DEPTH_ENCODINGS
 from geminifusion_model.evaluation.protocols import PROTOCOLS
+from geminifusion_runtime import strict_json
 from geminifusion_runtime.cpu_count import usable_cores
 
 if TYPE_CHECKING:
@@ -286,4 +286,4 @@ def evaluate(
         evaluation.report(report_frames).write(report)
         click.echo(f"report written to {report}")
     if record:
-        click.echo(f"recorded in {source}: {json.dumps(evaluation.record())}")
+        click.echo(f"recorded in {source}: {strict_json.dumps(evaluation.record())}")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 import click
+
+from geminifusion_runtime import strict_json
 
 
 @click.group()
@@ -75,7 +76,7 @@ def check(
         bar = progress.add_task("reading", total=sum(map(len, opened.values())))
         findings += examine(opened, on_frame=lambda: progress.advance(bar), partial=limit is not None)
     if as_json:
-        click.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
+        click.echo(strict_json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
     else:
         for finding in findings:
             click.echo(f"{finding}\n")

@@ -17,6 +17,8 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
+from geminifusion_runtime import strict_json
+
 SCHEMA_VERSION = 1
 METADATA_NAME = "metadata.json"
 MODEL_NAME = "model.onnx"
@@ -332,7 +334,7 @@ def sha256_of(path: Path) -> str:
 
 def write_metadata(directory: Path, metadata: ArtifactMetadata) -> None:
     """Write `metadata.json`; the files it names must already be in `directory`."""
-    text = json.dumps(_METADATA.dump_python(metadata, mode="json"), indent=2, ensure_ascii=False)
+    text = strict_json.dumps(_METADATA.dump_python(metadata, mode="json"), indent=2, ensure_ascii=False)
     (directory / METADATA_NAME).write_text(text + "\n", encoding="utf-8")
 
 

@@ -11,6 +11,7 @@ MaskFormat = Literal["png", "palette", "json", "npz", "overlay"]
 Priority = Literal["high", "normal"]
 SensorPolicy = Literal["reject", "warn", "drop-modality"]
 
+DEFAULT_SENSOR_POLICY: SensorPolicy = "warn"
 MASK_FORMATS: tuple[MaskFormat, ...] = get_args(MaskFormat)
 PRIORITIES = get_args(Priority)
 SENSOR_POLICIES = get_args(SensorPolicy)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geminifusion_runtime.decoding.orientation import TIFF_SIGNATURES, without_orientation
 from geminifusion_runtime.png_encoder import encode_png
 
 from .errors import InvalidInputError, requires_extra
@@ -30,12 +31,18 @@ def image_bytes(image: ImageInput, name: str) -> bytes:
     if not isinstance(image, np.ndarray):
         return file_bytes(image, name)
     check_array(image, name)
+    image = in_native_order(image)
     if image.dtype == np.uint8 or (image.dtype == np.uint16 and image.ndim == 2):
         return encode_png(image)
     buffer = io.BytesIO()
     stored = image.astype("<f4") if np.issubdtype(image.dtype, np.floating) else image.astype("<u2", copy=False)
     np.save(buffer, stored, allow_pickle=False)
     return buffer.getvalue()
+
+
+def in_native_order(image: NDArray[Any]) -> NDArray[Any]:
+    """The same numbers in this machine's byte order; arrays of cameras, PGM and FITS files are often big-endian."""
+    return image.astype(image.dtype.newbyteorder("="), copy=False)
 
 
 def check_array(image: NDArray[Any], name: str) -> None:
@@ -47,7 +54,7 @@ def check_array(image: NDArray[Any], name: str) -> None:
     is_color = image.ndim == 3 and image.shape[2] == 3
     if name == "rgb" and not (is_color and image.dtype == np.uint8 and image.size):
         raise InvalidInputError(f"rgb is a {image.dtype} array of shape {image.shape}; give HxWx3 uint8 in RGB order")
-    has_values = image.dtype in (np.uint8, np.uint16) or np.issubdtype(image.dtype, np.floating)
+    has_values = image.dtype.newbyteorder("=") in (np.uint8, np.uint16) or np.issubdtype(image.dtype, np.floating)
     if not image.size or not has_values or not (is_color or image.ndim == 2):
         raise InvalidInputError(
             f"{name} is a {image.dtype} array of shape {image.shape}; give HxW or HxWx3 of uint8 (a picture), uint16 "
@@ -77,12 +84,13 @@ def stored_values(image: bytes | NDArray[Any]) -> NDArray[Any]:
         MissingExtraError: OpenCV is not installed.
     """
     if isinstance(image, np.ndarray):
-        return image
+        return in_native_order(image)
     if image.startswith(np.lib.format.MAGIC_PREFIX):
-        return np.asarray(np.load(io.BytesIO(image), allow_pickle=False)).squeeze()
+        return in_native_order(np.asarray(np.load(io.BytesIO(image), allow_pickle=False)).squeeze())
     with requires_extra("decoding an image", "client"):
         import cv2
-    pixels = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+    stored = without_orientation(image) if image[:4] in TIFF_SIGNATURES else image
+    pixels = cv2.imdecode(np.frombuffer(stored, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels is None:
         raise InvalidInputError("the image cannot be decoded; give a PNG, JPEG or WebP file")
     return pixels if pixels.ndim == 2 else pixels[..., 2::-1]

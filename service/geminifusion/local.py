@@ -15,6 +15,7 @@ from geminifusion_runtime.bundled import artifact_path
 from geminifusion_runtime.encoding.class_shares import class_shares, distances
 from geminifusion_runtime.modality_options import check_modalities
 from geminifusion_runtime.options import OPTION_NAMES, SegmentOptions
+from geminifusion_runtime.types import DEFAULT_SENSOR_POLICY
 
 from .errors import InvalidInputError, requires_extra
 from .images import ImageInput, check_array, file_bytes
@@ -24,7 +25,8 @@ from .results import Result
 with requires_extra("geminifusion.load()", "runtime"):
     from geminifusion_runtime.decoding.decode import DecodedImage, decode_modality
     from geminifusion_runtime.model import Model
-    from geminifusion_runtime.preprocessing import absence_warnings, check_names, images_by_modality
+    from geminifusion_runtime.preparation import prepare
+    from geminifusion_runtime.preprocessing import check_names, images_by_modality
 
 # A caller's own files need no guard against strangers; this is as much as OpenCV decodes.
 _MAX_PIXELS = 2**30
@@ -78,8 +80,8 @@ class LocalModel:
             depth_scale: metres per unit of stored depth; None takes 0.001 for integers and 1 for floats.
             depth_invalid: stored values, before scaling, that mean "no measurement" too, such as 65535; at most eight.
             others: images of further modalities by name, such as `thermal="thermal.tiff"`; and their options, such as
-                `lidar_scale=0.01`, `thermal_invalid=65535` or `intrinsics=(fx, fy, cx, cy)`, of all options those about
-                what the images mean.
+                `lidar_scale=0.01`, `thermal_invalid=65535`, `intrinsics=(fx, fy, cx, cy)`, `align="resize"` or
+                `sensor_policy="reject"`; of all options those about the images.
 
         Raises:
             InvalidInputError: a file cannot be read, or an argument is of the wrong type or out of range.
@@ -90,11 +92,10 @@ class LocalModel:
         inputs, given = split_arguments(rgb, depth, others)
         options = checked_options({"depth_scale": depth_scale, "depth_invalid": depth_invalid, **given})
         _check_local(given)
-        images = self._decode(inputs, options)
-        arrays = {name: image.array for name, image in images.items()}
+        prepared = prepare(self._model, options, self._decode(inputs, options), DEFAULT_SENSOR_POLICY)
+        arrays = {name: image.array for name, image in prepared.decoded.images.items()}
         decoded = time.perf_counter()
-        item = self._model.prepare(arrays)
-        prediction = self._model.run([item])[0]
+        prediction = self._model.run(prepared.items)[0]
         computed = time.perf_counter()
         weights = () if prediction.modality_weights is None else prediction.modality_weights
         names = [spec.name for spec in self.metadata.modalities[1:]]
@@ -106,9 +107,8 @@ class LocalModel:
             gate=prediction.gate,
             modality_weights=dict(sorted(zip(names, weights, strict=False))),
             timings_ms={"decode": (decoded - started) * 1e3, "compute": (computed - decoded) * 1e3},
-            warnings=absence_warnings(self.metadata, arrays)
-            + tuple(text for image in images.values() for text in image.warnings),
-            sensors={name: image.health for name, image in images.items()},
+            warnings=prepared.warnings,
+            sensors=prepared.sensors,
             request_id=uuid4().hex,
             sources=arrays,
         )

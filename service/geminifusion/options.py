@@ -23,8 +23,8 @@ Frame = ImageInput | tuple[ImageInput, ImageInput] | Mapping[str, ImageInput]
 """The rgb alone, rgb and depth, or images by modality."""
 
 
-LOCAL_OPTIONS = ("depth_scale", "depth_invalid", "intrinsics")
-"""The options that say what the images mean, so that they hold without a server too; those of modalities do as well."""
+LOCAL_OPTIONS = ("depth_scale", "depth_invalid", "intrinsics", "align", "sensor_policy")
+"""The options about the images, so that they hold without a server too; those of modalities do as well."""
 
 
 class FrameOptions(TypedDict, total=False):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from geminifusion_runtime import strict_json
 
 from .results import Result
 
@@ -74,4 +75,4 @@ def _summary(result: Result) -> str:
         "warnings": list(result.warnings),
         "request_id": result.request_id,
     }
-    return json.dumps(summary, indent=2) + "\n"
+    return strict_json.dumps(summary, indent=2) + "\n"

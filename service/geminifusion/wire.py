@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geminifusion_runtime import strict_json
 from geminifusion_runtime.encoding.run_lengths import labels_from_runs
 from geminifusion_runtime.options import as_text, given_values
 from geminifusion_runtime.types import SensorHealth
@@ -29,7 +30,7 @@ def segment_query(call: SegmentCall) -> dict[str, str]:
 def frame_message(call: SegmentCall) -> bytes:
     """A frame of the WebSocket `/v1/stream`: the length of the header, the header, the images."""
     sizes = {name: len(data) for name, data in call.images.items()}
-    header = json.dumps({"images": sizes, **given_values(call.options)}).encode()
+    header = strict_json.dumps({"images": sizes, **given_values(call.options)}).encode()
     return b"".join((struct.pack("<I", len(header)), header, *call.images.values()))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import resource
 import signal
 import socket
@@ -39,6 +40,7 @@ from geminifusion_service.transport.http.load_shedding import LoadShedder
 
 _log = logging.getLogger(__name__)
 
+_LAST_ANSWERS_S = 1.0  # for the errors of what was not finished in time
 _OTHER_FILES = 512  # libraries, models, pipes, gRPC
 
 
@@ -150,17 +152,28 @@ class Server:
         self.segmenter.mark_draining()
         await asyncio.sleep(self._network.drain_delay_s)
         deadline = time.monotonic() + self._network.drain_s
-        # The transports reject new connections now; the segmenter still takes what they had already accepted.
+        transports = asyncio.create_task(self._stop_transports(deadline + _LAST_ANSWERS_S))
+        try:
+            # The transports reject new connections now; the segmenter still takes what they had already accepted.
+            await asyncio.wait({transports}, timeout=self._network.drain_s)
+            # What it has not finished by now gets an error, which the transports have a moment more to send.
+            finished = await self.segmenter.close(max(0.0, deadline - time.monotonic()))
+            await transports
+        finally:
+            transports.cancel()
+        await self._close_rest()
+        return finished
+
+    async def _stop_transports(self, deadline: float) -> None:
+        """Stop accepting, and wait for what was accepted until the deadline, in seconds of `time.monotonic`."""
         async with asyncio.TaskGroup() as both:
-            both.create_task(self._grpc.stop(self._network.drain_s))
+            both.create_task(self._grpc.stop(deadline - time.monotonic()))
             # uvicorn would close a WebSocket at once, with frames in flight; a client that does not read gets half
             # of the time.
             await self._streams.drain(self._network.drain_s / 2)
+            self._http.config.timeout_graceful_shutdown = max(0.0, deadline - time.monotonic())  # type: ignore[assignment]
             self._http.should_exit = True
             both.create_task(self._http_stopped())
-        finished = await self.segmenter.close(max(0.0, deadline - time.monotonic()))
-        await self._close_rest()
-        return finished
 
     async def stop_now(self) -> None:
         """Stop without finishing anything."""
@@ -213,7 +226,6 @@ def _http_server(app: ASGIApp, settings: Settings, tls: TlsFiles | None, shed: L
             ws_ping_interval=20,
             # A pong waits its turn behind the frames that are not yet read.
             ws_ping_timeout=60,
-            timeout_graceful_shutdown=max(1, round(network.drain_s)),
         )
     )
 
@@ -237,7 +249,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 async def serve(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; a second signal stops at once. Returns the exit code.
+    """Serve until SIGTERM, SIGINT or SIGHUP; a second signal stops at once. Returns the exit code.
 
     Raises:
         StartupError, ArtifactError, RuntimeError, ValueError: it cannot start.
@@ -249,7 +261,7 @@ async def serve(settings: Settings) -> int:
     signals: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     # Before the model is loaded: a signal during a slow start must not be lost.
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _stop_signals():
         loop.add_signal_handler(number, signals.put_nowait, number)
     await server.start()
     _announce(
@@ -289,6 +301,12 @@ async def serve(settings: Settings) -> int:
     return 0 if finished else 1
 
 
+def _stop_signals() -> list[signal.Signals]:
+    """Those that stop the server; a closed terminal does not where the server was started to outlive it (nohup)."""
+    signals = [signal.SIGTERM, signal.SIGINT]
+    return signals if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [*signals, signal.SIGHUP]
+
+
 def _allow_connections(most: int) -> None:
     """Raise the limit of open files, of which each connection is one, as far as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -309,6 +327,16 @@ def _url_host(host: str) -> str:
 
 
 def _announce(text: str) -> None:
-    """Print one line and flush it, for whoever started the server and waits for its ports."""
-    sys.stdout.write(f"geminifusion {text}\n")
-    sys.stdout.flush()
+    """Print one line and flush it, for whoever started the server and waits for its ports.
+
+    Nobody may be there: the reader of the pipe has gone, the disk is full, or the stream is closed. The line is logged
+    then, and the server goes on.
+    """
+    try:
+        sys.stdout.write(f"geminifusion {text}\n")
+        sys.stdout.flush()
+    except (AttributeError, OSError, ValueError) as error:  # None where it was closed before the start
+        _log.info("%s (standard output: %s)", text, error)
+        if sys.stdout is not None:
+            with contextlib.suppress(OSError, ValueError):  # Python would try once more, and fail, when it exits
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -16,7 +16,8 @@ from typing import Any, Final, Literal, get_type_hints
 
 from geminifusion_runtime.backends import BACKENDS, check_backend
 from geminifusion_runtime.devices import parse_devices
-from geminifusion_runtime.types import Isolation, SensorPolicy
+from geminifusion_runtime.types import DEFAULT_SENSOR_POLICY, Isolation, SensorPolicy
+from geminifusion_service.origins import parse_origins
 from geminifusion_service.setting_fields import SettingsError, SettingsGroup, setting, settings_of
 
 LogFormat = Literal["text", "json"]
@@ -24,11 +25,6 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 Executor = Literal["local", "ray"]
 ModelControl = Literal["automatic", "explicit"]
 ModelEviction = Literal["none", "lru"]
-
-
-def parse_origins(text: str) -> tuple[str, ...]:
-    """The origins of `https://a.org,https://b.org`; `*` for any."""
-    return tuple(filter(None, (part.strip().rstrip("/") for part in text.split(","))))
 
 
 def parse_sizes(text: str) -> tuple[tuple[int, int], ...]:
@@ -159,7 +155,7 @@ class DecodingSettings(SettingsGroup):
         "from the server.",
     )
     sensor_policy: SensorPolicy = setting(
-        "warn", "What to do about a broken sensor; a request may choose another policy."
+        DEFAULT_SENSOR_POLICY, "What to do about a broken sensor; a request may choose another policy."
     )
 
 
@@ -221,7 +217,10 @@ class SecuritySettings(SettingsGroup):
         "", "PEM file of the authorities whose client certificates are required (mTLS).", is_path=True
     )
     cors_origins: str = setting(
-        "", "Web origins that may read responses, separated by commas, as https://example.org; none by default."
+        "",
+        "Web origins that may read responses and open streams, separated by commas, as https://example.org; none by "
+        "default.",
+        check=parse_origins,
     )
 
     @property

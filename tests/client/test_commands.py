@@ -126,9 +126,7 @@ def test_predict_hands_options_of_the_request_to_the_server(live_server, pair, t
         assert set(maps) == {"labels", "confidence", "gate", "disagreement"}
 
 
-@pytest.mark.parametrize(
-    "options", [["--artifact", ".", "--url", "http://x"], ["--model", "tiny"], ["--align", "resize"]]
-)
+@pytest.mark.parametrize("options", [["--artifact", ".", "--url", "http://x"], ["--model", "tiny"], ["--disagreement"]])
 def test_options_that_contradict_each_other_are_wrong_usage(pair, options):
     done = invoke(predict, pair.rgb_path, pair.depth_path, *options)
     assert done.exit_code == 2

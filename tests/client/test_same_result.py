@@ -77,6 +77,47 @@ def test_marks_in_floats_are_those_of_this_process(client, segment, pair, dtype)
         np.testing.assert_array_equal(here.labels, segment(pair.rgb, metres).labels)
 
 
+@pytest.mark.parametrize("dtype", [">u2", ">f4", ">f8"])
+def test_the_byte_order_of_an_array_changes_nothing(client, segment, pair, dtype):
+    here = segment(pair.rgb, pair.depth_mm)
+    scale = None if dtype == ">u2" else 0.001
+    for asked in (segment, client.segment):
+        theirs = asked(pair.rgb, pair.depth_mm.astype(dtype), depth_scale=scale)
+        np.testing.assert_array_equal(theirs.labels, here.labels)
+        assert theirs.overlay(on="depth").shape == (50, 70, 3)
+
+
+def test_sizes_are_aligned_here_as_on_a_server(client, segment, pair):
+    lidar = np.ascontiguousarray(pair.depth_mm[::2, ::2])
+    with pytest.raises(Exception, match="align=resize"):
+        segment(pair.rgb, lidar)
+    here, there = (asked(pair.rgb, lidar, align="resize") for asked in (segment, client.segment))
+    assert_same(there, here)
+    assert here.warnings == there.warnings != ()
+    assert here.labels.shape == (50, 70)
+
+
+BROKEN = {
+    "nothing measured": lambda pair: (pair.rgb, np.zeros_like(pair.depth_mm)),
+    "black": lambda pair: (np.zeros_like(pair.rgb), pair.depth_mm),
+    "beyond the range": lambda pair: (pair.rgb, pair.depth_mm + np.uint16(30_000)),
+    "no data as a number": lambda pair: (pair.rgb, np.where(pair.depth_mm > 2000, 3.4e38, pair.depth_mm / 1000)),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_sensor_is_told_here_as_by_a_server(client, segment, pair, case):
+    images = BROKEN[case](pair)
+    here, there = segment(*images), client.segment(*images)
+    assert here.warnings == there.warnings != ()
+    assert here.sensors.keys() == there.sensors.keys() == {"rgb", "depth"}
+    for name, health in here.sensors.items():
+        assert health.problem == there.sensors[name].problem
+    if case != "no data as a number":
+        with pytest.raises(Exception, match="sensor_policy=warn"):
+            segment(*images, sensor_policy="reject")
+
+
 def test_depth_scale_reaches_the_network(client, segment, pair):
     far = client.segment(pair.rgb, pair.depth_mm, depth_scale=0.002)
     assert_same(far, segment(pair.rgb, pair.depth_mm, depth_scale=0.002))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from geminifusion_export.errors import BenchmarkError, first_line
 from geminifusion_export.runtime_discovery import Candidate, Unavailable, open_candidates
 from geminifusion_export.verification.certificate import machine_facts
 from geminifusion_export.verification.comparison import describe_shape
+from geminifusion_runtime import strict_json
 from geminifusion_runtime.artifact import MODEL_NAME, ArtifactMetadata, open_artifact
 from geminifusion_runtime.backends.openvino import REPEATS
 from geminifusion_runtime.backends.protocol import BatchShape, GraphInputs
@@ -105,7 +105,7 @@ class Benchmark:
 
     def to_json(self) -> str:
         """The benchmark as a JSON object."""
-        return json.dumps({"schema_version": SCHEMA_VERSION, **dataclasses.asdict(self)}, indent=2) + "\n"
+        return strict_json.dumps({"schema_version": SCHEMA_VERSION, **dataclasses.asdict(self)}, indent=2) + "\n"
 
     def to_svg(self) -> str:
         """The latencies as an SVG plot.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import importlib.metadata
 import importlib.util
-import json
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from dataclasses import asdict, dataclass
 from geminifusion_export.errors import PluginBuildError, first_line
 from geminifusion_export.kernels.ops_build import find_compiler
 from geminifusion_export.kernels.plugin_build import TENSORRT_HEADERS, find_headers, find_nvcc
+from geminifusion_runtime import strict_json
 from geminifusion_runtime.backends.openvino import run_in_fresh_thread
 from geminifusion_runtime.machine import Machine, describe_machine
 
@@ -56,7 +56,7 @@ class Diagnosis:
 
     def to_json(self) -> str:
         """The diagnosis as a JSON object."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+        return strict_json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
 
     def __str__(self) -> str:
         """The machine, then a line per capability."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from geminifusion_export.errors import VerificationError
 from geminifusion_export.runtime_discovery import Unavailable
 from geminifusion_export.verification.measurement import Measurement, Section
+from geminifusion_runtime import strict_json
 from geminifusion_runtime.artifact import METADATA_NAME, ArtifactMetadata, BackendReport, sha256_of
 from geminifusion_runtime.backends.protocol import GraphOutputs
 from geminifusion_runtime.golden_set import ReferenceBatch
@@ -71,7 +71,7 @@ class Certificate:
     def to_json(self) -> str:
         """The certificate as a JSON object; adds `verdict` and `problems`."""
         facts = {"schema_version": SCHEMA_VERSION, "verdict": self.verdict, "problems": self.problems}
-        return json.dumps(facts | dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+        return strict_json.dumps(facts | dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
 
     def __str__(self) -> str:
         """The certificate as text."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,9 +14,10 @@ from geminifusion_runtime.decoding.depth import DepthImage, to_metres
 from geminifusion_runtime.decoding.hha import Intrinsics, hha_from_depth
 from geminifusion_runtime.decoding.image_headers import read_header
 from geminifusion_runtime.decoding.images import decode_depth, decode_rgb
+from geminifusion_runtime.decoding.orientation import orientation_warnings
 from geminifusion_runtime.decoding.pictures import as_picture, decode_picture
 from geminifusion_runtime.decoding.sensor_health import color_health, depth_health, picture_health
-from geminifusion_runtime.errors import InvalidOptionError, UnsupportedImageError
+from geminifusion_runtime.errors import InvalidOptionError, UnprocessableError, UnsupportedImageError
 from geminifusion_runtime.types import NOT_ASSESSED, SensorHealth
 
 
@@ -36,11 +38,6 @@ class DecodedRequest:
     """The decoded images of a request, by modality name."""
 
     images: Mapping[str, DecodedImage]
-
-    @property
-    def rgb(self) -> NDArray[np.uint8]:
-        """The colour image, `H W 3`."""
-        return self.images["rgb"].array.astype(np.uint8, copy=False)
 
 
 def decode_modality(
@@ -65,34 +62,65 @@ def decode_modality(
 
     Raises:
         GeminiFusionError: as `decode_rgb`, `decode_depth`, `to_metres` and `decode_picture` say.
+        UnprocessableError: an array of another type or shape.
         InvalidOptionError: HHA has to be computed, and the camera is not known.
     """
+    image = _decode(
+        _in_native_order(data) if isinstance(data, np.ndarray) else data,
+        spec,
+        max_pixels=max_pixels,
+        scale=scale,
+        invalid=invalid,
+        intrinsics=intrinsics,
+        may_hold_gil=may_hold_gil,
+    )
+    notes = orientation_warnings(data, spec.name) if isinstance(data, bytes) else ()
+    return dataclasses.replace(image, warnings=(*notes, *image.warnings)) if notes else image
+
+
+def _decode(
+    data: bytes | NDArray[np.generic],
+    spec: ModalitySpec,
+    *,
+    max_pixels: int,
+    scale: float | None,
+    invalid: Sequence[float],
+    intrinsics: Sequence[float] | None,
+    may_hold_gil: bool,
+) -> DecodedImage:
     if spec.unit == "metre" or (spec.encoding == "hha" and _is_depth(data, spec, scale)):
         depth = _decode_metres(data, spec, max_pixels, scale, invalid, may_hold_gil)
-        if depth.metres.ndim != 2 or not depth.metres.size:  # rejected in preprocessing, which knows the whole model
-            return DecodedImage(array=depth.metres, warnings=depth.warnings)
-        health = depth_health(depth.metres)
+        health = depth_health(depth.metres, _trained_range(spec))
         array = depth.metres if spec.unit == "metre" else _hha(depth.metres, spec, intrinsics)
         return DecodedImage(array=array, warnings=depth.warnings, health=health)
     if spec.encoding == "imagenet":
         image = (
-            data
+            _color_array(data, spec)
             if isinstance(data, np.ndarray)
             else decode_rgb(data, max_pixels=max_pixels, field=spec.name, may_hold_gil=may_hold_gil)
         )
-        usual = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size > 0
-        # Another kind of array is rejected in preprocessing, which knows the whole model.
-        return (
-            DecodedImage(array=image, health=color_health(image.astype(np.uint8, copy=False)))
-            if usual
-            else DecodedImage(array=image)
-        )
+        return DecodedImage(array=image, health=color_health(image))
     picture = (
         as_picture(data, spec, invalid=invalid)
         if isinstance(data, np.ndarray)
         else decode_picture(data, spec, max_pixels=max_pixels, invalid=invalid, may_hold_gil=may_hold_gil)
     )
     return DecodedImage(array=picture.pixels, warnings=picture.warnings, health=picture_health(picture.pixels, spec))
+
+
+def _in_native_order(array: NDArray[np.generic]) -> NDArray[np.generic]:
+    """The same numbers in this machine's byte order, which types are compared in: `>u2` is no other type than `<u2`."""
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _color_array(array: NDArray[np.generic], spec: ModalitySpec) -> NDArray[np.uint8]:
+    """Colour pixels as they are: numbers of another type or scale cannot be told from a picture once they are cast."""
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
+        raise UnprocessableError(
+            f"{spec.name} is {array.dtype} of shape {array.shape}; expected uint8, height x width x 3: send the "
+            "picture's own 8-bit values in RGB order, neither scaled nor normalised, which the model does itself"
+        )
+    return array.astype(np.uint8, copy=False)
 
 
 def _is_depth(data: bytes | NDArray[np.generic], spec: ModalitySpec, scale: float | None) -> bool:
@@ -112,19 +140,33 @@ def _decode_metres(
     may_hold_gil: bool,
 ) -> DepthImage:
     if isinstance(data, np.ndarray):
-        if data.ndim == 3 and data.shape[2] != 1:
+        if data.ndim == 3 and data.shape[2] == 1:
+            data = data[..., 0]
+        if data.ndim == 3 and data.shape[2] <= 4:
             raise UnsupportedImageError(
                 f"{spec.name} has {data.shape[2]} channels, expected one; send the raw depth, not a picture of it"
             )
-        return to_metres(data, depth_scale=scale, depth_invalid=invalid, field=spec.name)
+        if data.ndim != 2 or not data.size:
+            raise UnprocessableError(
+                f"{spec.name} is {data.dtype} of shape {data.shape}; expected the raw depth, height x width"
+            )
+        return to_metres(
+            data, depth_scale=scale, depth_invalid=invalid, field=spec.name, trained_range=_trained_range(spec)
+        )
     return decode_depth(
         data,
         max_pixels=max_pixels,
         depth_scale=scale,
         depth_invalid=invalid,
         field=spec.name,
+        trained_range=_trained_range(spec),
         may_hold_gil=may_hold_gil,
     )
+
+
+def _trained_range(spec: ModalitySpec) -> tuple[float, float] | None:
+    """Metres that the network tells apart; unknown where it is given HHA."""
+    return spec.range if spec.unit == "metre" else None
 
 
 def _hha(metres: NDArray[np.float32], spec: ModalitySpec, intrinsics: Sequence[float] | None) -> NDArray[np.uint8]:

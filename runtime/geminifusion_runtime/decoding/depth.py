@@ -12,9 +12,10 @@ from geminifusion_runtime.errors import DepthScaleRequiredError, UnsupportedImag
 from geminifusion_runtime.options import parse_values
 
 MILLIMETRE = 0.001
-_FARTHEST_PLAUSIBLE_M = 100.0
-_NEAREST_PLAUSIBLE_M = 0.05
-_SUSPICIOUS_SHARE = 0.05
+FARTHEST_M = 100_000.0  # beyond the reach of any depth sensor: a number that stands for no data, as float's largest
+_NEAREST_PLAUSIBLE_M, _FARTHEST_PLAUSIBLE_M = 0.05, 100.0  # of a model that says no range
+_SUSPICIOUS_SHARE = 0.05  # of the pixels, at the farthest reading
+_MOST_BEYOND = 0.2  # of the measured pixels, beyond what the network tells apart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,16 +33,19 @@ def to_metres(
     depth_scale: float | None = None,
     depth_invalid: Sequence[float] = (),
     field: str = "depth",
+    trained_range: tuple[float, float] | None = None,
 ) -> DepthImage:
     """Convert stored depth to metres.
 
     Args:
         readings: `H W`; uint16 (millimetres unless `depth_scale` is given), uint8 (only with `depth_scale`), or
-            floating point (metres unless `depth_scale` is given). 0, negative, NaN and infinite mean "no measurement".
+            floating point (metres unless `depth_scale` is given), of either byte order. 0, negative, NaN, infinite and
+            what is farther than `FARTHEST_M` mean "no measurement".
         depth_scale: metres per stored unit.
         depth_invalid: stored values, before scaling, that mean "no measurement" too; compared exactly, floats in
             single precision.
         field: its name in the request, for messages.
+        trained_range: metres that the network tells apart, for warnings; None where that is not known.
 
     Raises:
         DepthScaleRequiredError: uint8 without a scale.
@@ -49,6 +53,7 @@ def to_metres(
         InvalidOptionError: a scale that is no positive number, or too many markers.
     """
     parse_values({"depth_scale": depth_scale, "depth_invalid": tuple(depth_invalid)})
+    readings = readings.astype(readings.dtype.newbyteorder("="), copy=False)
     warnings = []
     if readings.dtype == np.uint16 or readings.dtype == np.uint8:
         if depth_scale is None and readings.dtype == np.uint8:
@@ -62,8 +67,9 @@ def to_metres(
             readings = np.multiply(readings, kept)
         # In single precision, as in training and evaluation.
         metres = np.multiply(readings, np.float32(scale), dtype=np.float32)
-        num_invalid = metres.size - int(np.count_nonzero(readings))
-        warnings.extend(_marker_warnings(readings, depth_invalid, field))
+        if scale * _largest(readings.dtype) > FARTHEST_M:
+            metres[metres > FARTHEST_M] = 0
+        num_invalid = metres.size - int(np.count_nonzero(metres))
     elif readings.dtype.kind == "f":
         num_nan = int(np.count_nonzero(np.isnan(readings)))
         if num_nan:
@@ -73,11 +79,15 @@ def to_metres(
             kept = _unmarked(metres, depth_invalid)
             if depth_scale is not None:
                 metres *= np.float32(depth_scale)
-            measured = (metres > 0) & (metres < np.inf)
+            measured = (metres > 0) & (metres <= FARTHEST_M)
         if kept is not None:
             measured &= kept
         num_invalid = metres.size - int(np.count_nonzero(measured))
         if num_invalid:
+            if num_absurd := int(np.count_nonzero((metres > FARTHEST_M) & (metres < np.inf))):
+                warnings.append(
+                    f"{field} holds {num_absurd} readings farther than {FARTHEST_M / 1000:g} km, taken as not measured"
+                )
             metres[~measured] = 0
     else:
         raise UnsupportedImageError(
@@ -85,7 +95,7 @@ def to_metres(
         )
     if num_invalid * 2 > metres.size:
         warnings.append(f"{field} has no measurement at {num_invalid / metres.size:.0%} of its pixels")
-    warnings.extend(_unit_warnings(metres, field))
+    warnings.extend(_distance_warnings(readings, metres, field, trained_range))
     return DepthImage(metres=np.ascontiguousarray(metres), num_invalid=num_invalid, warnings=tuple(warnings))
 
 
@@ -106,25 +116,38 @@ def _largest(kind: np.dtype[np.generic]) -> int:
     return int(2 ** (8 * kind.itemsize) - 1)
 
 
-def _marker_warnings(readings: NDArray[np.generic], markers: Sequence[float], field: str) -> list[str]:
-    """Warn of a hole that is marked by the largest value, as by many cameras: read as a distance, it is a far wall."""
-    largest = _largest(readings.dtype)
-    sample = readings[::8, ::8]
-    share = np.count_nonzero(sample == largest) / max(1, sample.size)
-    if share < _SUSPICIOUS_SHARE or largest in markers:
-        return []
-    return [
-        f"{field} is {largest} at {share:.0%} of its pixels, which looks like a mark of no measurement; "
-        f"if it is, say {field}_invalid={largest}"
-    ]
-
-
-def _unit_warnings(metres: NDArray[np.float32], field: str) -> list[str]:
+def _distance_warnings(
+    readings: NDArray[np.generic], metres: NDArray[np.float32], field: str, trained_range: tuple[float, float] | None
+) -> list[str]:
+    """Warn of distances that mark holes, or that the network was not trained on, mostly because of their unit."""
     sample = metres[::8, ::8]  # plenty to tell metres from millimetres
-    sample = sample[sample > 0]
-    if not sample.size:
+    measured = sample > 0
+    if not measured.any():
         return []
-    median = float(np.median(sample))
-    if _NEAREST_PLAUSIBLE_M <= median <= _FARTHEST_PLAUSIBLE_M:
-        return []
-    return [f"the median {field} is {median:.4g} m, which looks like a wrong unit; say {field}_scale=<metres per unit>"]
+    low, high = trained_range or (0.0, _FARTHEST_PLAUSIBLE_M)
+    warnings = []
+    farthest = sample.max()
+    is_mark = sample == farthest
+    mark = readings[::8, ::8][is_mark].flat[0]
+    could_be = farthest > high or (readings.dtype.kind == "u" and mark == _largest(readings.dtype))
+    if could_be and is_mark.mean() >= _SUSPICIOUS_SHARE and not is_mark[measured].all():
+        warnings.append(
+            f"{field} is {float(mark):.7g} at {is_mark.mean():.0%} of its pixels, which looks like a mark of no "
+            f"measurement; if it is, say {field}_invalid={float(mark):.7g}"
+        )
+        measured &= ~is_mark
+    distances = sample[measured]
+    median = float(np.median(distances))
+    beyond = float((distances > high).mean())
+    trained = "" if trained_range is None else f", and the model was trained on {low:g} to {high:g} m"
+    if not _NEAREST_PLAUSIBLE_M <= median <= high:
+        warnings.append(
+            f"the median {field} is {median:.4g} m{trained}, which looks like a wrong unit; "
+            f"say {field}_scale=<metres per unit>"
+        )
+    elif beyond > _MOST_BEYOND:
+        warnings.append(
+            f"{field} is farther than {high:g} m at {beyond:.0%} of its measured pixels{trained}: is the unit right "
+            f"({field}_scale), and are there marks of no measurement ({field}_invalid)?"
+        )
+    return warnings

@@ -14,12 +14,15 @@ from typing import Literal
 import numpy as np
 from isal import isal_zlib
 
+from geminifusion_runtime.decoding.netpbm import NetpbmError, read_layout
+from geminifusion_runtime.decoding.unknown_files import unknown_file_error
 from geminifusion_runtime.errors import UndecodableImageError, UnsupportedImageError
 
-ImageFormat = Literal["png", "jpeg", "webp", "tiff", "npy"]
+ImageFormat = Literal["png", "jpeg", "webp", "tiff", "npy", "pgm", "ppm"]
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_JPEG_LS = 0xF7  # the marker of its frame, where other JPEGs have 0xC0…
 _MAX_SEGMENTS = 4096  # far beyond any camera's file; bounds the work for a hostile one
 
 
@@ -48,6 +51,8 @@ def sniff(data: bytes) -> ImageFormat | None:
         return "tiff"
     if data.startswith(b"\x93NUMPY"):
         return "npy"
+    if data[:2] in (b"P5", b"P6"):
+        return "pgm" if data[1:2] == b"5" else "ppm"
     return None
 
 
@@ -64,14 +69,10 @@ def read_header(data: bytes, field: str) -> ImageHeader:
     """
     kind = sniff(data)
     if kind is None:
-        start = data[:12]
-        raise UndecodableImageError(
-            f"{field} is no image: its {len(data)} bytes start with {start!r}; "
-            "expected PNG, JPEG or WebP for colour, PNG, TIFF or npy for depth"
-        )
+        raise unknown_file_error(data, field)
     try:
         header = _READERS[kind](data, field)
-    except (struct.error, IndexError):
+    except (struct.error, IndexError, NetpbmError):
         raise UndecodableImageError(_cut_short(field, kind)) from None
     if header.width < 1 or header.height < 1:
         raise UndecodableImageError(
@@ -117,6 +118,8 @@ def _read_jpeg(data: bytes, field: str) -> ImageHeader:
         marker = data[position + 1]
         if marker == 0xDA:
             break
+        if marker == _JPEG_LS:
+            raise UnsupportedImageError(f"{field} is a JPEG-LS; send a baseline or progressive JPEG, or a PNG")
         (length,) = struct.unpack_from(">H", data, position + 2)
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             if marker > 0xC2:
@@ -224,8 +227,10 @@ def _product(shape: tuple[int, ...]) -> int:
 
 def _read_npy(data: bytes, field: str) -> ImageHeader:
     shape, _, dtype, _ = read_npy_layout(data, field)
-    if len(shape) not in (2, 3):
-        raise UnsupportedImageError(f"{field} is an npy of shape {shape}; send height x width")
+    if len(shape) not in (2, 3) or (shape[2:] not in ((1,), (2,), (3,), (4,)) and len(shape) == 3):
+        raise UnsupportedImageError(
+            f"{field} is an npy of shape {shape}; send height x width, or height x width x channels"
+        )
     return ImageHeader(
         format="npy",
         width=shape[1],
@@ -236,4 +241,24 @@ def _read_npy(data: bytes, field: str) -> ImageHeader:
     )
 
 
-_READERS = {"png": _read_png, "jpeg": _read_jpeg, "webp": _read_webp, "tiff": _read_tiff, "npy": _read_npy}
+def _read_netpbm(data: bytes, field: str) -> ImageHeader:
+    layout = read_layout(data)
+    kind: ImageFormat = "pgm" if layout.channels == 1 else "ppm"
+    if layout.bits == 8 and layout.top != 255:  # scaled to 255 by some decoders and left alone by others
+        raise UnsupportedImageError(
+            f"{field} is a {kind.upper()} whose largest value is {layout.top}; save it with 255, or with 16 bits"
+        )
+    return ImageHeader(
+        format=kind, width=layout.width, height=layout.height, channels=layout.channels, bits=layout.bits
+    )
+
+
+_READERS = {
+    "png": _read_png,
+    "jpeg": _read_jpeg,
+    "webp": _read_webp,
+    "tiff": _read_tiff,
+    "npy": _read_npy,
+    "pgm": _read_netpbm,
+    "ppm": _read_netpbm,
+}

@@ -1,6 +1,6 @@
-"""Decoders for colour and depth images.
+"""Decoders for colour and depth images, of the service and of training alike.
 
-Depth is aligned to colour pixel by pixel, so an EXIF orientation is never applied: it would turn one and not the other.
+Depth is aligned to colour pixel by pixel, so an orientation tag is never applied; see `orientation`.
 JPEG and most PNGs have fast decoders, OpenCV does the rest. All release the GIL, except for the fastest one for PNG.
 """
 
@@ -15,16 +15,18 @@ from numpy.typing import NDArray
 
 from geminifusion_runtime.decoding.depth import DepthImage, to_metres
 from geminifusion_runtime.decoding.image_headers import ImageHeader, read_header, read_npy_layout
+from geminifusion_runtime.decoding.netpbm import decode_netpbm
+from geminifusion_runtime.decoding.orientation import without_orientation
 from geminifusion_runtime.decoding.png import PngError, decode_png, decode_png_holding_gil
 from geminifusion_runtime.errors import ImageTooLargeError, UndecodableImageError, UnsupportedImageError
 
-_COLOR_FORMATS = ("png", "jpeg", "webp")
-_DEPTH_FORMATS = ("png", "tiff", "npy")
+_COLOR_FORMATS = ("png", "jpeg", "webp", "ppm", "pgm")
+_DEPTH_FORMATS = ("png", "tiff", "pgm", "npy")
 _TIFF_COMPRESSIONS = {1: "no compression", 5: "LZW", 8: "deflate", 32946: "the older deflate", 32773: "PackBits"}
 
 
 def decode_rgb(data: bytes, *, max_pixels: int, field: str = "rgb", may_hold_gil: bool = False) -> NDArray[np.uint8]:
-    """Decode an 8-bit PNG, JPEG or WebP; grey is spread over three channels, alpha is dropped.
+    """Decode an 8-bit PNG, JPEG, WebP, PGM or PPM; grey is spread over three channels, alpha is dropped.
 
     Args:
         data: the encoded image.
@@ -50,6 +52,9 @@ def decode_rgb(data: bytes, *, max_pixels: int, field: str = "rgb", may_hold_gil
     if header.format == "jpeg" and header.channels not in (1, 3):
         raise UnsupportedImageError(f"{field} is a JPEG of {header.channels} channels (CMYK); send RGB or grey")
     check_pixels(header, max_pixels, field)
+    if header.format in ("pgm", "ppm"):
+        stored = decode_netpbm(data)
+        return np.ascontiguousarray(np.broadcast_to(stored.reshape(*stored.shape[:2], -1), (*stored.shape[:2], 3)))
     image = _decode_fast(data, header, field, may_hold_gil) if header.channels == 3 and header.bits == 8 else None
     if image is None:
         image = _decode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION, header, field)
@@ -63,15 +68,16 @@ def decode_depth(
     depth_scale: float | None = None,
     depth_invalid: Sequence[float] = (),
     field: str = "depth",
+    trained_range: tuple[float, float] | None = None,
     may_hold_gil: bool = False,
 ) -> DepthImage:
-    """Decode a depth image: 16-bit PNG, 8-bit PNG with a scale, TIFF (uint16 or float32) or npy.
+    """Decode a depth image: 16-bit PNG or PGM, 8-bit with a scale, TIFF (uint16 or float32) or npy.
 
     Args:
         data: the encoded image.
         max_pixels: reject an image whose header promises more.
         depth_scale: metres per stored unit; None reads integers as millimetres and floats as metres.
-        depth_invalid: see `to_metres`.
+        depth_invalid, trained_range: see `to_metres`.
         field: its name in the request, for messages.
         may_hold_gil: no other thread of this process has to run meanwhile.
 
@@ -99,9 +105,11 @@ def decode_depth(
     check_pixels(header, max_pixels, field)
     readings = decode_pixels(data, header, field, may_hold_gil=may_hold_gil)
     if readings.ndim != 2:
-        # The header of a palette PNG says one channel, and it decodes to colours.
+        # The header of a palette image says one channel, and it decodes to colours.
         raise UnsupportedImageError(f"{field} is a palette image; send the raw depth, not a picture of it")
-    return to_metres(readings, depth_scale=depth_scale, depth_invalid=depth_invalid, field=field)
+    return to_metres(
+        readings, depth_scale=depth_scale, depth_invalid=depth_invalid, field=field, trained_range=trained_range
+    )
 
 
 def decode_pixels(data: bytes, header: ImageHeader, field: str, *, may_hold_gil: bool = False) -> NDArray[np.generic]:
@@ -118,9 +126,13 @@ def decode_pixels(data: bytes, header: ImageHeader, field: str, *, may_hold_gil:
     """
     if header.format == "npy":
         return _read_npy(data, field)
+    if header.format in ("pgm", "ppm"):
+        return decode_netpbm(data)
     fast = _decode_fast(data, header, field, may_hold_gil) if header.format == "png" else None
     if fast is not None:
         return fast
+    if header.format == "tiff":
+        data = without_orientation(data)
     stored = _decode(data, cv2.IMREAD_UNCHANGED, header, field)
     return stored[..., 2::-1] if stored.ndim == 3 else stored  # OpenCV has BGR and BGRA
 

@@ -51,7 +51,7 @@ def decode_picture(
     if spec.unit == "intensity" and spec.channels == 3 and header.format in ("png", "jpeg", "webp"):
         return Picture(pixels=decode_rgb(data, max_pixels=max_pixels, field=spec.name, may_hold_gil=may_hold_gil))
     stored = decode_pixels(data, header, spec.name, may_hold_gil=may_hold_gil)
-    if header.format == "png" and header.channels == 1 and stored.ndim == 3:
+    if header.channels == 1 and stored.ndim == 3 and header.format != "npy":
         raise UnsupportedImageError(f"{spec.name} is a palette image; send the sensor's own picture, {wanted(spec)}")
     return as_picture(stored, spec, invalid=invalid)
 
@@ -141,6 +141,6 @@ def _range_warnings(numbers: NDArray[np.float32], spec: ModalitySpec) -> tuple[s
     if outside <= _MOST_OUTSIDE:
         return ()
     return (
-        f"{spec.name} is outside {low:g} … {high:g}, the range the model was trained on, at {outside:.0%} of its "
+        f"{spec.name} is outside {low:g} to {high:g}, the range the model was trained on, at {outside:.0%} of its "
         f"pixels (median {float(np.median(sample)):g}), which looks like a wrong unit; send numbers as in training",
     )

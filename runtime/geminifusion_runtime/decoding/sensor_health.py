@@ -23,6 +23,8 @@ _MOST_DARK = 0.95
 _MOST_NOISE_COLOR = 50.0  # grey levels; pure noise has 74
 _MOST_NOISE_DEPTH = 0.25  # of the median distance; pure noise has about 0.6
 
+_MOST_OUTSIDE = 0.99  # of the measured pixels, beyond the range that the network tells apart: it sees a constant
+
 _DARK_MEAN = 25.0  # of 255; a frame that is brighter on average has too few dark pixels to matter
 _STEP = 4  # shares are counted on every fourth row, for depth on every fourth column too: precise to a percent
 _PATCH = 256  # the side, in pixels, of the middle of the frame that noise is estimated on
@@ -54,8 +56,13 @@ def color_health(image: NDArray[np.uint8]) -> SensorHealth:
     return SensorHealth(holes=0.0, saturated=saturated, noise=noise, problem=problem)
 
 
-def depth_health(metres: NDArray[np.float32]) -> SensorHealth:
-    """Assess a depth frame, `H W` metres, 0 where nothing was measured."""
+def depth_health(metres: NDArray[np.float32], trained_range: tuple[float, float] | None = None) -> SensorHealth:
+    """Assess a depth frame, `H W` metres, 0 where nothing was measured.
+
+    Args:
+        metres: of `to_metres`.
+        trained_range: metres that the network tells apart; None where that is not known.
+    """
     sample = metres[::_STEP, ::_STEP]
     measured = sample[sample > 0]
     holes = 1 - measured.size / sample.size
@@ -71,6 +78,8 @@ def depth_health(metres: NDArray[np.float32]) -> SensorHealth:
         problem = f"every pixel is {farthest:.4g} m away"
     elif saturated > _MOST_SATURATED:
         problem = f"{saturated:.0%} of the pixels are at the farthest distance"
+    elif trained_range is not None and _is_outside(measured, trained_range):
+        problem = _outside_text(trained_range, " m")
     elif noise > _MOST_NOISE_DEPTH * float(np.median(measured)):
         problem = f"it is noise (standard deviation {noise:.2g} m)"
     return SensorHealth(holes=holes, saturated=saturated, noise=noise, problem=problem)
@@ -90,7 +99,7 @@ def picture_health(pixels: NDArray[np.generic], spec: ModalitySpec) -> SensorHea
     top = 255.0 if spec.unit == "intensity" else spec.range[1]
     saturated = float((measured >= top).mean())
     patch = _middle(pixels).astype(np.float32)
-    grey = patch.mean(axis=2, dtype=np.float32) if patch.ndim == 3 else patch
+    grey = patch.mean(axis=2, dtype=np.float64) if patch.ndim == 3 else patch
     inside = np.isfinite(grey).astype(np.uint8)
     if inside.all():
         noise = _noise(grey)
@@ -100,9 +109,21 @@ def picture_health(pixels: NDArray[np.generic], spec: ModalitySpec) -> SensorHea
     problem = None
     if measured.min() == measured.max():
         problem = f"every pixel is {float(measured[0]):.4g}"
+    elif spec.unit == "count" and _is_outside(measured, spec.range):
+        problem = _outside_text(spec.range, "")
     elif saturated > _MOST_SATURATED and spec.channels == 1:
         problem = f"{saturated:.0%} of the pixels are at the end of the range"
     return SensorHealth(holes=holes, saturated=saturated, noise=noise, problem=problem)
+
+
+def _is_outside(measured: NDArray[np.float32], trained_range: tuple[float, float]) -> bool:
+    low, high = trained_range
+    return float(((measured < low) | (measured > high)).mean()) > _MOST_OUTSIDE
+
+
+def _outside_text(trained_range: tuple[float, float], unit: str) -> str:
+    low, high = trained_range
+    return f"it is outside {low:g} to {high:g}{unit}, what the model was trained on, so the model sees a constant"
 
 
 def _middle(image: NDArray[T]) -> NDArray[T]:
@@ -114,7 +135,8 @@ def _middle(image: NDArray[T]) -> NDArray[T]:
 def _noise(image: NDArray[np.floating], valid: NDArray[np.uint8] | None = None) -> float:
     if min(image.shape) < 3:
         return 0.0
-    response = cv2.filter2D(image.astype(np.float32, copy=False), cv2.CV_32F, _KERNEL)[1:-1, 1:-1]
+    # In double precision, where no number that an image can hold overflows.
+    response = cv2.filter2D(image.astype(np.float64), cv2.CV_64F, _KERNEL)[1:-1, 1:-1]
     inside = None if valid is None else valid[1:-1, 1:-1]
     count = response.size if inside is None else cv2.countNonZero(np.ascontiguousarray(inside))
     total = cv2.norm(response, cv2.NORM_L1, inside)

@@ -9,8 +9,10 @@ from typing import Any
 
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
+
+from geminifusion_runtime import strict_json
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -96,7 +98,7 @@ def documentation_routes(routes: Iterable[BaseRoute]) -> list[Route]:
     swagger.headers.update(_PAGE_HEADERS)
 
     async def openapi(_: Request) -> Response:
-        return JSONResponse(openapi_document(routes))
+        return Response(strict_json.dumps(openapi_document(routes)), media_type="application/json")
 
     async def page(_: Request) -> Response:
         return swagger

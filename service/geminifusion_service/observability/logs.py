@@ -5,13 +5,13 @@ Neither images nor API keys are ever logged, only the name of a key.
 
 from __future__ import annotations
 
-import json
 import logging
 from datetime import UTC, datetime
 from typing import Any
 
 import cv2
 
+from geminifusion_runtime import strict_json
 from geminifusion_service.observability.timeline import Timeline
 from geminifusion_service.settings import LogFormat, LogLevel
 
@@ -35,7 +35,7 @@ class JsonFormatter(logging.Formatter):
         line |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        return strict_json.dumps(line, default=str)
 
 
 class TextFormatter(logging.Formatter):

@@ -138,7 +138,7 @@ class AccessControl:
         return Principal(name=name, roles=frozenset(entry.roles))
 
     def _name_of(self, key: str) -> str:
-        digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+        digest = hashlib.sha256(_as_sent(key)).hexdigest()
         found = None
         # All of them, in constant time: the time taken must not reveal how much of a guess was right.
         for name, entry in self._entries.items():
@@ -204,6 +204,14 @@ def _key_in(headers: Mapping[str, str]) -> str:
     if not key:
         raise UnauthenticatedError("no API key came; send it as Authorization: Bearer KEY or as X-Api-Key")
     return key[:_LONGEST_KEY]
+
+
+def _as_sent(key: str) -> bytes:
+    """The bytes that the client sent: headers of HTTP are decoded as Latin-1, whatever they were encoded in."""
+    try:
+        return key.encode("latin-1")
+    except UnicodeEncodeError:
+        return key.encode("utf-8", "surrogateescape")
 
 
 def _stamp(path: Path) -> tuple[int, int]:

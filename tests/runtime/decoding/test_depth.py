@@ -113,3 +113,42 @@ def test_many_largest_values_look_like_marks_and_are_named(dtype, largest):
     assert f"depth_invalid={largest}" in warning
     assert not any("mark" in text for text in to_metres(readings, depth_scale=0.5, depth_invalid=(largest,)).warnings)
     assert not any("mark" in text for text in to_metres(np.minimum(readings, 9), depth_scale=0.5).warnings)
+
+
+@pytest.mark.parametrize("dtype", [">u2", "<u2", ">f4", "<f4", ">f8"])
+def test_the_byte_order_of_an_array_changes_nothing(dtype):
+    readings = np.array([[0, 1500, 2500]]).astype(dtype)
+    expected = np.float32([[0, 1500, 2500]]) * np.float32(1 if dtype[1] == "f" else 0.001)
+    np.testing.assert_array_equal(to_metres(readings).metres, expected)
+
+
+@pytest.mark.parametrize("absurd", [np.finfo(np.float32).max, 5e37, 1e6])
+def test_what_cannot_be_a_distance_is_not_measured(absurd):
+    depth = to_metres(np.array([[1.5, absurd]], np.float32))
+    assert depth.metres.tolist() == [[1.5, 0]]
+    assert "farther than 100 km" in depth.warnings[0]
+    assert to_metres(np.array([[1, 60000]], np.uint16), depth_scale=1000.0).metres.tolist() == [[1000, 0]]
+
+
+SCENE = np.linspace(1200, 3000, 64 * 64).reshape(64, 64)  # millimetres
+WRONG = {
+    "5000 a metre": ((SCENE * 5).astype(np.uint16), "depth_scale"),
+    "a quarter of a millimetre": ((SCENE * 4).astype(np.uint16), "depth_scale"),
+    "bits rotated": (SCENE.astype(np.uint16) << 3, "depth_scale"),
+    "a far plane": (np.where(SCENE > 2300, 10_000, SCENE / 1000).astype(np.float32), "depth_invalid=10000"),
+    "the largest float16": (np.where(SCENE > 2300, 65504, SCENE / 1000).astype(np.float16), "depth_invalid=65504"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_distances_that_the_model_was_not_trained_on_are_told(case):
+    readings, advice = WRONG[case]
+    (warning,) = to_metres(readings, trained_range=(0.0, 10.0)).warnings
+    assert advice in warning
+
+
+def test_the_range_of_the_model_decides_what_is_far():
+    street = np.linspace(5, 300, 64 * 64).reshape(64, 64).astype(np.float32)
+    assert to_metres(street, trained_range=(0.0, 655.35)).warnings == ()
+    assert to_metres(street, trained_range=(0.0, 80.0)).warnings != ()
+    assert to_metres(SCENE.astype(np.uint16), trained_range=(0.0, 10.0)).warnings == ()

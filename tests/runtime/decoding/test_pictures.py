@@ -116,7 +116,7 @@ def test_a_picture_of_depth_is_refused_by_a_metric_model(make_spec):
 def test_numbers_far_outside_the_training_range_warn_of_the_unit(make_spec):
     celsius = (COUNTS / 100 - 273.15).astype(np.float32)
     (warning,) = decode(celsius, make_spec("thermal", unit="count")).warnings
-    assert "outside 28000 … 31000" in warning
+    assert "outside 28000 to 31000" in warning
     assert "wrong unit" in warning
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from geminifusion_runtime.bundled import demo_pairs
 from geminifusion_runtime.decoding.images import decode_depth, decode_rgb
-from geminifusion_runtime.decoding.sensor_health import color_health, depth_health
+from geminifusion_runtime.decoding.sensor_health import color_health, depth_health, picture_health
 
 RANDOM = np.random.default_rng(0)
 SMOOTH = cv2.resize(RANDOM.integers(0, 200, (6, 8, 3), dtype=np.uint8), (320, 240), interpolation=cv2.INTER_LINEAR)
@@ -72,3 +72,21 @@ def test_real_frames_are_in_order(name):
 def test_the_smallest_frames_have_a_health_too(shape):
     assert color_health(np.zeros((*shape, 3), np.uint8)).problem
     assert depth_health(np.zeros(shape, np.float32)).problem
+
+
+def test_a_frame_beyond_the_range_of_the_model_is_a_constant_to_it(make_spec):
+    far = np.linspace(15, 90, 64 * 64, dtype=np.float32).reshape(64, 64)
+    assert "constant" in depth_health(far, (0.0, 10.0)).problem
+    assert depth_health(far, (0.0, 100.0)).problem is None
+    thermal = make_spec("thermal", unit="count")  # 28000 … 31000
+    counts = np.linspace(100, 2000, 64 * 64, dtype=np.float32).reshape(64, 64)
+    assert "28000 to 31000" in picture_health(counts, thermal).problem
+    assert picture_health(counts + 28_000, thermal).problem is None
+
+
+@pytest.mark.parametrize("largest", [1e30, 3e38])
+def test_health_is_finite_whatever_the_numbers(make_spec, largest):
+    numbers = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32) * np.float32(1e20)
+    numbers[10:20] = largest
+    health = picture_health(numbers, make_spec("thermal", unit="count"))
+    assert np.isfinite([health.holes, health.saturated, health.noise]).all()

@@ -3,10 +3,13 @@
 import hashlib
 import os
 import socket
+from urllib.parse import quote
 
 import grpc
 import httpx
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from geminifusion_service.errors import ForbiddenError, RateLimitedError, UnauthenticatedError
 from geminifusion_service.pb import segmentation_pb2 as pb
@@ -178,3 +181,41 @@ async def test_grpc_asks_for_the_same_keys_and_keeps_the_same_rates(guarded, pai
                 codes.append(error.code())
         assert codes[0] is grpc.StatusCode.OK
         assert codes[-1] is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def stream(live, *, subprotocols=None, headers=()):
+    return connect(
+        live.url.replace("http", "ws") + "/v1/stream",
+        proxy=None,
+        subprotocols=subprotocols,
+        additional_headers=list(headers),
+    )
+
+
+@pytest.mark.parametrize("key", [KEY, "schlüssel", "a/b+c=", "100%", "ключ"])
+def test_a_browser_offers_its_key_as_a_subprotocol_and_gets_no_key_back(serving, tmp_path, key):
+    path = tmp_path / "keys.toml"
+    path.write_text(f'[web]\nsha256 = "{digest(key)}"\n')
+    with serving(api_keys_file=str(path)) as live:
+        with stream(live, subprotocols=["bearer", quote(key, safe="")]) as socket:
+            assert socket.subprotocol == "bearer"
+            assert socket.response.headers["Sec-WebSocket-Protocol"] == "bearer"
+        for wrong in (["bearer", "other"], ["bearer"], [quote(key, safe="")], None):
+            with pytest.raises(InvalidStatus) as refused, stream(live, subprotocols=wrong):
+                pass
+            assert refused.value.response.status_code == 401
+
+
+def test_the_subprotocol_is_chosen_where_no_key_is_needed(live_server):
+    with stream(live_server, subprotocols=["bearer", "any"]) as socket:
+        assert socket.subprotocol == "bearer"
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "ключ"])
+def test_a_key_beyond_ascii_is_the_bytes_that_were_sent(serving, tmp_path, key):
+    path = tmp_path / "keys.toml"
+    path.write_text(f'[web]\nsha256 = "{digest(key)}"\n')
+    with serving(api_keys_file=str(path)) as live, httpx.Client(trust_env=False) as client:
+        for name, value in (("X-Api-Key", key.encode()), ("Authorization", b"Bearer " + key.encode())):
+            assert client.get(f"{live.url}/v1/models", headers={name.encode(): value}).status_code == 200
+        assert client.get(f"{live.url}/v1/models", headers={b"X-Api-Key": b"schl\xfcssel"}).status_code == 401

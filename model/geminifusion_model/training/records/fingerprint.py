@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from geminifusion_model.data.sample import Dataset, Sample
 from geminifusion_model.task import Task
+from geminifusion_runtime import strict_json
 
 # of decoded images: 873 frames of 480x640 with metric depth
 BUDGET_BYTES = 2**31
@@ -97,4 +97,4 @@ def _task_digest(task: Task) -> str:
     for modality in kept["modalities"]:
         if modality["metres_per_unit"] is None:  # as the records of older runs, which did not know the field
             del modality["metres_per_unit"]
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(strict_json.dumps(kept, sort_keys=True).encode()).hexdigest()

@@ -19,6 +19,7 @@ import geminifusion_model
 from geminifusion_model.data.sample import Dataset
 from geminifusion_model.training.errors import DataChangedError, RunRecordError
 from geminifusion_model.training.records.fingerprint import BUDGET_BYTES, Fingerprint, fingerprint
+from geminifusion_runtime import strict_json
 from geminifusion_runtime.machine import cpu_name, source_version
 
 RECORD_NAME = "run.json"
@@ -66,7 +67,7 @@ def record_session(
     record["sessions"].append(_session(resume_step or 0, device or torch.device("cpu"), processes))
     directory.mkdir(parents=True, exist_ok=True)
     partial = directory / f".{RECORD_NAME}.partial"
-    partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    partial.write_text(strict_json.dumps(record, indent=2) + "\n", encoding="utf-8")
     partial.replace(path)
     return record
 

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from geminifusion_model.training.errors import RunLoggerError
 from geminifusion_model.training.records.tensorboard_writer import TensorBoardWriter, write_all
+from geminifusion_runtime import strict_json
 
 METRICS_NAME = "metrics.jsonl"
 EVENTS_NAME = "tensorboard"
@@ -75,7 +76,7 @@ class RunLogger:
         """Log numbers by name; a `/` groups them (`train/loss`). One that is not finite is null in metrics.jsonl."""
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         line = {"step": step, "time": datetime.now(UTC).isoformat(timespec="seconds"), **finite}
-        write_all(self._metrics, json.dumps(line).encode() + b"\n")
+        write_all(self._metrics, strict_json.dumps(line).encode() + b"\n")
         for name, value in values.items():
             self._events.scalar(step, name, value)
         if self._wandb is not None:

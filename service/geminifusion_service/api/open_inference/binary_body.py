@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
+from geminifusion_runtime import strict_json
 from geminifusion_runtime.errors import InvalidOptionError
 from geminifusion_service.api.open_inference import tensors
 from geminifusion_service.api.open_inference.parameters import Parameter
@@ -192,7 +193,7 @@ def write_response(response: InferenceResponse, parsed: ParsedRequest) -> tuple[
                 entry["parameters"] = {"content_type": "base64"}
             entry["data"] = tensors.to_json(tensor)
         described.append(entry)
-    header = to_json(
+    header = strict_json.to_bytes(
         {
             "model_name": response.model_name,
             "model_version": response.model_version,

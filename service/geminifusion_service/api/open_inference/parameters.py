@@ -58,7 +58,7 @@ def options_from(
             continue
         if name not in _NAMES and (name in _ELSEWHERE or not is_option(name)):
             raise unknown_option(name, _NAMES, kind="parameter")
-        values[name] = value if isinstance(value, str) else json.dumps(value)
+        values[name] = value if isinstance(value, str) else json.dumps(value)  # noqa: TID251 - read again at once
     if "priority" in values:
         values["priority"] = _priority(values["priority"])
     if values.get("format", "png") not in _FILES:

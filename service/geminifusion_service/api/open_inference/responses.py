@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from pydantic_core import to_json
 from starlette.responses import Response
 
+from geminifusion_runtime import strict_json
 from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_service.api.open_inference.binary_body import HEADER_LENGTH, ParsedRequest, write_response
 from geminifusion_service.api.open_inference.schemas import InferenceResponse
@@ -17,13 +17,13 @@ LARGE_JSON = 64 * 1024  # bytes or values that take so long to read or write tha
 def error_response(error: GeminiFusionError, request_id: str) -> Response:
     """The error as JSON, as clients of the protocol read it."""
     headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
-    content = to_json({"error": str(error), "code": error.code, "request_id": request_id})
+    content = strict_json.dumps({"error": str(error), "code": error.code, "request_id": request_id})
     return Response(content, int(error.http_status), headers, "application/json")
 
 
 def json_response(document: object, status: int = 200) -> Response:
     """A JSON document."""
-    return Response(to_json(document), status, media_type="application/json")
+    return Response(strict_json.to_bytes(document), status, media_type="application/json")
 
 
 async def infer_response(response: InferenceResponse, parsed: ParsedRequest) -> Response:

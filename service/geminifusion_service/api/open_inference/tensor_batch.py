@@ -6,12 +6,12 @@ Axes: N images of a batch, H W pixels of an image, h w a quarter of those the gr
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geminifusion_runtime import strict_json
 from geminifusion_runtime.errors import ImageTooLargeError, SizeMismatchError, TooLargeError, UnprocessableError
 from geminifusion_service.api.open_inference.parameters import Parameter
 from geminifusion_service.api.open_inference.tensors import BYTES, Tensor, array_tensor, bytes_tensor
@@ -149,5 +149,7 @@ def response_parameters(responses: Sequence[SegmentResponse]) -> dict[str, Param
     if warnings := list(dict.fromkeys(warning for response in responses for warning in response.warnings)):
         parameters["warnings"] = "; ".join(warnings)
     if any(response.classes for response in responses):
-        parameters["classes"] = json.dumps([[vars(share) for share in response.classes] for response in responses])
+        parameters["classes"] = strict_json.dumps(
+            [[vars(share) for share in response.classes] for response in responses]
+        )
     return parameters

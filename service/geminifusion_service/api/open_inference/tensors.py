@@ -6,7 +6,6 @@ Nothing here copies pixels: raw bytes become an array that views them.
 from __future__ import annotations
 
 import base64
-import binascii
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_service.errors import MalformedBodyError
+from geminifusion_service.transport.base64_text import decode_base64
 
 BYTES = "BYTES"
 DTYPES: dict[str, np.dtype[np.generic]] = {
@@ -128,7 +128,7 @@ def from_json(name: str, datatype: str, shape: tuple[int, ...], data: object) ->
     if not isinstance(data, list):
         raise MalformedBodyError(f"the data of {name} is no JSON array; send numbers, or base64 text for BYTES")
     if datatype == BYTES:
-        elements = tuple(_from_base64(name, text) for text in _flattened(data))
+        elements = tuple(decode_base64(text, name) for text in _flattened(data))
         if len(elements) != math.prod(shape):
             raise _wrong_count(name, shape, len(elements))
         return Tensor(name=name, datatype=BYTES, shape=shape, elements=elements)
@@ -181,13 +181,6 @@ def to_json(tensor: Tensor) -> list[Any]:
         return [base64.b64encode(element).decode("ascii") for element in tensor.elements]
     values: list[Any] = tensor.array.ravel().tolist()
     return values
-
-
-def _from_base64(name: str, text: object) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)  # type: ignore[arg-type]  # other types raise
-    except (TypeError, ValueError, binascii.Error):
-        raise MalformedBodyError(f"{name} is no base64 text; encode the file's bytes, or send it as binary") from None
 
 
 def _flattened(data: list[Any]) -> list[Any]:

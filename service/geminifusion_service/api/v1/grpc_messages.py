@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 from numpy.typing import NDArray
 
+from geminifusion_runtime import strict_json
 from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_runtime.model import Model
 from geminifusion_service.api.v1.grpc_options import enum_number, options_from_message
@@ -96,7 +95,7 @@ def model_message(model: Model) -> pb.ModelDescription:
         classes=[
             pb.ClassDescription(id=spec.id, name=spec.name, color=_color(spec.color)) for spec in metadata.classes
         ],
-        json=json.dumps(describe_model(model)),
+        json=strict_json.dumps(describe_model(model)),
     )
 
 

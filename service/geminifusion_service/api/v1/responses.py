@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
 
+from geminifusion_runtime import strict_json
 from geminifusion_runtime.encoding.class_shares import ClassShare
 from geminifusion_runtime.encoding.masks import MEDIA_TYPES
 from geminifusion_runtime.errors import GeminiFusionError
@@ -39,12 +39,12 @@ def error_response(error: GeminiFusionError, request_id: str) -> Response:
     if trace_id := current_request_context().trace_id:
         document["trace_id"] = trace_id
     headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
-    return Response(json.dumps(document), int(status), headers, "application/problem+json")
+    return Response(strict_json.dumps(document), int(status), headers, "application/problem+json")
 
 
 def cacheable_json(request: Request, facts: Mapping[str, Any]) -> Response:
     """JSON with an ETag; 304 for a client that has it already (RFC 9110, sections 8.8.3 and 13.1.2)."""
-    content = json.dumps(facts).encode()
+    content = strict_json.dumps(facts).encode()
     tag = _tag(content)
     named = ",".join(request.headers.getlist("if-none-match"))
     known = [one.strip().removeprefix("W/") for one in named.split(",")]
@@ -79,9 +79,9 @@ def segment_response(response: SegmentResponse, *, accepts_gzip: bool = False) -
     if response.classes and response.format != "json":
         headers["X-Geminifusion-Classes"] = "; ".join(map(_share_text, response.classes))
     if response.warnings:
-        headers["X-Geminifusion-Warnings"] = "; ".join(response.warnings)
+        headers["X-Geminifusion-Warnings"] = _header_text("; ".join(response.warnings))
     if response.format == "json":
-        content = json.dumps(response_document(response)).encode()
+        content = strict_json.dumps(response_document(response)).encode()
         if accepts_gzip and len(content) >= _MIN_GZIP_BYTES:
             content = isal_zlib.compress(content, _GZIP_LEVEL, wbits=_GZIP_WINDOW)
             headers["Content-Encoding"] = "gzip"
@@ -92,6 +92,11 @@ def segment_response(response: SegmentResponse, *, accepts_gzip: bool = False) -
         # Of the mask alone: the times in JSON differ from one response to the next.
         headers["ETag"] = _tag(content)
     return Response(content, 200, headers, MEDIA_TYPES[response.format])
+
+
+def _header_text(text: str) -> str:
+    """Text with what no header can carry replaced; in the JSON it is as it is."""
+    return text.encode("ascii", "replace").decode("ascii")
 
 
 def _share_text(share: ClassShare) -> str:

@@ -6,7 +6,6 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Collection
 from contextlib import aclosing
-from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
@@ -22,8 +21,10 @@ from geminifusion_service.api.v1.websocket_messages import (
 )
 from geminifusion_service.errors import ForbiddenError, FrameSupersededError, UnsupportedBodyError, public_error
 from geminifusion_service.observability.metrics import Metrics
+from geminifusion_service.origins import origin_allowed
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.pipeline.streaming import StreamManager
+from geminifusion_service.transport.http.api_keys import BEARER_SUBPROTOCOL
 
 PATH = "/v1/stream"
 MODES = ("ordered", "newest")
@@ -43,7 +44,7 @@ def add_stream_route(
         segmenter: runs the requests.
         metrics: count the frames.
         streams: the open streams of every transport.
-        origins: web origins whose pages may open a stream, besides this server's own; `*` for any.
+        origins: web origins whose pages may open a stream, besides this server's own; see `parse_origins`.
     """
 
     async def stream(socket: WebSocket) -> None:
@@ -58,7 +59,9 @@ def add_stream_route(
             return
         # The place is taken before anything is awaited, or two streams would take the last one.
         with streams.open() as opened, contextlib.suppress(WebSocketDisconnect):
-            await socket.accept()
+            # A browser that offers a subprotocol, to carry its key, ends a stream in which none is chosen.
+            offered = socket.scope.get("subprotocols", ())
+            await socket.accept(BEARER_SUBPROTOCOL if BEARER_SUBPROTOCOL in offered else None)
             frames = _Frames(segmenter, metrics)
             responses = opened.responses(
                 _messages(socket),
@@ -110,22 +113,12 @@ class _Frames:
         return error_message(error, number=number, request_id=_id_of(message))
 
 
-def origin_allowed(origin: str | None, host: str, allowed: Collection[str]) -> bool:
-    """Whether a page may open a stream.
-
-    A browser lets every page open a WebSocket to anywhere, and sends the cookies of this server along; nothing but this
-    check keeps other sites out. Programs other than browsers send no origin.
-    """
-    if origin is None or "*" in allowed or origin in allowed:
-        return True
-    return bool(host) and urlsplit(origin).netloc == host
-
-
 def _check_origin(socket: WebSocket, allowed: Collection[str]) -> None:
-    origin = socket.headers.get("origin")
-    if not origin_allowed(origin, socket.headers.get("host", ""), allowed):
+    origin, host = socket.headers.get("origin"), socket.headers.get("host", "")
+    if not origin_allowed(origin, host=host, is_secure=socket.scope["scheme"] == "wss", allowed=allowed):
         raise ForbiddenError(
-            f"a page of {str(origin)[:200]!r} may not open a stream here; name it in --cors-origins to allow it"
+            f"a page of {str(origin)[:200]!r} may not open a stream of {host[:200]!r}; name the page's origin in "
+            "--cors-origins to allow it"
         )
 
 

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
+from geminifusion_runtime import strict_json
 from geminifusion_runtime.errors import GeminiFusionError, InvalidOptionError
 from geminifusion_runtime.options import SegmentOptions, parse_values
 from geminifusion_service.api.v1.responses import response_document
@@ -48,10 +49,10 @@ def response_message(number: int, response: SegmentResponse) -> bytes | str:
     """The response to frame `number`: text where the JSON has everything, else a header with the file behind it."""
     facts = {"frame": number, **response_document(response)}
     if response.format == "json":
-        return json.dumps(facts)
+        return strict_json.dumps(facts)
     height, width = response.height, response.width
     facts["mask"] = {"format": response.format, "bytes": len(response.mask), "size": [height, width]}
-    header = json.dumps(facts).encode()
+    header = strict_json.dumps(facts).encode()
     return b"".join((_LENGTH.pack(len(header)), header, response.mask))
 
 
@@ -68,7 +69,7 @@ def error_message(error: GeminiFusionError, *, number: int | None = None, reques
     }
     if error.retry_after_s is not None:
         facts["error"]["retry_after_s"] = error.retry_after_s
-    return json.dumps(facts)
+    return strict_json.dumps(facts)
 
 
 def _header(message: bytes) -> tuple[dict[str, Any], int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from urllib.parse import unquote_to_bytes
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -16,6 +17,7 @@ from geminifusion_service.transport.http.request_context import ErrorResponse
 
 # Load balancers have no key, and health endpoints reveal nothing else.
 _OPEN = ("/healthz", "/v2/health/")
+BEARER_SUBPROTOCOL = "bearer"  # new WebSocket(url, ["bearer", encodeURIComponent(key)]): browsers can set no header
 _CHANGES_MODELS = ("/v1/repository/models/", "/v2/repository/models/")
 
 
@@ -50,7 +52,8 @@ class RequireKey:
             return
         context = current_request_context()
         try:
-            principal = self._access.check(context.headers, role=role_for(scope["path"], scope.get("method", "GET")))
+            headers = {**_key_of_browser(scope), **context.headers}
+            principal = self._access.check(headers, role=role_for(scope["path"], scope.get("method", "GET")))
         except GeminiFusionError as error:
             self._telemetry.failed(error, time.monotonic())
             response = self._error_response(scope["path"], error, scope["state"]["request_id"])
@@ -63,6 +66,14 @@ class RequireKey:
 
     def _is_open(self, path: str) -> bool:
         return path.startswith(_OPEN) or path == "/v2" or (self._open_metrics and path == "/metrics")
+
+
+def _key_of_browser(scope: Scope) -> dict[str, str]:
+    """The key that a browser's WebSocket offers as a subprotocol after "bearer", as the header it cannot set."""
+    match scope.get("subprotocols", ()):
+        case (offered, key) if offered == BEARER_SUBPROTOCOL:
+            return {"authorization": f"Bearer {unquote_to_bytes(key).decode('latin-1')}"}
+    return {}
 
 
 def role_for(path: str, method: str) -> Role:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 
@@ -10,8 +11,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from geminifusion_runtime.errors import GeminiFusionError
-from geminifusion_service.errors import public_error
+from geminifusion_service.errors import NotReadyError, public_error
 from geminifusion_service.observability.request_context import RequestContext, set_request_context
+from geminifusion_service.pipeline.executor import STOPPED
 
 # From the path, the error and the request id to the response in the format of that path's API.
 ErrorResponse = Callable[[str, GeminiFusionError, str], Response]
@@ -55,10 +57,17 @@ class RequestContextMiddleware:
 
         try:
             await self._app(scope, receive, send_with_id)
-        except Exception as error:
-            _log.exception("request %s failed", state["request_id"])
+        except (Exception, asyncio.CancelledError) as error:
+            public = public_error(error)
+            if isinstance(error, asyncio.CancelledError):
+                if scope["type"] == "websocket":
+                    raise
+                # Only a server that stops cancels the task of a request, and it has no use for knowing that it ended.
+                public = NotReadyError(STOPPED)
+            else:
+                _log.exception("request %s failed", state["request_id"])
             if not started:
-                response = self._error_response(scope["path"], public_error(error), state["request_id"])
+                response = self._error_response(scope["path"], public, state["request_id"])
                 await response(scope, receive, send_with_id)
 
 

@@ -209,3 +209,11 @@ def test_health_and_reflection_know_the_service(channel):
     asked = reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICE_NAME)
     answer = next(reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter([asked])))
     assert answer.file_descriptor_response.file_descriptor_proto
+
+
+@pytest.mark.parametrize(("datatype", "dtype", "factor"), [("FP32", "<f4", 1 / 255), ("UINT16", "<u2", 256)])
+def test_colour_of_another_type_is_refused_and_never_cast(stub, pair, datatype, dtype, factor):
+    request = raw_request(pair)
+    request.inputs[0].datatype = datatype
+    request.raw_input_contents[0] = (pair.rgb * float(factor)).astype(dtype).tobytes()
+    assert_refused(lambda: stub.ModelInfer(request), grpc.StatusCode.INVALID_ARGUMENT, "unprocessable")

@@ -408,3 +408,60 @@ def test_the_largest_batch_of_the_configuration_fits(serving, pair):
         inputs = {name: (kind, np.repeat(value, most, axis=0)) for name, (kind, value) in raw_inputs(pair).items()}
         _, outputs = read(infer(http, "tiny_raw", inputs, parameters={"binary_data_output": True}))
     assert outputs["labels"].shape == (4, 48, 64)
+
+
+NO_PICTURE = {
+    "FP32 from 0 to 1": ("FP32", lambda rgb: (rgb / 255).astype("<f4")),
+    "FP32, normalized": ("FP32", lambda rgb: ((rgb / 255 - 0.45) / 0.225).astype("<f4")),
+    "FP64": ("FP64", lambda rgb: rgb.astype("<f8")),
+    "FP16": ("FP16", lambda rgb: rgb.astype("<f2")),
+    "UINT16": ("UINT16", lambda rgb: rgb.astype("<u2") * 256),
+}
+
+
+@pytest.mark.parametrize("case", NO_PICTURE)
+@pytest.mark.parametrize("align", ["none", "resize"])
+def test_colour_of_another_type_is_refused_and_never_cast(http, pair, case, align):
+    datatype, cast = NO_PICTURE[case]
+    depth = pair.depth_mm if align == "none" else pair.depth_mm[::2, ::2]
+    inputs = {"rgb": (datatype, cast(pair.rgb[None])), "depth": ("UINT16", np.ascontiguousarray(depth[None]))}
+    answer = infer(http, "tiny_raw", inputs, parameters={"align": align})
+    assert answer.status_code == 422, answer.text
+    assert "expected uint8" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 48, 64), (1, 1, 48, 64), (48, 64)])
+def test_a_tensor_in_another_layout_is_described_by_its_shape(http, pair, shape):
+    inputs = {"rgb": ("UINT8", pair.rgb[None]), "depth": ("FP32", np.ones(shape, "<f4"))}
+    answer = infer(http, "tiny_raw", inputs)
+    assert answer.status_code == 422
+    assert str(list(shape)) in answer.json()["error"]
+
+
+BASE64 = {
+    "with line breaks": base64.encodebytes,
+    "URL-safe": base64.urlsafe_b64encode,
+    "a data URI without padding": lambda data: b"data:;base64," + base64.b64encode(data).rstrip(b"="),
+}
+
+
+@pytest.mark.parametrize("write", BASE64.values(), ids=BASE64)
+def test_files_as_base64_of_any_form_are_read(http, pair, write):
+    inputs = [
+        {"name": name, "shape": [1], "datatype": "BYTES", "data": [write(data).decode()]}
+        for name, data in pair.files().items()
+    ]
+    answer = http.post("/v2/models/tiny/infer", json={"inputs": inputs})
+    np.testing.assert_array_equal(as_labels(base64.b64decode(read(answer)[1]["mask"][0])), pair.labels)
+
+
+def test_answers_are_strict_json_whatever_the_distances(http, pair):
+    metres = (pair.depth_mm / 1000).astype("<f4")
+    metres[20, 30] = np.finfo("<f4").max
+    body = {"inputs": [
+        {"name": "rgb", "shape": [1, 48, 64, 3], "datatype": "UINT8", "data": pair.rgb.ravel().tolist()},
+        {"name": "depth", "shape": [1, 48, 64], "datatype": "FP32", "data": metres.astype(float).ravel().tolist()},
+    ], "parameters": {"classes": True}}  # fmt: skip
+    answer = http.post("/v2/models/tiny_raw/infer", json=body)
+    document = json.loads(answer.text, parse_constant=lambda text: pytest.fail(f"{text} is no JSON"))
+    assert "farther than 100 km" in document["parameters"]["warnings"]

@@ -3,6 +3,7 @@
 import base64
 import gzip
 import io
+import json
 
 import httpx
 import numpy as np
@@ -84,3 +85,31 @@ def test_the_nearest_distance_of_a_class_is_a_robust_one(live_server, pair):
         distances = pair.depth_mm[(pair.labels == share["id"]) & (pair.depth_mm > 0)] / 1000
         assert share["nearest_depth_m"] <= share["median_depth_m"]
         np.testing.assert_allclose(share["nearest_depth_m"], np.percentile(distances, 2), rtol=1e-5)
+
+
+def not_json(constant):
+    pytest.fail(f"{constant} is no JSON")
+
+
+@pytest.mark.parametrize("dtype", ["<f4", "<f8"])
+@pytest.mark.parametrize("number", [3.4e38, 1e30, np.inf])
+def test_a_number_that_stands_for_no_data_leaves_the_answer_json(live_server, pair, dtype, number):
+    metres = (pair.depth_mm / 1000).astype(dtype)
+    metres[20, 30] = number
+    stream = io.BytesIO()
+    np.save(stream, metres)
+    files = pair.files(depth=stream.getvalue())
+    answer = json.loads(live_server.post(files, format="json").text, parse_constant=not_json)
+    assert answer["sensors"]["depth"]["noise"] < 100
+    sensors = live_server.post(files).headers["X-Geminifusion-Sensors"]
+    assert "inf" not in sensors
+    assert "nan" not in sensors
+
+
+def test_a_text_that_no_header_can_carry_is_an_answer_all_the_same(live_server, pair, monkeypatch):
+    from geminifusion_runtime import preparation
+
+    monkeypatch.setattr(preparation, "_warnings", lambda *_: ("0 … 10 m",))
+    answer = live_server.post(pair.files())
+    assert (answer.status_code, answer.headers["X-Geminifusion-Warnings"]) == (200, "0 ? 10 m")
+    assert live_server.post(pair.files(), format="json").json()["warnings"] == ["0 … 10 m"]

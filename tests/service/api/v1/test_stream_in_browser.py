@@ -1,5 +1,6 @@
 """A web page streams frames over a WebSocket, in a real browser, and sees the masks."""
 
+import hashlib
 import http.server
 import json
 import queue
@@ -31,7 +32,7 @@ async function labels(png) {
 async function main() {
   const files = await Promise.all(["rgb", "depth"].map(async name => (await fetch(name)).arrayBuffer()));
   const [rgb, depth] = files.map(file => file.byteLength);
-  const socket = new WebSocket("STREAM");
+  const socket = new WebSocket("STREAM", PROTOCOLS);
   socket.binaryType = "arraybuffer";
   const answers = [];
   socket.onopen = () => {
@@ -53,6 +54,12 @@ async function main() {
 main().catch(error => ({failure: String(error)})).then(
   found => fetch("found", {method: "POST", body: JSON.stringify(found)}));
 </script>"""
+
+
+def page(stream, key=None):
+    protocols = "[]" if key is None else f'["bearer", encodeURIComponent({json.dumps(key)})]'
+    text = PAGE.replace("STREAM", stream).replace("FRAMES", str(FRAMES)).replace("PROTOCOLS", protocols)
+    return text.encode()
 
 
 @pytest.fixture
@@ -106,11 +113,17 @@ def browse(tmp_path):
 
 
 @pytest.mark.browser
-def test_a_page_of_an_allowed_origin_streams_frames_and_sees_the_masks(serving, site, browse, pair):
+@pytest.mark.parametrize("key", [None, "k/3f+ü="])
+def test_a_page_of_an_allowed_origin_streams_frames_and_sees_the_masks(serving, site, browse, pair, tmp_path, key):
     origin, contents, found = site
-    with serving(cors_origins=origin) as live:
+    settings = {"cors_origins": origin}
+    if key is not None:
+        keys = tmp_path / "keys.toml"
+        keys.write_text(f'[web]\nsha256 = "{hashlib.sha256(key.encode()).hexdigest()}"\n')
+        settings["api_keys_file"] = str(keys)
+    with serving(**settings) as live:
         stream = live.url.replace("http://", "ws://") + "/v1/stream"
-        contents["/"] = PAGE.replace("STREAM", stream).replace("FRAMES", str(FRAMES)).encode()
+        contents["/"] = page(stream, key)
         browse(origin)
         answer = found.get(timeout=PATIENCE_S)
         assert "failure" not in answer, answer
@@ -126,7 +139,7 @@ def test_a_page_of_an_allowed_origin_streams_frames_and_sees_the_masks(serving, 
 def test_a_page_of_another_origin_is_kept_out(live_server, site, browse):
     origin, contents, found = site
     stream = live_server.url.replace("http://", "ws://") + "/v1/stream"
-    contents["/"] = PAGE.replace("STREAM", stream).replace("FRAMES", str(FRAMES)).encode()
+    contents["/"] = page(stream)
     browse(origin)
     answer = found.get(timeout=PATIENCE_S)
     assert answer == {"seen": [], "code": 1006}
