@@ -103,7 +103,7 @@ def test_an_exif_orientation_is_warned_of(tmp_path):
     for path in (root / "train" / "rgb").glob("*.png"):
         turned(path, root)
     result = check(root)
-    assert "exif-orientation (train: 0, 1, 2, 3)" in result.output
+    assert "orientation-tag (train: 0, 1, 2, 3)" in result.output
     assert "store it turned and without the tag" in result.output
 
 

@@ -20,6 +20,7 @@ from geminifusion_runtime.decoding.images import (
     decode_pixels,
     decode_rgb,
 )
+from geminifusion_runtime.decoding.orientation import read_orientation
 from geminifusion_runtime.decoding.pictures import decode_picture
 from geminifusion_runtime.errors import GeminiFusionError
 
@@ -39,6 +40,15 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def orientation_of(path: Path) -> int:
+    """The orientation that a file asks for, which no reader here applies: 1 is as stored.
+
+    Raises:
+        DatasetError: it is missing or cannot be read.
+    """
+    return read_orientation(read_bytes(path))
 
 
 def unreadable(error: GeminiFusionError) -> str:
