@@ -54,6 +54,11 @@ def parse_yaml(text: str) -> object:
         raise YamlError(" ".join(str(error).split())) from None
 
 
+def quoted(text: str) -> str:
+    """A string in YAML, in quotes whatever it holds, on one line."""
+    return yaml.safe_dump(text, default_style='"', allow_unicode=True, width=10**9).strip()
+
+
 def read_yaml(path: Path) -> object:
     """The content of a YAML file.
 

@@ -23,7 +23,7 @@ from geminifusion_service.errors import ERRORS
 from geminifusion_service.pb import segmentation_pb2 as pb
 from geminifusion_service.pb import segmentation_pb2_grpc as stubs
 
-from .connection import Credentials, may_use_proxy
+from .connection import Credentials
 from .errors import (
     ClientError,
     InvalidInputError,
@@ -34,9 +34,11 @@ from .errors import (
     error_of_status,
 )
 from .options import SegmentCall
+from .proxies import may_use_proxy, unreachable_advice
 from .results import ClassShare, Result
 from .streaming import FrameResponse, PendingFrames
 from .wire import seconds
+from .wrong_port import advice
 
 # Run lengths and half-precision maps of the largest image a server accepts stay well below; they do not stay
 # below gRPC's default of 4 MiB.
@@ -318,10 +320,8 @@ def _client_error(error: grpc.RpcError, url: str, timeout_s: float, request_id: 
             request_id=request_id,
         )
     if status is grpc.StatusCode.UNAVAILABLE:
-        return ServerUnreachableError(
-            f"nothing responds at {url} ({details}); start it with `geminifusion serve`, or check the address",
-            request_id=request_id,
-        )
+        hint = advice(details, url) or unreachable_advice(url)
+        return ServerUnreachableError(f"nothing responds at {url} ({details}); {hint}", request_id=request_id)
     if status is grpc.StatusCode.DEADLINE_EXCEEDED:
         return ResponseTimeoutError(
             f"{url} did not respond within {timeout_s:g} s; give a longer timeout, or ask at a quieter time",

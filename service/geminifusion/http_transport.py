@@ -6,13 +6,13 @@ import asyncio
 import importlib.metadata
 import json
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
-from .connection import Credentials, may_use_proxy
+from .connection import Credentials
 from .errors import (
     InvalidInputError,
     InvalidResponseError,
@@ -21,13 +21,16 @@ from .errors import (
     requires_extra,
 )
 from .options import SegmentCall
+from .proxies import environment_advice, may_use_proxy, through_proxy, unreachable_advice
 from .results import Result
 from .streaming import FrameResponse
 from .wire import error_from_response, result_from_json, segment_query
+from .wrong_port import advice
 
 if TYPE_CHECKING:
     from .websocket_stream import StreamAddress
 
+T = TypeVar("T")
 _STREAM = "a stream to an http:// address"
 _HEADERS = {"User-Agent": f"geminifusion/{importlib.metadata.version('geminifusion')}"}
 
@@ -38,7 +41,7 @@ class HttpTransport:
     def __init__(self, url: str, timeout_s: float, credentials: Credentials) -> None:
         self._url, self._timeout_s, self._credentials = url, timeout_s, credentials
         with _client_errors(url, timeout_s):
-            self._http = httpx.Client(**_options(url, timeout_s, credentials))
+            self._http = _opened(httpx.Client, _options(url, timeout_s, credentials))
 
     def segment(self, call: SegmentCall) -> Result:
         """Post the images and read the JSON response."""
@@ -78,7 +81,7 @@ class AsyncHttpTransport:
     def __init__(self, url: str, timeout_s: float, credentials: Credentials) -> None:
         self._url, self._timeout_s, self._credentials = url, timeout_s, credentials
         with _client_errors(url, timeout_s):
-            self._http = httpx.AsyncClient(**_options(url, timeout_s, credentials))
+            self._http = _opened(httpx.AsyncClient, _options(url, timeout_s, credentials))
 
     async def segment(self, call: SegmentCall) -> Result:
         """Post the images and read the JSON response."""
@@ -110,6 +113,19 @@ class AsyncHttpTransport:
         await self._http.aclose()
 
 
+def _opened(kind: Callable[..., T], options: dict[str, Any]) -> T:
+    """A client of httpx, which reads proxies and certificates off the environment and lets any error out.
+
+    Raises:
+        InvalidInputError: the environment names what cannot be used.
+    """
+    try:
+        return kind(**options)
+    except (ImportError, OSError, ValueError, httpx.InvalidURL) as error:
+        httpx.Client(**options | {"trust_env": False}).close()  # raises if it is not the environment's fault
+        raise InvalidInputError(environment_advice(error)) from error
+
+
 def _options(url: str, timeout_s: float, credentials: Credentials) -> dict[str, Any]:
     return {
         "base_url": url,
@@ -137,13 +153,21 @@ def _tls(credentials: Credentials) -> ssl.SSLContext | bool:
     return context
 
 
+def _usual_tls() -> ssl.SSLContext:
+    """The authorities that this machine trusts, or that the environment names."""
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:
+        raise InvalidInputError(environment_advice(error)) from error
+
+
 def _stream_address(url: str, timeout_s: float, credentials: Credentials) -> StreamAddress:
     from .websocket_stream import StreamAddress
 
     tls = None
     if httpx.URL(url).scheme == "https":
         own = _tls(credentials)
-        tls = own if isinstance(own, ssl.SSLContext) else httpx.create_ssl_context()
+        tls = own if isinstance(own, ssl.SSLContext) else _usual_tls()
     return StreamAddress(url=url, timeout_s=timeout_s, headers=_headers(credentials), tls=tls)
 
 
@@ -174,9 +198,9 @@ def _client_errors(url: str, timeout_s: float, request_id: str | None = None) ->
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
         raise InvalidInputError(f"{url!r} is no usable address ({error}); give http://host:port") from None
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+        hint = advice(error, url) or unreachable_advice(url)
         raise ServerUnreachableError(
-            f"nothing responds at {url} ({error}); start it with `geminifusion serve`, or check the address",
-            request_id=request_id,
+            f"nothing responds at {url}{through_proxy(url)} ({error}); {hint}", request_id=request_id
         ) from error
     except httpx.TimeoutException as error:
         raise ResponseTimeoutError(
@@ -185,6 +209,7 @@ def _client_errors(url: str, timeout_s: float, request_id: str | None = None) ->
         ) from error
     except httpx.TransportError as error:
         raise ServerUnreachableError(
-            f"the connection to {url} broke ({error or type(error).__name__}); try again",
+            f"the connection to {url}{through_proxy(url)} broke ({error or type(error).__name__}); "
+            f"{advice(error, url) or 'try again'}",
             request_id=request_id,
         ) from error

@@ -16,11 +16,18 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus, ProxyError
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidMessage,
+    InvalidProxy,
+    InvalidStatus,
+    ProxyError,
+)
 
 from .blocking import async_iterator, blocking_iterator
-from .connection import may_use_proxy
 from .errors import (
+    InvalidInputError,
     InvalidResponseError,
     ResponseTimeoutError,
     ServerError,
@@ -28,8 +35,10 @@ from .errors import (
     error_of_status,
 )
 from .options import SegmentCall
+from .proxies import environment_advice, may_use_proxy, through_proxy, unreachable_advice
 from .streaming import FrameResponse, PendingFrames
 from .wire import error_from_response, frame_message, result_from_facts
+from .wrong_port import advice
 
 _PATH = "/v1/stream"
 _END = "end"  # no more frames
@@ -187,9 +196,12 @@ def _client_errors(where: StreamAddress) -> Iterator[None]:
                 f"{where.url} responded {response.status_code} and opened no stream; check the address"
             ) from error
         raise error_from_response(response.status_code, response.headers, bytes(response.body or b"")) from error
+    except (ImportError, InvalidProxy) as error:  # of proxies of a kind that websockets does not know
+        raise InvalidInputError(environment_advice(error)) from error
     except (InvalidMessage, ProxyError) as error:
         raise ServerUnreachableError(
-            f"no stream could be opened at {where.url} ({error}); check the address"
+            f"no stream could be opened at {where.url}{through_proxy(where.url)} ({error}); "
+            f"{advice(error, where.url) or 'check the address'}"
         ) from error
     except InvalidHandshake as error:
         raise InvalidResponseError(f"{where.url} is no geminifusion server ({error}); check the address") from error
@@ -210,5 +222,6 @@ def _client_errors(where: StreamAddress) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise ServerUnreachableError(
-            f"nothing responds at {where.url} ({error}); start it with `geminifusion serve`, or check the address"
+            f"nothing responds at {where.url}{through_proxy(where.url)} ({error}); "
+            f"{advice(error, where.url) or unreachable_advice(where.url)}"
         ) from error

@@ -49,14 +49,24 @@ BROKEN = {
         "if it is the other class: labels: {map: {0: background, 255: crack}}",
     ),
     "one class": ({"classes": ["crack"], "write_labels": values(255, 255, 0)}, "classes: [background, crack]"),
-    "one class of two values": ({"classes": ["crack"], "write_labels": values(0, 0, 1)}, "classes: [background, crack]"),
+    "one class of two values": (
+        {"classes": ["crack"], "write_labels": values(0, 0, 1)},
+        "classes: [background, crack]",
+    ),
     "ids with gaps": ({"write_labels": values(0, 7, 24)}, "labels: {map: {0: a, 7: b, 24: c}}"),
     "strays": ({"write_labels": strays}, "repair these label files, or declare them void: labels: {void: [255, 5]}"),
     "from 1": ({"write_labels": values(1, 2, 3)}, "labels: {offset: -1}"),
     "void 254": ({"write_labels": values(0, 254, 2), "classes": ["a", "b", "c"]}, "labels: {void: [255, 254]}"),
-    "16 bits under 8": ({**THERMAL, "other": counts(28000, 900)}, "say bits: 16, and the range that the sensor measures in (this file has 28000 to 29800)"),
+    "16 bits under 8": (
+        {**THERMAL, "other": counts(28000, 900)},
+        "say bits: 16, and the range that the sensor measures in (this file has 28000 to 29800)",
+    ),
     "clipped": (
-        {"name": "thermal", "modality": {"encoding": "raw", "bits": 16, "range": [0, 255]}, "other": counts(28000, 900)},
+        {
+            "name": "thermal",
+            "modality": {"encoding": "raw", "bits": 16, "range": [0, 255]},
+            "other": counts(28000, 900),
+        },
         "range: [28000, 29800]",
     ),
     "no contrast": (
@@ -93,7 +103,7 @@ def test_an_exif_orientation_is_warned_of(tmp_path):
     for path in (root / "train" / "rgb").glob("*.png"):
         turned(path, root)
     result = check(root)
-    assert "exif-orientation (train: 0, 1, 2, 3)" in result.output
+    assert "orientation-tag (train: 0, 1, 2, 3)" in result.output
     assert "store it turned and without the tag" in result.output
 
 

@@ -43,7 +43,7 @@ def test_gray_of_one_bit_is_0_and_1(tmp_path):
 
 
 def test_sixteen_bits_and_arrays_of_any_type_are_whole_numbers(tmp_path):
-    Image.fromarray((INDICES.astype(np.uint16) * 300)).save(tmp_path / "w.png")
+    Image.fromarray(INDICES.astype(np.uint16) * 300).save(tmp_path / "w.png")
     np.save(tmp_path / "i.npy", INDICES.astype(np.int64) * 300)
     np.save(tmp_path / "f.npy", INDICES.astype(np.float32) * 300)
     mapping = {300 * index: name for index, name in enumerate(NAMES)}

@@ -67,7 +67,9 @@ def test_binary_masks_of_255_are_refused_with_the_map_that_reads_them(tmp_path):
 
 
 def test_a_single_class_is_refused(tmp_path):
-    root = write_own_data(tmp_path, classes=["crack"], write_labels=lambda p, ls: write_png(p, ((ls != 2) * 255).astype("u1")))
+    root = write_own_data(
+        tmp_path, classes=["crack"], write_labels=lambda p, ls: write_png(p, ((ls != 2) * 255).astype("u1"))
+    )
     assert "classes: [background, crack]" in refusal(root)
     check(root, allow_unlearnable_classes=True)
 
@@ -126,7 +128,9 @@ class TestFittedRecipe:
         return TrainingConfig.checked(values, dict(given))
 
     def test_classes_modalities_frames_and_sizes_come_from_the_contract(self, tmp_path):
-        root = write_own_data(tmp_path, name="thermal", modality={"encoding": "raw"}, other=lambda ls: 80 * ls, frames=9)
+        root = write_own_data(
+            tmp_path, name="thermal", modality={"encoding": "raw"}, other=lambda ls: 80 * ls, frames=9
+        )
         fitted = self.fit(root)
         assert fitted.network.num_classes == 3
         assert fitted.network.modalities == ("rgb", "thermal")

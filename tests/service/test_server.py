@@ -115,51 +115,53 @@ def test_sighup_drains_like_sigterm(tiny_artifact, pair):
         assert httpx.post(f"{url}/v1/segment", files=pair.files(), trust_env=False).status_code == 200
 
 
-def close_all():
+def _close_all_streams():
     for number in range(3):
         os.close(number)
 
 
-def full_device():
-    return open("/dev/full", "wb", buffering=0)  # noqa: PTH123
-
-
-def pipe_without_reader():
-    reader, writer = os.pipe()
+def test_no_standard_stream_is_needed_to_serve(tiny_artifact, pair):
+    reader, without_reader = os.pipe()
     os.close(reader)
-    return writer
-
-
-STREAMS = {
-    "both full": lambda: {"stdout": full_device(), "stderr": full_device()},
-    "the reader gone": lambda: {"stdout": pipe_without_reader()},
-    "all closed": lambda: {"preexec_fn": close_all},
-}
-
-
-@pytest.mark.parametrize("streams", STREAMS)
-def test_no_standard_stream_is_needed_to_serve(tiny_artifact, pair, streams):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    arguments = [*free_ports(tiny_artifact), "--http-port", url.rpartition(":")[2]]
+    full = os.open("/dev/full", os.O_WRONLY)
+    streams = ({"stdout": full, "stderr": full}, {"stdout": without_reader}, {"preexec_fn": _close_all_streams})
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
-    started = subprocess.Popen(
-        [sys.executable, "-c", SERVE, *map(str, arguments)], env=environment, **STREAMS[streams]()
-    )
+    with contextlib.ExitStack() as stack:
+        servers = []
+        for options in streams:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = probe.getsockname()[1]
+            command = [sys.executable, "-c", SERVE, *map(str, free_ports(tiny_artifact)), "--http-port", str(port)]
+            started = subprocess.Popen(command, env=environment, **options)
+            stack.callback(started.wait)
+            stack.callback(started.kill)
+            servers.append((started, f"http://127.0.0.1:{port}"))
+        os.close(full)
+        os.close(without_reader)
+        until = time.monotonic() + 30
+        for started, url in servers:
+            while not _is_ready(url):
+                assert started.poll() is None
+                assert time.monotonic() < until
+                time.sleep(0.05)
+            assert httpx.post(f"{url}/v1/segment", files=pair.files(), trust_env=False).status_code == 200
+            started.send_signal(signal.SIGTERM)
+        assert [started.wait(15) for started, _ in servers] == [0, 0, 0]
+
+
+def _is_ready(url):
     try:
-        until = time.monotonic() + 20
-        while started.poll() is None and time.monotonic() < until:
-            with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"{url}/healthz/ready", trust_env=False).status_code == 200:
-                    break
-            time.sleep(0.05)
-        assert httpx.post(f"{url}/v1/segment", files=pair.files(), trust_env=False).status_code == 200
-        started.send_signal(signal.SIGTERM)
-        assert started.wait(15) == 0
-    finally:
-        started.kill()
-        started.wait()
+        return httpx.get(f"{url}/healthz/ready", trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _wait_for_in_flight(url, count):
+    until = time.monotonic() + 10
+    while (found := _in_flight(url)) < count:
+        assert time.monotonic() < until, f"{found} of {count} requests arrived"
+        time.sleep(0.01)
 
 
 def _in_flight(url):
@@ -198,34 +200,41 @@ def test_a_second_signal_stops_at_once(tiny_artifact, pair):
 def test_what_is_not_finished_when_the_drain_ends_gets_the_error_of_a_server_that_stops(tiny_artifact, pair):
     request = httpx.Request("POST", "http://x/v1/segment", files=pair.files())
     body, answers = request.read(), []
+    head = (
+        f"POST /v1/segment HTTP/1.1\r\nHost: x\r\nContent-Type: {request.headers['Content-Type']}\r\n"
+        f"Content-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
+    )
 
-    def post(url, content):
-        headers = {"Content-Type": request.headers["Content-Type"], "Content-Length": str(len(body))}
-        answers.append(httpx.post(f"{url}/v1/segment", content=content, headers=headers, trust_env=False, timeout=30))
-
-    def half():
-        yield body[: len(body) // 2]
-        started.wait()
+    def post(url):
+        answers.append(httpx.post(f"{url}/v1/segment", files=pair.files(), trust_env=False, timeout=30))
 
     with process(*free_ports(tiny_artifact), *UNMEASURED, "--drain-s", 1, script=SLOW + SERVE) as started:
         url, target = wait_until_ready(started)
-        # One that is computed, one that is queued, one that is still arriving.
-        clients = [threading.Thread(target=post, args=(url, content)) for content in (body, body, half())]
+        # One is computed, one is queued, one comes over gRPC, and one is still arriving.
+        clients = [threading.Thread(target=post, args=(url,)) for _ in range(2)]
         for client in clients:
             client.start()
-        with grpc.insecure_channel(target) as channel:
+        with (
+            grpc.insecure_channel(target) as channel,
+            socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=15) as arriving,
+        ):
+            arriving.sendall(head.encode())
+            assert b" 100 " in arriving.recv(100)
+            arriving.sendall(body[: len(body) // 2])
             call = SegmentationStub(channel).Segment.future(pb.SegmentRequest(images=pair.files()))
-            while _in_flight(url) < 4:
-                time.sleep(0.001)
+            _wait_for_in_flight(url, 3)
             started.send_signal(signal.SIGTERM)
             assert call.code() is grpc.StatusCode.UNAVAILABLE
+            cut_short = arriving.recv(4096)
         for client in clients:
-            client.join()
+            client.join(15)
         assert started.wait(15) == 1
         assert "Traceback" not in started.stderr.read()
-    assert [answer.status_code for answer in answers] == [503] * 3
-    for answer in answers:
-        assert (answer.json()["code"], answer.headers["retry-after"]) == ("not_ready", "1")
+    assert [(answer.status_code, answer.headers["retry-after"], answer.json()["code"]) for answer in answers] == [
+        (503, "1", "not_ready")
+    ] * 2
+    assert cut_short.startswith(b"HTTP/1.1 503")
+    assert b"retry-after: 1\r\n" in cut_short
 
 
 def test_the_drain_ends_when_its_time_is_over(tiny_artifact, pair):

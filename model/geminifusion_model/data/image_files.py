@@ -20,6 +20,7 @@ from geminifusion_runtime.decoding.images import (
     decode_pixels,
     decode_rgb,
 )
+from geminifusion_runtime.decoding.orientation import read_orientation
 from geminifusion_runtime.decoding.pictures import decode_picture
 from geminifusion_runtime.errors import GeminiFusionError
 
@@ -39,6 +40,15 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def orientation_of(path: Path) -> int:
+    """The orientation that a file asks for, which no reader here applies: 1 is as stored.
+
+    Raises:
+        DatasetError: it is missing or cannot be read.
+    """
+    return read_orientation(read_bytes(path))
 
 
 def unreadable(error: GeminiFusionError) -> str:
@@ -128,7 +138,9 @@ def _check_bits(data: bytes, path: Path, encoding: ModalityEncoding) -> None:
     if encoding.encoding != "raw" or (header.bits == 8) == (encoding.unit == "intensity"):
         return
     if header.bits <= 8:
-        raise DatasetError(f"{path} has {header.bits} bits, and {encoding.name} is declared with bits: 16; leave bits out")
+        raise DatasetError(
+            f"{path} has {header.bits} bits, and {encoding.name} is declared with bits: 16; leave bits out"
+        )
     check_pixels(header, MAX_PIXELS, encoding.name)
     stored = decode_pixels(data, header, encoding.name)
     raise DatasetError(

@@ -76,7 +76,7 @@ def image_files(root: Path) -> tuple[list[ImageFile], list[str]]:
             path = PurePosixPath(Path(folder, name).relative_to(root).as_posix())
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 paths.append(path)
-            elif path.suffix.lower() in (".bmp", ".gif", ".exr", ".jp2", ".mat", ".pgm", ".ppm"):
+            elif path.suffix.lower() in (".bmp", ".gif", ".exr", ".jp2", ".mat"):
                 others[path.suffix.lower()] += 1
     notes = [f"{count} {suffix} files are passed over: convert them to PNG or npy" for suffix, count in others.items()]
     by_folder: dict[PurePosixPath, list[PurePosixPath]] = defaultdict(list)

@@ -44,8 +44,8 @@ def _check_classes(pixels: list[int], names: tuple[str, ...], ignore_index: int)
     void = pixels[ignore_index] / max(sum(pixels), 1)
     named = ", ".join(absent[:_SHOWN]) + (f" and {len(absent) - _SHOWN} more" if len(absent) > _SHOWN else "")
     message = (
-        f"{named} of {len(names)} classes never occurs in the training frames, where {void:.0%} of the pixels are void; "
-        "a network cannot learn it, and scores leave it out. If it should occur, its stored value is taken for "
+        f"{named} of {len(names)} classes never occurs in the training frames, where {void:.0%} of the pixels are "
+        "void; a network cannot learn it, and scores leave it out. If it should occur, its stored value is taken for "
         "something else"
     )
     if len(names) - len(absent) <= 1 and void:

@@ -43,7 +43,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 - uvicorn's own
         super().__init__(*arguments, **named)
-        self.parser = UpgradeIgnoringParser(self)
+        self.parser = UpgradeIgnoringParser(self)  # type: ignore[assignment]  # has the methods that uvicorn calls
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self._is_head_complete = False
