@@ -371,7 +371,9 @@ def read_metadata(directory: Path | str) -> ArtifactMetadata:
         ) from None
     except UnusableFileError as error:
         raise ArtifactError(str(error)) from None
-    except (OSError, ValueError, RecursionError) as error:  # a ValueError for numbers of too many digits too
+    except RecursionError:
+        raise ArtifactError(f"{path} is nested far too deep; export the artifact again") from None
+    except (OSError, ValueError) as error:  # a ValueError for numbers of too many digits too
         raise ArtifactError(f"{path} cannot be read as JSON ({error}); export the artifact again") from None
     found = raw.get("schema_version") if isinstance(raw, dict) else None
     if found != SCHEMA_VERSION:
