@@ -195,9 +195,9 @@ def test_nothing_is_decoded_once_the_deadline_is_over(make, specs):
 def test_images_that_use_up_the_processor_time_are_rejected_and_not_tried_again(specs, caplog):
     """A limit of none lets a process compute until its next whole second."""
     pool = ProcessDecoderPool(1, max_bytes=2**31, max_cpu_s=0)
-    large = encoded(".png", np.zeros((4000, 8000, 3), np.uint8))
+    large = encoded(".png", np.zeros((1000, 1000, 3), np.uint8))
     try:
-        for _ in range(20):
+        for _ in range(1000):
             (found,) = pool.decode(encoded_images(specs, rgb=large), {**OPTIONS, "max_pixels": 2**25})
             if isinstance(found, Exception):
                 break
@@ -219,6 +219,26 @@ def test_images_beyond_the_memory_of_a_process_are_rejected_and_it_goes_on(specs
         (image,) = pool.decode(encoded_images(specs, rgb=encoded(".png", RGB)), OPTIONS)
         np.testing.assert_array_equal(image.array, RGB[..., ::-1])
         assert pool.process_ids == before
+    finally:
+        pool.close()
+
+
+@pytest.mark.slow
+def test_large_images_leave_a_process_as_able_as_before(specs):
+    limits = {**OPTIONS, "max_pixels": 32_000_000}
+    pool = ProcessDecoderPool(1, max_bytes=decoding_memory(max_pixels=32_000_000, max_body_bytes=2**26))
+    large = encoded_images(
+        specs,
+        rgb=encoded(".png", np.zeros((4000, 8000, 3), np.uint8)),
+        depth=encoded(".png", np.full((4000, 8000), 1000, np.uint16)),
+    )
+    try:
+        for _ in range(2):
+            shapes = [getattr(one, "array", one).shape for one in pool.decode(large, limits)]
+            assert shapes == [(4000, 8000, 3), (4000, 8000)]
+            shapes = [getattr(one, "array", one).shape for one in pool.decode(large[:1], limits)]
+            assert shapes == [(4000, 8000, 3)]
+        assert len(pool.process_ids) == 1
     finally:
         pool.close()
 
