@@ -28,6 +28,7 @@ MODEL_NAME = "model.onnx"
 
 MAX_FILE_BYTES = 16 * 2**30  # of each file
 _MAX_METADATA_BYTES = 2**20
+_MAX_PROBLEMS = 20  # that are named
 _MAX_FILES = 64
 _MAX_PIXELS = 2**26  # 8192x8192
 _MAX_REFERENCE_PIXELS = 2**24  # a frame of this size is made and segmented when a model is loaded
@@ -384,8 +385,13 @@ def read_metadata(directory: Path | str) -> ArtifactMetadata:
     try:
         return _METADATA.validate_python(raw)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'metadata'}: {e['msg']}" for e in error.errors())
-        raise ArtifactError(f"{path} does not fit the schema ({problems}); export it again") from None
+        raise ArtifactError(f"{path} does not fit the schema ({_problems(error)}); export it again") from None
+
+
+def _problems(error: ValidationError) -> str:
+    if error.error_count() > _MAX_PROBLEMS:
+        return f"{error.error_count()} values do not"
+    return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'metadata'}: {one['msg']}" for one in error.errors())
 
 
 def open_artifact(directory: Path | str) -> ArtifactMetadata:

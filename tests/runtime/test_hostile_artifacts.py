@@ -132,6 +132,21 @@ def test_sizes_beyond_any_model_are_refused(artifact, little_memory, change):
         open_artifact(artifact)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda facts: facts.update(modalities=[0] * 100_000),
+        lambda facts: facts.update({f"key {index}": 0 for index in range(50_000)}),
+    ],
+    ids=["values", "keys"],
+)
+def test_an_error_names_no_more_values_than_one_reads(artifact, change):
+    edited(artifact, change)
+    with pytest.raises(ArtifactError, match=r"\d values do not") as raised:
+        open_artifact(artifact)
+    assert len(str(raised.value)) < 500
+
+
 def with_external_weights(artifact, *, location="weights.bin", named=False):
     """The tiny graph with a constant in a file of its own, sealed again."""
     model = onnx.load(artifact / "model.onnx")
