@@ -30,7 +30,7 @@ MAX_FILE_BYTES = 16 * 2**30  # of each file
 _MAX_METADATA_BYTES = 2**20
 _MAX_PROBLEMS = 20  # that are named
 _MAX_FILES = 64
-_MAX_PIXELS = 2**26  # 8192x8192
+MAX_PIXELS = 2**26  # 8192x8192
 _MAX_REFERENCE_PIXELS = 2**24  # a frame of this size is made and segmented when a model is loaded
 _MAX_SIDE = 2**15
 
@@ -150,7 +150,7 @@ class SizePolicy:
     """
 
     min_side: _Side
-    max_pixels: Annotated[int, Field(ge=1, le=_MAX_PIXELS)]
+    max_pixels: Annotated[int, Field(ge=1, le=MAX_PIXELS)]
     reference: tuple[_Side, _Side]  # height, width the scores were measured at; the service warms up with it
     shorter_side: _Side | None = None
     multiple_of: _Side = 1
