@@ -26,6 +26,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from geminifusion_export.build_traces import remove_build_traces
 from geminifusion_export.chaining import chain
 from geminifusion_export.errors import ExportError
 from geminifusion_export.fusion_node import attach_function, translation
@@ -209,6 +210,7 @@ def export_onnx(graph: SegmentationGraph, path: Path) -> onnx.ModelProto:
     used = attach_function(model)
     if used == 0 and graph.network.config.fusion == "geminifusion":
         raise ExportError("the exported graph holds no PixelwiseFusion node; the exporter decomposed the op")
+    remove_build_traces(model)
     save_model(model, path)
     onnx.checker.check_model(path, full_check=True)  # by its path, which may name weights in a file of their own
     return model

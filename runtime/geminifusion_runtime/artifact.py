@@ -29,8 +29,9 @@ MODEL_NAME = "model.onnx"
 
 MAX_FILE_BYTES = 16 * 2**30  # of each file
 _MAX_METADATA_BYTES = 2**20
+_MAX_PROBLEMS = 20  # that are named
 _MAX_FILES = 64
-_MAX_PIXELS = 2**26  # 8192x8192
+MAX_PIXELS = 2**26  # 8192x8192
 _MAX_REFERENCE_PIXELS = 2**24  # a frame of this size is made and segmented when a model is loaded
 _MAX_SIDE = 2**15
 
@@ -150,7 +151,7 @@ class SizePolicy:
     """
 
     min_side: _Side
-    max_pixels: Annotated[int, Field(ge=1, le=_MAX_PIXELS)]
+    max_pixels: Annotated[int, Field(ge=1, le=MAX_PIXELS)]
     reference: tuple[_Side, _Side]  # height, width the scores were measured at; the service warms up with it
     shorter_side: _Side | None = None
     multiple_of: _Side = 1
@@ -372,7 +373,9 @@ def read_metadata(directory: Path | str) -> ArtifactMetadata:
         ) from None
     except UnusableFileError as error:
         raise ArtifactError(str(error)) from None
-    except (OSError, ValueError, RecursionError) as error:  # a ValueError for numbers of too many digits too
+    except RecursionError:
+        raise ArtifactError(f"{path} is nested far too deep; export the artifact again") from None
+    except (OSError, ValueError) as error:  # a ValueError for numbers of too many digits too
         raise ArtifactError(f"{path} cannot be read as JSON ({error}); export the artifact again") from None
     found = raw.get("schema_version") if isinstance(raw, dict) else None
     if found != SCHEMA_VERSION:
@@ -383,8 +386,13 @@ def read_metadata(directory: Path | str) -> ArtifactMetadata:
     try:
         return _METADATA.validate_python(raw)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'metadata'}: {e['msg']}" for e in error.errors())
-        raise ArtifactError(f"{path} does not fit the schema ({problems}); export it again") from None
+        raise ArtifactError(f"{path} does not fit the schema ({_problems(error)}); export it again") from None
+
+
+def _problems(error: ValidationError) -> str:
+    if error.error_count() > _MAX_PROBLEMS:
+        return f"{error.error_count()} values do not"
+    return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'metadata'}: {one['msg']}" for one in error.errors())
 
 
 def open_artifact(directory: Path | str) -> ArtifactMetadata:

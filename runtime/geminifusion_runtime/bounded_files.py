@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
 
 
 class UnusableFileError(ValueError):
     """It is no regular file, lies elsewhere, or is too large; the message names it."""
 
 
-def open_regular(path: Path, *, inside: Path | None = None, max_bytes: int) -> BinaryIO:
+def open_regular(path: Path, *, inside: Path | None = None, max_bytes: int) -> io.BufferedReader:
     """Open a regular file for reading; never waits, as opening a pipe would.
 
     Args:

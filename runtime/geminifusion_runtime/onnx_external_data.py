@@ -62,5 +62,5 @@ def _collect(content: memoryview, found: set[str]) -> None:
                 entry[field.number] = field.content
             elif field.kind == BYTES and (inner := _LEADS_TO[kind].get(field.number)) is not None:
                 open_messages.append((inner, field.content, depth + 1))
-        if entry.get(_KEY) == _LOCATION:
+        if bytes(entry.get(_KEY, b"")) == _LOCATION:
             found.add(bytes(entry.get(_VALUE, b"")).decode("utf-8", "replace"))

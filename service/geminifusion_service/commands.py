@@ -112,7 +112,7 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
         return
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueErrors of the text, its syntax and its numbers
         raise click.UsageError(f"{path} cannot be read as TOML ({error}); correct the file") from None
     for name in found:
         _require_known(name, names, f"setting in {path}")

@@ -79,8 +79,8 @@ def moved_out(path):
         (link("/dev/zero"), "outside"),
         (link("/etc/passwd"), "outside"),
         (moved_out, "is a link to a file outside"),
-        (content("[" * 200_000), "cannot be read as JSON"),
-        (content('{"a":' * 100_000), "cannot be read as JSON"),
+        (content("[" * 200_000), "nested far too deep"),
+        (content('{"a":' * 100_000), "nested far too deep"),
         (content("9" * 5000), "cannot be read as JSON"),
         (content(" " * 1_100_000 + "{}"), "has 1100002 bytes; expected at most 1048576"),
         (lambda path: path.write_bytes(b"\xff\xfe{}"), "cannot be read as JSON"),
@@ -130,6 +130,21 @@ def test_sizes_beyond_any_model_are_refused(artifact, little_memory, change):
     edited(artifact, change)
     with pytest.raises(ArtifactError, match="does not fit the schema"):
         open_artifact(artifact)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda facts: facts.update(modalities=[0] * 100_000),
+        lambda facts: facts.update({f"key {index}": 0 for index in range(50_000)}),
+    ],
+    ids=["values", "keys"],
+)
+def test_an_error_names_no_more_values_than_one_reads(artifact, change):
+    edited(artifact, change)
+    with pytest.raises(ArtifactError, match=r"\d values do not") as raised:
+        open_artifact(artifact)
+    assert len(str(raised.value)) < 500
 
 
 def with_external_weights(artifact, *, location="weights.bin", named=False):
