@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
+from geminifusion_runtime.printable import escape_in
+
 from .connection import Credentials
 from .errors import (
+    ClientError,
     InvalidInputError,
     InvalidResponseError,
     ResponseTimeoutError,
@@ -22,9 +25,17 @@ from .errors import (
 )
 from .options import SegmentCall
 from .proxies import environment_advice, may_use_proxy, through_proxy, unreachable_advice
+from .response_limits import (
+    MAX_DOCUMENT_BYTES,
+    MAX_PROBLEM_BYTES,
+    Body,
+    limit_total_time,
+    max_response_bytes,
+    total_timeout,
+)
 from .results import Result
 from .streaming import FrameResponse
-from .wire import error_from_response, result_from_json, segment_query
+from .wire import NOT_OURS, error_from_response, result_from_json, segment_query
 from .wrong_port import advice
 
 if TYPE_CHECKING:
@@ -32,6 +43,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _STREAM = "a stream to an http:// address"
+_SLACK_S = 0.05  # in which the timeout of a connection attempt comes first, whose error says more
 _HEADERS = {"User-Agent": f"geminifusion/{importlib.metadata.version('geminifusion')}"}
 
 
@@ -42,12 +54,19 @@ class HttpTransport:
         self._url, self._timeout_s, self._credentials = url, timeout_s, credentials
         with _client_errors(url, timeout_s):
             self._http = _opened(httpx.Client, _options(url, timeout_s, credentials))
+        limit_total_time(self._http)
 
     def segment(self, call: SegmentCall) -> Result:
         """Post the images and read the JSON response."""
-        with _client_errors(self._url, self._timeout_s, call.request_id):
-            response = self._http.post("v1/segment", params=segment_query(call), files=_parts(call))
-        return result_from_json(_checked(response), call.sources)
+        body = self._send(
+            call.request_id,
+            max_response_bytes(call.sources),
+            "POST",
+            "v1/segment",
+            params=segment_query(call),
+            files=_parts(call),
+        )
+        return result_from_json(body, call.sources)
 
     def stream(self, calls: Iterator[SegmentCall], *, newest: bool) -> Iterator[FrameResponse]:
         """Send frames over a WebSocket as fast as they are accepted, and read the responses."""
@@ -59,20 +78,31 @@ class HttpTransport:
 
     def models(self) -> list[dict[str, Any]]:
         """The models as the server describes them."""
-        with _client_errors(self._url, self._timeout_s):
-            response = self._http.get("v1/models")
-        return _models(_checked(response))
+        return _models(self._send(None, MAX_DOCUMENT_BYTES, "GET", "v1/models"))
 
     def ready(self) -> bool:
         """Whether the server says it is ready; False while nothing responds."""
         try:
-            return self._http.get("healthz/ready").status_code == 200
-        except httpx.TransportError:
+            self._send(None, MAX_DOCUMENT_BYTES, "GET", "healthz/ready")
+        except ClientError:
             return False
+        return True
 
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
+
+    def _send(self, request_id: str | None, max_bytes: int, method: str, path: str, **content: Any) -> bytes:  # noqa: ANN401 - httpx's own
+        """The body of the response; raises the error of one of 400 and above."""
+        with (
+            _client_errors(self._url, self._timeout_s, request_id),
+            total_timeout(self._timeout_s),
+            self._http.stream(method, path, **content) as response,
+        ):
+            body = Body(response, max_bytes if response.status_code < 400 else MAX_PROBLEM_BYTES)
+            for chunk in response.iter_raw():
+                body.add(chunk)
+        return _checked(response, body.content)
 
 
 class AsyncHttpTransport:
@@ -85,9 +115,15 @@ class AsyncHttpTransport:
 
     async def segment(self, call: SegmentCall) -> Result:
         """Post the images and read the JSON response."""
-        with _client_errors(self._url, self._timeout_s, call.request_id):
-            response = await self._http.post("v1/segment", params=segment_query(call), files=_parts(call))
-        return await asyncio.to_thread(result_from_json, _checked(response), call.sources)
+        body = await self._send(
+            call.request_id,
+            max_response_bytes(call.sources),
+            "POST",
+            "v1/segment",
+            params=segment_query(call),
+            files=_parts(call),
+        )
+        return await asyncio.to_thread(result_from_json, body, call.sources)
 
     def stream(self, calls: AsyncIterator[SegmentCall], *, newest: bool) -> AsyncIterator[FrameResponse]:
         """Send frames over a WebSocket as fast as they are accepted, and read the responses."""
@@ -97,20 +133,34 @@ class AsyncHttpTransport:
 
     async def models(self) -> list[dict[str, Any]]:
         """The models as the server describes them."""
-        with _client_errors(self._url, self._timeout_s):
-            response = await self._http.get("v1/models")
-        return _models(_checked(response))
+        return _models(await self._send(None, MAX_DOCUMENT_BYTES, "GET", "v1/models"))
 
     async def ready(self) -> bool:
         """Whether the server says it is ready; False while nothing responds."""
         try:
-            return (await self._http.get("healthz/ready")).status_code == 200
-        except httpx.TransportError:
+            await self._send(None, MAX_DOCUMENT_BYTES, "GET", "healthz/ready")
+        except ClientError:
             return False
+        return True
 
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
+
+    async def _send(self, request_id: str | None, max_bytes: int, method: str, path: str, **content: Any) -> bytes:  # noqa: ANN401 - httpx's own
+        """The body of the response; raises the error of one of 400 and above."""
+        with _client_errors(self._url, self._timeout_s, request_id):
+            try:
+                async with (
+                    asyncio.timeout(self._timeout_s + _SLACK_S),
+                    self._http.stream(method, path, **content) as response,
+                ):
+                    body = Body(response, max_bytes if response.status_code < 400 else MAX_PROBLEM_BYTES)
+                    async for chunk in response.aiter_raw():
+                        body.add(chunk)
+            except TimeoutError:
+                raise httpx.ReadTimeout("the whole response took too long") from None
+        return _checked(response, body.content)
 
 
 def _opened(kind: Callable[..., T], options: dict[str, Any]) -> T:
@@ -130,7 +180,7 @@ def _options(url: str, timeout_s: float, credentials: Credentials) -> dict[str, 
     return {
         "base_url": url,
         "timeout": timeout_s,
-        "headers": _headers(credentials),
+        "headers": _headers(credentials) | {"Accept-Encoding": "gzip"},
         "trust_env": may_use_proxy(url),
         "verify": _tls(credentials),
     }
@@ -177,17 +227,19 @@ def _parts(call: SegmentCall) -> dict[str, tuple[str, bytes, str]]:
     return {name: (name, content, kind) for name, content in call.images.items()}
 
 
-def _checked(response: httpx.Response) -> bytes:
+def _checked(response: httpx.Response, body: bytes) -> bytes:
     if response.status_code >= 400:
-        raise error_from_response(response.status_code, response.headers, response.content)
-    return response.content
+        raise error_from_response(response.status_code, response.headers, body)
+    if response.status_code != 200:
+        raise InvalidResponseError(f"the server responded {response.status_code}, expected 200; check the address")
+    return body
 
 
 def _models(body: bytes) -> list[dict[str, Any]]:
     try:
-        models = json.loads(body)["models"]
-        return [dict(model) for model in models]
-    except (KeyError, TypeError, ValueError):
+        models = escape_in(json.loads(body)["models"])
+        return [dict(model) for model in models]  # type: ignore[attr-defined]  # anything else is caught
+    except NOT_OURS:
         raise InvalidResponseError("the list of models is not one of geminifusion's; check the address") from None
 
 

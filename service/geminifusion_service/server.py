@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import os
 import resource
@@ -327,7 +328,7 @@ async def serve(settings: Settings) -> int:
     """
     # Each request has its own thread in the pools; OpenCV's threads would only compete with them.
     cv2.setNumThreads(1)
-    _allow_connections(settings.limits.max_connections)
+    settings = _with_files_for_connections(settings)
     server = Server(settings)
     signals: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
@@ -381,19 +382,34 @@ def _stop_signals() -> list[signal.Signals]:
     return signals if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [*signals, signal.SIGHUP]
 
 
-def _allow_connections(most: int) -> None:
-    """Raise the limit of open files, of which each connection is one, as far as the system allows."""
+def _with_files_for_connections(settings: Settings) -> Settings:
+    """Raise the limit of open files, of which each connection is one, as far as the system allows.
+
+    Where that is not far enough, the limits on connections become lower: gRPC and HTTP have files of their own, and
+    there are some left for models and worker processes.
+    """
+    limits = settings.limits
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = most + _OTHER_FILES
+    needed = limits.max_connections + limits.max_grpc_connections + _OTHER_FILES
     allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     if soft != resource.RLIM_INFINITY and soft < allowed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    if allowed < needed:
-        _log.warning(
-            "%d open files are allowed, so fewer than %d connections; raise `ulimit -n` or lower --max-connections",
-            allowed,
-            most,
-        )
+    if allowed >= needed:
+        return settings
+    room = allowed - min(_OTHER_FILES, allowed // 3)
+    http = max(1, min(limits.max_connections, room * 3 // 4))
+    grpc = max(1, min(limits.max_grpc_connections, room - http))
+    _log.warning(
+        "%d open files are allowed, so %d HTTP and %d gRPC connections instead of %d and %d; raise `ulimit -n` or "
+        "lower --max-connections and --max-grpc-connections",
+        allowed,
+        http,
+        grpc,
+        limits.max_connections,
+        limits.max_grpc_connections,
+    )
+    fitting = dataclasses.replace(limits, max_connections=http, max_grpc_connections=grpc)
+    return dataclasses.replace(settings, limits=fitting)
 
 
 def _url_host(host: str) -> str:

@@ -188,7 +188,7 @@ class LimitSettings(SettingsGroup):
         low=64,
     )
     max_inflight_bytes: int = setting(
-        512 * 1024 * 1024,
+        384 * 1024 * 1024,
         "Most bytes that all requests, streams and unfinished messages hold together; the next is rejected with 429.",
         low=1024,
     )

@@ -6,13 +6,13 @@ Neither images nor API keys are ever logged, only the name of a key.
 from __future__ import annotations
 
 import logging
-import re
 from datetime import UTC, datetime
 from typing import Any
 
 import cv2
 
 from geminifusion_runtime import strict_json
+from geminifusion_runtime.printable import escape_controls
 from geminifusion_service.observability.timeline import Timeline
 from geminifusion_service.settings import LogFormat, LogLevel
 
@@ -20,14 +20,6 @@ access_log = logging.getLogger("geminifusion.access")
 
 # Attributes of every LogRecord; the others came by `extra`.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
-
-
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-
-
-def escape_controls(text: str) -> str:
-    """Text without control characters, line separators and changes of direction, which become escape sequences."""
-    return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
 class JsonFormatter(logging.Formatter):
