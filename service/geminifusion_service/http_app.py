@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from re import Pattern
 from typing import Any
 
@@ -12,13 +12,14 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from geminifusion_runtime.errors import BadRequestError, GeminiFusionError
 from geminifusion_service.api.open_inference.inference import OpenInference
 from geminifusion_service.api.open_inference.responses import error_response as open_inference_error
 from geminifusion_service.api.open_inference.routes import is_open_inference, open_inference_routes
-from geminifusion_service.api.openapi import PAGE_PATH, DocumentedRoute, documentation_routes
+from geminifusion_service.api.openapi import PAGE_PATH, DocumentedRoute, document_route
+from geminifusion_service.api.playground.routes import is_page, playground_routes
 from geminifusion_service.api.v1.responses import error_response as v1_error
 from geminifusion_service.api.v1.routes import v1_routes
 from geminifusion_service.errors import MethodNotAllowedError, NotFoundError, public_error
@@ -44,6 +45,8 @@ def build_http_app(
     model_manager: ModelManager | None = None,
     access: AccessControl | None = None,
     telemetry: Telemetry | None = None,
+    *,
+    grpc_port: Callable[[], int],
 ) -> FastAPI:
     """The ASGI application around one segmenter.
 
@@ -55,6 +58,7 @@ def build_http_app(
         model_manager: loads and unloads models; without one they cannot be changed.
         access: checks API keys; without one, or where it asks for none, everybody may use the server.
         telemetry: records the requests.
+        grpc_port: the port of the other transport, once it listens.
     """
     telemetry = telemetry or Telemetry(metrics, log_requests=False)
     # Tried one by one: those under load come first in the lists of both APIs.
@@ -83,12 +87,13 @@ def build_http_app(
                 access=access,
                 error_response=error_response,
                 telemetry=telemetry,
+                is_page=is_page,
                 open_metrics=settings.security.open_metrics,
             )
         )
     # FastAPI's own routing parses parameters and validates bodies that these routes take raw; they are Starlette's.
     return FastAPI(
-        routes=[*routes, *documentation_routes(routes), Route("/", _root)],
+        routes=[*routes, document_route(routes), *playground_routes(grpc_port)],
         middleware=middleware,
         exception_handlers={GeminiFusionError: _service_error, HTTPException: _routing_error},
         openapi_url=None,
@@ -133,10 +138,6 @@ def _operations_routes(segmenter: Segmenter, metrics: Metrics) -> list[Documente
         DocumentedRoute("/healthz/ready", ready, tag="operations", operation=health("starting or stopping")),
         DocumentedRoute("/metrics", prometheus, tag="operations", operation={"responses": {"200": text}}),
     ]
-
-
-async def _root(_: Request) -> Response:
-    return JSONResponse({"service": "geminifusion", "docs": PAGE_PATH, "models": "/v1/models"})
 
 
 async def _service_error(request: Request, error: Exception) -> Response:

@@ -137,7 +137,14 @@ class Server:
             handshake_timeout_s=self._network.head_timeout_s,
         )
         http_app = build_http_app(
-            self.segmenter, settings, self._metrics, open_inference, self._models, access, self._telemetry
+            self.segmenter,
+            settings,
+            self._metrics,
+            open_inference,
+            self._models,
+            access,
+            self._telemetry,
+            grpc_port=lambda: self.grpc_port,
         )
         add_stream_route(http_app, self.segmenter, self._metrics, self._streams, origins=security.cors_allowed)
         shed = LoadShedder(

@@ -12,7 +12,6 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from geminifusion_runtime import strict_json
-from geminifusion_service.api.documentation_page import documentation_page
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -84,18 +83,14 @@ def openapi_document(routes: Iterable[BaseRoute]) -> dict[str, Any]:
     }
 
 
-def documentation_routes(routes: Iterable[BaseRoute]) -> list[Route]:
-    """The document of these routes, and a page to read and try it."""
+def document_route(routes: Iterable[BaseRoute]) -> Route:
+    """The document of these routes; the page at `PAGE_PATH` shows it."""
     routes = list(routes)
-    shown = documentation_page()
 
     async def openapi(_: Request) -> Response:
         return Response(strict_json.dumps(openapi_document(routes)), media_type="application/json")
 
-    async def page(_: Request) -> Response:
-        return shown
-
-    return [Route(DOCUMENT_PATH, openapi), Route(PAGE_PATH, page)]
+    return Route(DOCUMENT_PATH, openapi)
 
 
 def _path_parameters(path: str) -> list[dict[str, Any]]:

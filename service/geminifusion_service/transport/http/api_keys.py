@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from urllib.parse import unquote_to_bytes
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -27,6 +28,7 @@ class RequireKey:
     Args:
         error_response: makes the response to a rejected request.
         telemetry: records rejections.
+        is_page: whether a path is a page or a file of one; a browser that opens it has no key yet.
         open_metrics: whether `/metrics` needs no key, for a Prometheus on a network of its own.
     """
 
@@ -37,12 +39,14 @@ class RequireKey:
         error_response: ErrorResponse,
         telemetry: Telemetry,
         *,
+        is_page: Callable[[str], bool],
         open_metrics: bool,
     ) -> None:
         self._app = app
         self._access = access
         self._error_response = error_response
         self._telemetry = telemetry
+        self._is_page = is_page
         self._open_metrics = open_metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,7 +69,9 @@ class RequireKey:
         await self._app(scope, receive, send)
 
     def _is_open(self, path: str) -> bool:
-        return path.startswith(_OPEN) or path == "/v2" or (self._open_metrics and path == "/metrics")
+        if self._open_metrics and path == "/metrics":
+            return True
+        return path.startswith(_OPEN) or path == "/v2" or self._is_page(path)
 
 
 def _key_of_browser(scope: Scope) -> dict[str, str]:

@@ -401,4 +401,4 @@ def test_the_openapi_document_describes_both_files_every_option_and_every_error(
         "confidence", "gate", "disagreement", "classes", "priority", "deadline_ms", "request_id",
     }  # fmt: skip
     assert {"200", "400", "404", "408", "413", "415", "422", "429", "500", "503", "504"} <= set(operation["responses"])
-    assert "swagger" in live_server.get("/docs").text
+    assert "playground/reference.js" in live_server.get("/docs").text
