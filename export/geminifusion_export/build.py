@@ -33,6 +33,7 @@ from geminifusion_model.evaluation.calibration import Temperature
 from geminifusion_model.network import MIN_SIDE, GeminiFusion
 from geminifusion_model.task import Task
 from geminifusion_runtime.artifact import (
+    MAX_PIXELS,
     MODEL_NAME,
     ArtifactMetadata,
     ClassSpec,
@@ -74,6 +75,11 @@ class ExportOptions:
     max_pixels: int = 1280 * 960
     reference: tuple[int, int] = (480, 640)
     intrinsics: tuple[float, float, float, float] | None = None
+
+    def __post_init__(self) -> None:
+        """Reject, before minutes go into tracing, what no server would load."""
+        if self.max_pixels > MAX_PIXELS:
+            raise ExportError(f"--max-pixels is {self.max_pixels}; a model takes at most {MAX_PIXELS}")
 
 
 def build_artifact(checkpoint: Path, destination: Path, options: ExportOptions) -> ArtifactMetadata:

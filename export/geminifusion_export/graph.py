@@ -26,6 +26,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from geminifusion_export.build_traces import remove_build_traces
 from geminifusion_export.chaining import chain
 from geminifusion_export.errors import ExportError
 from geminifusion_export.fusion_node import attach_function, translation
@@ -209,6 +210,7 @@ def export_onnx(graph: SegmentationGraph, path: Path) -> onnx.ModelProto:
     used = attach_function(model)
     if used == 0 and graph.network.config.fusion == "geminifusion":
         raise ExportError("the exported graph holds no PixelwiseFusion node; the exporter decomposed the op")
+    remove_build_traces(model)
     save_model(model, path)
     onnx.checker.check_model(path, full_check=True)  # by its path, which may name weights in a file of their own
     return model
@@ -230,7 +232,7 @@ def _trace_in_parts(graph: SegmentationGraph) -> onnx.ModelProto:
     names = [modality.name for modality in graph.task.modalities]
     encoded_names = [f"{name}.encoded" for name in names]
     result_names = ["logits", "network_gate", "network_weights"][: len(results)]
-    at_posted = ("batch", "height", "width")
+    at_posted: tuple[str, ...] = ("batch", "height", "width")
     at_network = ("batch", "", "network_height", "network_width")
     at_quarter = {4: ("batch", "", "quarter_height", "quarter_width"), 3: ("batch", "quarter_height", "quarter_width")}
     axes_of_results = {name: at_quarter[each.ndim] for name, each in zip(result_names, results, strict=True)}

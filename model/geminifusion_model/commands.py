@@ -49,7 +49,7 @@ def _needed_to_train(context: click.Context, option: click.Parameter, value: Pat
 @click.option(
     "--depth-encoding",
     type=click.Choice(DEPTH_ENCODINGS),
-    help="Encoding of depth, the data set's own by default; only metric, inverse and log can be served.",
+    help="Encoding of depth, the data set's own by default.",
 )
 @click.option(
     "--out",

@@ -42,8 +42,7 @@ def parse_yaml(text: str) -> object:
         for event in yaml.parse(text, Loader=_SafeLoader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > _DEEPEST:
-                line = event.start_mark.line + 1
-                raise YamlError(f"line {line} is nested more than {_DEEPEST} deep")
+                raise YamlError(f"it is nested more than {_DEEPEST} deep")
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
     except YamlError:
         raise
@@ -53,6 +52,11 @@ def parse_yaml(text: str) -> object:
     except (yaml.YAMLError, ValueError, TypeError, OverflowError, AttributeError) as error:
         # not only YAMLError: numbers and dates are built by constructors of Python
         raise YamlError(" ".join(str(error).split())) from None
+
+
+def quoted(text: str) -> str:
+    """A string in YAML, in quotes whatever it holds, on one line."""
+    return yaml.safe_dump(text, default_style='"', allow_unicode=True, width=10**9).strip()
 
 
 def read_yaml(path: Path) -> object:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,15 +19,27 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_vali
 from pydantic.dataclasses import dataclass
 
 from geminifusion_runtime import strict_json
+from geminifusion_runtime.bounded_files import UnusableFileError, open_regular, read_bounded
+from geminifusion_runtime.onnx_external_data import external_files
+from geminifusion_runtime.protobuf_wire import WireError
 
 SCHEMA_VERSION = 1
 METADATA_NAME = "metadata.json"
 MODEL_NAME = "model.onnx"
 
+MAX_FILE_BYTES = 16 * 2**30  # of each file
+_MAX_METADATA_BYTES = 2**20
+_MAX_PROBLEMS = 20  # that are named
+_MAX_FILES = 64
+MAX_PIXELS = 2**26  # 8192x8192
+_MAX_REFERENCE_PIXELS = 2**24  # a frame of this size is made and segmented when a model is loaded
+_MAX_SIDE = 2**15
+
 _STRICT = ConfigDict(extra="forbid")
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Byte = Annotated[int, Field(ge=0, le=255)]
+_Side = Annotated[int, Field(ge=1, le=_MAX_SIDE)]  # pixels
 
 
 Precision = Literal["float32", "float16", "bfloat16", "int8"]
@@ -137,11 +150,18 @@ class SizePolicy:
     and its labels are enlarged to the posted size again; one with a side below `min_side` is rejected.
     """
 
-    min_side: Annotated[int, Field(ge=1)]
-    max_pixels: Annotated[int, Field(ge=1)]
-    reference: tuple[int, int]  # height, width the scores were measured at; the service warms up with it
-    shorter_side: Annotated[int, Field(ge=1)] | None = None
-    multiple_of: Annotated[int, Field(ge=1)] = 1
+    min_side: _Side
+    max_pixels: Annotated[int, Field(ge=1, le=MAX_PIXELS)]
+    reference: tuple[_Side, _Side]  # height, width the scores were measured at; the service warms up with it
+    shorter_side: _Side | None = None
+    multiple_of: _Side = 1
+
+    @model_validator(mode="after")
+    def _is_bounded(self) -> SizePolicy:
+        height, width = self.reference
+        if height * width > _MAX_REFERENCE_PIXELS:
+            raise ValueError(f"reference {height}x{width} has more than {_MAX_REFERENCE_PIXELS} pixels")
+        return self
 
     def network_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width that the network sees of an image of `height` and `width`."""
@@ -233,7 +253,7 @@ class GoldenSet:
     """Frames shipped with the artifact, with the torch network's outputs; `verify` needs nothing else."""
 
     file: str  # .npz: modalities `frames H W [3]`; `labels`, `confidence`, `gate` of torch; `truth` if there is one
-    frames: Annotated[int, Field(ge=1)]
+    frames: Annotated[int, Field(ge=1, le=4096)]
     source: str
     license: str
     miou: float | None = None  # percent, of torch against the truth
@@ -272,7 +292,7 @@ class ArtifactMetadata:
     precision: Literal["float32", "float16", "bfloat16"]
     weights_stored_as: Literal["float32", "float16"] = "float32"
     opset: int
-    files: dict[str, _Sha256]
+    files: Annotated[dict[str, _Sha256], Field(max_length=_MAX_FILES)]
     checkpoint_sha256: _Sha256
     git_commit: str | None = None
     created_with: dict[str, str] = dataclasses.field(default_factory=dict)  # package -> version
@@ -346,12 +366,16 @@ def read_metadata(directory: Path | str) -> ArtifactMetadata:
     """
     path = Path(directory) / METADATA_NAME
     try:
-        raw: Any = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        raw: Any = json.loads(read_bounded(path, inside=Path(directory), max_bytes=_MAX_METADATA_BYTES))
+    except (FileNotFoundError, NotADirectoryError):
         raise ArtifactError(
             f"{directory} holds no {METADATA_NAME}; give the directory that `geminifusion export` wrote"
         ) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except UnusableFileError as error:
+        raise ArtifactError(str(error)) from None
+    except RecursionError:
+        raise ArtifactError(f"{path} is nested far too deep; export the artifact again") from None
+    except (OSError, ValueError) as error:  # a ValueError for numbers of too many digits too
         raise ArtifactError(f"{path} cannot be read as JSON ({error}); export the artifact again") from None
     found = raw.get("schema_version") if isinstance(raw, dict) else None
     if found != SCHEMA_VERSION:
@@ -362,25 +386,59 @@ def read_metadata(directory: Path | str) -> ArtifactMetadata:
     try:
         return _METADATA.validate_python(raw)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'metadata'}: {e['msg']}" for e in error.errors())
-        raise ArtifactError(f"{path} does not fit the schema ({problems}); export it again") from None
+        raise ArtifactError(f"{path} does not fit the schema ({_problems(error)}); export it again") from None
+
+
+def _problems(error: ValidationError) -> str:
+    if error.error_count() > _MAX_PROBLEMS:
+        return f"{error.error_count()} values do not"
+    return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'metadata'}: {one['msg']}" for one in error.errors())
 
 
 def open_artifact(directory: Path | str) -> ArtifactMetadata:
-    """Read the metadata and check every file it names against its SHA-256.
+    """Read the metadata and check every file that is opened to serve it against its SHA-256.
 
     Raises:
-        ArtifactError: the metadata does not validate, or a file is missing or differs.
+        ArtifactError: the metadata does not validate; a file is missing, differs or lies elsewhere; one that a runtime
+            would open has no checksum.
     """
+    directory = Path(directory)
     metadata = read_metadata(directory)
     for name, expected in metadata.files.items():
-        path = Path(directory) / name
-        if not path.is_file():
-            raise ArtifactError(f"{path} is missing; copy the whole artifact directory or export it again")
-        found = sha256_of(path)
+        path = directory / name
+        try:
+            with open_regular(path, inside=directory, max_bytes=MAX_FILE_BYTES) as stream:
+                found = hashlib.file_digest(stream, "sha256").hexdigest()
+        except UnusableFileError as error:
+            raise ArtifactError(str(error)) from None
+        except OSError as error:
+            raise ArtifactError(
+                f"{path} is missing or cannot be read ({error.strerror}); copy the whole artifact directory or export "
+                "it again"
+            ) from None
         if found != expected:
             raise ArtifactError(
                 f"{path} has SHA-256 {found[:12]}…, {METADATA_NAME} says {expected[:12]}…: the file was damaged or "
                 "replaced; copy the artifact again"
             )
+    for name in metadata.files:
+        _check_companions(directory, name, metadata.files)
     return metadata
+
+
+def _check_companions(directory: Path, name: str, named: Collection[str]) -> None:
+    """Check that a runtime opens nothing beside this file that has no checksum."""
+    path = directory / name
+    if path.suffix == ".onnx":
+        try:
+            others = external_files(path, max_bytes=MAX_FILE_BYTES)
+        except WireError as error:
+            raise ArtifactError(f"{path} is no ONNX file ({error}); export it again") from None
+        if missing := sorted(others - set(named)):
+            raise ArtifactError(
+                f"{path} takes weights from {missing[0][:100]!r}, of which {METADATA_NAME} has no checksum; export it "
+                "again"
+            )
+    weights = path.with_suffix(".bin")  # OpenVINO opens it by its name
+    if path.suffix == ".xml" and weights.name not in named and weights.exists():
+        raise ArtifactError(f"OpenVINO would open {weights}, of which {METADATA_NAME} has no checksum; export it again")

@@ -7,15 +7,18 @@ Layout of the `.npz`: every modality by its graph input name, `frames H W` or `f
 
 from __future__ import annotations
 
+import math
 import zipfile
+import zlib
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_runtime.artifact import ArtifactError, ArtifactMetadata, Precision
 from geminifusion_runtime.backends.protocol import OUTPUT_NAMES, BatchShape, GraphInputs, GraphOutputs
+from geminifusion_runtime.bounded_files import UnusableFileError, open_regular
 
 # Least share of labels, 0…1, that have to agree with the torch network's, by the precision a backend computes in.
 MIN_LABEL_AGREEMENT: Final[dict[Precision, float]] = {
@@ -24,6 +27,11 @@ MIN_LABEL_AGREEMENT: Final[dict[Precision, float]] = {
     "bfloat16": 0.97,
     "int8": 0.85,
 }
+
+
+MAX_BYTES: Final = 512 * 2**20  # of all arrays of a golden set, unpacked; sixteen frames of 1920x1080 have 330 MB
+_MAX_ARRAYS = 32
+_UNREADABLE = (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
 class ReferenceBatch(NamedTuple):
@@ -50,9 +58,13 @@ def read_golden_set(directory: Path, metadata: ArtifactMetadata) -> tuple[Refere
         return ()
     path = directory / metadata.golden.file
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays: dict[str, NDArray[np.generic]] = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        with open_regular(path, inside=directory, max_bytes=MAX_BYTES) as file:
+            _check_sizes(file)
+            with np.load(file, allow_pickle=False) as stored:
+                arrays: dict[str, NDArray[np.generic]] = {name: stored[name] for name in stored.files}
+    except UnusableFileError as error:
+        raise ArtifactError(str(error)) from None
+    except _UNREADABLE as error:
         raise ArtifactError(f"{path} cannot be read ({error}); export the artifact again") from None
     _check_arrays(path, arrays, metadata)
     names = [modality.name for modality in metadata.modalities]
@@ -64,6 +76,26 @@ def read_golden_set(directory: Path, metadata: ArtifactMetadata) -> tuple[Refere
         )
         for index in range(metadata.golden.frames)
     )
+
+
+def _check_sizes(file: BinaryIO) -> None:
+    """Check, before anything is unpacked, that the arrays are together no larger than a golden set may be.
+
+    Raises:
+        ValueError: they are, or an array has not the bytes that its header announces.
+    """
+    with zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        if len(members) > _MAX_ARRAYS or sum(member.file_size for member in members) > MAX_BYTES:
+            raise ValueError(f"it has more than {_MAX_ARRAYS} arrays or {MAX_BYTES} bytes")
+        for member in members:
+            with archive.open(member) as array:
+                version = np.lib.format.read_magic(array)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(array)
+                if dtype.hasobject or math.prod(shape) * dtype.itemsize != member.file_size - array.tell():
+                    raise ValueError(f"{member.filename} has not the bytes that it announces")
+    file.seek(0)
 
 
 def _check_arrays(path: Path, arrays: dict[str, NDArray[np.generic]], metadata: ArtifactMetadata) -> None:

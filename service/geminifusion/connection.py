@@ -65,8 +65,3 @@ def is_grpc(url: str) -> bool:
     if scheme not in ("http", "https", "grpc", "grpcs") or not urlsplit(url).hostname:
         raise InvalidInputError(f"{url!r} is no usable address; give http://host:port or grpc://host:port")
     return scheme in ("grpc", "grpcs")
-
-
-def may_use_proxy(url: str) -> bool:
-    """Whether a proxy named in the environment may be used: none can reach this machine's own loopback."""
-    return urlsplit(url).hostname not in ("localhost", "127.0.0.1", "::1")

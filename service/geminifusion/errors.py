@@ -17,6 +17,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from geminifusion_runtime.printable import escape_controls
+
 
 class ClientError(Exception):
     """There is no result; the message says what came, what was expected and what to do.
@@ -37,11 +39,12 @@ class ClientError(Exception):
         status: int | None = None,
         request_id: str | None = None,
     ) -> None:
+        message = escape_controls(message)  # part of it may be a server's, and it is printed
         super().__init__(message)
         self.message = message
-        self.code = code or type(self).code
+        self.code = escape_controls(code) if code else type(self).code
         self.status = status
-        self.request_id = request_id
+        self.request_id = request_id if request_id is None else escape_controls(request_id)
 
 
 class InvalidInputError(ClientError, ValueError):

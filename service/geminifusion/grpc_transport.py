@@ -17,13 +17,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from numpy.typing import NDArray
 
 from geminifusion_runtime.encoding.run_lengths import labels_from_runs
+from geminifusion_runtime.printable import escape_controls, escape_in
 from geminifusion_runtime.types import SensorHealth
 from geminifusion_service.api.v1.grpc_options import message_fields
 from geminifusion_service.errors import ERRORS
 from geminifusion_service.pb import segmentation_pb2 as pb
 from geminifusion_service.pb import segmentation_pb2_grpc as stubs
 
-from .connection import Credentials, may_use_proxy
+from .connection import Credentials
 from .errors import (
     ClientError,
     InvalidInputError,
@@ -34,13 +35,13 @@ from .errors import (
     error_of_status,
 )
 from .options import SegmentCall
+from .proxies import may_use_proxy, unreachable_advice
+from .response_limits import MAX_RESPONSE_BYTES, check_size
 from .results import ClassShare, Result
 from .streaming import FrameResponse, PendingFrames
-from .wire import seconds
+from .wire import NOT_OURS, byte, seconds
+from .wrong_port import advice
 
-# Run lengths and half-precision maps of the largest image a server accepts stay well below; they do not stay
-# below gRPC's default of 4 MiB.
-_MAX_RESPONSE_BYTES = 2**28
 _HEALTH_SECONDS = 2.0
 _STATUS_OF_CODE = {code: int(kind.http_status) for code, kind in ERRORS.items()}
 
@@ -79,7 +80,7 @@ class GrpcTransport:
         """The models as the server describes them."""
         with _client_errors(self._url, self._timeout_s):
             response = self._stub.ListModels(pb.ListModelsRequest(), timeout=self._timeout_s, metadata=self._metadata)
-        return [json.loads(model.json) for model in response.models]
+        return _models(response)
 
     def ready(self) -> bool:
         """Whether the server says it is ready; False while nothing responds."""
@@ -127,7 +128,7 @@ class AsyncGrpcTransport:
         with _client_errors(self._url, self._timeout_s):
             stub = stubs.SegmentationStub(self._channel())  # type: ignore[no-untyped-call]
             response = await stub.ListModels(pb.ListModelsRequest(), timeout=self._timeout_s, metadata=self._metadata)
-        return [json.loads(model.json) for model in response.models]
+        return _models(response)
 
     async def ready(self) -> bool:
         """Whether the server says it is ready; False while nothing responds."""
@@ -226,8 +227,8 @@ def _target(url: str) -> str:
 
 def _options(url: str) -> list[tuple[str, int]]:
     return [
-        ("grpc.max_receive_message_length", _MAX_RESPONSE_BYTES),
-        ("grpc.max_send_message_length", _MAX_RESPONSE_BYTES),
+        ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
+        ("grpc.max_send_message_length", MAX_RESPONSE_BYTES),
         ("grpc.enable_http_proxy", int(may_use_proxy(url))),
         # Finds a server that vanished without a word while a call is open; the server allows a ping every 20 s.
         ("grpc.keepalive_time_ms", 30_000),
@@ -239,22 +240,31 @@ def _request(call: SegmentCall, *, supersedable: bool = False) -> pb.SegmentRequ
     return pb.SegmentRequest(images=call.images, supersedable=supersedable, **message_fields(call.options))
 
 
+def _models(response: pb.ListModelsResponse) -> list[dict[str, Any]]:
+    try:
+        return [dict(escape_in(json.loads(model.json))) for model in response.models]  # type: ignore[call-overload]
+    except NOT_OURS:
+        raise InvalidResponseError("the list of models is not one of geminifusion's; check the address") from None
+
+
 def _result(response: pb.SegmentResponse, sources: Mapping[str, bytes | NDArray[Any]]) -> Result:
     try:
-        labels = labels_from_runs(
-            {runs.class_id: runs.counts for runs in response.rle}, response.height, response.width
-        )
-    except ValueError as error:
+        check_size(response.height, response.width, sources)
+        return _checked_result(response, sources)
+    except NOT_OURS as error:
         raise InvalidResponseError(
             f"the response makes no sense ({error}); install client and server of one release"
         ) from error
+
+
+def _checked_result(response: pb.SegmentResponse, sources: Mapping[str, bytes | NDArray[Any]]) -> Result:
     return Result(
-        labels=labels,
+        labels=labels_from_runs({runs.class_id: runs.counts for runs in response.rle}, response.height, response.width),
         classes=tuple(
             ClassShare(
-                id=share.id,
-                name=share.name,
-                color=(share.color.red, share.color.green, share.color.blue),
+                id=byte(share.id),
+                name=escape_controls(share.name),
+                color=(byte(share.color.red), byte(share.color.green), byte(share.color.blue)),
                 pixels=share.pixels,
                 fraction=share.fraction,
                 median_depth_m=share.median_depth_m if share.HasField("median_depth_m") else None,
@@ -262,24 +272,24 @@ def _result(response: pb.SegmentResponse, sources: Mapping[str, bytes | NDArray[
             )
             for share in response.classes
         ),
-        model=response.model,
+        model=escape_controls(response.model),
         confidence=_plane(response.confidence) if response.HasField("confidence") else None,
         gate=_plane(response.gate) if response.HasField("gate") else None,
         disagreement=_plane(response.disagreement) if response.HasField("disagreement") else None,
         # sorted, because a map of a message has no order
         modality_weights={name: _plane(response.modality_weights[name]) for name in sorted(response.modality_weights)},
         sensors={
-            name: SensorHealth(
+            escape_controls(name): SensorHealth(
                 holes=one.holes,
                 saturated=one.saturated,
                 noise=one.noise,
-                problem=one.problem if one.HasField("problem") else None,
+                problem=escape_controls(one.problem) if one.HasField("problem") else None,
             )
             for name, one in response.sensors.items()
         },
         timings_ms={field.name: value for field, value in response.timings_ms.ListFields()},
-        warnings=tuple(response.warnings),
-        request_id=response.request_id,
+        warnings=tuple(map(escape_controls, response.warnings)),
+        request_id=escape_controls(response.request_id),
         batch_size=response.batch_size,
         sources=sources,
     )
@@ -318,10 +328,8 @@ def _client_error(error: grpc.RpcError, url: str, timeout_s: float, request_id: 
             request_id=request_id,
         )
     if status is grpc.StatusCode.UNAVAILABLE:
-        return ServerUnreachableError(
-            f"nothing responds at {url} ({details}); start it with `geminifusion serve`, or check the address",
-            request_id=request_id,
-        )
+        hint = advice(details, url) or unreachable_advice(url)
+        return ServerUnreachableError(f"nothing responds at {url} ({details}); {hint}", request_id=request_id)
     if status is grpc.StatusCode.DEADLINE_EXCEEDED:
         return ResponseTimeoutError(
             f"{url} did not respond within {timeout_s:g} s; give a longer timeout, or ask at a quieter time",

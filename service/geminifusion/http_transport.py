@@ -6,14 +6,17 @@ import asyncio
 import importlib.metadata
 import json
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
-from .connection import Credentials, may_use_proxy
+from geminifusion_runtime.printable import escape_in
+
+from .connection import Credentials
 from .errors import (
+    ClientError,
     InvalidInputError,
     InvalidResponseError,
     ResponseTimeoutError,
@@ -21,14 +24,26 @@ from .errors import (
     requires_extra,
 )
 from .options import SegmentCall
+from .proxies import environment_advice, may_use_proxy, through_proxy, unreachable_advice
+from .response_limits import (
+    MAX_DOCUMENT_BYTES,
+    MAX_PROBLEM_BYTES,
+    Body,
+    limit_total_time,
+    max_response_bytes,
+    total_timeout,
+)
 from .results import Result
 from .streaming import FrameResponse
-from .wire import error_from_response, result_from_json, segment_query
+from .wire import NOT_OURS, error_from_response, result_from_json, segment_query
+from .wrong_port import advice
 
 if TYPE_CHECKING:
     from .websocket_stream import StreamAddress
 
+T = TypeVar("T")
 _STREAM = "a stream to an http:// address"
+_SLACK_S = 0.05  # in which the timeout of a connection attempt comes first, whose error says more
 _HEADERS = {"User-Agent": f"geminifusion/{importlib.metadata.version('geminifusion')}"}
 
 
@@ -38,13 +53,20 @@ class HttpTransport:
     def __init__(self, url: str, timeout_s: float, credentials: Credentials) -> None:
         self._url, self._timeout_s, self._credentials = url, timeout_s, credentials
         with _client_errors(url, timeout_s):
-            self._http = httpx.Client(**_options(url, timeout_s, credentials))
+            self._http = _opened(httpx.Client, _options(url, timeout_s, credentials))
+        limit_total_time(self._http)
 
     def segment(self, call: SegmentCall) -> Result:
         """Post the images and read the JSON response."""
-        with _client_errors(self._url, self._timeout_s, call.request_id):
-            response = self._http.post("v1/segment", params=segment_query(call), files=_parts(call))
-        return result_from_json(_checked(response), call.sources)
+        body = self._send(
+            call.request_id,
+            max_response_bytes(call.sources),
+            "POST",
+            "v1/segment",
+            params=segment_query(call),
+            files=_parts(call),
+        )
+        return result_from_json(body, call.sources)
 
     def stream(self, calls: Iterator[SegmentCall], *, newest: bool) -> Iterator[FrameResponse]:
         """Send frames over a WebSocket as fast as they are accepted, and read the responses."""
@@ -56,20 +78,31 @@ class HttpTransport:
 
     def models(self) -> list[dict[str, Any]]:
         """The models as the server describes them."""
-        with _client_errors(self._url, self._timeout_s):
-            response = self._http.get("v1/models")
-        return _models(_checked(response))
+        return _models(self._send(None, MAX_DOCUMENT_BYTES, "GET", "v1/models"))
 
     def ready(self) -> bool:
         """Whether the server says it is ready; False while nothing responds."""
         try:
-            return self._http.get("healthz/ready").status_code == 200
-        except httpx.TransportError:
+            self._send(None, MAX_DOCUMENT_BYTES, "GET", "healthz/ready")
+        except ClientError:
             return False
+        return True
 
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
+
+    def _send(self, request_id: str | None, max_bytes: int, method: str, path: str, **content: Any) -> bytes:  # noqa: ANN401 - httpx's own
+        """The body of the response; raises the error of one of 400 and above."""
+        with (
+            _client_errors(self._url, self._timeout_s, request_id),
+            total_timeout(self._timeout_s),
+            self._http.stream(method, path, **content) as response,
+        ):
+            body = Body(response, max_bytes if response.status_code < 400 else MAX_PROBLEM_BYTES)
+            for chunk in response.iter_raw():
+                body.add(chunk)
+        return _checked(response, body.content)
 
 
 class AsyncHttpTransport:
@@ -78,13 +111,19 @@ class AsyncHttpTransport:
     def __init__(self, url: str, timeout_s: float, credentials: Credentials) -> None:
         self._url, self._timeout_s, self._credentials = url, timeout_s, credentials
         with _client_errors(url, timeout_s):
-            self._http = httpx.AsyncClient(**_options(url, timeout_s, credentials))
+            self._http = _opened(httpx.AsyncClient, _options(url, timeout_s, credentials))
 
     async def segment(self, call: SegmentCall) -> Result:
         """Post the images and read the JSON response."""
-        with _client_errors(self._url, self._timeout_s, call.request_id):
-            response = await self._http.post("v1/segment", params=segment_query(call), files=_parts(call))
-        return await asyncio.to_thread(result_from_json, _checked(response), call.sources)
+        body = await self._send(
+            call.request_id,
+            max_response_bytes(call.sources),
+            "POST",
+            "v1/segment",
+            params=segment_query(call),
+            files=_parts(call),
+        )
+        return await asyncio.to_thread(result_from_json, body, call.sources)
 
     def stream(self, calls: AsyncIterator[SegmentCall], *, newest: bool) -> AsyncIterator[FrameResponse]:
         """Send frames over a WebSocket as fast as they are accepted, and read the responses."""
@@ -94,27 +133,54 @@ class AsyncHttpTransport:
 
     async def models(self) -> list[dict[str, Any]]:
         """The models as the server describes them."""
-        with _client_errors(self._url, self._timeout_s):
-            response = await self._http.get("v1/models")
-        return _models(_checked(response))
+        return _models(await self._send(None, MAX_DOCUMENT_BYTES, "GET", "v1/models"))
 
     async def ready(self) -> bool:
         """Whether the server says it is ready; False while nothing responds."""
         try:
-            return (await self._http.get("healthz/ready")).status_code == 200
-        except httpx.TransportError:
+            await self._send(None, MAX_DOCUMENT_BYTES, "GET", "healthz/ready")
+        except ClientError:
             return False
+        return True
 
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
+
+    async def _send(self, request_id: str | None, max_bytes: int, method: str, path: str, **content: Any) -> bytes:  # noqa: ANN401 - httpx's own
+        """The body of the response; raises the error of one of 400 and above."""
+        with _client_errors(self._url, self._timeout_s, request_id):
+            try:
+                async with (
+                    asyncio.timeout(self._timeout_s + _SLACK_S),
+                    self._http.stream(method, path, **content) as response,
+                ):
+                    body = Body(response, max_bytes if response.status_code < 400 else MAX_PROBLEM_BYTES)
+                    async for chunk in response.aiter_raw():
+                        body.add(chunk)
+            except TimeoutError:
+                raise httpx.ReadTimeout("the whole response took too long") from None
+        return _checked(response, body.content)
+
+
+def _opened(kind: Callable[..., T], options: dict[str, Any]) -> T:
+    """A client of httpx, which reads proxies and certificates off the environment and lets any error out.
+
+    Raises:
+        InvalidInputError: the environment names what cannot be used.
+    """
+    try:
+        return kind(**options)
+    except (ImportError, OSError, ValueError, httpx.InvalidURL) as error:
+        httpx.Client(**options | {"trust_env": False}).close()  # raises if it is not the environment's fault
+        raise InvalidInputError(environment_advice(error)) from error
 
 
 def _options(url: str, timeout_s: float, credentials: Credentials) -> dict[str, Any]:
     return {
         "base_url": url,
         "timeout": timeout_s,
-        "headers": _headers(credentials),
+        "headers": _headers(credentials) | {"Accept-Encoding": "gzip"},
         "trust_env": may_use_proxy(url),
         "verify": _tls(credentials),
     }
@@ -137,13 +203,21 @@ def _tls(credentials: Credentials) -> ssl.SSLContext | bool:
     return context
 
 
+def _usual_tls() -> ssl.SSLContext:
+    """The authorities that this machine trusts, or that the environment names."""
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:
+        raise InvalidInputError(environment_advice(error)) from error
+
+
 def _stream_address(url: str, timeout_s: float, credentials: Credentials) -> StreamAddress:
     from .websocket_stream import StreamAddress
 
     tls = None
     if httpx.URL(url).scheme == "https":
         own = _tls(credentials)
-        tls = own if isinstance(own, ssl.SSLContext) else httpx.create_ssl_context()
+        tls = own if isinstance(own, ssl.SSLContext) else _usual_tls()
     return StreamAddress(url=url, timeout_s=timeout_s, headers=_headers(credentials), tls=tls)
 
 
@@ -153,17 +227,19 @@ def _parts(call: SegmentCall) -> dict[str, tuple[str, bytes, str]]:
     return {name: (name, content, kind) for name, content in call.images.items()}
 
 
-def _checked(response: httpx.Response) -> bytes:
+def _checked(response: httpx.Response, body: bytes) -> bytes:
     if response.status_code >= 400:
-        raise error_from_response(response.status_code, response.headers, response.content)
-    return response.content
+        raise error_from_response(response.status_code, response.headers, body)
+    if response.status_code != 200:
+        raise InvalidResponseError(f"the server responded {response.status_code}, expected 200; check the address")
+    return body
 
 
 def _models(body: bytes) -> list[dict[str, Any]]:
     try:
-        models = json.loads(body)["models"]
-        return [dict(model) for model in models]
-    except (KeyError, TypeError, ValueError):
+        models = escape_in(json.loads(body)["models"])
+        return [dict(model) for model in models]  # type: ignore[attr-defined]  # anything else is caught
+    except NOT_OURS:
         raise InvalidResponseError("the list of models is not one of geminifusion's; check the address") from None
 
 
@@ -174,9 +250,9 @@ def _client_errors(url: str, timeout_s: float, request_id: str | None = None) ->
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
         raise InvalidInputError(f"{url!r} is no usable address ({error}); give http://host:port") from None
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+        hint = advice(error, url) or unreachable_advice(url)
         raise ServerUnreachableError(
-            f"nothing responds at {url} ({error}); start it with `geminifusion serve`, or check the address",
-            request_id=request_id,
+            f"nothing responds at {url}{through_proxy(url)} ({error}); {hint}", request_id=request_id
         ) from error
     except httpx.TimeoutException as error:
         raise ResponseTimeoutError(
@@ -185,6 +261,7 @@ def _client_errors(url: str, timeout_s: float, request_id: str | None = None) ->
         ) from error
     except httpx.TransportError as error:
         raise ServerUnreachableError(
-            f"the connection to {url} broke ({error or type(error).__name__}); try again",
+            f"the connection to {url}{through_proxy(url)} broke ({error or type(error).__name__}); "
+            f"{advice(error, url) or 'try again'}",
             request_id=request_id,
         ) from error

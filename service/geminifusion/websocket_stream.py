@@ -16,11 +16,19 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus, ProxyError
+from websockets.exceptions import (
+    ConnectionClosed,
+    ConnectionClosedOK,
+    InvalidHandshake,
+    InvalidMessage,
+    InvalidProxy,
+    InvalidStatus,
+    ProxyError,
+)
 
 from .blocking import async_iterator, blocking_iterator
-from .connection import may_use_proxy
 from .errors import (
+    InvalidInputError,
     InvalidResponseError,
     ResponseTimeoutError,
     ServerError,
@@ -28,15 +36,17 @@ from .errors import (
     error_of_status,
 )
 from .options import SegmentCall
+from .proxies import environment_advice, may_use_proxy, through_proxy, unreachable_advice
+from .response_limits import MAX_RESPONSE_BYTES
 from .streaming import FrameResponse, PendingFrames
-from .wire import error_from_response, frame_message, result_from_facts
+from .wire import NOT_OURS, error_from_response, frame_message, result_from_facts, seconds
+from .wrong_port import advice
 
 _PATH = "/v1/stream"
 _END = "end"  # no more frames
 # Frames sent whose responses the caller has not taken. What was received is kept, not left on the wire, so that pings
 # are answered while the caller does something else; this keeps it from growing.
 _MAX_UNREAD = 64
-_MAX_RESPONSE_BYTES = 2**28  # run lengths and maps of the largest image stay well below
 _TOO_BIG = 1009
 
 
@@ -71,7 +81,7 @@ class StreamAddress:
             user_agent_header=None,  # it is among the headers
             open_timeout=self.timeout_s,
             compression=None,
-            max_size=_MAX_RESPONSE_BYTES,
+            max_size=MAX_RESPONSE_BYTES,
             max_queue=None,
             proxy=True if may_use_proxy(self.url) else None,
             ssl=self.tls,
@@ -99,7 +109,7 @@ async def stream_frames(
         async with where.connection(newest=newest) as socket:
             sender = asyncio.create_task(_send(socket, calls, sent, room))
             try:
-                async for message in socket:
+                while (message := await _next_message(socket, sent, where)) is not None:
                     yield await asyncio.to_thread(_response, message, sent)
                     room.release()
             finally:
@@ -137,6 +147,27 @@ async def _send(
         await socket.send(_END)
 
 
+async def _next_message(socket: ClientConnection, sent: PendingFrames, where: StreamAddress) -> str | bytes | None:
+    """The next message of the server; None after its last.
+
+    Raises:
+        ResponseTimeoutError: none came, though frames have waited for a response for the whole of the timeout.
+    """
+    while True:
+        waiting = sent.count
+        try:
+            async with asyncio.timeout(where.timeout_s):
+                return await socket.recv()
+        except ConnectionClosedOK:
+            return None
+        except TimeoutError:
+            if waiting:
+                raise ResponseTimeoutError(
+                    f"{where.url} responded to no frame within {where.timeout_s:g} s; give a longer timeout, or ask at "
+                    "a quieter time"
+                ) from None
+
+
 def _response(message: str | bytes, sent: PendingFrames) -> FrameResponse:
     """The server's response to one of the frames.
 
@@ -148,9 +179,9 @@ def _response(message: str | bytes, sent: PendingFrames) -> FrameResponse:
         facts = json.loads(message)
         number = facts.get("frame")
         problem = _problem_in(facts)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except NOT_OURS as error:
         raise InvalidResponseError(
-            f"the server's message is not one of geminifusion's ({type(error).__name__}: {error}); "
+            f"the server's message is not one of geminifusion's ({type(error).__name__}: {str(error)[:200]}); "
             "check the address, and that client and server are of the same release"
         ) from error
     if number is None and problem is not None:
@@ -172,7 +203,7 @@ def _problem_in(facts: dict[str, dict[str, str | float]]) -> ServerError | None:
         code=str(error["code"]),
         status=int(error["status"]),
         request_id=None,
-        retry_after=None if retry_after is None else float(retry_after),
+        retry_after=None if retry_after is None else seconds(str(retry_after)),
     )
 
 
@@ -187,9 +218,12 @@ def _client_errors(where: StreamAddress) -> Iterator[None]:
                 f"{where.url} responded {response.status_code} and opened no stream; check the address"
             ) from error
         raise error_from_response(response.status_code, response.headers, bytes(response.body or b"")) from error
+    except (ImportError, InvalidProxy) as error:  # of proxies of a kind that websockets does not know
+        raise InvalidInputError(environment_advice(error)) from error
     except (InvalidMessage, ProxyError) as error:
         raise ServerUnreachableError(
-            f"no stream could be opened at {where.url} ({error}); check the address"
+            f"no stream could be opened at {where.url}{through_proxy(where.url)} ({error}); "
+            f"{advice(error, where.url) or 'check the address'}"
         ) from error
     except InvalidHandshake as error:
         raise InvalidResponseError(f"{where.url} is no geminifusion server ({error}); check the address") from error
@@ -210,5 +244,6 @@ def _client_errors(where: StreamAddress) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise ServerUnreachableError(
-            f"nothing responds at {where.url} ({error}); start it with `geminifusion serve`, or check the address"
+            f"nothing responds at {where.url}{through_proxy(where.url)} ({error}); "
+            f"{advice(error, where.url) or unreachable_advice(where.url)}"
         ) from error

@@ -15,11 +15,16 @@ from numpy.typing import NDArray
 from geminifusion_runtime import strict_json
 from geminifusion_runtime.encoding.run_lengths import labels_from_runs
 from geminifusion_runtime.options import as_text, given_values
+from geminifusion_runtime.printable import escape_in
 from geminifusion_runtime.types import SensorHealth
 
 from .errors import InvalidResponseError, ServerError, error_of_status
 from .options import SegmentCall
+from .response_limits import check_size
 from .results import ClassShare, Result
+
+# What reading a document raises that is not as expected, whatever it holds.
+NOT_OURS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 def segment_query(call: SegmentCall) -> dict[str, str]:
@@ -42,7 +47,7 @@ def result_from_json(body: bytes, sources: Mapping[str, bytes | NDArray[Any]]) -
     """
     try:
         facts = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _not_ours(error) from error
     return result_from_facts(facts, sources)
 
@@ -51,18 +56,20 @@ def result_from_facts(facts: dict[str, Any], sources: Mapping[str, bytes | NDArr
     """The result in the JSON object of a response.
 
     Raises:
-        InvalidResponseError: the object is no such response.
+        InvalidResponseError: the object is no such response, or one to other images.
     """
     try:
-        size = facts["size"]
+        facts = escape_in(facts)  # type: ignore[assignment]  # an object stays one
+        height, width = int(facts["size"]["height"]), int(facts["size"]["width"])
+        check_size(height, width, sources)
         runs = {int(mask["class_id"]): str(mask["counts"]) for mask in facts["mask"]["rle"]}
         return Result(
-            labels=labels_from_runs(runs, int(size["height"]), int(size["width"])),
+            labels=labels_from_runs(runs, height, width),
             classes=tuple(
                 ClassShare(
-                    id=int(entry["id"]),
+                    id=byte(entry["id"]),
                     name=str(entry["name"]),
-                    color=(int(entry["color"][0]), int(entry["color"][1]), int(entry["color"][2])),
+                    color=(byte(entry["color"][0]), byte(entry["color"][1]), byte(entry["color"][2])),
                     pixels=int(entry["pixels"]),
                     fraction=float(entry["fraction"]),
                     median_depth_m=_optional_float(entry["median_depth_m"]),
@@ -86,13 +93,24 @@ def result_from_facts(facts: dict[str, Any], sources: Mapping[str, bytes | NDArr
             batch_size=int(facts["batch_size"]),
             sources=sources,
         )
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except NOT_OURS as error:
         raise _not_ours(error) from error
+
+
+def byte(value: Any) -> int:  # noqa: ANN401 - of a response
+    """A class index, or one of the three values of a color.
+
+    Raises:
+        ValueError: it is out of range.
+    """
+    if not 0 <= int(value) <= 255:
+        raise ValueError(f"{value} is no number from 0 to 255")
+    return int(value)
 
 
 def _not_ours(error: Exception) -> InvalidResponseError:
     return InvalidResponseError(
-        f"the response is not one of geminifusion's ({type(error).__name__}: {error}); "
+        f"the response is not one of geminifusion's ({type(error).__name__}: {str(error)[:200]}); "
         "check the address, and that client and server are of the same release"
     )
 
@@ -105,7 +123,7 @@ def error_from_response(status: int, headers: Mapping[str, str], body: bytes) ->
         problem = json.loads(body)
         detail, code = str(problem["detail"]), str(problem["code"])
         request_id = str(problem["request_id"])
-    except (KeyError, TypeError, ValueError):
+    except NOT_OURS:
         text = body[:200].decode("utf-8", "replace").strip() or "no text"
         return error_of_status(
             f"the server responded {status}: {text}",

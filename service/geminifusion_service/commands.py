@@ -17,6 +17,7 @@ from typing import Any
 
 import click
 
+from geminifusion_service.platform_variables import is_of_platform
 from geminifusion_service.setting_fields import ENVIRONMENT_PREFIX, Setting, SettingsError
 from geminifusion_service.settings import ALL_SETTINGS, GROUPS, Settings, group_heading
 
@@ -42,7 +43,17 @@ class _CommandInSections(click.Command):
                 formatter.write_dl(records)
 
 
-def _config_option() -> click.Option:
+class _Option(click.Option):
+    """An option whose variable counts only if it is a setting, and not the address of a Service of its name."""
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        """See click.Option."""
+        value = super().resolve_envvar_value(ctx)
+        return None if value is None or is_of_platform(str(self.envvar), value) else value
+
+
+def config_option() -> click.Option:
+    """The option `--config`, which also rejects what no setting is."""
     return click.Option(
         ["--config"],
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -55,7 +66,7 @@ def _config_option() -> click.Option:
     )
 
 
-def _option(setting: Setting) -> click.Option:
+def setting_option(setting: Setting) -> click.Option:
     """The option of a setting; `artifacts` is the one that may be repeated."""
     common: dict[str, Any] = {
         "type": _type(setting),
@@ -66,8 +77,8 @@ def _option(setting: Setting) -> click.Option:
     if setting.suggestions:
         common["shell_complete"] = functools.partial(_complete, setting.suggestions)
     if setting.name == "artifacts":
-        return click.Option([setting.name, setting.option], multiple=True, show_default="the bundled one", **common)
-    return click.Option([setting.option], default=setting.default, show_default=setting.default != "", **common)
+        return _Option([setting.name, setting.option], multiple=True, show_default="the bundled one", **common)
+    return _Option([setting.option], default=setting.default, show_default=setting.default != "", **common)
 
 
 def _complete(values: Iterable[str], _context: click.Context, _option: click.Parameter, typed: str) -> list[str]:
@@ -93,14 +104,15 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
     """Let click take what is not given otherwise from the file; reject unknown names, wherever they stand."""
     names = {setting.name for setting in ALL_SETTINGS}
     variables = {setting.environment_variable for setting in ALL_SETTINGS} | {_CONFIG_VARIABLE}
-    for variable in os.environ:
-        if variable.startswith(ENVIRONMENT_PREFIX) and not variable.startswith(_OTHERS_VARIABLES):
+    for variable, value in os.environ.items():
+        is_ours = variable.startswith(ENVIRONMENT_PREFIX) and not variable.startswith(_OTHERS_VARIABLES)
+        if is_ours and not is_of_platform(variable, value):
             _require_known(variable, variables, "environment variable")
     if path is None:
         return
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueErrors of the text, its syntax and its numbers
         raise click.UsageError(f"{path} cannot be read as TOML ({error}); correct the file") from None
     for name in found:
         _require_known(name, names, f"setting in {path}")
@@ -115,6 +127,7 @@ def _require_known(name: str, known: Iterable[str], kind: str) -> None:
 
 
 def _serve(**values: Any) -> None:  # noqa: ANN401 - click hands over what the settings declare
+    _open_standard_streams()
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise click.ClickException(f'serving needs {", ".join(missing)}; run: pip install "geminifusion[service]"')
@@ -147,6 +160,17 @@ def _serve(**values: Any) -> None:  # noqa: ANN401 - click hands over what the s
     raise SystemExit(code)
 
 
+def _open_standard_streams() -> None:
+    """Give every standard stream that was closed a place to go, or the next file opened, a socket, would get its number
+    and what libraries write to standard error.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+
+
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """uvloop's where it is installed: it takes less of the processor for each request."""
     if importlib.util.find_spec("uvloop") is None:
@@ -168,6 +192,6 @@ def _bundled_artifact() -> Path:
 serve = _CommandInSections(
     "serve",
     callback=_serve,
-    params=[_config_option(), *map(_option, ALL_SETTINGS)],
+    params=[config_option(), *map(setting_option, ALL_SETTINGS)],
     help="Serve artifacts over HTTP and gRPC until SIGTERM or Ctrl-C.",
 )

@@ -15,12 +15,18 @@ from geminifusion_service.api.open_inference.servicer import TRANSPORT as OPEN_I
 from geminifusion_service.api.open_inference.servicer import OpenInferenceServicer
 from geminifusion_service.api.v1.servicer import SERVICE_NAME, STREAM_TRANSPORT, TRANSPORT, SegmentationServicer
 from geminifusion_service.observability.metrics import Metrics
-from geminifusion_service.pb import open_inference_pb2_grpc, segmentation_pb2_grpc
+from geminifusion_service.pb import (
+    open_inference_pb2,
+    open_inference_pb2_grpc,
+    segmentation_pb2,
+    segmentation_pb2_grpc,
+)
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.pipeline.streaming import StreamManager
 from geminifusion_service.settings import LimitSettings
 from geminifusion_service.transport.grpc.call_admission import CallAdmission
 from geminifusion_service.transport.grpc.health import Health
+from geminifusion_service.transport.grpc.message_limits import MessageLimits
 from geminifusion_service.transport.grpc.other_calls import OtherCalls
 from geminifusion_service.transport.grpc.receiving import Receiving
 
@@ -35,6 +41,12 @@ _UNARY = {f"/{SERVICE_NAME}/Segment": TRANSPORT, f"/{OPEN_INFERENCE_NAME}/ModelI
 _STREAMS = {
     f"/{SERVICE_NAME}/SegmentStream": STREAM_TRANSPORT,
     f"/{OPEN_INFERENCE_NAME}/ModelStreamInfer": OPEN_INFERENCE_TRANSPORT,
+}
+_MESSAGES = {
+    f"/{service.full_name}/{method.name}": method.input_type
+    for file in (segmentation_pb2.DESCRIPTOR, open_inference_pb2.DESCRIPTOR)
+    for service in file.services_by_name.values()
+    for method in service.methods
 }
 
 
@@ -89,8 +101,9 @@ class GrpcTransport:
             max_others=_OTHER_CALLS,
             message_timeout_s=handshake_timeout_s,
         )
+        counting = MessageLimits(_MESSAGES, max_values=limits.max_json_values)
         self._server = grpc.aio.server(
-            interceptors=[*interceptors, others, admission],
+            interceptors=[*interceptors, others, admission, counting],
             options=options,
             # For all calls, as grpc.aio ignores that of a single call; calls disable it where it gains nothing.
             compression=grpc.Compression.Gzip,

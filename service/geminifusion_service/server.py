@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
+import os
 import resource
 import signal
 import socket
@@ -46,6 +48,7 @@ from geminifusion_service.transport.http.websocket_limits import limited_websock
 _log = logging.getLogger(__name__)
 
 _END_S = 2.0  # after the drain, for what remains to be closed
+_LAST_ANSWERS_S = 1.0  # for the errors of what was not finished in time
 _OTHER_FILES = 512  # libraries, models, pipes, gRPC
 
 
@@ -212,17 +215,28 @@ class Server:
         self.segmenter.mark_draining()
         await asyncio.sleep(self._network.drain_delay_s)
         deadline = time.monotonic() + self._network.drain_s
-        # The transports reject new connections now; the segmenter still takes what they had already accepted.
+        transports = asyncio.create_task(self._stop_transports(deadline + _LAST_ANSWERS_S))
+        try:
+            # The transports reject new connections now; the segmenter still takes what they had already accepted.
+            await asyncio.wait({transports}, timeout=self._network.drain_s)
+            # What it has not finished by now gets an error, which the transports have a moment more to send.
+            finished = await self.segmenter.close(max(0.0, deadline - time.monotonic()))
+            await transports
+        finally:
+            transports.cancel()
+        await self._close_rest()
+        return finished
+
+    async def _stop_transports(self, deadline: float) -> None:
+        """Stop accepting, and wait for what was accepted until the deadline, in seconds of `time.monotonic`."""
         async with asyncio.TaskGroup() as both:
-            both.create_task(self._grpc.stop(self._network.drain_s))
+            both.create_task(self._grpc.stop(deadline - time.monotonic()))
             # uvicorn would close a WebSocket at once, with frames in flight; a client that does not read gets half
             # of the time.
             await self._streams.drain(self._network.drain_s / 2)
+            self._http.config.timeout_graceful_shutdown = max(0.0, deadline - time.monotonic())  # type: ignore[assignment]
             self._http.should_exit = True
             both.create_task(self._http_stopped())
-        finished = await self.segmenter.close(max(0.0, deadline - time.monotonic()))
-        await self._close_rest()
-        return finished
 
     async def stop_now(self) -> None:
         """Stop without finishing anything."""
@@ -289,7 +303,6 @@ def _http_server(
             ws_ping_interval=20,
             # A pong waits its turn behind the frames that are not yet read.
             ws_ping_timeout=60,
-            timeout_graceful_shutdown=max(1, round(network.drain_s)),
         ),
         max_connections=limits.max_connections,
         handshake_timeout_s=network.head_timeout_s,
@@ -315,19 +328,19 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 async def serve(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; a second signal stops at once. Returns the exit code.
+    """Serve until SIGTERM, SIGINT or SIGHUP; a second signal stops at once. Returns the exit code.
 
     Raises:
         StartupError, ArtifactError, RuntimeError, ValueError: it cannot start.
     """
     # Each request has its own thread in the pools; OpenCV's threads would only compete with them.
     cv2.setNumThreads(1)
-    _allow_connections(settings.limits.max_connections)
+    settings = _with_files_for_connections(settings)
     server = Server(settings)
     signals: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     # Before the model is loaded: a signal during a slow start must not be lost.
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _stop_signals():
         loop.add_signal_handler(number, signals.put_nowait, number)
     await server.start()
     _announce(
@@ -370,19 +383,40 @@ async def serve(settings: Settings) -> int:
     return 0 if finished else 1
 
 
-def _allow_connections(most: int) -> None:
-    """Raise the limit of open files, of which each connection is one, as far as the system allows."""
+def _stop_signals() -> list[signal.Signals]:
+    """Those that stop the server; a closed terminal does not where the server was started to outlive it (nohup)."""
+    signals = [signal.SIGTERM, signal.SIGINT]
+    return signals if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [*signals, signal.SIGHUP]
+
+
+def _with_files_for_connections(settings: Settings) -> Settings:
+    """Raise the limit of open files, of which each connection is one, as far as the system allows.
+
+    Where that is not far enough, the limits on connections become lower: gRPC and HTTP have files of their own, and
+    there are some left for models and worker processes.
+    """
+    limits = settings.limits
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = most + _OTHER_FILES
+    needed = limits.max_connections + limits.max_grpc_connections + _OTHER_FILES
     allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     if soft != resource.RLIM_INFINITY and soft < allowed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    if allowed < needed:
-        _log.warning(
-            "%d open files are allowed, so fewer than %d connections; raise `ulimit -n` or lower --max-connections",
-            allowed,
-            most,
-        )
+    if allowed >= needed:
+        return settings
+    room = allowed - min(_OTHER_FILES, allowed // 3)
+    http = max(1, min(limits.max_connections, room * 3 // 4))
+    grpc = max(1, min(limits.max_grpc_connections, room - http))
+    _log.warning(
+        "%d open files are allowed, so %d HTTP and %d gRPC connections instead of %d and %d; raise `ulimit -n` or "
+        "lower --max-connections and --max-grpc-connections",
+        allowed,
+        http,
+        grpc,
+        limits.max_connections,
+        limits.max_grpc_connections,
+    )
+    fitting = dataclasses.replace(limits, max_connections=http, max_grpc_connections=grpc)
+    return dataclasses.replace(settings, limits=fitting)
 
 
 def _url_host(host: str) -> str:
@@ -390,6 +424,16 @@ def _url_host(host: str) -> str:
 
 
 def _announce(text: str) -> None:
-    """Print one line and flush it, for whoever started the server and waits for its ports."""
-    sys.stdout.write(f"geminifusion {text}\n")
-    sys.stdout.flush()
+    """Print one line and flush it, for whoever started the server and waits for its ports.
+
+    Nobody may be there: the reader of the pipe has gone, the disk is full, or the stream is closed. The line is logged
+    then, and the server goes on.
+    """
+    try:
+        sys.stdout.write(f"geminifusion {text}\n")
+        sys.stdout.flush()
+    except (AttributeError, OSError, ValueError) as error:  # None where it was closed before the start
+        _log.info("%s (standard output: %s)", text, error)
+        if sys.stdout is not None:
+            with contextlib.suppress(OSError, ValueError):  # Python would try once more, and fail, when it exits
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

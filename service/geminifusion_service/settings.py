@@ -182,10 +182,13 @@ class LimitSettings(SettingsGroup):
     max_pixels: int = setting(32_000_000, "Most pixels of an image, judged by its header.", low=1)
     max_body_bytes: int = setting(64 * 1024 * 1024, "Most bytes of a request.", low=1024, high=2**31 - 1)
     max_json_values: int = setting(
-        2_000_000, "Most numbers, texts and lists of a request in JSON; larger ones are sent as binary tensors.", low=64
+        2_000_000,
+        "Most numbers, texts and lists of a request in JSON, or in the typed contents of a gRPC message; more are sent "
+        "as binary tensors.",
+        low=64,
     )
     max_inflight_bytes: int = setting(
-        512 * 1024 * 1024,
+        384 * 1024 * 1024,
         "Most bytes that all requests, streams and unfinished messages hold together; the next is rejected with 429.",
         low=1024,
     )

@@ -6,6 +6,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from geminifusion_export.errors import ExportError
 from geminifusion_export.fusion_node import DOMAIN, OP_TYPE
@@ -171,7 +172,7 @@ def test_a_weight_too_large_for_float16_is_refused_and_fits_bfloat16():
 
 def test_bfloat16_graph_computes_what_rounding_says():
     model = to_precision(linear_graph([[1.00390625, 0.0], [0.0, 3.0]]), "bfloat16")
-    (found,) = onnx.reference.ReferenceEvaluator(model).run(None, {"x": np.array([[1.0, -1.0]], np.float32)})
+    (found,) = ReferenceEvaluator(model).run(None, {"x": np.array([[1.0, -1.0]], np.float32)})
     # 1 + 1/256 lies between two bfloat16 values and rounds to the even one, 1
     np.testing.assert_array_equal(found, np.array([[4.0, 2.0]], np.float32))
     assert count_precisions(model) == {"float32": 2, "bfloat16": 3}

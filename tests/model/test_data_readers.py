@@ -237,7 +237,7 @@ class TestFolder:
         ):
             assert part in str(caught.value)
         (root / "test" / "depth" / "1.npy").unlink()
-        with pytest.raises(LayoutError, match="the folder of depth. is empty"):
+        with pytest.raises(LayoutError, match=r"the folder of depth\) is empty"):
             open_dataset("folder", root, "test")
         (root / "train.csv").write_text("rgb,labels\n")
         with pytest.raises(LayoutError, match="expected also image, depth, thermal"):

@@ -136,7 +136,7 @@ def test_a_checkpoint_that_the_student_cannot_start_from_is_refused(photographs,
     with pytest.raises(ConfigError, match=r"where there is no config\.json; give a checkpoint such as RUN/final"):
         distillation(photographs, tmp_path / "run", start_from=str(tmp_path))
     GeminiFusion(GeminiFusionConfig(encoder="mit_b0", decoder_channels=8)).save_pretrained(tmp_path / "b0")
-    with pytest.raises(ConfigError, match="with the encoder mit_b0; set encoder to that"):
+    with pytest.raises(ConfigError, match="with mit_b0; set encoder to that"):
         distillation(photographs, tmp_path / "run", start_from=str(tmp_path / "b0"), encoder="mit_b1")
     assert not (tmp_path / "run" / "run.json").exists()
 

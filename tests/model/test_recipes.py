@@ -260,6 +260,7 @@ def test_one_step_of_each_recipe_on_data_of_its_kind(name, kind, tmp_path):
         "compile": False,
         "start_from": None,
         "imagenet": None,
+        "allow_unlearnable_classes": True,
     }
     config = recipe.model_copy(update=small)
     KINDS[kind](tmp_path / "data")

@@ -138,7 +138,8 @@ def data(tmp_path_factory):
 
 class TestData:
     @pytest.mark.parametrize("kind", DATASETS)
-    def test_every_reader_gives_images_without_looking_for_depth(self, data, kind):
+    def test_every_reader_gives_images_without_looking_for_depth(self, data, kind, monkeypatch):
+        monkeypatch.setenv("GEMINIFUSION_DATA_FOLDERS", str(data))  # the lists lie beside the images
         root = data / "lists" if kind in ("nyuv2-lists", "sunrgbd") else data
         dataset = open_dataset(kind, root, "train", modalities=("rgb",))
         samples = [dataset[index] for index in range(2)]

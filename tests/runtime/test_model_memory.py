@@ -5,6 +5,8 @@ import subprocess
 import sys
 
 from geminifusion_runtime.artifact import read_metadata
+from geminifusion_runtime.errors import UndecodableImageError
+from geminifusion_service.isolation.decoder_pool import EncodedImage, ProcessDecoderPool
 from geminifusion_service.models.memory import FIRST_GUESS, MemoryBudget, model_file_bytes, resident_bytes
 
 MB = 2**20
@@ -29,6 +31,19 @@ def test_the_memory_of_child_processes_counts():
         child.communicate(b"\n")
     assert grown > 60 * MB
     assert resident_bytes() < before + 60 * MB, "a child that has ended counts no more"
+
+
+def test_the_memory_of_decoding_processes_belongs_to_no_model(make_spec):
+    before = resident_bytes()
+    pool = ProcessDecoderPool(1, max_bytes=2**30)
+    pool.start()
+    try:
+        image = EncodedImage(make_spec("rgb", "imagenet"), b"no image, but decoded where images are")
+        (error,) = pool.decode([image], {"max_pixels": 100, "intrinsics": None})
+        assert isinstance(error, UndecodableImageError)
+        assert resident_bytes() < before + 20 * MB
+    finally:
+        pool.close()
 
 
 def test_the_first_guess_gives_way_to_what_was_measured():

@@ -1,5 +1,6 @@
 """The life of a server process: start, readiness, drain, stop; in real processes where signals matter."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -101,6 +102,68 @@ def test_sigterm_loses_none_of_the_requests_in_flight(tiny_artifact, make_pair):
     assert sorted(map(str, statuses)) == ["1200"] * 4 + ["200"] * 8
 
 
+def test_sighup_drains_like_sigterm(tiny_artifact, pair):
+    with process(*free_ports(tiny_artifact)) as started:
+        wait_until_ready(started)
+        started.send_signal(signal.SIGHUP)
+        assert "stopping: finishing" in started.stdout.readline()
+        assert started.wait(15) == 0
+    outliving = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); "  # as nohup does
+    with process(*free_ports(tiny_artifact), script=outliving + SERVE) as started:
+        url, _ = wait_until_ready(started)
+        started.send_signal(signal.SIGHUP)
+        assert httpx.post(f"{url}/v1/segment", files=pair.files(), trust_env=False).status_code == 200
+
+
+def _close_all_streams():
+    for number in range(3):
+        os.close(number)
+
+
+def test_no_standard_stream_is_needed_to_serve(tiny_artifact, pair):
+    reader, without_reader = os.pipe()
+    os.close(reader)
+    full = os.open("/dev/full", os.O_WRONLY)
+    streams = ({"stdout": without_reader, "stderr": full}, {"preexec_fn": _close_all_streams})
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
+    with contextlib.ExitStack() as stack:
+        servers = []
+        for options in streams:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = probe.getsockname()[1]
+            command = [sys.executable, "-c", SERVE, *map(str, free_ports(tiny_artifact)), "--http-port", str(port)]
+            started = subprocess.Popen(command, env=environment, **options)
+            stack.callback(started.wait)
+            stack.callback(started.kill)
+            servers.append((started, f"http://127.0.0.1:{port}"))
+        os.close(full)
+        os.close(without_reader)
+        until = time.monotonic() + 30
+        for started, url in servers:
+            while not _is_ready(url):
+                assert started.poll() is None
+                assert time.monotonic() < until
+                time.sleep(0.05)
+            assert httpx.post(f"{url}/v1/segment", files=pair.files(), trust_env=False).status_code == 200
+            started.send_signal(signal.SIGTERM)
+        assert [started.wait(15) for started, _ in servers] == [0, 0]
+
+
+def _is_ready(url):
+    try:
+        return httpx.get(f"{url}/healthz/ready", trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _wait_for_in_flight(url, count):
+    until = time.monotonic() + 10
+    while (found := _in_flight(url)) < count:
+        assert time.monotonic() < until, f"{found} of {count} requests arrived"
+        time.sleep(0.01)
+
+
 def _in_flight(url):
     text = httpx.get(f"{url}/metrics", trust_env=False).text
     return float(text.split("\ngeminifusion_in_flight ")[1].split()[0])
@@ -132,6 +195,46 @@ def test_a_second_signal_stops_at_once(tiny_artifact, pair):
         started.send_signal(signal.SIGTERM)
         assert started.wait(15) == 1
         client.join(15)
+
+
+def test_what_is_not_finished_when_the_drain_ends_gets_the_error_of_a_server_that_stops(tiny_artifact, pair):
+    request = httpx.Request("POST", "http://x/v1/segment", files=pair.files())
+    body, answers = request.read(), []
+    head = (
+        f"POST /v1/segment HTTP/1.1\r\nHost: x\r\nContent-Type: {request.headers['Content-Type']}\r\n"
+        f"Content-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
+    )
+
+    def post(url):
+        answers.append(httpx.post(f"{url}/v1/segment", files=pair.files(), trust_env=False, timeout=30))
+
+    with process(*free_ports(tiny_artifact), *UNMEASURED, "--drain-s", 1, script=SLOW + SERVE) as started:
+        url, target = wait_until_ready(started)
+        # One is computed, one is queued, one comes over gRPC, and one is still arriving.
+        clients = [threading.Thread(target=post, args=(url,)) for _ in range(2)]
+        for client in clients:
+            client.start()
+        with (
+            grpc.insecure_channel(target) as channel,
+            socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=15) as arriving,
+        ):
+            arriving.sendall(head.encode())
+            assert b" 100 " in arriving.recv(100)
+            arriving.sendall(body[: len(body) // 2])
+            call = SegmentationStub(channel).Segment.future(pb.SegmentRequest(images=pair.files()))
+            _wait_for_in_flight(url, 3)
+            started.send_signal(signal.SIGTERM)
+            assert call.code() is grpc.StatusCode.UNAVAILABLE
+            cut_short = arriving.recv(4096)
+        for client in clients:
+            client.join(15)
+        assert started.wait(15) == 1
+        assert "Traceback" not in started.stderr.read()
+    assert [(answer.status_code, answer.headers["retry-after"], answer.json()["code"]) for answer in answers] == [
+        (503, "1", "not_ready")
+    ] * 2
+    assert cut_short.startswith(b"HTTP/1.1 503")
+    assert b"retry-after: 1\r\n" in cut_short
 
 
 def test_the_drain_ends_when_its_time_is_over(tiny_artifact, pair):

@@ -157,3 +157,40 @@ def test_an_option_that_nobody_knows_is_a_usage_error():
     result = CliRunner().invoke(serve, ["--max-bach", "2"])
     assert result.exit_code == 2
     assert "--max-batch" in result.output
+
+
+# What Kubernetes sets in every pod for a Service called geminifusion, geminifusion-http and geminifusion-model, and
+# what a link of Docker sets.
+OF_THE_PLATFORM = {
+    "GEMINIFUSION_SERVICE_HOST": "10.0.0.11",
+    "GEMINIFUSION_SERVICE_PORT": "8000",
+    "GEMINIFUSION_SERVICE_PORT_HTTP": "8000",
+    "GEMINIFUSION_PORT": "tcp://10.0.0.11:8000",
+    "GEMINIFUSION_PORT_8000_TCP": "tcp://10.0.0.11:8000",
+    "GEMINIFUSION_PORT_8000_TCP_PROTO": "tcp",
+    "GEMINIFUSION_PORT_8000_TCP_PORT": "8000",
+    "GEMINIFUSION_PORT_8000_TCP_ADDR": "10.0.0.11",
+    "GEMINIFUSION_HTTP_PORT": "tcp://10.0.0.12:80",
+    "GEMINIFUSION_HTTP_SERVICE_HOST": "10.0.0.12",
+    "GEMINIFUSION_GRPC_PORT": "udp://[fd00::1]:53",
+    "GEMINIFUSION_MODEL_PORT_53_UDP_ADDR": "fd00::1",
+    "GEMINIFUSION_NAME": "/web/geminifusion",
+    "GEMINIFUSION_ENV_PATH": "/usr/bin",
+}
+
+
+def test_what_a_platform_sets_for_a_service_of_our_name_is_no_setting():
+    found = context_of(["--artifact", "x"], **OF_THE_PLATFORM)
+    assert (found["http_port"], found["grpc_port"]) == (8000, 8001)
+
+
+@pytest.mark.parametrize("variable", OF_THE_PLATFORM)
+def test_each_of_them_alone_stops_nothing(variable):
+    assert context_of(["--artifact", "x"], **{variable: OF_THE_PLATFORM[variable]})["http_port"] == 8000
+
+
+@pytest.mark.parametrize("variable", ["GEMINIFUSION_PORT", "GEMINIFUSION_HTTP_PROT", "GEMINIFUSION_SERVICE_HOTS"])
+def test_a_misspelt_setting_is_still_refused(variable):
+    result = CliRunner().invoke(serve, ["--artifact", "x"], env={variable: "8080"})
+    assert result.exit_code == 2
+    assert f"'{variable}'" in result.output

@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from geminifusion_export.build_traces import LAYER_NAMES
 from geminifusion_export.errors import first_line
 from geminifusion_runtime.backends.onnx_runtime import open_session
 from geminifusion_runtime.backends.protocol import GraphInputs
@@ -24,7 +25,6 @@ from geminifusion_runtime.cpu_count import usable_cores
 
 # Exposed in one run: all values of a B3 at once, at camera size, would take gigabytes.
 _VALUES_PER_RUN = 512
-_SCOPES = "pkg.torch.onnx.name_scopes"
 Values = Mapping[str, NDArray[np.floating]]
 
 _FLOATS = (np.float16, np.float32, np.float64)
@@ -109,7 +109,7 @@ def layer_of(node: onnx.NodeProto) -> str:
 
 def full_scope_of(node: onnx.NodeProto) -> str:
     """The module a node comes from, by its full name in the traced network; empty where none was recorded."""
-    recorded = next((entry.value for entry in node.metadata_props if entry.key == _SCOPES), None)
+    recorded = next((entry.value for entry in node.metadata_props if entry.key == LAYER_NAMES), None)
     if recorded is None:
         return ""
     try:

@@ -20,6 +20,7 @@ from geminifusion_model.task import Task
 from geminifusion_runtime.artifact import GoldenSet
 from geminifusion_runtime.backends.protocol import OUTPUT_NAMES, Backend, GraphInputs
 from geminifusion_runtime.bundled import demo_pairs
+from geminifusion_runtime.golden_set import MAX_BYTES as MAX_GOLDEN_BYTES
 
 GOLDEN_NAME = "golden.npz"
 # Small enough for a set of about a megabyte; neither side is a multiple of 32, so no runtime gets an easy shape.
@@ -57,7 +58,14 @@ def write_golden_set(path: Path, frames: GoldenFrames, reference: Backend, num_c
 
     Returns:
         The metadata's entry; its `file` is the name of `path`.
+
+    Raises:
+        ExportError: the frames are larger than any server reads.
     """
+    if sum(array.nbytes for array in frames.inputs.values()) > MAX_GOLDEN_BYTES // 2:  # the outputs take less
+        raise ExportError(
+            f"the golden frames have more than {MAX_GOLDEN_BYTES // 2**21} MB; give fewer or smaller ones"
+        )
     batches = [
         {name: array[index : index + 1] for name, array in frames.inputs.items()} for index in range(len(frames))
     ]

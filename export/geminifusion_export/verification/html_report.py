@@ -30,13 +30,19 @@ class _Figure(NamedTuple):
     png: str  # base64
 
 
-def write_report(path: Path, verification: Verification, metadata: ArtifactMetadata) -> None:
+def write_report(
+    path: Path, verification: Verification, metadata: ArtifactMetadata, *, of_this_machine: bool = True
+) -> None:
     """Write `html_report` to a file."""
-    path.write_text(html_report(verification, metadata), encoding="utf-8")
+    path.write_text(html_report(verification, metadata, of_this_machine=of_this_machine), encoding="utf-8")
 
 
-def html_report(verification: Verification, metadata: ArtifactMetadata) -> str:
+def html_report(verification: Verification, metadata: ArtifactMetadata, *, of_this_machine: bool = True) -> str:
     """The page; golden frames are drawn if OpenCV is installed.
+
+    Args:
+        of_this_machine: say which machine verified it and when; not in an artifact, which says nothing of the machine
+            that made it and is the same every time.
 
     Raises:
         ExportError: Jinja2 is not installed.
@@ -56,13 +62,14 @@ def html_report(verification: Verification, metadata: ArtifactMetadata) -> str:
         certificate=verification.certificate,
         metadata=metadata,
         frames=_frames(verification, metadata),
-        facts=_facts(verification.certificate),
+        of_this_machine=of_this_machine,
+        facts=_facts(verification.certificate, of_this_machine=of_this_machine),
     )
 
 
-def _facts(certificate: Certificate) -> dict[str, str]:
+def _facts(certificate: Certificate, *, of_this_machine: bool) -> dict[str, str]:
     return {
-        **machine_facts(certificate.machine),
+        **(machine_facts(certificate.machine) if of_this_machine else {}),
         "packages": ", ".join(f"{name} {version}" for name, version in certificate.packages.items()),
         "exported at commit": certificate.commit or "unknown",
         **{f"SHA-256 of {name}": value for name, value in certificate.hashes.items()},

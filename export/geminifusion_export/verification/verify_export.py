@@ -71,7 +71,7 @@ def verify_export(
     )
     write_metadata(directory, verified)
     verification = Verification(certificate=certify(directory, verified, measurement), golden=golden, outputs=outputs)
-    write_report(directory / REPORT_NAME, verification, verified)
+    write_report(directory / REPORT_NAME, verification, verified, of_this_machine=False)
     return verified
 
 

@@ -14,6 +14,10 @@ ALLOWED_VARIABLE = "GEMINIFUSION_DATA_FOLDERS"
 
 def is_within(root: Path, path: Path) -> bool:
     """Whether a table in `root` may name `path`: `GEMINIFUSION_DATA_FOLDERS` lists further folders, like `PATH`."""
-    further = [folder for folder in os.environ.get(ALLOWED_VARIABLE, "").split(os.pathsep) if folder]
-    place = Path(os.path.abspath(path))
-    return any(place.is_relative_to(os.path.abspath(folder)) for folder in (root, *further))
+    further = [Path(folder) for folder in os.environ.get(ALLOWED_VARIABLE, "").split(os.pathsep) if folder]
+    place = _without_dots(path)
+    return any(place.is_relative_to(_without_dots(folder)) for folder in (root, *further))
+
+
+def _without_dots(path: Path) -> Path:
+    return Path(os.path.normpath(path.absolute()))  # `resolve` would follow links

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_model.data.allowed_paths import ALLOWED_VARIABLE, is_within
-from geminifusion_model.data.exif import exif_orientation
-from geminifusion_model.data.image_files import read_rgb
+from geminifusion_model.data.image_files import orientation_of, read_rgb
 from geminifusion_model.data.label_files import LabelCode, LabelImage, read_labels
 from geminifusion_model.data.layout import LayoutProblems
 from geminifusion_model.data.sample import DatasetError, Sample
@@ -124,10 +123,10 @@ class FileDataset:
         sizes = ", ".join(f"{name} {shape[1]}x{shape[0]}" for name, shape in found.items())
         message = f"frame {frame.name}: {sizes}; expected one size, aligned to the color camera"
         height, width = found["rgb"][:2]
-        orientation = exif_orientation(frame.rgb)
+        orientation = orientation_of(frame.rgb)
         if orientation > 4 and found["labels"][:2] == (width, height):
             return (
-                f"{message}: {frame.rgb.name} has the EXIF orientation {orientation}, which is not applied; the labels "
+                f"{message}: {frame.rgb.name} has the orientation tag {orientation}, which is not applied; the labels "
                 "were made on the turned picture, so store the picture turned and without that tag"
             )
         odd = [name for name, shape in found.items() if name in self._read_others and shape[:2] != (height, width)]
@@ -148,8 +147,8 @@ def require_frames(frames: Iterable[FrameFiles], problems: LayoutProblems, listi
                 continue
             if not is_within(problems.root, path):
                 problems.add(
-                    f"{role} of frame {frame.name}, named by {listing}, is {path}, outside the data set; copy it in, or "
-                    f"set {ALLOWED_VARIABLE} to the folder it lies in"
+                    f"{role} of frame {frame.name}, named by {listing}, is {path}, outside the data set; copy it in, "
+                    f"or set {ALLOWED_VARIABLE} to the folder it lies in"
                 )
                 continue
             problems.require_file(path, f"{role} of frame {frame.name}, named by {listing}")

@@ -11,7 +11,7 @@ from geminifusion_model.data.allowed_paths import ALLOWED_VARIABLE, is_within
 from geminifusion_model.data.frame_files import FrameFiles
 from geminifusion_model.data.layout import LayoutProblems
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".npy")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".npy")
 _DELIMITERS = (",", ";", "\t")
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _MANY = 0.5  # of the stems: then names differ by a rule, and no file is missing

@@ -20,6 +20,7 @@ from geminifusion_runtime.decoding.images import (
     decode_pixels,
     decode_rgb,
 )
+from geminifusion_runtime.decoding.orientation import read_orientation
 from geminifusion_runtime.decoding.pictures import decode_picture
 from geminifusion_runtime.errors import GeminiFusionError
 
@@ -39,6 +40,15 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def orientation_of(path: Path) -> int:
+    """The orientation that a file asks for, which no reader here applies: 1 is as stored.
+
+    Raises:
+        DatasetError: it is missing or cannot be read.
+    """
+    return read_orientation(read_bytes(path))
 
 
 def unreadable(error: GeminiFusionError) -> str:
@@ -85,8 +95,10 @@ def read_picture(path: Path, encoding: ModalityEncoding) -> NDArray[np.float32]:
         DatasetError: the file is missing or damaged, or has other bits or channels than the encoding says; so would
             the service refuse it.
     """
+    data = read_bytes(path)
     try:
-        picture = decode_picture(read_bytes(path), _spec(encoding), max_pixels=MAX_PIXELS)
+        _check_bits(data, path, encoding)
+        picture = decode_picture(data, _spec(encoding), max_pixels=MAX_PIXELS)
     except GeminiFusionError as error:
         raise DatasetError(f"{path}: {unreadable(error)}") from None
     return picture.pixels.astype(np.float32)
@@ -118,6 +130,23 @@ def read_values(path: Path, channels: int) -> NDArray[np.float32]:
             raise DatasetError(f"{path} has three different channels; expected one, or three equal ones")
         stored = stored[..., 0]
     return np.ascontiguousarray(stored)
+
+
+def _check_bits(data: bytes, path: Path, encoding: ModalityEncoding) -> None:
+    """Refuse a file of other bits than were declared: in training it is the declaration that can be mended."""
+    header = read_header(data, encoding.name)
+    if encoding.encoding != "raw" or (header.bits == 8) == (encoding.unit == "intensity"):
+        return
+    if header.bits <= 8:
+        raise DatasetError(
+            f"{path} has {header.bits} bits, and {encoding.name} is declared with bits: 16; leave bits out"
+        )
+    check_pixels(header, MAX_PIXELS, encoding.name)
+    stored = decode_pixels(data, header, encoding.name)
+    raise DatasetError(
+        f"{path} has {header.bits} bits, and {encoding.name} is declared with 8, to which it would be clipped; say "
+        f"bits: 16, and the range that the sensor measures in (this file has {stored.min():g} to {stored.max():g})"
+    )
 
 
 def _spec(encoding: ModalityEncoding) -> ModalitySpec:

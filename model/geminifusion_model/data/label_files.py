@@ -38,7 +38,8 @@ class LabelCode:
         void: stored values that are not scored; NaN among them stands for every NaN.
         mapping: stored value to class, or to `ignore_index`; what is not in it has no class.
         colors: RGB to class, or to `ignore_index`.
-        channel: where the classes lie in pictures of three channels; None expects three equal ones.
+        channel: where the classes lie in pictures of three channels; None expects three equal ones. Of no effect on
+            files of one channel.
         remedy: what to do about a value without a class, for the message.
     """
 
@@ -133,10 +134,8 @@ def _stored(data: bytes, header: ImageHeader, path: Path, code: LabelCode) -> ND
 
 def _one_channel(stored: NDArray[np.generic], path: Path, code: LabelCode) -> NDArray[np.generic]:
     """One number a pixel; of three channels the chosen one, or any if all are equal."""
-    if stored.ndim == 2 and code.channel is None:
-        return stored
     if stored.ndim == 2:
-        raise DatasetError(f"{path} has one channel, and labels.channel is {code.channel}; leave labels.channel out")
+        return stored
     channels = stored.shape[2]
     if channels == 1:
         return stored[..., 0]

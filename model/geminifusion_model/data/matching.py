@@ -24,15 +24,24 @@ class Modality(Protocol):
     """What a network takes of one modality: the encoding of a checkpoint, or the input of an artifact."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Of the modality."""
+
     @property
-    def encoding(self) -> str: ...
+    def encoding(self) -> str:
+        """A key of `ENCODING_UNITS`."""
+
     @property
-    def unit(self) -> str: ...
+    def unit(self) -> str:
+        """Of the measurements."""
+
     @property
-    def channels(self) -> int: ...
+    def channels(self) -> int:
+        """Of the measurements, 1 or 3."""
+
     @property
-    def metres_per_unit(self) -> float | None: ...
+    def metres_per_unit(self) -> float | None:
+        """Of stored numbers that are fed in metres."""
 
 
 def open_matching(
@@ -86,8 +95,8 @@ def with_classes(frames: Dataset, class_names: Sequence[str], network: str) -> D
         raise DatasetError(
             f"{frames.task.data} has the classes {_listed(unknown)}, which {network} does not know"
             + (f"; its classes {_listed(known)} are not in the data" if known else "")
-            + ". Classes are matched by name: give the data the network's names (classes in dataset.yaml, or labels.map "
-            "to join several), or take data with the classes it was trained on"
+            + ". Classes are matched by name: give the data the network's names (classes in dataset.yaml, or "
+            "labels.map to join several), or take data with the classes it was trained on"
         )
     return WithClasses(frames, tuple(class_names))
 

@@ -80,7 +80,7 @@ def open_dataset(
 
 
 def kind_of(root: Path | str, given: str | None = None) -> str:
-    """The layout of `root`: the given one, else `folder` if it holds a `dataset.yaml`, else `nyuv2` if it has its lists.
+    """The layout of `root`: the given one, `folder` if it holds a `dataset.yaml`, or `nyuv2` if it has its lists.
 
     Raises:
         DatasetError: it is neither.

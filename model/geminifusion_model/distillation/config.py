@@ -21,7 +21,7 @@ class DistillationConfig(RunConfig):
     drop_path_rate: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Stochastic depth of the student's last block."""
     start_from: str | None = None
-    """Checkpoint directory whose RGB stream the student starts from; random weights if null."""
+    """Checkpoint directory, or artifact, whose RGB stream the student starts from; random weights if null."""
     teacher: str = "efficientnet-lite2"
     """Name of the frozen classifier."""
     teacher_side: _Side = 256

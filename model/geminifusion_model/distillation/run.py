@@ -21,7 +21,7 @@ from geminifusion_model.distillation.config import DistillationConfig
 from geminifusion_model.distillation.images import Photographs
 from geminifusion_model.distillation.statistics import channel_statistics
 from geminifusion_model.distillation.step import DistillationReport, DistillationStep, build_optimizer, validate
-from geminifusion_model.distillation.student import Student, start_from_checkpoint
+from geminifusion_model.distillation.student import Student, start_from_trained
 from geminifusion_model.distillation.teacher import Teacher
 from geminifusion_model.distillation.teacher_maps import TeacherMaps
 from geminifusion_model.training.errors import TrainingError
@@ -50,7 +50,7 @@ class DistillationRun:
         workers: threads that read photographs ahead.
 
     Raises:
-        ConfigError, CheckpointError: the checkpoint to start from is missing or does not fit.
+        ConfigError, CheckpointError, ArtifactError: the weights to start from are missing or do not fit.
         TrainingError: the directory holds a run and `resume` is not given, or the reverse, or the configuration of the
             run in it differs, or the photographs are too few or in no folders.
         DataChangedError, RunRecordError: see `record_session`.
@@ -91,7 +91,7 @@ class DistillationRun:
         folder_count = len(photographs.folder_names) if config.folder_weight else 0
         self.student = Student(config, teacher.info, folder_count)
         if not resume:  # a state replaces them, and their file may be gone
-            start_from_checkpoint(self.student, config)
+            start_from_trained(self.student, config)
         self.student.to(self.device)
         self.state = RunState(
             self.student, build_optimizer(self.student, config), ExponentialAverage(self.student, config.ema_decay)

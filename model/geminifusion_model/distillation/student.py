@@ -8,7 +8,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from geminifusion_model.checkpoint import CONFIG_NAME, read_info
+from geminifusion_model.checkpoint import CONFIG_NAME
 from geminifusion_model.config import GeminiFusionConfig
 from geminifusion_model.distillation.config import DistillationConfig
 from geminifusion_model.distillation.teacher import TeacherInfo
@@ -16,6 +16,8 @@ from geminifusion_model.encoding import encode
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.task import IMAGENET_RGB
 from geminifusion_model.training.errors import ConfigError
+from geminifusion_model.weights.artifact import is_artifact, trained_network
+from geminifusion_model.weights.files import OfficialWeightsError
 
 
 class StudentOutput(NamedTuple):
@@ -99,35 +101,38 @@ class Student(nn.Module):
 
 
 def check_start(config: DistillationConfig) -> None:
-    """Check that the checkpoint to start from exists and has the student's encoder.
+    """Check that the weights to start from exist; cheap enough to run before photographs are read.
 
     Raises:
         ConfigError: otherwise.
-        CheckpointError: it cannot be read.
     """
     if config.start_from is None:
         return
     directory = Path(config.start_from)
-    if not (directory / CONFIG_NAME).is_file():
+    if not (directory / CONFIG_NAME).is_file() and not is_artifact(directory):
         raise ConfigError(
-            f"start_from is {directory}, where there is no {CONFIG_NAME}; give a checkpoint such as RUN/final"
+            f"start_from is {directory}, where there is no {CONFIG_NAME}; give a checkpoint such as RUN/final, or an "
+            "artifact"
         )
-    found = read_info(directory).network
-    if found.encoder != config.encoder:
-        raise ConfigError(f"start_from is {directory} with the encoder {found.encoder}; set encoder to that")
 
 
-def start_from_checkpoint(student: Student, config: DistillationConfig) -> None:
-    """Give the student's encoder the weights of the checkpoint's RGB stream, if the configuration names one.
+def start_from_trained(student: Student, config: DistillationConfig) -> None:
+    """Give the student's encoder the weights of a trained network's RGB stream, if the configuration names one.
 
     Raises:
-        ConfigError, CheckpointError: see `check_start`.
+        ConfigError: see `check_start`, or the encoders differ, or an artifact cannot be read back.
+        ArtifactError, CheckpointError: the files are damaged.
     """
     check_start(config)
     if config.start_from is None:
         return
-    network = GeminiFusion.from_pretrained(config.start_from)
-    tensors = network.encoder.state_dict()
+    try:
+        trained = trained_network(Path(config.start_from))
+    except OfficialWeightsError as error:
+        raise ConfigError(f"start_from is {config.start_from}: {error}") from None
+    if trained.config.encoder != config.encoder:
+        raise ConfigError(f"start_from is {config.start_from} with {trained.config.encoder}; set encoder to that")
+    tensors = trained.encoder.state_dict()
     own = student.encoder.state_dict()  # without the fusions; RGB is the first of what is kept once per stream
     student.encoder.load_state_dict(
         {name: tensors[name][:1] if tensors[name].shape != own[name].shape else tensors[name] for name in own}

@@ -29,6 +29,7 @@ from geminifusion_model.distillation.crops import squeezed
 from geminifusion_model.distillation.images import Photographs
 from geminifusion_model.distillation.teacher import Teacher
 from geminifusion_model.training.errors import TrainingError
+from geminifusion_runtime import strict_json
 
 _MAPS_NAME, _DESCRIPTION_NAME = "maps.npy", "maps.json"
 _BATCH = 16
@@ -159,7 +160,7 @@ class TeacherMaps:
         self._rows.flush()
         partial = self.directory / f".{_DESCRIPTION_NAME}.partial"
         with partial.open("w", encoding="utf-8") as stream:
-            json.dump({**self._description, "done": self.done}, stream, indent=2)
+            stream.write(strict_json.dumps({**self._description, "done": self.done}, indent=2))
             stream.flush()
             os.fsync(stream.fileno())
         partial.replace(self.directory / _DESCRIPTION_NAME)

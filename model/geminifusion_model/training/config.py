@@ -32,8 +32,9 @@ class TrainingConfig(RunConfig):
     augmentation: Augmentation | OriginalAugmentation
     """How training frames are varied: by our recipe, or with `style: original` by the original authors'."""
     start_from: str | None = None
-    """Checkpoint directory whose weights the network starts from, or weights of GeminiFusion's authors or of a
-    SegFormer (Hugging Face transformers, NVlabs), which both streams start from; random weights if null."""
+    """Checkpoint directory whose weights the network starts from, an artifact (with `freeze_decoder_norm`), or weights
+    of GeminiFusion's authors or of a SegFormer (Hugging Face transformers, NVlabs), which both streams start from;
+    random weights if null."""
     imagenet: str | None = None
     """Weight file, or directory of transformers, of an ImageNet classifier that the encoder starts from; random weights
     if null."""

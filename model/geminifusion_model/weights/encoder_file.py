@@ -15,6 +15,7 @@ from torch import Tensor
 from geminifusion_model.encoder_sizes import SWIN_SIZES
 from geminifusion_model.weights.filling import is_stacked, single_stream_name
 from geminifusion_model.weights.official_names import official_names
+from geminifusion_runtime import strict_json
 
 
 def classifier_layout(
@@ -58,7 +59,7 @@ def write_encoder_file(path: Path, encoder: str, tensors: Mapping[str, Tensor], 
     partial = path.with_name(f".{path.name}.partial")
     torch.save(content, partial)
     partial.replace(path)
-    partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    partial.write_text(strict_json.dumps(record, indent=2) + "\n", encoding="utf-8")
     partial.replace(path.with_suffix(".json"))
 
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -61,7 +60,9 @@ def _content(path: Path) -> object:
             f"{path} wants to run {wanted[1]} while it is read, and only weights are read here (weights_only): where "
             "you trust the file, load it and store its state dict alone by torch.save"
         ) from None
-    except (RuntimeError, EOFError, KeyError, ValueError, SafetensorError) as error:
+    except (FileNotFoundError, PermissionError, IsADirectoryError):
+        raise
+    except Exception as error:  # a damaged file runs into any of torch's and zip's own errors
         raise OfficialWeightsError(_unreadable(path, error)) from None
 
 

@@ -118,8 +118,10 @@ def labels_from_runs(counts: Mapping[int, str], height: int, width: int) -> NDAr
         `height width` uint8.
 
     Raises:
-        ValueError: a string is damaged, or the masks do not tile the image exactly.
+        ValueError: a string is damaged, a class is none, or the masks do not tile the image exactly.
     """
+    if beyond := [class_id for class_id in counts if not 0 <= class_id <= 255]:
+        raise ValueError(f"there is a class {beyond[0]}, expected 0 to 255")
     starts, lengths, classes = [], [], []
     for class_id, text in counts.items():
         runs = decode_counts(text)

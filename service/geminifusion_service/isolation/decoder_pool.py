@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from queue import LifoQueue
-from typing import Any, NamedTuple, Protocol, TypedDict
+from typing import Any, Final, NamedTuple, Protocol, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,7 @@ from geminifusion_service.isolation.worker_client import (
 
 _log = logging.getLogger(__name__)
 
+DECODER_MODULE: Final = "geminifusion_service.isolation.decoder_process"
 _CPU_S = 20.0  # of the images of one message; the largest that are served take about two seconds
 _TIMEOUT_S = 60.0  # where there is no deadline; longer than that, as others want the processor too
 _LEAST_S = 0.001  # a timeout of 0 would mean not to wait at all
@@ -202,9 +203,7 @@ class ProcessDecoderPool:
         with self._lock:
             if self._closed:
                 raise NotReadyError("the server stopped before this request was decoded; send it again")
-            worker = WorkerProcess(
-                "geminifusion_service.isolation.decoder_process", str(self._max_bytes), str(self._max_cpu_s)
-            )
+            worker = WorkerProcess(DECODER_MODULE, str(self._max_bytes), str(self._max_cpu_s))
             self._workers.add(worker)
             return worker
 

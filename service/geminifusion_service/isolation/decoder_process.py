@@ -43,6 +43,7 @@ _spec = functools.lru_cache(maxsize=64)(TypeAdapter(ModalitySpec).validate_json)
 def decode(memory: SharedArrays, max_cpu_s: float, message: dict[str, Any]) -> dict[str, Any]:
     """Decode the files of one message; its response."""
     allow_cpu(max_cpu_s)
+    memory.unmap_surplus()
     try:
         return _decode(memory, message)
     except (MemoryError, OSError):  # OSError from mapping the shared memory
@@ -58,7 +59,8 @@ def _decode(memory: SharedArrays, message: dict[str, Any]) -> dict[str, Any]:
         try:
             data = files[str(index)].tobytes()
             # Asked first, because not every library survives an allocation that fails.
-            if declared_pixels(data) * _BYTES_PER_PIXEL > memory_left():
+            needed = declared_pixels(data) * _BYTES_PER_PIXEL
+            if needed > _KEPT_BYTES and needed > memory_left():
                 raise MemoryError
             image = decode_modality(data, _spec(spec), may_hold_gil=True, **its_options, **message["options"])
         except Exception as error:

@@ -73,6 +73,11 @@ class SharedArrays:
         if self._map is not None and len(self._map) > _KEPT_BYTES and hasattr(mmap, "MADV_REMOVE"):
             self._map.madvise(mmap.MADV_REMOVE, _KEPT_BYTES)
 
+    def unmap_surplus(self) -> None:
+        """Keep no more than 64 MiB mapped, once the last view is gone; what is needed is mapped again."""
+        if self._map is not None and len(self._map) > _KEPT_BYTES:
+            self._map = None
+
     def close(self) -> None:
         """Release the memory once the last view is gone."""
         self._map = None
@@ -84,8 +89,10 @@ class SharedArrays:
         size = max(size, mmap.PAGESIZE)
         if os.fstat(self._descriptor).st_size < size:
             os.ftruncate(self._descriptor, size)
+        # Not all of a file that an unusually large image has made long: what is mapped counts against a limit.
+        length = max(size, min(os.fstat(self._descriptor).st_size, _KEPT_BYTES))
         # The old map is unmapped when the last view of it goes; closing it here would raise while there is one.
-        self._map = mmap.mmap(self._descriptor, os.fstat(self._descriptor).st_size)
+        self._map = mmap.mmap(self._descriptor, length)
 
     def _view(self, place: ArrayPlace) -> NDArray[np.generic]:
         assert self._map is not None

@@ -5,6 +5,7 @@ An artifact in it may be half copied, damaged, or gone a moment later: reading r
 
 from __future__ import annotations
 
+import errno
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 from geminifusion_runtime.artifact import METADATA_NAME, ArtifactError, ArtifactMetadata, read_metadata
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")  # as the artifact's schema has it
+_OF_THIS_ENTRY = (errno.ELOOP, errno.EACCES, errno.EPERM)  # unlike those that say that the file system is gone
 Fingerprint = tuple[tuple[str, int, int, int], ...]  # of each file: name, bytes, modified ns, inode
 
 
@@ -106,5 +108,9 @@ def _fingerprint(directory: Path) -> Fingerprint:
             facts = path.stat()
         except FileNotFoundError:
             continue
+        except OSError as error:
+            if error.errno not in _OF_THIS_ENTRY:
+                raise
+            facts = path.lstat()  # reading the artifact says what is wrong with it
         seen.append((path.name, facts.st_size, facts.st_mtime_ns, facts.st_ino))
     return tuple(seen)

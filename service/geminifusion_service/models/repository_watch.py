@@ -80,7 +80,11 @@ class RepositoryWatch:
             return
         self._debouncer.retain(seen)
         for name in sorted({one.name for one in seen.values()}):
-            await self._sync_name(newest_first([one for one in seen.values() if one.name == name]), at_once=at_once)
+            versions = newest_first([one for one in seen.values() if one.name == name])
+            try:
+                await self._sync_name(versions, at_once=at_once)
+            except Exception:  # of one name; it must not keep the others from their new versions
+                _log.exception("%s could not be brought up to date; it is tried again at the next poll", name)
         self._retire_removed(seen)
         for status in self._registry.statuses():
             if status.state is ModelState.UNAVAILABLE and status.reference not in seen:

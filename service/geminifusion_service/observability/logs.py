@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 
 from geminifusion_runtime import strict_json
+from geminifusion_runtime.printable import escape_controls
 from geminifusion_service.observability.timeline import Timeline
 from geminifusion_service.settings import LogFormat, LogLevel
 
@@ -39,7 +40,11 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """A line of text; fields that came by `extra` follow the message as `name=value`."""
+    """A line of text; fields that came by `extra` follow the message as `name=value`.
+
+    What clients sent may be part of any of them, so control characters are escaped: they could begin a line that looks
+    like one of ours, or tell the operator's terminal what to do. Lines of a traceback are indented for the same reason.
+    """
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -47,7 +52,15 @@ class TextFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:
         """Format one record without its traceback."""
         fields = (f" {name}={value}" for name, value in vars(record).items() if name not in _STANDARD)
-        return super().formatMessage(record) + "".join(fields)
+        return escape_controls(super().formatMessage(record) + "".join(fields))
+
+    def formatException(self, ei: Any) -> str:  # noqa: ANN401 - as logging has it
+        """Format a traceback."""
+        return "\n".join(f"  {escape_controls(line)}" for line in super().formatException(ei).split("\n"))
+
+    def formatStack(self, stack_info: str) -> str:
+        """Format the frames of a call."""
+        return "\n".join(f"  {escape_controls(line)}" for line in super().formatStack(stack_info).split("\n"))
 
 
 def set_up_logging(log_format: LogFormat, level: LogLevel) -> None:

@@ -125,7 +125,7 @@ class AdmissionControl:
         """Count a request as in flight: its body is complete.
 
         Args:
-            body_bytes: actual size of the body.
+            body_bytes: actual size of what came; where its transport holds more for it, that counts.
             priority: as in `check`.
 
         Raises:
@@ -135,7 +135,7 @@ class AdmissionControl:
         if late and self._num_in_flight >= self._capacity(priority):
             raise self._full(f"{self._num_in_flight} requests are in flight, which is all this server takes")
         ticket.holding.end_arrival()
-        ticket.holding.settle(bytes=body_bytes)
+        ticket.holding.settle(bytes=max(body_bytes, ticket.holding.amounts["bytes"]))
         self._arriving.pop(ticket, None)
         ticket.in_flight = True
         self._num_in_flight += 1

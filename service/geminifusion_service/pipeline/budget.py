@@ -24,6 +24,8 @@ RESOURCES: Final[tuple[Resource, ...]] = get_args(Resource)
 # What is on its way may take its time for this long; after that it gives way to others that need its share, or clients
 # that send a byte a second would hold everything.
 GRACE_S = 1.0
+# A request with at most this share of the pixels does not wait behind larger ones: a quarter more is there for them.
+_SMALL_SHARE, _EXTRA_FOR_SMALL = 16, 4
 
 
 class ResourceBudget:
@@ -49,7 +51,7 @@ class ResourceBudget:
         self._lock = threading.Lock()
         self._held: dict[Resource, int] = dict.fromkeys(RESOURCES, 0)
         self._arriving: dict[Holding, float] = {}  # since when, oldest first
-        self._waiting: deque[tuple[Holding, int, asyncio.Future[None]]] = deque()  # for pixels
+        self._waiting: tuple[deque[_Waiting], deque[_Waiting]] = (deque(), deque())  # for many pixels, and for few
 
     def held(self, resource: Resource) -> int:
         """How much all holdings have of a resource."""
@@ -87,19 +89,20 @@ class ResourceBudget:
         raise self._full(resource, amount)
 
     async def _take_pixels_when_free(self, holding: Holding, amount: int) -> None:
+        waiting = self._waiting[self._is_small(amount)]
         with self._lock:
-            if not self._waiting and self._fits(holding, "pixels", amount):
+            if not waiting and self._fits(holding, "pixels", amount):
                 self._add(holding, "pixels", amount)
                 return
             freed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             entry = (holding, amount, freed)
-            self._waiting.append(entry)
+            waiting.append(entry)
         try:
             await freed
         except BaseException:
             with self._lock:
-                if entry in self._waiting:
-                    self._waiting.remove(entry)
+                if entry in waiting:
+                    waiting.remove(entry)
                 self._serve_waiting()
             raise
 
@@ -110,22 +113,31 @@ class ResourceBudget:
 
     def _fits(self, holding: Holding | None, resource: Resource, amount: int) -> bool:
         limit, held = self._limits[resource], self._held[resource]
+        if limit is None:
+            return True
+        if resource == "pixels" and self._is_small(amount):
+            limit += limit // _EXTRA_FOR_SMALL
         of_others = held - (holding.amounts[resource] if holding is not None else 0)
-        return limit is None or of_others <= 0 or held + amount <= limit
+        return of_others <= 0 or held + amount <= limit
+
+    def _is_small(self, pixels: int) -> bool:
+        limit = self._limits["pixels"]
+        return limit is not None and pixels * _SMALL_SHARE <= limit
 
     def _add(self, holding: Holding, resource: Resource, amount: int) -> None:
         holding.amounts[resource] += amount
         self._held[resource] += amount
 
     def _serve_waiting(self) -> None:
-        """Give pixels to those that wait for them, in order: a large request is not passed for ever by small ones."""
-        while self._waiting:
-            holding, amount, freed = self._waiting[0]
-            if not self._fits(holding, "pixels", amount):
-                return
-            self._waiting.popleft()
-            self._add(holding, "pixels", amount)
-            freed.get_loop().call_soon_threadsafe(_wake, freed)
+        """Give pixels to those that wait for them, in order: a large request is not passed for ever by others."""
+        for waiting in self._waiting:
+            while waiting:
+                holding, amount, freed = waiting[0]
+                if not self._fits(holding, "pixels", amount):
+                    break
+                waiting.popleft()
+                self._add(holding, "pixels", amount)
+                freed.get_loop().call_soon_threadsafe(_wake, freed)
 
     def _has_room(self, resource: Resource, amount: int, *, beside: Holding | None = None) -> bool:
         """Whether the amount fits, if need be once those have given up that arrive too slowly, largest first."""
@@ -175,7 +187,7 @@ class Holding:
                 self._budget._take(self, resource, amount)  # type: ignore[arg-type]  # a Resource each
 
     async def take_pixels_when_free(self, pixels: int) -> None:
-        """Hold more pixels as soon as they are free; first come, first served."""
+        """Hold more pixels as soon as they are free; first come, first served, among those with few and with many."""
         if pixels and not self._is_closed:
             await self._budget._take_pixels_when_free(self, pixels)
 
@@ -229,6 +241,9 @@ class Holding:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+_Waiting = tuple[Holding, int, asyncio.Future[None]]
 
 
 def _wake(freed: asyncio.Future[None]) -> None:

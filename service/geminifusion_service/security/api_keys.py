@@ -184,7 +184,7 @@ def read_keys(path: Path) -> dict[str, KeyEntry]:
         entries = TypeAdapter(dict[str, KeyEntry]).validate_python(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise AccessFileError(f"the API keys in {path} cannot be read ({error.strerror}); check the path") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise AccessFileError(f"{path} is not TOML ({error}); see docs/guides/security.md") from None
     except ValidationError as error:
         # Without the input: a key pasted in place of its digest must not reach a log.

@@ -64,8 +64,8 @@ class Raw:
         key = base64.b64encode(b"a" * 16).decode()
         host = "" if "Host" in headers else "Host: localhost\r\n"
         self.send(
-            f"GET /v1/stream HTTP/1.1\r\n{host}Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-            f"Sec-WebSocket-Key: {key}\r\n{more}\r\n".encode()
+            f"GET /v1/stream HTTP/1.1\r\n{host}Upgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n{more}\r\n".encode()
         )
         return self.head()
 

@@ -224,6 +224,26 @@ def test_images_beyond_the_memory_of_a_process_are_rejected_and_it_goes_on(specs
 
 
 @pytest.mark.slow
+def test_large_images_leave_a_process_as_able_as_before(specs):
+    limits = {**OPTIONS, "max_pixels": 32_000_000}
+    pool = ProcessDecoderPool(1, max_bytes=decoding_memory(max_pixels=32_000_000, max_body_bytes=2**26))
+    large = encoded_images(
+        specs,
+        rgb=encoded(".png", np.zeros((4000, 8000, 3), np.uint8)),
+        depth=encoded(".png", np.full((4000, 8000), 1000, np.uint16)),
+    )
+    try:
+        for _ in range(2):
+            shapes = [getattr(one, "array", one).shape for one in pool.decode(large, limits)]
+            assert shapes == [(4000, 8000, 3), (4000, 8000)]
+            shapes = [getattr(one, "array", one).shape for one in pool.decode(large[:1], limits)]
+            assert shapes == [(4000, 8000, 3)]
+        assert len(pool.process_ids) == 1
+    finally:
+        pool.close()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("images", ["rgb.jpg", "rgb.webp", "rgb.png", "depth.png", "depth.tiff"])
 def test_the_largest_images_fit_into_the_memory_of_a_process(specs, images):
     """Whatever `decoding_memory` allows is enough for images that the other limits allow."""

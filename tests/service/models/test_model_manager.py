@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import shutil
 
 import pytest
@@ -14,6 +15,7 @@ from geminifusion_service.models import lifecycle
 from geminifusion_service.models import self_test_schedule as self_test_schedule
 from geminifusion_service.models.description import describe_reference
 from geminifusion_service.models.registry import ModelState, Status
+from geminifusion_service.models.repository_watch import RepositoryWatch
 from geminifusion_service.request import SegmentRequest
 from geminifusion_service.transport.grpc.health import Health
 
@@ -179,6 +181,55 @@ async def test_a_broken_newest_version_at_the_start_leaves_the_one_before(publis
     (publish(version="2") / "model.onnx").write_bytes(b"")
     async with managing(model_repository=str(repository)) as (manager, _, _):
         assert states(manager) == {"1": "ready", "2": "unavailable"}
+
+
+BAD_ENTRIES = {
+    "fifo": os.mkfifo,
+    "nested": lambda path: path.write_text("[" * 200_000),
+    "digits": lambda path: path.write_text("9" * 5_000),
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "loop": lambda path: path.symlink_to(path),
+    "folder": lambda path: path.mkdir(),
+    "large": lambda path: path.write_bytes(bytes(2**21)),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_ENTRIES.values(), ids=BAD_ENTRIES)
+async def test_one_bad_entry_stops_neither_the_others_nor_the_start_nor_the_end(
+    publish, repository, managing, until, bad, caplog
+):
+    publish(version="1")
+    for directory in (repository / "aaa" / "1", repository / "tiny" / "9"):
+        directory.mkdir(parents=True)
+        bad(directory / "metadata.json")
+    async with managing(model_repository=str(repository), default_model="tiny", **POLL) as (manager, _, _):
+        assert states(manager) == {"1": "ready", "9": "unavailable"}
+        publish(version="2")
+        await until(lambda: manager.registry.find("tiny").reference == "tiny@2")
+        index = {status.reference: status.state.value for status in await manager.index()}
+        assert index["aaa@1"] == index["tiny@9"] == "unavailable"
+        with pytest.raises(ModelLoadError, match="aaa"):
+            await manager.load("aaa")
+    assert "Traceback" not in caplog.text
+
+
+async def test_an_error_of_one_name_leaves_the_others_followed(
+    publish, repository, managing, until, monkeypatch, caplog
+):
+    publish("aaa")
+    publish(version="1")
+    async with managing(model_repository=str(repository), default_model="tiny", **POLL) as (manager, _, _):
+        sync_name = RepositoryWatch._sync_name
+
+        async def failing(watch, versions, **options):
+            if versions[0].name == "aaa":
+                raise MemoryError
+            await sync_name(watch, versions, **options)
+
+        monkeypatch.setattr(RepositoryWatch, "_sync_name", failing)
+        publish(version="2")
+        await until(lambda: manager.registry.find("tiny").reference == "tiny@2")
+        assert "aaa could not be brought up to date" in caplog.text
 
 
 async def test_a_removed_version_hands_over_to_the_one_before_it(publish, repository, managing, until):

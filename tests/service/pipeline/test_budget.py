@@ -76,9 +76,25 @@ async def test_pixels_are_waited_for_in_order():
             order.append(name)
             await asyncio.sleep(0.01)
 
-    await asyncio.gather(one("a", 80), one("b", 90), one("c", 10), one("huge", 500), one("d", 1))
+    await asyncio.gather(one("a", 80), one("b", 90), one("c", 10), one("huge", 500), one("d", 10))
     assert order == ["a", "b", "c", "huge", "d"]
     assert budget.held("pixels") == 0
+
+
+async def test_a_request_of_few_pixels_does_not_wait_behind_larger_ones():
+    budget = ResourceBudget(pixels=160)
+    large, larger, small, smaller = budget.open(), budget.open(), budget.open(), budget.open()
+    await large.take_pixels_when_free(160)
+    waits = asyncio.create_task(larger.take_pixels_when_free(100))
+    for holding in (small, smaller):
+        for _ in range(2):
+            await asyncio.wait_for(holding.take_pixels_when_free(10), 1)
+    assert budget.held("pixels") == 200
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(small.take_pixels_when_free(10), 0.05)
+    large.close()
+    small.close()
+    await asyncio.wait_for(waits, 1)
 
 
 async def test_who_stops_waiting_for_pixels_lets_the_next_in():

@@ -3,6 +3,7 @@
 import http.server
 import json
 import logging
+import sys
 import threading
 
 import cv2
@@ -150,6 +151,21 @@ def test_a_wrong_key_is_a_line_without_the_key(serving, tmp_path, lines):
 def test_text_lines_show_the_same_fields():
     record = logging.makeLogRecord({"name": "x", "levelno": 20, "levelname": "INFO", "msg": "request", "code": "ok"})
     assert TextFormatter().format(record).endswith("INFO x: request code=ok")
+
+
+def test_what_clients_send_forges_no_line_of_the_text_log():
+    forged = "x\n2026-11-27 13:00:00,000 INFO geminifusion.access: request\x1b[2J\u2028\x9b31m\r"
+    record = logging.makeLogRecord({"msg": "request %s", "args": (forged,), "model": forged, "levelname": "INFO"})
+    try:
+        raise ValueError(forged)
+    except ValueError:
+        record.exc_info = sys.exc_info()
+    text = TextFormatter().format(record)
+    first, *traceback = text.split("\n")
+    assert r"x\n2026-11-27" in first
+    assert traceback
+    assert all(line.startswith("  ") for line in traceback)
+    assert all(character.isprintable() for line in (first, *traceback) for character in line)
 
 
 def test_an_exception_is_one_json_line():

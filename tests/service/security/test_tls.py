@@ -105,3 +105,23 @@ def test_files_that_do_not_belong_together_are_refused(authority, tmp_path):
     files = tls_files(authority.certificate, authority.client[1], "")
     with pytest.raises(TlsError, match="made for"):
         http_context(files)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "port", "said"),
+    [
+        ("http", "http_port", "https://"),
+        ("grpc", "grpc_port", "grpcs://"),
+        ("https", "grpc_port", "give grpcs://"),
+        ("grpcs", "http_port", "give https://"),
+    ],
+)
+def test_a_client_of_another_kind_is_told_which(serving, authority, scheme, port, said):
+    from geminifusion import Client
+    from geminifusion.errors import ServerUnreachableError
+
+    with serving(tls_certificate=authority.certificate, tls_key=authority.key) as live:
+        where = f"{scheme}://127.0.0.1:{getattr(live.server, port)}"
+        client = Client(where, retries=0, timeout=5, ca=authority.ca)
+        with client, pytest.raises(ServerUnreachableError, match=said):
+            client.models()

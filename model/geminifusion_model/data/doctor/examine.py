@@ -15,6 +15,7 @@ from geminifusion_model.data.frame_files import UnmappedLabelsError
 from geminifusion_model.data.layout import LayoutError
 from geminifusion_model.data.sample import Dataset, DatasetError
 
+_UNREAD_SHOWN = 3  # of a split
 _SEVERITY_ORDER = {"error": 0, "warning": 1}
 
 
@@ -31,24 +32,18 @@ def examine(
     findings: list[Finding] = []
     observed: dict[str, list[FrameTraits]] = {}
     for split, dataset in datasets.items():
-        frames = []
+        frames: list[FrameTraits] = []
+        unread: list[str] = []
         for index in range(len(dataset)):
             try:
                 frames.append(observe(dataset[index], dataset.task))
             except UnmappedLabelsError as error:
                 frames.append(observe(error.sample, dataset.task, error.unmapped))
             except DatasetError as error:
-                findings.append(
-                    Finding(
-                        severity="error",
-                        code="unreadable-frame",
-                        split=split,
-                        message=str(error),
-                        advice="write the file again from the source in a way that is read here",
-                    )
-                )
+                unread.append(str(error))
             if on_frame is not None:
                 on_frame()
+        findings += _unread_findings(split, unread)
         if frames:
             observed[split] = frames
             findings += check_pairs(split, frames)
@@ -71,6 +66,23 @@ def examine(
     for split, dataset in datasets.items():
         findings += check_files(split, dataset)
     return sorted(findings, key=lambda finding: _SEVERITY_ORDER[finding.severity])
+
+
+def _unread_findings(split: str, messages: list[str]) -> list[Finding]:
+    """The first frames that could not be read; most often the others have the same fault."""
+    shown = messages[:_UNREAD_SHOWN]
+    if len(messages) > len(shown):
+        shown[-1] += f" (and {len(messages) - len(shown)} more frames that cannot be read)"
+    return [
+        Finding(
+            severity="error",
+            code="unreadable-frame",
+            split=split,
+            message=message,
+            advice="mend these files, or what the contract says of them",
+        )
+        for message in shown
+    ]
 
 
 def layout_findings(split: str, error: DatasetError) -> list[Finding]:

@@ -65,8 +65,8 @@ def _single_class(task: Task) -> list[Finding]:
             code="one-class",
             split="all",
             message=f"{name} is the only class, so every network scores 100 without having learnt anything",
-            advice=f"name what surrounds it as a class of its own: classes: [background, {name}], and give it the pixels "
-            "that are void now (labels.map)",
+            advice=f"name what surrounds it as a class of its own: classes: [background, {name}], and give it the "
+            "pixels that are void now (labels.map)",
         )
     ]
 
@@ -248,8 +248,8 @@ def _empty_classes(counts: Mapping[str, Counts], task: Task, partial: bool) -> l
                         code="unlearnable-class",
                         split=f"train+{split}",
                         message=f"{named} occurs in {split} and never in train",
-                        advice="move frames that show it to train; if it lies in train under another stored value, give "
-                        "that to the class by labels.map",
+                        advice="move frames that show it to train; if it lies in train under another stored value, "
+                        "give that to the class by labels.map",
                     )
                 )
     return findings

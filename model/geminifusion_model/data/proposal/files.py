@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -21,51 +21,19 @@ from geminifusion_runtime.errors import GeminiFusionError
 
 # the first role with a word in a name has it: `label_images` are labels
 _WORDS: dict[str, frozenset[str]] = {
-    "labels": frozenset(
-        [
-            "label",
-            "labels",
-            "mask",
-            "masks",
-            "annotation",
-            "annotations",
-            "seg",
-            "segmentation",
-            "segmentationclass",
-            "semantic",
-            "gt",
-            "groundtruth",
-            "gtfine",
-            "target",
-            "targets",
-            "labelids",
-            "labeltrainids",
-            "classes",
-        ]
-    ),
-    "depth": frozenset(["depth", "depths", "depthmap", "depthmaps", "dep", "hha", "rawdepth"]),
-    "thermal": frozenset(["thermal", "lwir", "ir", "infrared", "tir", "th"]),
-    "event": frozenset(["event", "events", "dvs"]),
-    "lidar": frozenset(["lidar", "velodyne"]),
-    "rgb": frozenset(
-        [
-            "rgb",
-            "color",
-            "colour",
-            "image",
-            "images",
-            "img",
-            "imgs",
-            "visible",
-            "vis",
-            "jpegimages",
-            "leftimg",
-            "photo",
-            "photos",
-            "camera",
-        ]
-    ),
-}
+    "labels": frozenset({
+        "label", "labels", "mask", "masks", "annotation", "annotations", "seg", "segmentation", "segmentationclass",
+        "semantic", "gt", "groundtruth", "gtfine", "target", "targets", "labelids", "labeltrainids",
+    }),
+    "depth": frozenset({"depth", "depths", "depthmap", "depthmaps", "dep", "hha", "rawdepth"}),
+    "thermal": frozenset({"thermal", "lwir", "ir", "infrared", "tir", "th"}),
+    "event": frozenset({"event", "events", "dvs"}),
+    "lidar": frozenset({"lidar", "velodyne"}),
+    "rgb": frozenset({
+        "rgb", "color", "colour", "image", "images", "img", "imgs", "visible", "vis", "jpegimages", "leftimg", "photo",
+        "photos", "camera",
+    }),
+}  # fmt: skip
 _SPLITS = {
     "train": "train", "training": "train", "test": "test", "testing": "test",
     "val": "val", "valid": "val", "validation": "val",
@@ -100,14 +68,15 @@ class ImageFile:
 
 def image_files(root: Path) -> tuple[list[ImageFile], list[str]]:
     """All image files below `root`, and notes on what was passed over."""
-    paths, others = [], defaultdict(int)
+    paths: list[PurePosixPath] = []
+    others: Counter[str] = Counter()
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(name for name in names if not name.startswith(".")):
             path = PurePosixPath(Path(folder, name).relative_to(root).as_posix())
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 paths.append(path)
-            elif path.suffix.lower() in (".bmp", ".gif", ".exr", ".jp2", ".mat", ".pgm", ".ppm"):
+            elif path.suffix.lower() in (".bmp", ".gif", ".exr", ".jp2", ".mat"):
                 others[path.suffix.lower()] += 1
     notes = [f"{count} {suffix} files are passed over: convert them to PNG or npy" for suffix, count in others.items()]
     by_folder: dict[PurePosixPath, list[PurePosixPath]] = defaultdict(list)

@@ -121,8 +121,8 @@ def _splits(
         kept = len(everything) - max(len(everything) // _TEST_SHARE, 1)
         by_split = defaultdict(list, train=everything[:kept], test=everything[kept:])
         notes.append(
-            f"no folder says which frames are for the test: the last {len(everything) - kept} of {len(everything)} are; "
-            "if several show one scene, keep them in one split"
+            f"no folder says which frames are for the test: the last {len(everything) - kept} of {len(everything)} "
+            "are; if several show one scene, keep them in one split"
         )
     if "train" not in by_split:
         first = next(iter(by_split))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from collections import Counter
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from geminifusion_model.data.proposal.files import read_stored
+from geminifusion_model.yaml_files import quoted
 
 _MOST_FILES = 500
 _MOST_CLASSES = 255
@@ -109,7 +109,7 @@ def _of_numbers(
     if dense:
         parts += [f"offset: {-first}"] if first else []
     else:
-        entries = ", ".join(f"{value}: {json.dumps(name)}" for value, name in zip(values, given, strict=True))
+        entries = ", ".join(f"{value}: {quoted(name)}" for value, name in zip(values, given, strict=True))
         parts.append(f"map: {{{entries}}}")
     if dense or void:
         parts.append(f"void: [{', '.join(map(str, void))}]")
@@ -127,7 +127,7 @@ def _of_colors(
     notes.append(f"label colors seen in {looked_at} of {there} files: {seen}")
     given = names if len(names) == len(listed) else [f"color_{text[1:]}" for text in hexadecimal]
     notes.append("the labels are pictures in colors: say in labels.colors which class each color is, or void")
-    entries = ", ".join(f'"{text}": {json.dumps(name)}' for text, name in zip(hexadecimal, given, strict=True))
+    entries = ", ".join(f'"{text}": {quoted(name)}' for text, name in zip(hexadecimal, given, strict=True))
     palette: list[Color | None] = [(color[0], color[1], color[2]) for color in listed]
     return ProposedLabels(_classes(given, palette), f"{{colors: {{{entries}}}}}", tuple(notes))
 
@@ -141,7 +141,7 @@ def _class_name(value: int, values: Sequence[int]) -> str:
 def _classes(names: Sequence[str], colors: Sequence[Color | None]) -> str:
     lines = []
     for name, color in zip(names, colors, strict=True):
-        text = json.dumps(name, ensure_ascii=False)
+        text = quoted(name)
         lines.append(f"  - {text}" if color is None else f"  - {{name: {text}, color: {list(color)}}}")
     return "\n".join(lines)
 

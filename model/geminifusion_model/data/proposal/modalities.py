@@ -73,8 +73,8 @@ def _metric(values: NDArray[np.float64], is_float: bool, align: str, notes: list
     metres = measured * unit
     near, far = np.percentile(metres, (0.5, 99.5))
     notes.append(
-        f"depth is guessed to have {unit:g} m per stored unit: its median is then {median * unit:.2f} m, and nearly all "
-        f"of it lies in {near:.2f} to {far:.2f} m; correct metres_per_unit if that is wrong"
+        f"depth is guessed to have {unit:g} m per stored unit: its median is then {median * unit:.2f} m, and nearly "
+        f"all of it lies in {near:.2f} to {far:.2f} m; correct metres_per_unit if that is wrong"
     )
     low, high = max(round(near * 0.9, 2), 0.01), max(round(far * 1.1, 2), 0.02)
     mean, std = float(metres.mean()), max(float(metres.std()), 0.01)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from geminifusion_model.data.proposal.labels import LabelsError, propose_labels
 from geminifusion_model.data.proposal.modalities import ModalityError, propose_modality
 from geminifusion_model.data.sample import DatasetError
 from geminifusion_model.data.task_files import CONTRACT_NAME
+from geminifusion_model.yaml_files import quoted
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def propose(root: Path) -> Proposal:
     modalities = "".join(f"  {name}: {entry}\n" for name, entry in entries.items())
     contract = (
         "# Proposed by `geminifusion data init`; docs/guides/your-own-data.md explains every field.\n"
-        f"name: {json.dumps(root.resolve().name, ensure_ascii=False)}\n"
+        f"name: {quoted(root.resolve().name)}\n"
         "license: not stated              # carried to the checkpoint and the artifact\n"
         f"classes:\n{labels.classes}\n"
         f"labels: {labels.scheme}\n"

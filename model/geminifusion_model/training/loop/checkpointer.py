@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,7 +36,9 @@ class Checkpointer:
         path = self.directory / STATE_NAME
         try:
             self.state.restore(self.directory)
-        except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # a damaged file runs into any of torch's own errors
             raise TrainingError(
                 f"{path} cannot be resumed from ({type(error).__name__}: {str(error).partition(chr(10))[0]}); it is "
                 "damaged or of another version: restore it, or start a new run from the weights in this directory"

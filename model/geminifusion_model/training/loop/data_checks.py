@@ -14,6 +14,7 @@ from geminifusion_model.training.errors import TrainingError
 
 _logger = logging.getLogger(__name__)
 _FRAMES_LOOKED_AT = 16
+_SHOWN = 8  # class names
 _ALLOW = "allow_unlearnable_classes"
 
 
@@ -41,16 +42,16 @@ def _check_classes(pixels: list[int], names: tuple[str, ...], ignore_index: int)
     if not absent:
         return
     void = pixels[ignore_index] / max(sum(pixels), 1)
+    named = ", ".join(absent[:_SHOWN]) + (f" and {len(absent) - _SHOWN} more" if len(absent) > _SHOWN else "")
     message = (
-        f"{', '.join(absent)} of {len(names)} classes never occurs in the training frames, where {void:.0%} of the "
-        "pixels are void; a network cannot learn it, and scores leave it out. If it should occur, its stored value is "
-        "taken for something else"
+        f"{named} of {len(names)} classes never occurs in the training frames, where {void:.0%} of the pixels are "
+        "void; a network cannot learn it, and scores leave it out. If it should occur, its stored value is taken for "
+        "something else"
     )
     if len(names) - len(absent) <= 1 and void:
         present = next((name for name in names if name not in absent), names[0])
-        message += (
-            f", probably for void: labels: {{map: {{0: {present}, {ignore_index}: {absent[0]}}}}} in dataset.yaml"
-        )
+        proposed = f"labels: {{map: {{0: {present}, {ignore_index}: {absent[0]}}}}}"
+        message += f", probably for void: {proposed} in dataset.yaml"
     else:
         message += ": see labels.map, labels.offset and labels.void in dataset.yaml, and `geminifusion data check`"
     raise TrainingError(f"{message}. If it is meant so, set {_ALLOW} to true")

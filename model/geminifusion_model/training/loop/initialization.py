@@ -9,6 +9,7 @@ from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.training.config import REQUIRED, TrainingConfig
 from geminifusion_model.training.errors import ConfigError
+from geminifusion_model.weights.artifact import is_artifact, network_of_artifact
 from geminifusion_model.weights.encoder_file import describe_encoder_file
 from geminifusion_model.weights.files import OfficialWeightsError
 from geminifusion_model.weights.imagenet import load_imagenet
@@ -16,6 +17,7 @@ from geminifusion_model.weights.official import load_official
 from geminifusion_model.weights.report import OfficialReport
 from geminifusion_model.weights.segformer import start_from_segformer
 from geminifusion_model.weights.sources import open_weights
+from geminifusion_runtime.artifact import read_metadata
 
 
 def check_starts(config: TrainingConfig) -> None:
@@ -39,14 +41,19 @@ def check_starts(config: TrainingConfig) -> None:
     if config.start_from is not None and not _leads_to_weights(Path(config.start_from)):
         raise ConfigError(
             f"start_from is {config.start_from}, where there is no {CONFIG_NAME}; give a checkpoint directory, such as "
-            "RUN/final, or a weight file of GeminiFusion's authors or of SegFormer"
+            "RUN/final, an artifact, or a weight file of GeminiFusion's authors or of SegFormer"
+        )
+    if config.start_from is not None and is_artifact(Path(config.start_from)) and not config.freeze_decoder_norm:
+        raise ConfigError(
+            f"start_from is {config.start_from}, an artifact, whose graph has no BatchNorm statistics to train on "
+            "from; set freeze_decoder_norm to true, or give its checkpoint"
         )
     if config.imagenet is not None and not _leads_to_weights(Path(config.imagenet)):
         raise ConfigError(f"imagenet is {config.imagenet}, and there is no such file; give a classifier's weight file")
 
 
 def _leads_to_weights(path: Path) -> bool:
-    return path.is_file() or (path / CONFIG_NAME).is_file()
+    return path.is_file() or (path / CONFIG_NAME).is_file() or is_artifact(path)
 
 
 def start_network(config: TrainingConfig, class_names: tuple[str, ...] | None = None) -> GeminiFusion:
@@ -108,16 +115,20 @@ def describe_training(config: TrainingConfig, frames: int, data: str) -> str:
 def _continue_from(net: GeminiFusion, path: str, class_names: tuple[str, ...] | None) -> None:
     known: tuple[str, ...] | None = None
     try:
-        source = open_weights(Path(path))
-        if source.kind == "segformer":
-            start_from_segformer(net, source.tensors)
-            return
-        if source.kind == "official":
-            start, _ = load_official(source.tensors)
+        if is_artifact(Path(path)):
+            start = network_of_artifact(Path(path))
+            known = tuple(each.name for each in read_metadata(Path(path)).classes)
         else:
-            start = GeminiFusion.from_pretrained(Path(path))
-            task = read_info(Path(path)).task
-            known = None if task is None else task.class_names
+            source = open_weights(Path(path))
+            if source.kind == "segformer":
+                start_from_segformer(net, source.tensors)
+                return
+            if source.kind == "official":
+                start, _ = load_official(source.tensors)
+            else:
+                start = GeminiFusion.from_pretrained(Path(path))
+                task = read_info(Path(path)).task
+                known = None if task is None else task.class_names
     except OfficialWeightsError as error:
         raise ConfigError(f"start_from is {path}: {error}") from None
     weights, own = start.state_dict(), net.state_dict()

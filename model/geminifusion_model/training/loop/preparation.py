@@ -61,7 +61,8 @@ def check_directory(config: RunConfig, directory: Path, *, resume: bool) -> None
         if earlier != config:
             raise TrainingError(
                 f"the configuration differs from {directory / 'config.yaml'}: {_differences(earlier, config)}. Resume "
-                f"with the same one, or start a new run from these weights: --out OTHER --set start_from={directory / 'final'}"
+                "with the same one, or start a new run from these weights: --out OTHER --set "
+                f"start_from={directory / 'final'}"
             )
 
 

@@ -37,7 +37,7 @@ DTYPES: dict[str, np.dtype[np.generic]] = {
 _MAX_RANK = 8
 _LENGTH_BYTES = 4  # before the content of each element of a BYTES tensor
 # By the kind of a datatype: JSON's types that it accepts, and the widest datatype, whose range is checked afterwards.
-_JSON_TYPES = {"b": {bool}, "u": {int}, "i": {int}, "f": {int, float}}
+_JSON_TYPES: dict[str, set[type]] = {"b": {bool}, "u": {int}, "i": {int}, "f": {int, float}}
 _WIDEST = {"u": "u8", "i": "i8", "f": "f8"}
 _MAX_VALUES = 2**40  # beyond any body; the product of a shape that holds a 0 has no other limit
 _MAX_FILES = 4096  # in a tensor; beyond any queue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
@@ -12,7 +11,6 @@ import grpc.aio
 
 from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_runtime.types import Priority
-from geminifusion_service.errors import BodyTimeoutError, EmptyBodyError
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.observability.request_context import set_client
 from geminifusion_service.pipeline.admission import Ticket
@@ -37,23 +35,6 @@ def milliseconds_left(context: grpc.aio.ServicerContext) -> float | None:
     left_s = context.time_remaining()
     # A call without a deadline may report one of centuries.
     return 1000 * left_s if left_s is not None and left_s < 3600 else None
-
-
-async def only_message(messages: AsyncIterator[Any], timeout_s: float) -> Any:  # noqa: ANN401
-    """The message of a unary call.
-
-    Raises:
-        BodyTimeoutError: it did not arrive in time.
-        EmptyBodyError: the call ended without it.
-        QueueFullError, MalformedBodyError, BodyTooLargeError: see `IncomingMessages`.
-    """
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await anext(messages)
-    except TimeoutError:
-        raise BodyTimeoutError(f"the message did not arrive within {timeout_s:g} s; send it faster") from None
-    except StopAsyncIteration:
-        raise EmptyBodyError("the call came without its message; send one") from None
 
 
 class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is untyped
@@ -129,8 +110,8 @@ class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc i
             try:
                 with self._segmenter.admit(deadline_ms=milliseconds_left(context), priority=priority) as ticket:
                     messages = self._receiving.messages(source, context, deserialize, holding=ticket.holding)
-                    async with self._arriving.place(context.peer()):
-                        message = await only_message(messages, self._body_timeout_s)
+                    with self._arriving.place(context.peer(), messages.refuse):
+                        message = await messages.only(self._body_timeout_s)
                     _ticket.set(ticket)
                     return await behavior(message, context)
             except GeminiFusionError as error:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from geminifusion_service.errors import QueueFullError
 
+End = Callable[[QueueFullError], None]
 
-@dataclass(eq=False)
+
+@dataclass(eq=False, slots=True)
 class _Place:
     peer: str
-    limit: asyncio.Timeout
-    is_taken: bool = False
+    end: End
 
 
 class CallPool:
@@ -31,35 +32,51 @@ class CallPool:
         self._what = what
         self._places: dict[_Place, None] = {}  # oldest first
 
-    @asynccontextmanager
-    async def place(self, peer: str) -> AsyncIterator[None]:
-        """Run the block as one of the calls, for which another may have to end.
+    @contextmanager
+    def place(self, peer: str, end: End) -> Iterator[None]:
+        """Hold a place during the block, for which another call may have to end.
 
-        Raises:
-            QueueFullError: this call had to end for another one.
+        Args:
+            peer: as gRPC names it.
+            end: has the block end with this error, for another call.
         """
         if len(self._places) >= self._size:
             self._end_one()
-        place = None
+        place = _Place(peer, end)
+        self._places[place] = None
         try:
-            async with asyncio.timeout(None) as limit:
-                place = _Place(peer, limit)
-                self._places[place] = None
-                yield
-        except TimeoutError:
-            if place is None or not place.is_taken:
-                raise
-            raise QueueFullError(
-                f"this server takes {self._size} {self._what} at once and others came; try again in 1 s"
-            ) from None
+            yield
         finally:
-            if place is not None:
-                self._places.pop(place, None)
+            self._places.pop(place, None)
+
+    @asynccontextmanager
+    async def interruptible_place(self, peer: str) -> AsyncIterator[None]:
+        """`place` for a block that is cancelled where it has to end.
+
+        Raises:
+            QueueFullError: it had to.
+        """
+        ended: list[QueueFullError] = []
+        limit = asyncio.timeout(None)
+
+        def end(error: QueueFullError) -> None:
+            ended.append(error)
+            limit.reschedule(asyncio.get_running_loop().time())
+
+        try:
+            async with limit:
+                with self.place(peer, end):
+                    yield
+        except TimeoutError:
+            if not ended:
+                raise
+            raise ended[0] from None
 
     def _end_one(self) -> None:
         """End the oldest call of the connection that has the most."""
         ((peer, _),) = Counter(place.peer for place in self._places).most_common(1)
         oldest = next(place for place in self._places if place.peer == peer)
         del self._places[oldest]
-        oldest.is_taken = True
-        oldest.limit.reschedule(asyncio.get_running_loop().time())
+        oldest.end(
+            QueueFullError(f"this server takes {self._size} {self._what} at once and others came; try again in 1 s")
+        )

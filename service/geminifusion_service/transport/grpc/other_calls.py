@@ -15,9 +15,8 @@ import grpc.aio
 
 from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_service.transport.grpc.api_keys import is_open
-from geminifusion_service.transport.grpc.call_admission import only_message
 from geminifusion_service.transport.grpc.call_pool import CallPool
-from geminifusion_service.transport.grpc.receiving import Receiving
+from geminifusion_service.transport.grpc.receiving import IncomingMessages, Receiving
 from geminifusion_service.transport.grpc.status import abort
 
 _MAX_MESSAGE_BYTES = 64 * 1024  # names and options
@@ -71,9 +70,9 @@ class OtherCalls(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is u
     def _unary(self, handler: grpc.RpcMethodHandler, pool: CallPool) -> Callable[..., Awaitable[Any]]:
         async def respond(source: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> Any:  # noqa: ANN401
             try:
-                async with pool.place(context.peer()):
+                async with pool.interruptible_place(context.peer()):
                     messages = self._messages(source, context, handler)
-                    return await handler.unary_unary(await only_message(messages, self._message_timeout_s), context)
+                    return await handler.unary_unary(await messages.only(self._message_timeout_s), context)
             except GeminiFusionError as error:
                 await abort(context, error)
 
@@ -82,10 +81,10 @@ class OtherCalls(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is u
     def _stream(self, handler: grpc.RpcMethodHandler, pool: CallPool) -> Callable[..., Awaitable[None]]:
         async def respond(source: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> None:
             try:
-                async with pool.place(context.peer()):
+                async with pool.interruptible_place(context.peer()):
                     messages = self._messages(source, context, handler)
                     if handler.unary_stream is not None:
-                        message = await only_message(messages, self._message_timeout_s)
+                        message = await messages.only(self._message_timeout_s)
                         await _write(handler.unary_stream(message, context), context)
                     else:
                         await _write(handler.stream_stream(messages, context), context)
@@ -96,7 +95,7 @@ class OtherCalls(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is u
 
     def _messages(
         self, source: AsyncIterator[bytes], context: grpc.aio.ServicerContext, handler: grpc.RpcMethodHandler
-    ) -> AsyncIterator[Any]:
+    ) -> IncomingMessages:
         deserialize = handler.request_deserializer or bytes
         return self._receiving.messages(source, context, deserialize, max_bytes=_MAX_MESSAGE_BYTES)
 

@@ -14,13 +14,20 @@ from typing import Any
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from geminifusion_service.errors import BodyTooLargeError, MalformedBodyError, QueueFullError
+from geminifusion_service.errors import (
+    BodyTimeoutError,
+    BodyTooLargeError,
+    EmptyBodyError,
+    MalformedBodyError,
+    QueueFullError,
+)
 from geminifusion_service.pipeline.budget import Holding, ResourceBudget
 from geminifusion_service.transport.grpc.kernel_counters import ConnectionCounters, address_of
 
 _LOOK_S = 0.025
+_COPIES = 2  # of a message while it is worked on: decoded, and its images as bytes
 _SMALL = 64 * 1024  # unfinished bytes of a connection that are not worth counting
-# Bytes around a message, at most: headers, frames, TLS. What is more counts as unfinished until the counts are balanced.
+# Bytes around a message, at most: headers, frames, TLS. What is more counts as unfinished until counts are balanced.
 _OVERHEAD = 1024
 _OVERHEAD_SHARE = 200  # a byte of this many
 _BALANCE_S = 0.25  # least time between two balances of a connection
@@ -197,12 +204,29 @@ class IncomingMessages:
         return self
 
     async def __anext__(self) -> Any:  # noqa: ANN401 - of the call's own type
-        data = await self._receive()
+        return self._decoded(await self._receive(None))
+
+    async def only(self, timeout_s: float) -> Any:  # noqa: ANN401 - of the call's own type
+        """The message of a call with one.
+
+        Raises:
+            BodyTimeoutError: it did not arrive in time.
+            EmptyBodyError: the call ended without it.
+            QueueFullError, BodyTooLargeError, MalformedBodyError: as iterating does.
+        """
+        try:
+            return self._decoded(await self._receive(timeout_s))
+        except TimeoutError:
+            raise BodyTimeoutError(f"the message did not arrive within {timeout_s:g} s; send it faster") from None
+        except StopAsyncIteration:
+            raise EmptyBodyError("the call came without its message; send one") from None
+
+    def _decoded(self, data: bytes) -> Any:  # noqa: ANN401 - of the call's own type
         if self._max_bytes is not None and len(data) > self._max_bytes:
             raise BodyTooLargeError(f"the message has {len(data)} bytes, this call takes {self._max_bytes}")
         if self._holding is not None:
             self._holding.settle(bytes=0)  # of the message before, which is admitted as a request by now
-            self._holding.take(bytes=len(data))
+            self._holding.take(bytes=_COPIES * len(data))
         try:
             return self._deserialize(data)
         except (DecodeError, ValueError, RecursionError):
@@ -210,11 +234,11 @@ class IncomingMessages:
                 "the message cannot be decoded; send one of the type in our .proto files"
             ) from None
 
-    async def _receive(self) -> bytes:
+    async def _receive(self, timeout_s: float | None) -> bytes:
         size = 0
         self._receiving.begin(self._peer, self)
         try:
-            async with asyncio.timeout(None) as self._limit:
+            async with asyncio.timeout(timeout_s) as self._limit:
                 data = await anext(self._source)
             size = len(data)
             return data

@@ -56,7 +56,7 @@ class RequireKey:
             return
         context = current_request_context()
         try:
-            headers = _key_of_browser(scope) | context.headers
+            headers = {**_key_of_browser(scope), **context.headers}
             principal = self._access.check(headers, role=role_for(scope["path"], scope.get("method", "GET")))
         except GeminiFusionError as error:
             self._telemetry.failed(error, time.monotonic())

@@ -20,6 +20,7 @@ from geminifusion_service.errors import QueueFullError
 from geminifusion_service.pipeline.budget import Holding, ResourceBudget
 from geminifusion_service.transport.http.body import IncomingBody
 from geminifusion_service.transport.http.header_rules import HeaderRules
+from geminifusion_service.transport.http.upgrade import UpgradeIgnoringParser
 
 # From the target, headers and client of a POST to the response, from the status code on, if it is to be rejected now.
 Shed = Callable[[bytes, Sequence[tuple[bytes, bytes]], "tuple[str, int] | None"], "bytes | None"]
@@ -42,6 +43,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 - uvicorn's own
         super().__init__(*arguments, **named)
+        self.parser = UpgradeIgnoringParser(self)  # type: ignore[assignment]  # has the methods that uvicorn calls
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self._is_head_complete = False

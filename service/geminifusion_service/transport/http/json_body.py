@@ -23,20 +23,27 @@ def parse_json(text: bytes, *, max_values: int) -> object:
         BodyTooLargeError: the text may hold more values.
         MalformedBodyError: it is no JSON, or is nested too deep.
     """
-    _check_count(text, max_values)
+    count_values(text, most=max_values)
     try:
         return from_json(text)
     except (ValueError, RecursionError) as error:
         raise MalformedBodyError(f"the body is no JSON ({str(error)[:200]})") from None
 
 
-def _check_count(text: bytes, most: int) -> None:
-    """Count what comes before values, in texts too: those that clients send are base64, which has none of them."""
-    left = most
+def count_values(text: bytes, *, most: int) -> int:
+    """Values and keys that a text may hold, at most; counted by what comes before them.
+
+    Those marks count in strings too: the strings that clients send are base64, which has none of them.
+
+    Raises:
+        BodyTooLargeError: more than `most`.
+    """
+    count = 0
     for start in range(0, len(text), _BLOCK):
         block = text[start : start + _BLOCK]
-        left -= sum(block.count(mark) for mark in _BEFORE_VALUES)
-        if left < 0:
+        count += sum(block.count(mark) for mark in _BEFORE_VALUES)
+        if count > most:
             raise BodyTooLargeError(
                 f"the JSON holds more than {most} values; send images as files, or numbers as binary tensors"
             )
+    return count

@@ -21,7 +21,7 @@ from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.observability.request_context import RequestContext, set_request_context
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.pipeline.telemetry import Telemetry
-from geminifusion_service.transport.http.request_context import ErrorResponse, content_length
+from geminifusion_service.transport.http.request_context import ErrorResponse, add_headers, content_length
 
 _HEADERS_DECIDED_LATER = frozenset(("expect", "origin", "x-forwarded-for", "x-forwarded-proto"))
 _OPTIONS_DECIDED_LATER = (b"priority", b"deadline_ms", b"request_id")
@@ -124,7 +124,7 @@ class RejectRequest:
 
 def raw_response(response: Response, request_id: str) -> bytes:
     """A response as it is on the wire, from the status code on."""
-    response.headers["X-Request-Id"] = request_id
+    add_headers(response.headers, request_id)
     status = HTTPStatus(response.status_code)
     header_lines = b"".join(b"%b: %b\r\n" % header for header in response.raw_headers)
     return b"%d %b\r\n%b\r\n%b" % (status, status.phrase.encode(), header_lines, bytes(response.body))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 
@@ -10,18 +11,23 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from geminifusion_runtime.errors import GeminiFusionError
-from geminifusion_service.errors import public_error
+from geminifusion_service.errors import NotReadyError, public_error
 from geminifusion_service.observability.request_context import RequestContext, set_request_context
+from geminifusion_service.pipeline.executor import STOPPED
 
 # From the path, the error and the request id to the response in the format of that path's API.
 ErrorResponse = Callable[[str, GeminiFusionError, str], Response]
 
 _MAX_LENGTH_DIGITS = 18
+# Of what is no page: whatever it holds, a browser that shows it runs nothing of it.
+_NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
 _log = logging.getLogger(__name__)
 
 
 class RequestContextMiddleware:
     """Outermost ASGI middleware: sets the context of each request, and responds to a bug with a clean 500.
+
+    What the connection holds for a request is given back when its response has left.
 
     `request.state` gets `request_id`, which comes back in `X-Request-Id` and which a handler may replace, and
     `content_length`.
@@ -50,19 +56,32 @@ class RequestContextMiddleware:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                MutableHeaders(scope=message)["X-Request-Id"] = state["request_id"]
+                add_headers(MutableHeaders(scope=message), state["request_id"])
             await send(message)
 
         try:
             await self._app(scope, receive, send_with_id)
-        except Exception as error:
-            _log.exception("request %s failed", state["request_id"])
+        except (Exception, asyncio.CancelledError) as error:
+            public = public_error(error)
+            if isinstance(error, asyncio.CancelledError):
+                if scope["type"] == "websocket":
+                    raise
+                # Only a server that stops cancels the task of a request, and it has no use for knowing that it ended.
+                public = NotReadyError(STOPPED)
+            else:
+                _log.exception("request %s failed", state["request_id"])
             if not started:
-                response = self._error_response(scope["path"], public_error(error), state["request_id"])
+                response = self._error_response(scope["path"], public, state["request_id"])
                 await response(scope, receive, send_with_id)
         finally:
             if (incoming := state.get("incoming")) is not None:
                 incoming.holding.close()
+
+
+def add_headers(headers: MutableHeaders, request_id: str) -> None:
+    """Add what every response has."""
+    headers["X-Request-Id"] = request_id
+    headers.setdefault("Content-Security-Policy", _NO_PAGE)
 
 
 def content_length(text: str) -> int:
