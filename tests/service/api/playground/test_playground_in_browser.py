@@ -142,6 +142,56 @@ def test_several_pairs_in_a_row_stay_in_the_page(tiny_server, visit, choose_file
             assert page.text_content("[data-modality=rgb] figcaption span") == f"room_{i}.rgb.png"
 
 
+def test_files_find_their_place_by_name_or_by_what_they_are(tiny_server, visit):
+    """As data sets call them: [files] and what becomes of them."""
+    color, depth, jpeg = png(np.zeros((2, 2, 3), np.uint8)), png(np.ones((2, 2), np.uint16)), b"\xff\xd8\xff\xe0"
+    cases = [
+        ({"a.png": depth, "b.png": color}, [{"rgb": "b.png", "depth": "a.png"}]),
+        ({"0.jpg": jpeg, "1.jpg": jpeg, "1.png": depth, "0.png": depth},
+         [{"rgb": "0.jpg", "depth": "0.png"}, {"rgb": "1.jpg", "depth": "1.png"}]),
+        ({"rgb_00045.jpg": jpeg, "sync_depth_00045.png": depth, "rgb_00046.jpg": jpeg, "sync_depth_00046.png": depth},
+         [{"rgb": "rgb_00045.jpg", "depth": "sync_depth_00045.png"},
+          {"rgb": "rgb_00046.jpg", "depth": "sync_depth_00046.png"}]),
+        ({"frame-000001.color.png": color, "frame-000001.depth.png": depth, "frame-000002.color.png": color},
+         [{"rgb": "frame-000001.color.png", "depth": "frame-000001.depth.png"}, {"rgb": "frame-000002.color.png"}]),
+        ({"x.npy": npy(np.ones((2, 2)))}, [{"depth": "x.npy"}]),
+    ]  # fmt: skip
+    with visit(tiny_server) as page:
+        for files, wanted in cases:
+            found = page.evaluate(
+                """async (files) => {
+                  const { scenesOf } = await import("/playground/inputs.js");
+                  const specs = [{ name: "rgb", unit: "intensity" }, { name: "depth", unit: "metre" }];
+                  const all = Object.entries(files).map(([name, bytes]) => new File([Uint8Array.from(bytes)], name));
+                  const scenes = await scenesOf(all, specs);
+                  return scenes.map((one) => Object.fromEntries([...one].map(([name, file]) => [name, file.name])));
+                }""",
+                {name: list(data) for name, data in files.items()},
+            )
+            assert found == wanted
+
+
+def test_one_bad_pair_does_not_stop_the_others(tiny_server, visit, choose_files, make_pair):
+    files = {f"{i}.{name}.png": data for i in range(3) for name, data in make_pair(i).files().items()}
+    files["1.rgb.png"] = b"no image"
+    with visit(tiny_server) as page:
+        choose_files(page, files)
+        page.wait_for_selector("#problem:visible")
+        assert "1 of 3 scenes failed. The first, 1.rgb.png: rgb is no image" in page.text_content("#problem")
+        assert page.locator("#history button").count() == 2
+        page.wrong.clear()  # the browser notes the status 400
+
+
+def test_what_is_begun_last_is_what_is_shown(bundled_server, visit):
+    with visit(bundled_server) as page:
+        page.wait_for_selector("#samples button")
+        page.evaluate("for (const button of document.querySelectorAll('#samples button')) button.click()")
+        wait_for_result(page)
+        page.wait_for_timeout(1000)
+        assert page.text_content("[data-modality=rgb] figcaption span") == "boxes.rgb.jpg"
+        assert page.locator("#history button").count() == 1
+
+
 @pytest.mark.parametrize(
     ("depth", "said", "label", "name", "value"),
     [

@@ -61,48 +61,62 @@ function showSamples() {
     el("img", { src: `playground/samples/${name}/rgb`, width: 112, height: 84, alt: "" }), el("span", {}, title.split(/[:,]|\bseen\b/)[0]))));
 }
 
-async function openSample(name) {
-  await attempt(async () => {
+function openSample(name) {
+  attempt("Fetching the sample…", async (signal) => {
     const scene = new Map();
     for (const { name: modality } of state.model.modalities) {
       if (modality !== "rgb" && modality !== "depth") continue;
-      const blob = await (await call(`playground/samples/${name}/${modality}`)).blob();
+      const blob = await (await call(`playground/samples/${name}/${modality}`, { signal })).blob();
       scene.set(modality, new File([blob], `${name}.${modality}.${blob.type.endsWith("png") ? "png" : "jpg"}`, { type: blob.type }));
     }
-    await useScenes([scene]);
+    await useScenes([scene], signal);
   });
 }
 
 // ---- inputs ----
 
-/** Run scenes one after the other; the last one stays on screen. */
-async function useScenes(scenes) {
+/** Run scenes one after the other, those after one that fails as well; the last one stays on screen. */
+async function useScenes(scenes, signal) {
   const specs = state.model.modalities;
+  const several = scenes.length > 1;
+  const failures = [];
   for (const [i, scene] of scenes.entries()) {
-    if (scenes.length > 1) state.inputs.clear();
-    for (const [name, file] of scene) state.inputs.set(name, await openInput(specs.find((spec) => spec.name === name), file));
+    const opened = [];
+    for (const [name, file] of scene) opened.push(await openInput(specs.find((spec) => spec.name === name), file));
+    signal.throwIfAborted();
+    if (several) state.inputs.clear();
+    for (const input of opened) state.inputs.set(input.spec.name, input);
     forget();
     applyOptions();
     showInputs();
-    const whole = specs.every(({ name }) => state.inputs.has(name));
-    if (whole || scenes.length > 1) if (!(await run(scenes.length > 1 ? `Segmenting ${i + 1} of ${scenes.length}…` : undefined))) break;
+    if (!several && !specs.every(({ name }) => state.inputs.has(name))) return; // the user says when to go
+    if (several) $("busy-text").textContent = `Segmenting ${i + 1} of ${scenes.length}…`;
+    try {
+      await run(signal);
+    } catch (error) {
+      if (!several || !(error instanceof Problem)) throw error;
+      failures.push(`${opened[0].file.name}: ${error.message}`);
+    }
   }
+  if (failures.length) throw new Problem(`${failures.length} of ${scenes.length} scenes failed. The first, ${failures[0]}`);
 }
 
 async function addFiles(files) {
   if (!state.model) state.waiting = [...files]; // until `connect` knows what they may be
   if (!files.length || !state.model) return;
   const all = [...files]; // a list that the browser empties
-  await attempt(async () => {
-    const scenes = scenesOf(all, state.model.modalities);
+  await attempt("Segmenting…", async (signal) => {
+    const scenes = await scenesOf(all, state.model.modalities);
     if (!scenes.length) throw new Problem(`This model takes ${state.model.modalities.map(({ name }) => name).join(" and ")}; choose a file for each.`);
-    await useScenes(scenes);
+    await useScenes(scenes, signal);
   });
 }
 
-async function setInput(spec, file) {
-  await attempt(() => useScenes([new Map([[spec.name, file]])]));
+function setInput(spec, file) {
+  attempt("Segmenting…", (signal) => useScenes([new Map([[spec.name, file]])], signal));
 }
+
+const segmentNow = () => attempt("Segmenting…", run);
 
 const optionsOf = (input) => [option(`${input.part}_scale`)?.value ?? "", option(`${input.part}_invalid`)?.value ?? ""];
 
@@ -114,7 +128,12 @@ function applyOptions() {
   }
 }
 
-function onOptions() {
+function onOptions({ target } = {}) {
+  if (target?.name === "intrinsics" && !state.model.modalities.some(({ encoding }) => encoding === "hha")) {
+    state.layers.points = null; // the camera is the 3-D view's alone
+    showStage();
+    return;
+  }
   applyOptions();
   forget();
   showInputs();
@@ -174,7 +193,7 @@ function removeInput(spec) {
 function applyFix(input, fix) {
   for (const [name, value] of Object.entries(fix)) option(`${input.part}_${name}`).value = value;
   onOptions();
-  run();
+  segmentNow();
 }
 
 /** Stripes where nothing is: holes of the depth show them. */
@@ -222,10 +241,10 @@ function requestOf(inputs, without = FULL) {
   return { parts: sent, query };
 }
 
-async function ask(inputs, without, more = {}) {
+async function ask(inputs, without, signal, more = {}) {
   const { parts, query } = requestOf(inputs, without);
   const all = { ...query, ...more };
-  const { content, ms } = await segment(parts, all, state.cancel?.signal);
+  const { content, ms } = await segment(parts, all, signal);
   const document = JSON.parse(await content.text());
   if (document.model !== state.model.reference)
     throw new Problem(`The server has replaced this model by ${document.model}; reload the page, then segment again.`);
@@ -235,36 +254,30 @@ async function ask(inputs, without, more = {}) {
   return { parts, query: all, content, ms, document, maps, labels: labelsOf(document), ...document.size };
 }
 
-/** Segment what is chosen; whether it worked. */
-async function run(text = "Segmenting…") {
-  if (!state.inputs.size) return false;
-  return attempt(async () => {
-    const inputs = new Map(state.inputs);
-    const answer = await ask(inputs, FULL);
-    const named = [...inputs.values()][0];
-    const made = {
-      inputs, answers: new Map([[FULL, answer]]), model: state.model, picture: (inputs.get("rgb") ?? named).layer ?? answerPicture(answer),
-      title: named.file.name.replace(/\.[^.]*$/, "").replace(/[._-](rgb|depth)$/i, ""),
-      options: [...document.querySelectorAll("#option-fields input")].map(({ name, value, checked }) => ({ name, value, checked })),
-    };
-    state.runs = [made, ...state.runs].slice(0, MOST_RUNS);
-    state.without = FULL;
-    if (state.shown === "disagreement") await fetchDisagreement(made);
-    show(made);
-  }, text);
+/** Segment what is chosen. */
+async function run(signal) {
+  const inputs = new Map(state.inputs);
+  const answer = await ask(inputs, FULL, signal, state.shown === "disagreement" ? { disagreement: "1" } : {});
+  const named = [...inputs.values()][0];
+  const made = {
+    inputs, answers: new Map([[FULL, answer]]), model: state.model, picture: (inputs.get("rgb") ?? named).layer ?? answerPicture(answer),
+    title: named.file.name.replace(/\.[^.]*$/, "").replace(/[._-](rgb|depth)$/i, ""),
+    options: [...document.querySelectorAll("#option-fields input")].map(({ name, value, checked }) => ({ name, value, checked })),
+  };
+  state.runs = [made, ...state.runs].slice(0, MOST_RUNS);
+  state.without = FULL;
+  show(made);
 }
 
 const answerPicture = (answer) => maskLayer(answer, colors(), new Set());
 const colors = () => Object.fromEntries(state.model.classes.map(({ id, color }) => [id, color]));
 
-async function fetchDisagreement(made) {
-  const answer = made.answers.get(FULL);
-  if (answer.maps.disagreement) return;
-  made.answers.set(FULL, await ask(made.inputs, FULL, { disagreement: "1" }));
+async function fetchDisagreement(made, signal) {
+  if (!made.answers.get(FULL).maps.disagreement) made.answers.set(FULL, await ask(made.inputs, FULL, signal, { disagreement: "1" }));
 }
 
-/** Do one thing, with its problem on screen; whether it worked. */
-async function attempt(work, text = "Working…") {
+/** Do one thing, which ends what was being done, with its problem on screen. */
+async function attempt(text, work) {
   const cancel = new AbortController();
   state.cancel?.abort();
   state.cancel = cancel;
@@ -272,14 +285,12 @@ async function attempt(work, text = "Working…") {
   $("busy-text").textContent = text;
   const slow = setTimeout(() => { $("busy").hidden = false; }, 120); // a fast answer needs no flicker
   try {
-    await work();
-    return true;
+    await work(cancel.signal);
   } catch (error) {
     if (!cancel.signal.aborted) showProblem(error, null);
-    return false;
   } finally {
     clearTimeout(slow);
-    if (state.cancel === cancel || cancel.signal.aborted) $("busy").hidden = true;
+    if (state.cancel === cancel) $("busy").hidden = true;
   }
 }
 
@@ -288,7 +299,7 @@ function showProblem(error, again) {
   const text = error instanceof Problem ? error.message : `This page failed: ${error.message}. Reload it; if that does not help, report it.`;
   const actions = [];
   if (error.code === "unauthenticated" || error.status === 401) actions.push(el("button", { type: "button", onclick: () => $("key-dialog").showModal() }, "Enter the key"));
-  if (/align=resize/.test(text) && option("align")) actions.push(el("button", { type: "button", onclick: () => { option("align").checked = true; run(); } }, "Scale it"));
+  if (/align=resize/.test(text) && option("align")) actions.push(el("button", { type: "button", onclick: () => { option("align").checked = true; segmentNow(); } }, "Scale it"));
   if (again) actions.push(el("button", { type: "button", onclick: again }, "Try again"));
   else actions.push(el("button", { type: "button", onclick: hideProblem }, "Close"));
   $("problem").replaceChildren(el("div", {}, text, error.requestId ? el("small", {}, `${error.code}, request ${error.requestId}`) : null), ...actions);
@@ -361,12 +372,12 @@ function showVariants() {
 async function leaveOut(name) {
   const made = state.run;
   const wanted = state.without === name ? FULL : name;
-  await attempt(async () => {
-    if (!made.answers.has(wanted)) made.answers.set(wanted, await ask(made.inputs, wanted));
+  await attempt(`Segmenting without ${name}…`, async (signal) => {
+    if (!made.answers.has(wanted)) made.answers.set(wanted, await ask(made.inputs, wanted, signal));
     state.without = wanted;
     showAnswer();
     [...$("variants").children].find((button) => button.textContent.toLowerCase() === `without ${name}`)?.focus();
-  }, `Segmenting without ${name}…`);
+  });
 }
 
 function viewsOf({ modalities }) {
@@ -393,7 +404,7 @@ async function chooseView(value) {
   if (value === "disagreement" && state.run) {
     const made = state.run;
     state.without = FULL;
-    await attempt(async () => { await fetchDisagreement(made); if (state.run === made) showAnswer(); }, "Segmenting once more without the other inputs…");
+    await attempt("Segmenting once more without the other inputs…", async (signal) => { await fetchDisagreement(made, signal); showAnswer(); });
   }
   showStage();
 }
@@ -417,7 +428,7 @@ function showStage() {
   state.map = map;
   $("result-note").textContent = state.note;
   showReadout();
-  if (inSpace && state.run) attempt(showCloud, "Building the cloud…");
+  if (inSpace && state.run) attempt("Building the cloud…", showCloud);
   else resultPane.redraw();
 }
 
@@ -444,7 +455,7 @@ function toggleClass(id, visible) {
   if (visible) state.hidden.delete(id);
   else state.hidden.add(id);
   state.layers.mask = null;
-  if (state.shown === "cloud" && state.run) showCloud();
+  if (state.shown === "cloud" && state.run) attempt("Building the cloud…", showCloud);
   else resultPane.redraw();
 }
 
@@ -544,7 +555,7 @@ async function showCloud() {
 async function download(kind) {
   const { parts, query, content, labels, maps, width, document } = answerNow();
   const name = state.run.title;
-  await attempt(async () => {
+  await attempt("Preparing the file…", async (signal) => {
     if (kind === "json") save(content, `${name}.json`);
     else if (kind === "ply") {
       const points = scenePoints();
@@ -555,10 +566,10 @@ async function download(kind) {
     } else {
       const { confidence, gate, ...plain } = query;
       if (kind !== "npz") delete plain.disagreement;
-      const { content: made } = await segment(parts, { ...plain, format: kind }, state.cancel.signal);
+      const { content: made } = await segment(parts, { ...plain, format: kind }, signal);
       save(made, kind === "npz" ? `${name}.npz` : `${name}_${kind === "png" ? "mask" : kind}.png`);
     }
-  }, "Preparing the file…");
+  });
 }
 
 function showCall() {
@@ -578,7 +589,7 @@ function showCall() {
 
 const resultPane = new Pane($("result-canvas"), view, drawResult);
 $("opacity").addEventListener("input", () => resultPane.redraw());
-$("segment").addEventListener("click", () => run());
+$("segment").addEventListener("click", segmentNow);
 $("clear").addEventListener("click", () => { state.inputs.clear(); forget(); hideProblem(); showInputs(); showLegend(state.model.classes, [], state.hidden, toggleClass); });
 $("cancel").addEventListener("click", () => state.cancel?.abort());
 $("files").addEventListener("change", ({ target }) => { addFiles(target.files).then(() => { target.value = ""; }); });
@@ -622,7 +633,7 @@ function closeCamera() {
   stream = null;
   $("camera-dialog").close();
 }
-$("camera-open").addEventListener("click", () => attempt(async () => {
+$("camera-open").addEventListener("click", () => attempt("Waiting for the camera…", async () => {
   if (!navigator.mediaDevices) throw new Problem("Browsers give a camera only to pages of https:// or localhost; open this page under such an address.");
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1280 } } });
