@@ -145,8 +145,8 @@ def test_the_shown_grpc_message_gives_what_the_page_shows(bundled_server, visit,
     with grpc.insecure_channel(bundled_server.grpc_target) as channel:
         response = segmentation_pb2_grpc.SegmentationStub(channel).Segment(request)
     assert [share.pixels for share in response.classes] == [share.pixels for share in expected.classes]
-    assert len(response.confidence.values) > 0
-    assert len(response.gate.values) > 0
+    assert len(response.confidence.float16) > 0
+    assert len(response.gate.float16) > 0
 
 
 def test_with_the_keyboard_alone(bundled_server, visit):

@@ -308,6 +308,23 @@ def test_a_model_of_four_sensors(serving, visit, choose_files, make_sensor_artif
         page.wait_for_selector("#variants [aria-pressed=true]")
 
 
+def test_hha_may_come_as_the_depth_it_is_computed_from(
+    serving, visit, choose_files, make_sensor_artifact, make_spec, tmp_path
+):
+    artifact = make_sensor_artifact(tmp_path / "hha", [make_spec("rgb", "imagenet"), make_spec("hha", "hha")])
+    depth = np.linspace(1000, 4000, 48 * 64).reshape(48, 64).astype(np.uint16)
+    with serving(artifacts=(artifact,)) as live, visit(live) as page:
+        page.wait_for_selector("#model:enabled")
+        page.click("#options summary")
+        page.fill("[name=intrinsics]", "60,60,32,24")
+        page.keyboard.press("Tab")
+        choose_files(page, {"rgb.png": png(np.full((48, 64, 3), 200, np.uint8)), "depth.png": png(depth)})
+        wait_for_result(page)
+        assert "-F depth=@depth.png" in page.text_content("#call")
+        assert "intrinsics=60%2C60%2C32%2C24" in page.text_content("#call")
+        assert "plausible" in page.text_content("[data-modality=hha] .strip")
+
+
 def test_a_picture_of_the_webcam(serving, visit, make_artifact, tmp_path):
     artifact = make_artifact(tmp_path / "rgb_only", with_depth=False)
     with serving(artifacts=(artifact,)) as live, visit(live) as page:

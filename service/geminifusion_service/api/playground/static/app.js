@@ -387,7 +387,7 @@ function viewsOf({ modalities }) {
     { value: "mask", title: "Mask" },
     ...maps.map(([value, { title }]) => ({ value, title })),
     ...(modalities.length > 2 ? modalities.slice(1).map(({ name }) => ({ value: `weight ${name}`, title: `Weight of ${name}` })) : []),
-    ...(modalities.some(isMetric) ? [{ value: "cloud", title: "3-D" }] : []),
+    ...(modalities.some((spec) => isMetric(spec) || spec.encoding === "hha") ? [{ value: "cloud", title: "3-D" }] : []),
   ];
 }
 

@@ -59,12 +59,14 @@ export function showOptions(specs, onChange) {
   const field = (name, label, placeholder, pattern) =>
     el("label", {}, label, el("input", { name, placeholder, pattern, autocomplete: "off", inputMode: "decimal", onchange: onChange }));
   const numbers = "[0-9.eE,+ -]*";
-  const fields = specs.filter((spec) => spec.unit !== "intensity").flatMap((spec) => [
+  // HHA may come as the depth that it is computed from.
+  const measuring = specs.map((spec) => (spec.encoding === "hha" ? { ...spec, name: "depth", unit: "metre" } : spec)).filter(({ unit }) => unit !== "intensity");
+  const fields = measuring.flatMap((spec) => [
     ...(isMetric(spec) ? [field(`${spec.name}_scale`, `Metres of one stored unit of ${spec.name}`, "0.001 for integers, 1 for floats", numbers)] : []),
     field(`${spec.name}_invalid`, `Stored values of ${spec.name} that mean “not measured”`, "such as 65535", numbers),
   ]);
-  if (specs.some((spec) => isMetric(spec) || spec.encoding === "hha"))
-    fields.push(field("intrinsics", "Camera for the 3-D view, in pixels: fx,fy,cx,cy", "an angle of view of 60° is assumed", numbers));
+  if (measuring.some(isMetric))
+    fields.push(field("intrinsics", "Camera of the depth, in pixels: fx,fy,cx,cy", "an angle of view of 60° is assumed", numbers));
   if (specs.length > 1)
     fields.push(el("label", { class: "check" }, el("input", { type: "checkbox", name: "align", onchange: onChange }), "Scale all images to the size of the first"));
   $("option-fields").replaceChildren(...fields);
