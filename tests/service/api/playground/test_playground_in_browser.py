@@ -248,12 +248,22 @@ def test_errors_say_what_to_do(serving, visit, choose_files, pair, make_pair):
         page.wait_for_selector("#problem:visible")
         assert "rgb" in page.text_content("#problem")
         assert "request" in page.text_content("#problem small")
+        assert page.locator("#legend .facts").count() == 0
 
         choose_files(page, {"rgb.png": pair.files()["rgb"], "depth.png": make_pair(0, 24, 32).files()["depth"]})
         page.click("#problem >> text=Scale it")
         wait_for_result(page)
         assert "align=resize" in page.text_content("#call")
 
+        page.click("[data-modality=depth] .remove")  # what was answered is no longer what is chosen
+        assert page.locator("#legend .facts").count() == 0
+        assert page.text_content("#time-total") == ""
+        assert page.is_disabled("[data-save=json]")
+        assert page.is_disabled("#segment")
+        assert page.get_attribute("#segment", "title") == "Still missing: depth"
+
+        choose_files(page, {"depth.png": pair.files()["depth"]})
+        wait_for_result(page, 2)
         live.stop()
         page.click("#segment")
         page.wait_for_selector("#problem:visible")

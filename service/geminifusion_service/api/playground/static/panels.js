@@ -25,7 +25,14 @@ export function showLegend(classes, shares, hidden, onToggle) {
 
 const STAGES = ["decode", "queue", "compute", "encode"];
 
-export function showTimes({ document: { timings_ms: times, batch_size: batch, warnings }, ms }) {
+/** The stages of an answer, or of none. */
+export function showTimes(answer) {
+  if (!answer) {
+    for (const id of ["time-total", "time-bar", "time-list", "notes"]) $(id).replaceChildren();
+    $("time-bar").setAttribute("aria-label", "No run yet");
+    return;
+  }
+  const { document: { timings_ms: times, batch_size: batch, warnings }, ms } = answer;
   const rest = Math.max(0, ms - STAGES.reduce((sum, stage) => sum + times[stage], 0));
   const parts = [...STAGES.map((stage) => [stage, times[stage]]), ["network and browser", rest]];
   $("time-total").textContent = `${ms.toFixed(0)} ms${batch > 1 ? `, in a batch of ${batch}` : ""}`;
