@@ -80,6 +80,10 @@ class TestTables:
         assert dataset[1].others["depth"].all()
         assert "line 2 has no labels" in refusal(self.write(tmp_path, "rgb,labels,depth\ntrain/rgb/0.png,,\n"))
 
+    def test_a_title_that_comes_twice_is_a_question(self, tmp_path):
+        message = refusal(self.write(tmp_path, "rgb,labels,labels,depth\na.png,b.png,c.png,d.png\n"))
+        assert "several columns called labels" in message
+
     def test_a_row_of_another_length_is_no_row(self, tmp_path):
         message = refusal(self.write(tmp_path, "rgb,labels,depth\na,b.png,c.png,d.png\n"))
         assert "line 2 has 4 cells; expected 3" in message

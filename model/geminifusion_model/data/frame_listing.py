@@ -66,6 +66,9 @@ def _rows(text: str, name: str, wanted: Sequence[str], problems: LayoutProblems)
     try:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
         titles = [title.strip() for title in next(reader, [])]
+        if twice := [column for column in wanted if titles.count(column) > 1]:
+            problems.add(f"{name} has several columns called {twice[0]}; give each its own title")
+            return []
         absent = [column for column in wanted if column not in titles]
         if absent:
             problems.add(
@@ -131,7 +134,9 @@ def frames_of_folders(root: Path, folders: Mapping[str, str], problems: LayoutPr
         if stem in incomplete:
             absent = ", ".join(role for role in folders if role not in paths)
             there = ", ".join(path.relative_to(root).as_posix() for path in paths.values())
-            problems.add(f"frame {stem} has {there} but nothing for {absent}")
+            problems.add(
+                f"frame {stem} has {there} but nothing for {absent} (in a table, a modality's cell may be empty)"
+            )
             continue
         others = {role: path for role, path in paths.items() if role not in ("rgb", "labels")}
         frames.append(FrameFiles(stem, paths["rgb"], paths["labels"], others))

@@ -16,6 +16,7 @@ from geminifusion_model.checkpoint import (
     weights_sha256,
     write_checkpoint,
 )
+from geminifusion_model.data.label_counts import label_counts
 from geminifusion_model.data.matching import open_matching
 from geminifusion_model.data.registry import kind_of, usual_split
 from geminifusion_model.data.sample import Dataset, DatasetError, Subset
@@ -112,6 +113,7 @@ class EvaluationRun:
                 f"the robustness suite leaves out every modality itself; score without {self.without[0]} "
                 "in a run of its own"
             )
+        label_counts(self.frames)  # a label without a class shows now, and not after the frames before it
         with Progress() as progress:
 
             def counting(what: str, total: int) -> Callable[[int], None]:
