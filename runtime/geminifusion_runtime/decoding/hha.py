@@ -19,6 +19,7 @@ _DISPARITY_AT_1M = 310.0
 _CM_PER_M = 100.0
 _ANGLE_OFFSET_DEG = 38.0
 
+_NEAREST_M = 1e-6  # nearer is beyond every scale, and its reciprocal may not be a number
 _LOWEST_CAMERA_M = 0.9  # a camera this low or lower is taken to stand 1.3 m high above an unseen floor
 _ASSUMED_CAMERA_M = 1.3
 _MOMENT_WINDOW = 11  # pixels at 640 wide
@@ -65,7 +66,7 @@ def hha_from_depth(depth_m: NDArray[np.float32], camera: Intrinsics) -> NDArray[
     angle_deg = np.degrees(np.arccos(np.clip(-(normals @ down), -1.0, 1.0)))
     hha = np.stack(
         [
-            _DISPARITY_AT_1M / np.where(measured, depth_m, 1.0),
+            _DISPARITY_AT_1M / np.where(measured, np.maximum(depth_m, _NEAREST_M), 1.0),
             _CM_PER_M * height_m,
             np.where(known, angle_deg, 90.0) + _ANGLE_OFFSET_DEG,
         ],
@@ -90,7 +91,7 @@ def _normals(points: Floats, measured: NDArray[np.bool_]) -> Floats:
     """
     window = max(3, round(_MOMENT_WINDOW * points.shape[1] / 640) | 1)
     # only ratios matter, and dividing by the distance keeps the far points from ruling the fit
-    weight = np.where(measured, 1.0 / np.maximum(points[..., 2], 1e-6), 0.0)
+    weight = np.where(measured, 1.0 / np.maximum(points[..., 2], _NEAREST_M), 0.0)
 
     def box_sum(values: Floats) -> Floats:
         summed = cv2.boxFilter(values, -1, (window, window), normalize=False, borderType=cv2.BORDER_CONSTANT)

@@ -76,9 +76,10 @@ def as_picture(stored: NDArray[np.generic], spec: ModalitySpec, *, invalid: Sequ
     fitted = _with_channels(stored, spec)
     if not is_count:
         return Picture(pixels=np.ascontiguousarray(fitted))
-    numbers = fitted.astype(np.float32)
-    for marker in invalid:
-        numbers[numbers == np.float32(marker)] = np.nan
+    with np.errstate(over="ignore"):  # beyond single precision is infinite, which is no measurement
+        numbers = fitted.astype(np.float32)
+        for marker in invalid:
+            numbers[numbers == np.float32(marker)] = np.nan
     return Picture(pixels=np.ascontiguousarray(numbers), warnings=_range_warnings(numbers, spec))
 
 
@@ -136,7 +137,7 @@ def _with_channels(stored: NDArray[np.generic], spec: ModalitySpec) -> NDArray[n
 def _range_warnings(numbers: NDArray[np.float32], spec: ModalitySpec) -> tuple[str, ...]:
     low, high = spec.range
     sample = numbers[::8, ::8]
-    sample = sample[np.isfinite(sample)]
+    sample = sample[np.isfinite(sample)].astype(np.float64)  # in which no mean of them overflows
     outside = float(((sample < low) | (sample > high)).mean()) if sample.size else 0.0
     if outside <= _MOST_OUTSIDE:
         return ()
