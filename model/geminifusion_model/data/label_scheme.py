@@ -20,7 +20,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 from geminifusion_model.data.label_files import Color, LabelCode
 
 _VOID = "void"
-_NUMBERS_REMEDY = "say what they are in the contract: labels.map ({VALUE: CLASS} and all others), labels.void ([VALUE]) or labels.offset"
+_NUMBERS_REMEDY = (
+    "say what they are in the contract: labels.map ({VALUE: CLASS} and all others), labels.void ([VALUE]) or "
+    "labels.offset"
+)
 _COLORS_REMEDY = "list them in the contract: labels.colors ('VALUE': CLASS, or void)"
 
 _Target = int | str | None  # a class by number or name; "void" or null
