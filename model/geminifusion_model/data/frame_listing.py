@@ -13,7 +13,6 @@ from geminifusion_model.data.layout import LayoutProblems
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".npy")
 _DELIMITERS = (",", ";", "\t")
-_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _MANY = 0.5  # of the stems: then names differ by a rule, and no file is missing
 _TABLE_ADVICE = "a table pairs files of different names: `geminifusion data init` writes one"
 
@@ -30,7 +29,7 @@ def frames_of_table(root: Path, name: str, columns: Mapping[str, str], problems:
         return []
     if not problems.require_file(path, "the table of a split"):
         return []
-    text = _text(path, problems)
+    text = problems.read_text(path)
     if text is None:
         return []
     rows = _rows(text, name, list(columns.values()), problems)
@@ -45,17 +44,6 @@ def frames_of_table(root: Path, name: str, columns: Mapping[str, str], problems:
         named = row.get("name") or Path(cells["rgb"]).with_suffix("").as_posix()
         frames.append(FrameFiles(named, root / cells["rgb"], root / cells["labels"], others))
     return frames
-
-
-def _text(path: Path, problems: LayoutProblems) -> str | None:
-    try:
-        content = path.read_bytes()
-        return content.decode("utf-16" if content.startswith(_UTF16_MARKS) else "utf-8-sig")
-    except UnicodeDecodeError:
-        problems.add(f"{path} is not encoded as UTF-8; save it again as CSV in UTF-8")
-    except OSError as error:
-        problems.add(f"{path} cannot be read: {error.strerror or error}")
-    return None
 
 
 def _rows(text: str, name: str, wanted: Sequence[str], problems: LayoutProblems) -> list[tuple[int, dict[str, str]]]:

@@ -46,7 +46,7 @@ class EvaluationRun:
 
     Args:
         source: a checkpoint, an artifact, or the address of a server.
-        data, dataset, split, limit: as `open_dataset` takes them; by default the layout that `kind_of` finds, and the
+        data, dataset, metres_per_unit, split, limit: as `open_dataset` takes them; by default the layout that `kind_of` finds, and the
             split that `usual_split` names.
         protocol: a key of `PROTOCOLS`; by default the task's own of a checkpoint, and the first that a served graph can
             follow.
@@ -69,6 +69,7 @@ class EvaluationRun:
         *,
         data: Path,
         dataset: str | None = None,
+        metres_per_unit: float | None = None,
         split: str | None = None,
         protocol: str | None = None,
         limit: int | None = None,
@@ -81,6 +82,7 @@ class EvaluationRun:
     ) -> None:
         self.source, self.data, self.dataset = source, data, kind_of(data, dataset)
         self.split = split or usual_split(self.dataset, data)
+        self._metres_per_unit = metres_per_unit
         self.limit, self.seed, self.without = limit, seed, without
         self._checkpoint: _Checkpoint | None = None
         self.predictor: Predictor
@@ -246,6 +248,7 @@ class EvaluationRun:
             modalities=self.task.modalities,
             class_names=self.task.class_names,
             network=str(self.source),
+            metres_per_unit=self._metres_per_unit,
             limit=limit,
         )
 
