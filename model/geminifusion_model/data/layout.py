@@ -48,7 +48,7 @@ class LayoutProblems:
         return False
 
     def read_text(self, path: Path) -> str | None:
-        """A list or table that somebody wrote, in UTF-8 or UTF-16, without its mark; None, and a problem, if neither."""
+        """A list or table in UTF-8 or UTF-16, without its byte order mark; None, and a problem, if in neither."""
         try:
             content = path.read_bytes()
             return content.decode("utf-16" if content.startswith(_UTF16_MARKS) else "utf-8-sig")

@@ -46,8 +46,8 @@ class EvaluationRun:
 
     Args:
         source: a checkpoint, an artifact, or the address of a server.
-        data, dataset, metres_per_unit, split, limit: as `open_dataset` takes them; by default the layout that `kind_of` finds, and the
-            split that `usual_split` names.
+        data, dataset, metres_per_unit, split, limit: as `open_dataset` takes them; by default the layout that `kind_of`
+            finds, and the split that `usual_split` names.
         protocol: a key of `PROTOCOLS`; by default the task's own of a checkpoint, and the first that a served graph can
             follow.
         seed: of the corruptions, the bootstrap and the pixels the temperature is fitted on.
