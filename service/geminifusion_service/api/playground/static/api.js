@@ -42,9 +42,8 @@ async function problemOf(response) {
     // a proxy, which answers in its own words
   }
   const wait = response.headers.get("Retry-After");
-  const detail = facts.detail ?? `something before this server answered with status ${response.status}; ask who runs it.`;
-  const sentence = detail[0].toUpperCase() + detail.slice(1);
-  return new Problem(wait ? `${sentence} Try again in ${wait} s.` : sentence, {
+  const detail = facts.detail ?? `something before this server answered with status ${response.status}; ask who runs it`;
+  return new Problem(wait ? `${detail}; try again in ${wait} s` : detail, {
     code: facts.code ?? "", status: response.status, requestId: facts.request_id ?? response.headers.get("X-Request-Id"),
   });
 }

@@ -16,7 +16,7 @@ const FULL = ""; // the answer with all inputs; others are named after the one l
 
 const view = new View();
 const state = {
-  about: { grpc_port: 8001, samples: [] }, models: [], model: null, inputs: new Map(), panes: [],
+  about: { grpc_port: 8001, samples: [] }, models: [], model: null, inputs: new Map(), panes: [], waiting: [],
   runs: [], run: null, without: FULL, shown: "mask", cloudColor: "rgb", language: "curl", hidden: new Set(), layers: {}, map: null, note: "", cancel: null,
 };
 let cloud = null;
@@ -33,11 +33,14 @@ async function connect() {
     $("model").replaceChildren(el("option", {}, "no model"));
     showProblem(error, connect);
     return;
+  } finally {
+    document.querySelector("main").removeAttribute("aria-busy");
   }
   hideProblem();
   $("model").disabled = false;
   $("model").replaceChildren(...state.models.map(({ reference }) => el("option", { value: reference }, reference)));
   chooseModel(state.models[0]);
+  await addFiles(state.waiting.splice(0));
 }
 
 function chooseModel(model) {
@@ -87,9 +90,11 @@ async function useScenes(scenes) {
 }
 
 async function addFiles(files) {
+  if (!state.model) state.waiting = [...files]; // until `connect` knows what they may be
   if (!files.length || !state.model) return;
+  const all = [...files]; // a list that the browser empties
   await attempt(async () => {
-    const scenes = scenesOf([...files], state.model.modalities);
+    const scenes = scenesOf(all, state.model.modalities);
     if (!scenes.length) throw new Problem(`This model takes ${state.model.modalities.map(({ name }) => name).join(" and ")}; choose a file for each.`);
     await useScenes(scenes);
   });
@@ -124,6 +129,7 @@ function showInputs() {
   const missing = state.model.modalities.filter(({ name, optional }) => !optional && !state.inputs.has(name));
   $("segment").disabled = !state.inputs.size || missing.length > 0;
   $("segment").title = missing.length ? `Still missing: ${missing.map(({ name }) => name).join(", ")}` : "";
+  if (state.inputs.size && $("welcome").contains(document.activeElement)) $("result-canvas").focus(); // hidden next
   $("welcome").hidden = state.inputs.size > 0;
   showCall();
   resultPane.redraw();
@@ -221,6 +227,8 @@ async function ask(inputs, without, more = {}) {
   const all = { ...query, ...more };
   const { content, ms } = await segment(parts, all, state.cancel?.signal);
   const document = JSON.parse(await content.text());
+  if (document.model !== state.model.reference)
+    throw new Problem(`The server has replaced this model by ${document.model}; reload the page, then segment again.`);
   const maps = {};
   for (const name of Object.keys(MAPS)) if (document[name]) maps[name] = mapOf(document[name]);
   for (const [name, map] of Object.entries(document.modality_weights ?? {})) maps[`weight ${name}`] = mapOf(map);
@@ -622,8 +630,10 @@ $("camera-open").addEventListener("click", () => attempt(async () => {
     throw new Problem(error.name === "NotAllowedError" ? "The browser did not allow the camera; allow it beside the address, then try again." : "There is no camera that this browser can use; connect one, then try again.");
   }
   $("video").srcObject = stream;
+  $("camera-take").disabled = true;
   $("camera-dialog").showModal();
   await $("video").play();
+  $("camera-take").disabled = false;
 }));
 $("camera-close").addEventListener("click", closeCamera);
 $("camera-dialog").addEventListener("cancel", closeCamera);

@@ -97,7 +97,7 @@ async function readTiff(bytes) {
   const one = (tag, otherwise) => tags[tag]?.[0] ?? otherwise;
   const [width, height, bits, packing, predictor] = [one(256), one(257), one(258), one(259, 1), one(317, 1)];
   const float = one(339, 1) === 3;
-  if (!tags[273] || one(277, 1) !== 1 || (bits !== 16 && !(float && bits === 32)) || predictor > 2) return null;
+  if (!tags[273] || one(277, 1) !== 1 || bits !== (float ? 32 : 16) || predictor > 3) return null;
   const parts = [];
   for (const [i, offset] of tags[273].entries()) {
     const strip = bytes.subarray(offset, offset + tags[279][i]);
@@ -107,13 +107,27 @@ async function readTiff(bytes) {
     else if (packing === 32773) parts.push(unPackBits(strip));
     else return null;
   }
-  const data = new DataView(await new Blob(parts).arrayBuffer());
-  const values = float ? new Float32Array(width * height) : new Uint16Array(width * height);
-  for (let i = 0; i < values.length; i++) {
-    values[i] = float ? data.getFloat32(4 * i, little) : data.getUint16(2 * i, little);
-    if (predictor === 2 && i % width) values[i] += values[i - 1];
+  let data = new Uint8Array(await new Blob(parts).arrayBuffer());
+  const wide = bits === 32;
+  if (wide && predictor === 3) data = unpredictFloats(data, width, height);
+  const stored = new DataView(data.buffer);
+  const numbers = wide ? new Uint32Array(width * height) : new Uint16Array(width * height);
+  for (let i = 0; i < numbers.length; i++) {
+    numbers[i] = wide ? stored.getUint32(4 * i, little && predictor !== 3) : stored.getUint16(2 * i, little);
+    if (predictor === 2 && i % width) numbers[i] += numbers[i - 1];
   }
-  return { width, height, values, float };
+  return { width, height, values: wide ? new Float32Array(numbers.buffer) : numbers, float };
+}
+
+/** Big-endian floats of rows that hold the first bytes of all, then the second and so on, each less the one before. */
+function unpredictFloats(data, width, height) {
+  const out = new Uint8Array(4 * width * height);
+  for (let y = 0; y < height; y++) {
+    const row = data.subarray(4 * width * y, 4 * width * (y + 1));
+    for (let i = 1; i < row.length; i++) row[i] += row[i - 1];
+    for (let i = 0; i < row.length; i++) out[4 * (width * y + (i % width)) + Math.floor(i / width)] = row[i];
+  }
+  return out;
 }
 
 function unLzw(strip) {
