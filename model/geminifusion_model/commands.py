@@ -28,6 +28,11 @@ _DATASET = click.option(
     help="The layout of --data: one of the known data sets, or your own folder with a dataset.yaml.  "
     "[default: folder if it holds a dataset.yaml, else nyuv2]",
 )
+_METRES_PER_UNIT = click.option(
+    "--metres-per-unit",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Metres per stored unit of depth, for nyuv2-lists and sunrgbd, whose files do not say.",
+)
 _THREADS = click.option("--threads", default=None, type=int, help="CPU threads; as many as usable cores by default.")
 
 
@@ -51,6 +56,7 @@ def _needed_to_train(context: click.Context, option: click.Parameter, value: Pat
     type=click.Choice(DEPTH_ENCODINGS),
     help="Encoding of depth, the data set's own by default.",
 )
+@_METRES_PER_UNIT
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
@@ -93,6 +99,7 @@ def train(
     data: Path | None,
     dataset: str | None,
     depth_encoding: str | None,
+    metres_per_unit: float | None,
     out: Path | None,
     recipe: str,
     config: Path | None,
@@ -151,6 +158,7 @@ def train(
             num_classes=network.num_classes,
             modalities=network.modalities,
             encoding=depth_encoding,
+            metres_per_unit=metres_per_unit,
         )
         if processes.is_first:
             if note is not None:
@@ -192,6 +200,7 @@ def _existing_unless_address(context: click.Context, option: click.Parameter, va
 @click.argument("source", metavar="SOURCE", callback=_existing_unless_address)
 @_DATA
 @_DATASET
+@_METRES_PER_UNIT
 @click.option("--split", help="The list of frames to score.  [default: test, or a folder's last one]")
 @click.option(
     "--protocol",
@@ -225,6 +234,7 @@ def evaluate(
     source: Path | str,
     data: Path,
     dataset: str | None,
+    metres_per_unit: float | None,
     split: str | None,
     protocol: str | None,
     without: tuple[str, ...],
@@ -254,6 +264,7 @@ def evaluate(
         source,
         data=data,
         dataset=dataset,
+        metres_per_unit=metres_per_unit,
         split=split,
         protocol=protocol,
         limit=limit,

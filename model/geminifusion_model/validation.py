@@ -9,6 +9,16 @@ from pydantic_core import ErrorDetails
 
 _T = TypeVar("_T")
 
+# pydantic's words for whoever writes Python, in those of whoever writes YAML
+_WORDS = {
+    "tuple_type": "expected a list, such as [1, 2]",
+    "string_type": "expected text, in quotes if it is a number, yes or no",
+    "dict_type": "expected fields, such as {name: value}",
+    "model_type": "expected fields, such as {name: value}",
+    "model_attributes_type": "expected fields, such as {name: value}",
+}
+_SHOWN = 40
+
 
 def validated(kind: type[_T], values: object, what: str) -> _T:
     """`values`, as from JSON, as a dataclass of this package.
@@ -38,4 +48,8 @@ def _reason(detail: ErrorDetails) -> str:
         return str(detail["ctx"]["error"])
     if detail["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return "there is no such field"
-    return detail["msg"]
+    words = _WORDS.get(detail["type"])
+    if words is None:
+        return detail["msg"]
+    came = repr(detail["input"])
+    return f"{words}, came {came if len(came) <= _SHOWN else came[:_SHOWN] + '…'}"

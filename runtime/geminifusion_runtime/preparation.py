@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from geminifusion_runtime.decoding.alignment import resize_to_reference
 from geminifusion_runtime.decoding.decode import DecodedImage, DecodedRequest
+from geminifusion_runtime.decoding.orientation import ORIENTATION_NOTE
 from geminifusion_runtime.decoding.sensor_policy import apply_policy
-from geminifusion_runtime.errors import InvalidOptionError
+from geminifusion_runtime.errors import InvalidOptionError, SizeMismatchError
 from geminifusion_runtime.model import Model
 from geminifusion_runtime.options import SegmentOptions
 from geminifusion_runtime.preprocessing import PreparedItem, absence_warnings, without
@@ -46,7 +47,11 @@ def prepare(
     if options.align == "resize":
         kept = resize_to_reference(kept, specs)
     decoded = DecodedRequest(images=kept)
-    item = model.prepare({name: image.array for name, image in kept.items()})
+    try:
+        item = model.prepare({name: image.array for name, image in kept.items()})
+    except SizeMismatchError as error:
+        turned = [text for image in kept.values() for text in image.warnings if ORIENTATION_NOTE in text]
+        raise SizeMismatchError("; ".join([str(error), *turned])) from None
     items: tuple[PreparedItem, ...] = (item,)
     if options.disagreement:
         first, *others = kept

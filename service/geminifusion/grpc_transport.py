@@ -35,7 +35,7 @@ from .errors import (
     error_of_status,
 )
 from .options import SegmentCall
-from .proxies import may_use_proxy, unreachable_advice
+from .proxies import may_use_proxy, through_proxy, unreachable_advice
 from .response_limits import MAX_RESPONSE_BYTES, check_size
 from .results import ClassShare, Result
 from .streaming import FrameResponse, PendingFrames
@@ -329,7 +329,9 @@ def _client_error(error: grpc.RpcError, url: str, timeout_s: float, request_id: 
         )
     if status is grpc.StatusCode.UNAVAILABLE:
         hint = advice(details, url) or unreachable_advice(url)
-        return ServerUnreachableError(f"nothing responds at {url} ({details}); {hint}", request_id=request_id)
+        return ServerUnreachableError(
+            f"nothing responds at {url}{through_proxy(url)} ({details}); {hint}", request_id=request_id
+        )
     if status is grpc.StatusCode.DEADLINE_EXCEEDED:
         return ResponseTimeoutError(
             f"{url} did not respond within {timeout_s:g} s; give a longer timeout, or ask at a quieter time",

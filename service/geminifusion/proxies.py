@@ -10,6 +10,10 @@ from urllib.parse import urlsplit
 
 _PROXIES = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+# By the scheme of an address the variables that its library reads, first come first served: `http` is http_proxy.
+_READ = {"http": ("http", "all"), "https": ("https", "all")} | dict.fromkeys(
+    ("grpc", "grpcs"), ("grpc", "https", "http")
+)
 _SECRET = re.compile(r"(?<=//)[^@/]*@")
 
 
@@ -28,7 +32,7 @@ def proxy_of(url: str) -> str | None:
     if not may_use_proxy(url) or urllib.request.proxy_bypass(parts.netloc.rpartition("@")[2]):
         return None
     proxies = urllib.request.getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    proxy = next((proxies[name] for name in _READ.get(parts.scheme, ()) if proxies.get(name)), None)
     return proxy and _SECRET.sub("", proxy)
 
 

@@ -1,6 +1,7 @@
 """One pair, every way in: the same bits."""
 
 import io
+import struct
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -85,6 +86,23 @@ def test_the_byte_order_of_an_array_changes_nothing(client, segment, pair, dtype
         theirs = asked(pair.rgb, pair.depth_mm.astype(dtype), depth_scale=scale)
         np.testing.assert_array_equal(theirs.labels, here.labels)
         assert theirs.overlay(on="depth").shape == (50, 70, 3)
+
+
+def test_a_tiff_with_an_orientation_is_taken_as_stored_also_to_draw_on(client, segment, pair):
+    plain = cv2.imencode(".tiff", pair.depth_mm)[1].tobytes()
+    layout = struct.pack("<HHIHH", 284, 3, 1, 1, 0)  # a tag that can be missed
+    assert layout in plain
+    here = segment(pair.rgb, plain)
+    drawn = client.segment(pair.rgb, plain).overlay(on="depth")
+    for orientation in (3, 6):
+        turned = plain.replace(layout, struct.pack("<HHIHH", 274, 3, 1, orientation, 0))
+        for asked in (segment, client.segment):
+            result = asked(pair.rgb, turned)
+            np.testing.assert_array_equal(result.labels, here.labels)
+            assert any("orientation tag" in warning for warning in result.warnings)
+        np.testing.assert_array_equal(result.overlay(on="depth"), drawn)
+    with pytest.raises(Exception, match="orientation tag"):
+        segment(np.ascontiguousarray(pair.rgb.transpose(1, 0, 2)), turned)
 
 
 def test_sizes_are_aligned_here_as_on_a_server(client, segment, pair):

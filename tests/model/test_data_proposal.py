@@ -154,3 +154,49 @@ def test_a_folder_without_labels_or_pairs_says_what_is_missing(tmp_path):
     save(tmp_path / "labels" / "y.png", scene(0))
     with pytest.raises(DatasetError, match="nothing in the names pairs"):
         init(tmp_path)
+
+
+def write_published_layout(root, layout):
+    """Frames of two splits, laid out and named as a published data set has them."""
+    for split in ("train", "val"):
+        for number in range(3):
+            rgb, labels = photograph(number), scene(number)
+            colored = np.array([[128, 64, 128], [70, 70, 70], [107, 142, 35]], np.uint8)[labels]
+            match layout:
+                case "cityscapes":
+                    stem = f"ulm_{number:06d}_000019"
+                    save(root / "leftImg8bit" / split / "ulm" / f"{stem}_leftImg8bit.png", rgb)
+                    folder = root / "gtFine" / split / "ulm"
+                    save(folder / f"{stem}_gtFine_labelIds.png", labels)
+                    save(folder / f"{stem}_gtFine_instanceIds.png", labels.astype(np.uint16))
+                    save(folder / f"{stem}_gtFine_color.png", colored)
+                case "camvid":
+                    save(root / split / f"{number}.png", rgb)
+                    save(root / f"{split}annot" / f"{number}.png", labels)
+                case "kitti":
+                    save(root / split / "image_2" / f"{number:06d}_10.png", rgb)
+                    save(root / split / "semantic" / f"{number:06d}_10.png", labels)
+                    save(root / split / "semantic_rgb" / f"{number:06d}_10.png", colored)
+                case "voc":
+                    save(root / "JPEGImages" / f"{split}_{number}.jpg", rgb)
+                    save(root / "SegmentationClass" / f"{split}_{number}.png", palette(labels))
+                    save(root / "SegmentationObject" / f"{split}_{number}.png", palette(labels * 2))
+                case "nyu":
+                    save(root / split / f"{number}_colors.png", rgb)
+                    save(root / split / f"{number}_labels.png", labels)
+                    save(root / split / f"{number}_depth.png", (1500 + 1000 * labels.astype(np.uint16)))
+
+
+@pytest.mark.parametrize("layout", ["cityscapes", "camvid", "kitti", "voc", "nyu"])
+def test_published_layouts_are_understood(tmp_path, layout):
+    write_published_layout(tmp_path, layout)
+    output, contract = proposed(tmp_path)
+    assert len(contract["classes"]) == 3, output
+    train = open_dataset("folder", tmp_path, "train")
+    if layout == "voc":  # whose splits are in lists
+        assert len(train) == 5
+    else:
+        assert set(contract["splits"]) == {"train", "val"}
+        assert len(train) == 3
+    np.testing.assert_array_equal(train[1].labels, scene(1))
+    assert list(train[1].others) == (["depth"] if layout == "nyu" else [])

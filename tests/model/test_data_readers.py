@@ -61,6 +61,15 @@ class TestAuthorsLists:
         np.testing.assert_allclose(dataset[0].others["depth"], ramp() / 5000, rtol=1e-6)
         assert dataset.task.modalities[1].unit == "metre"
 
+    def test_a_list_with_a_byte_order_mark_is_read_and_another_encoding_named_with_its_file(self, tmp_path):
+        root = self.write_nyu(tmp_path)
+        text = (root / "train.txt").read_text()
+        (root / "train.txt").write_text(text, encoding="utf-8-sig")
+        assert len(open_dataset("nyuv2-lists", root, "train")) == 2
+        (root / "train.txt").write_text(text + "ü", encoding="latin-1")
+        with pytest.raises(LayoutError, match=r"train\.txt is not encoded as UTF-8"):
+            open_dataset("nyuv2-lists", root, "train")
+
     def test_metric_encoding_without_a_unit_is_refused(self, tmp_path):
         with pytest.raises(DatasetError, match="needs metres_per_unit"):
             open_dataset("nyuv2-lists", self.write_nyu(tmp_path), "train", encoding="log")

@@ -5,6 +5,7 @@ import re
 import cv2
 import numpy as np
 import pytest
+import yaml
 from own_data import METRIC, scene, write_own_data, write_png
 from PIL import Image
 
@@ -79,6 +80,10 @@ class TestTables:
         assert not dataset[0].others["depth"].any()
         assert dataset[1].others["depth"].all()
         assert "line 2 has no labels" in refusal(self.write(tmp_path, "rgb,labels,depth\ntrain/rgb/0.png,,\n"))
+
+    def test_a_title_that_comes_twice_is_a_question(self, tmp_path):
+        message = refusal(self.write(tmp_path, "rgb,labels,labels,depth\na.png,b.png,c.png,d.png\n"))
+        assert "several columns called labels" in message
 
     def test_a_row_of_another_length_is_no_row(self, tmp_path):
         message = refusal(self.write(tmp_path, "rgb,labels,depth\na,b.png,c.png,d.png\n"))
@@ -213,6 +218,9 @@ class TestContract:
         ("changes", "complaint"),
         [
             ({"classes": ["a", "a"]}, "classes names 'a' twice"),
+            ({"classes": ["a", True]}, "a class is called True, which is no text: put its name in quotes"),
+            ({"labels": ["a"]}, "labels: expected fields, such as {name: value}, came ['a']"),
+            ({"modalities": ["depth"]}, "modalities: expected fields, such as {name: value}, came ['depth']"),
             ({"labels": {"map": {0: "x"}}}, "labels.map names 'x'"),
             ({"modalities": {"nir": {"encoding": "raw"}}}, "modalities names 'nir'; networks know depth, thermal"),
         ],
@@ -220,6 +228,13 @@ class TestContract:
     def test_fields_that_contradict_each_other_are_named(self, tmp_path, changes, complaint):
         splits = {"train": "train.csv"}
         assert complaint in refusal(write_own_data(tmp_path, splits=splits, **changes))
+
+
+def test_classes_may_be_numbered_as_other_tools_do(tmp_path):
+    root = write_own_data(tmp_path)
+    contract = yaml.safe_load((root / "dataset.yaml").read_text())
+    (root / "dataset.yaml").write_text(yaml.safe_dump({**contract, "classes": {0: "x", 2: "z", 1: "y"}}))
+    assert open_dataset("folder", root, "train").task.class_names == ("x", "y", "z")
 
 
 def test_the_layout_is_told_by_the_contract(tmp_path):

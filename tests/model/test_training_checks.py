@@ -13,7 +13,7 @@ from geminifusion_model.checkpoint import write_checkpoint
 from geminifusion_model.commands import evaluate, train
 from geminifusion_model.data.matching import open_matching, with_classes
 from geminifusion_model.data.registry import open_dataset
-from geminifusion_model.data.sample import DatasetError
+from geminifusion_model.data.sample import DatasetError, Subset
 from geminifusion_model.training.config import TrainingConfig
 from geminifusion_model.training.errors import TrainingError
 from geminifusion_model.training.loop.data_checks import check_frames
@@ -81,6 +81,23 @@ def test_a_value_without_a_class_in_the_last_frame_is_found_before_the_first_ste
         write_png(path, labels)
 
     assert "frame 3: " in refusal(write_own_data(tmp_path, write_labels=stray))
+
+
+def test_a_value_without_a_class_in_a_held_out_frame_is_found_before_the_first_step_too(tmp_path):
+    def stray(path, labels):
+        if path.name == "3.png":
+            labels[0, 0] = 11
+        write_png(path, labels)
+
+    frames = open_dataset("folder", write_own_data(tmp_path, write_labels=stray), "train")
+    check_frames(config(), Subset(frames, range(3)))
+    with pytest.raises(DatasetError, match="frame 3: "):
+        check_frames(config(), Subset(frames, range(3)), Subset(frames, [3]))
+
+
+def test_labels_that_are_void_alone_are_refused(tmp_path):
+    root = write_own_data(tmp_path, write_labels=lambda p, ls: write_png(p, np.full_like(ls, 255)))
+    assert "not one pixel of the training frames has a class" in refusal(root)
 
 
 def test_a_modality_that_the_network_sees_as_a_constant_is_refused_with_its_range(tmp_path):

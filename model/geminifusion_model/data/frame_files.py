@@ -116,7 +116,7 @@ class FileDataset:
         code = self.label_code
         return (
             f"frame {frame.name}: {frame.labels} holds {labels.describe_unmapped()}, which no class has "
-            f"(expected {code.expected()}); {code.remedy}"
+            f"(expected {code.expected()}); {labels.remedy(code)}"
         )
 
     def _unequal_sizes(self, frame: FrameFiles, found: Mapping[str, tuple[int, ...]]) -> str:

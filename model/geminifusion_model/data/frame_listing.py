@@ -13,7 +13,6 @@ from geminifusion_model.data.layout import LayoutProblems
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".npy")
 _DELIMITERS = (",", ";", "\t")
-_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _MANY = 0.5  # of the stems: then names differ by a rule, and no file is missing
 _TABLE_ADVICE = "a table pairs files of different names: `geminifusion data init` writes one"
 
@@ -30,7 +29,7 @@ def frames_of_table(root: Path, name: str, columns: Mapping[str, str], problems:
         return []
     if not problems.require_file(path, "the table of a split"):
         return []
-    text = _text(path, problems)
+    text = problems.read_text(path)
     if text is None:
         return []
     rows = _rows(text, name, list(columns.values()), problems)
@@ -47,17 +46,6 @@ def frames_of_table(root: Path, name: str, columns: Mapping[str, str], problems:
     return frames
 
 
-def _text(path: Path, problems: LayoutProblems) -> str | None:
-    try:
-        content = path.read_bytes()
-        return content.decode("utf-16" if content.startswith(_UTF16_MARKS) else "utf-8-sig")
-    except UnicodeDecodeError:
-        problems.add(f"{path} is not encoded as UTF-8; save it again as CSV in UTF-8")
-    except OSError as error:
-        problems.add(f"{path} cannot be read: {error.strerror or error}")
-    return None
-
-
 def _rows(text: str, name: str, wanted: Sequence[str], problems: LayoutProblems) -> list[tuple[int, dict[str, str]]]:
     """Line number and cells by column of every row with content."""
     header = text.lstrip("\r\n").partition("\n")[0]
@@ -66,6 +54,9 @@ def _rows(text: str, name: str, wanted: Sequence[str], problems: LayoutProblems)
     try:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
         titles = [title.strip() for title in next(reader, [])]
+        if twice := [column for column in wanted if titles.count(column) > 1]:
+            problems.add(f"{name} has several columns called {twice[0]}; give each its own title")
+            return []
         absent = [column for column in wanted if column not in titles]
         if absent:
             problems.add(
@@ -131,7 +122,9 @@ def frames_of_folders(root: Path, folders: Mapping[str, str], problems: LayoutPr
         if stem in incomplete:
             absent = ", ".join(role for role in folders if role not in paths)
             there = ", ".join(path.relative_to(root).as_posix() for path in paths.values())
-            problems.add(f"frame {stem} has {there} but nothing for {absent}")
+            problems.add(
+                f"frame {stem} has {there} but nothing for {absent} (in a table, a modality's cell may be empty)"
+            )
             continue
         others = {role: path for role, path in paths.items() if role not in ("rgb", "labels")}
         frames.append(FrameFiles(stem, paths["rgb"], paths["labels"], others))

@@ -40,7 +40,7 @@ class LabelCode:
         colors: RGB to class, or to `ignore_index`.
         channel: where the classes lie in pictures of three channels; None expects three equal ones. Of no effect on
             files of one channel.
-        remedy: what to do about a value without a class, for the message.
+        remedy: what to do about a value without a class, for the message, where `VALUE` stands for one of them.
     """
 
     num_classes: int
@@ -92,6 +92,11 @@ class LabelImage:
         shown = ", ".join(f"{value} on {count} pixels" for value, count in listed[:_SHOWN])
         more = len(listed) - _SHOWN
         return f"{shown} and {more} other values" if more > 0 else shown
+
+    def remedy(self, code: LabelCode) -> str:
+        """What to do about them."""
+        most = max(self.unmapped, key=lambda value: self.unmapped[value])
+        return code.remedy.replace("VALUE", most)
 
 
 def read_labels(path: Path, code: LabelCode) -> LabelImage:

@@ -21,9 +21,10 @@ from geminifusion_model.data.label_files import Color, LabelCode
 
 _VOID = "void"
 _NUMBERS_REMEDY = (
-    "say what they are in the contract: labels.map ({7: CLASS, 9: void}), labels.void ([7]) or labels.offset"
+    "say what they are in the contract: labels.map ({VALUE: CLASS} and all others), labels.void ([VALUE]) or "
+    "labels.offset"
 )
-_COLORS_REMEDY = "list them in the contract: labels.colors ('#rrggbb': CLASS, or void)"
+_COLORS_REMEDY = "list them in the contract: labels.colors ('VALUE': CLASS, or void)"
 
 _Target = int | str | None  # a class by number or name; "void" or null
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from geminifusion_model.data.sample import DatasetError
 
 _SHOWN = 20
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 class LayoutError(DatasetError):
@@ -45,6 +46,17 @@ class LayoutProblems:
             return True
         self.add(f"{path} is missing ({why})")
         return False
+
+    def read_text(self, path: Path) -> str | None:
+        """A list or table in UTF-8 or UTF-16, without its byte order mark; None, and a problem, if in neither."""
+        try:
+            content = path.read_bytes()
+            return content.decode("utf-16" if content.startswith(_UTF16_MARKS) else "utf-8-sig")
+        except UnicodeDecodeError:
+            self.add(f"{path} is not encoded as UTF-8; save it again in UTF-8 (CSV UTF-8 in a spreadsheet)")
+        except OSError as error:
+            self.add(f"{path} cannot be read: {error.strerror or error}")
+        return None
 
     def raise_if_any(self) -> None:
         """Raise the report.

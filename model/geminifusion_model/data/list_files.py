@@ -100,7 +100,9 @@ def _open(
             read = partial(read_metres, metres_per_unit=metres_per_unit)
     elif metres_per_unit is None or encoding == "hha":
         need = "intrinsics, which this layout has not" if encoding == "hha" else "metres_per_unit"
-        raise ValueError(f"depth encoding {encoding} of {task.data} needs {need}; choose raw, or give the unit")
+        raise ValueError(
+            f"depth encoding {encoding} of {task.data} needs {need}; choose raw, or give the unit: --metres-per-unit"
+        )
     else:
         depth = depth_encoding(encoding, near_m=0.5, far_m=10.0, mean_m=2.8, std_m=1.4)
         task = dataclasses.replace(task, modalities=(IMAGENET_RGB, depth))
@@ -121,7 +123,7 @@ def _frames(
     listing: Path, root: Path, depth_folder: str | None, with_depth: bool, problems: LayoutProblems
 ) -> list[FrameFiles]:
     frames = []
-    for number, line in enumerate(listing.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate((problems.read_text(listing) or "").splitlines(), start=1):
         columns = line.split("\t") if "\t" in line else line.split()
         if not columns:
             continue

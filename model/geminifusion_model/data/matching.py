@@ -52,12 +52,14 @@ def open_matching(
     modalities: Sequence[Modality],
     class_names: Sequence[str],
     network: str,
+    metres_per_unit: float | None = None,
     limit: int | None = None,
 ) -> Dataset:
     """One split for a network, its labels in the network's numbering.
 
     Args:
-        kind, root, split, limit: as `open_dataset` takes them.
+        kind, root, split, metres_per_unit, limit: as `open_dataset` takes them; the unit is that of the network if it
+            has one.
         modalities: of the network, in its order.
         class_names: of the network.
         network: what the network is called, for messages.
@@ -67,6 +69,7 @@ def open_matching(
     """
     depth = next((m for m in modalities if m.name == "depth"), None)
     own = kind == "folder"  # its contract says all of it, and is compared below
+    unit = depth.metres_per_unit if depth is not None and kind in _LISTED else None
     frames = open_dataset(
         kind,
         root,
@@ -74,7 +77,7 @@ def open_matching(
         num_classes=None if own else len(class_names),
         modalities=tuple(m.name for m in modalities),
         encoding=None if depth is None or own else depth.encoding,
-        metres_per_unit=depth.metres_per_unit if depth is not None and kind in _LISTED else None,
+        metres_per_unit=metres_per_unit if unit is None else unit,
         limit=limit,
     )
     _check_units(frames, modalities, network)

@@ -91,7 +91,7 @@ class NYUv2(FileDataset):
         listing = self.root / f"{split}.txt"
         frames: list[FrameFiles] = []
         if problems.require_file(listing, "the list of frame numbers"):
-            names = listing.read_text(encoding="utf-8").split()[:limit]
+            names = (problems.read_text(listing) or "").split()[:limit]
             frames = [
                 FrameFiles(
                     name,

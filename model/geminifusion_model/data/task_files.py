@@ -31,7 +31,7 @@ import importlib.resources
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from geminifusion_model.config import MODALITIES
 from geminifusion_model.data.depth_encodings import depth_encoding, hha_encoding, raw_encoding, raw_metres_encoding
@@ -118,6 +118,22 @@ class _Intrinsics(_Model):
     cy: float
 
 
+def _as_class(value: object) -> object:
+    """A class by its name alone, which YAML may have read as something else."""
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, bool | int | float) or value is None:
+        raise ValueError(f"a class is called {value}, which is no text: put its name in quotes (yes, no, on, off, 1 …)")
+    return value
+
+
+def _as_list(value: object) -> object:
+    """Classes numbered from 0, as some tools write them, in their order."""
+    if isinstance(value, dict) and set(value) == set(range(len(value))):
+        return [value[number] for number in range(len(value))]
+    return value
+
+
 Stored = StoredDepth | StoredHHA | StoredRaw
 
 
@@ -126,7 +142,11 @@ class TaskDescription(_Model):
 
     name: str
     license: str
-    classes: Annotated[tuple[_Class | str, ...], Field(min_length=1, max_length=255)]
+    classes: Annotated[
+        tuple[Annotated[_Class, BeforeValidator(_as_class)], ...],
+        BeforeValidator(_as_list),
+        Field(min_length=1, max_length=255),
+    ]
     labels: LabelScheme = LabelScheme()
     modalities: Annotated[dict[str, Annotated[Stored, Field(discriminator="encoding")]], Field(max_length=3)] = {}
     intrinsics: _Intrinsics | None = None
@@ -158,11 +178,11 @@ class TaskDescription(_Model):
     @property
     def class_names(self) -> tuple[str, ...]:
         """The classes' names, in their order."""
-        return tuple(c if isinstance(c, str) else c.name for c in self.classes)
+        return tuple(c.name for c in self.classes)
 
     def label_code(self) -> LabelCode:
         """How its label files are read."""
-        return self.labels.code(self.class_names, [None if isinstance(c, str) else c.color for c in self.classes])
+        return self.labels.code(self.class_names, [c.color for c in self.classes])
 
     @property
     def computed_hha(self) -> list[str]:
@@ -183,14 +203,13 @@ class TaskDescription(_Model):
         Raises:
             ValueError: a modality's numbers do not fit its encoding.
         """
-        classes = [_Class(name=c) if isinstance(c, str) else c for c in self.classes]
-        spread = evenly_spread_palette(len(classes))
+        spread = evenly_spread_palette(len(self.classes))
         encodings = (_encoding(name, stored, metres_per_unit) for name, stored in self.modalities.items())
         return Task(
             data=self.name,
             modalities=(IMAGENET_RGB, *encodings),
-            class_names=tuple(c.name for c in classes),
-            palette=tuple(c.color or color for c, color in zip(classes, spread, strict=True)),
+            class_names=self.class_names,
+            palette=tuple(c.color or color for c, color in zip(self.classes, spread, strict=True)),
             data_license=self.license,
             input_policy=self.input_policy,
             label_upsampling=self.label_upsampling,

@@ -16,6 +16,7 @@ from geminifusion_model.checkpoint import (
     weights_sha256,
     write_checkpoint,
 )
+from geminifusion_model.data.label_counts import label_counts
 from geminifusion_model.data.matching import open_matching
 from geminifusion_model.data.registry import kind_of, usual_split
 from geminifusion_model.data.sample import Dataset, DatasetError, Subset
@@ -45,8 +46,8 @@ class EvaluationRun:
 
     Args:
         source: a checkpoint, an artifact, or the address of a server.
-        data, dataset, split, limit: as `open_dataset` takes them; by default the layout that `kind_of` finds, and the
-            split that `usual_split` names.
+        data, dataset, metres_per_unit, split, limit: as `open_dataset` takes them; by default the layout that `kind_of`
+            finds, and the split that `usual_split` names.
         protocol: a key of `PROTOCOLS`; by default the task's own of a checkpoint, and the first that a served graph can
             follow.
         seed: of the corruptions, the bootstrap and the pixels the temperature is fitted on.
@@ -68,6 +69,7 @@ class EvaluationRun:
         *,
         data: Path,
         dataset: str | None = None,
+        metres_per_unit: float | None = None,
         split: str | None = None,
         protocol: str | None = None,
         limit: int | None = None,
@@ -80,6 +82,7 @@ class EvaluationRun:
     ) -> None:
         self.source, self.data, self.dataset = source, data, kind_of(data, dataset)
         self.split = split or usual_split(self.dataset, data)
+        self._metres_per_unit = metres_per_unit
         self.limit, self.seed, self.without = limit, seed, without
         self._checkpoint: _Checkpoint | None = None
         self.predictor: Predictor
@@ -112,6 +115,7 @@ class EvaluationRun:
                 f"the robustness suite leaves out every modality itself; score without {self.without[0]} "
                 "in a run of its own"
             )
+        label_counts(self.frames)  # a label without a class shows now, and not after the frames before it
         with Progress() as progress:
 
             def counting(what: str, total: int) -> Callable[[int], None]:
@@ -244,6 +248,7 @@ class EvaluationRun:
             modalities=self.task.modalities,
             class_names=self.task.class_names,
             network=str(self.source),
+            metres_per_unit=self._metres_per_unit,
             limit=limit,
         )
 

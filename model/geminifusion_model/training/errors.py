@@ -29,3 +29,7 @@ class RunLoggerError(ValueError):
 
 class TrainingError(RuntimeError):
     """Training cannot start or continue; the last state on disk, if there is one, is intact."""
+
+
+class DivergedError(TrainingError):
+    """A loss or gradient is not finite, which the same steps from the same state would lead to again."""

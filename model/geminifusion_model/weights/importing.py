@@ -206,7 +206,7 @@ def _notes(source: WeightSource, description: TaskDescription, wanted: tuple[str
     if left_out:
         notes.append(f"the network does not see {', '.join(left_out)}")
     if source.labels and len(source.labels) == len(description.classes):
-        ours = [c if isinstance(c, str) else c.name for c in description.classes]
+        ours = list(description.class_names)
         other = [pair for pair in zip(source.labels, ours, strict=True) if _differ(*pair)]
         if other:
             notes.append(

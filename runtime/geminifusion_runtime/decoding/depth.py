@@ -68,6 +68,7 @@ def to_metres(
         # In single precision, as in training and evaluation.
         metres = np.multiply(readings, np.float32(scale), dtype=np.float32)
         if scale * _largest(readings.dtype) > FARTHEST_M:
+            warnings.extend(_absurd_warnings(metres, field))
             metres[metres > FARTHEST_M] = 0
         num_invalid = metres.size - int(np.count_nonzero(metres))
     elif readings.dtype.kind == "f":
@@ -84,10 +85,7 @@ def to_metres(
             measured &= kept
         num_invalid = metres.size - int(np.count_nonzero(measured))
         if num_invalid:
-            if num_absurd := int(np.count_nonzero((metres > FARTHEST_M) & (metres < np.inf))):
-                warnings.append(
-                    f"{field} holds {num_absurd} readings farther than {FARTHEST_M / 1000:g} km, taken as not measured"
-                )
+            warnings.extend(_absurd_warnings(metres, field))
             metres[~measured] = 0
     else:
         raise UnsupportedImageError(
@@ -114,6 +112,13 @@ def _unmarked(readings: NDArray[np.generic], markers: Sequence[float]) -> NDArra
 def _largest(kind: np.dtype[np.generic]) -> int:
     """Largest value of an unsigned type."""
     return int(2 ** (8 * kind.itemsize) - 1)
+
+
+def _absurd_warnings(metres: NDArray[np.float32], field: str) -> list[str]:
+    count = int(np.count_nonzero((metres > FARTHEST_M) & (metres < np.inf)))
+    return [f"{field} holds {count} readings farther than {FARTHEST_M / 1000:g} km, taken as not measured"] * (
+        count > 0
+    )
 
 
 def _distance_warnings(

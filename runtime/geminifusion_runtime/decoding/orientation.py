@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
+ORIENTATION_NOTE = "has an orientation tag"
 _ORIENTATION, _SHORT = 0x0112, 3
 _UPRIGHT, _LAST = 1, 8
 _MAX_ENTRIES = 512
@@ -45,7 +46,7 @@ def orientation_warnings(data: bytes, field: str) -> tuple[str, ...]:
     if orientation == _UPRIGHT:
         return ()
     return (
-        f"{field} has an orientation tag ({orientation}), which is not applied: pixels are taken as stored, those of "
+        f"{field} {ORIENTATION_NOTE} ({orientation}), which is not applied: pixels are taken as stored, those of "
         "all modalities alike; if the picture is not upright without it, turn its pixels and all other images with it",
     )
 

@@ -371,15 +371,15 @@ async def test_a_load_that_fails_says_why_and_touches_nothing(publish, repositor
 async def test_a_model_that_does_not_fit_is_refused_with_the_numbers(publish, repository, managing, monkeypatch):
     monkeypatch.setattr(lifecycle, "model_file_bytes", lambda *_: 10 * 2**20)
     publish(version="1")
-    async with managing(model_repository=str(repository), model_memory_mb=64, model_control="explicit") as (
+    async with managing(model_repository=str(repository), model_memory_mb=80, model_control="explicit") as (
         manager,
         _,
         metrics,
     ):
         await manager.load("tiny")
-        manager.registry.get("tiny").memory_bytes = 60 * 2**20
+        manager.registry.get("tiny").memory_bytes = 76 * 2**20
         publish("other")
-        with pytest.raises(ModelMemoryError, match=r"other@1 would take about \d+ MB, and 60 of 64 MB are taken"):
+        with pytest.raises(ModelMemoryError, match=r"other@1 would take about \d+ MB, and 76 of 80 MB are taken"):
             await manager.load("other")
         assert manager.registry.references == {"tiny@1"}
         assert 'geminifusion_model_loads_total{name="other",outcome="refused"} 1.0' in metrics.text().decode()

@@ -53,9 +53,9 @@ def typed(name, content):
         (typed("bool_contents", b"\1" * 50_001), BodyTooLargeError, "more than 50000 numbers"),
         (typed("fp32_contents", bytes(4 * 50_001)), BodyTooLargeError, "more than 50000 numbers"),
         (typed("fp64_contents", bytes(8 * 25_001)) * 2, BodyTooLargeError, "more than 50000 numbers"),
-        (b"\x2b" * 100_000, MalformedBodyError, "has wire type 3"),
+        (b"\x2b" * 100_000, MalformedBodyError, "cannot be decoded"),
         (b"\xff" * 100, MalformedBodyError, "cannot be decoded"),
-        (b"\x0a\x05a", MalformedBodyError, "reaches beyond the end"),
+        (b"\x0a\x05a", MalformedBodyError, "cannot be decoded"),
     ],
     ids=["inputs", "outputs", "raw", "unknown", "files", "int64", "bool", "fp32", "two lists", "groups", "bits", "cut"],
 )

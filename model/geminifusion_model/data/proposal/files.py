@@ -22,22 +22,24 @@ from geminifusion_runtime.errors import GeminiFusionError
 # the first role with a word in a name has it: `label_images` are labels
 _WORDS: dict[str, frozenset[str]] = {
     "labels": frozenset({
-        "label", "labels", "mask", "masks", "annotation", "annotations", "seg", "segmentation", "segmentationclass",
-        "semantic", "gt", "groundtruth", "gtfine", "target", "targets", "labelids", "labeltrainids",
+        "label", "labels", "mask", "masks", "annotation", "annotations", "annot", "annots", "seg", "segmentation",
+        "segmentationclass", "semantic", "gt", "groundtruth", "gtfine", "target", "targets", "labelids",
+        "labeltrainids",
     }),
     "depth": frozenset({"depth", "depths", "depthmap", "depthmaps", "dep", "hha", "rawdepth"}),
     "thermal": frozenset({"thermal", "lwir", "ir", "infrared", "tir", "th"}),
     "event": frozenset({"event", "events", "dvs"}),
     "lidar": frozenset({"lidar", "velodyne"}),
     "rgb": frozenset({
-        "rgb", "color", "colour", "image", "images", "img", "imgs", "visible", "vis", "jpegimages", "leftimg", "photo",
-        "photos", "camera",
+        "rgb", "rgbs", "color", "colors", "colour", "colours", "image", "images", "img", "imgs", "visible", "vis",
+        "jpegimages", "leftimg", "photo", "photos", "camera",
     }),
 }  # fmt: skip
-_SPLITS = {
-    "train": "train", "training": "train", "test": "test", "testing": "test",
-    "val": "val", "valid": "val", "validation": "val",
-}  # fmt: skip
+_SPLIT = re.compile(r"(train|test|val)(ing|id|idation)?")
+# of instances, and pictures of labels or depth for people
+_IGNORED = frozenset({"instance", "instances", "instanceids", "segmentationobject", "panoptic", "polygons", "edges"})
+_FOR_PEOPLE = frozenset({"rgb", "color", "colors", "vis", "viz", "visual", "overlay", "overlays", "preview"})
+_ALL_WORDS = frozenset().union(*_WORDS.values())
 _FEW_VALUES = 64  # of a label file; a photograph has more
 
 
@@ -56,6 +58,14 @@ class ImageFile:
     role: str
     split: str | None
     scene: str
+
+    def is_for_people(self) -> int:
+        """How many words say that it is a colored picture of something else."""
+        return 0 if self.role == "rgb" else len(_FOR_PEOPLE & set(_tokens(str(self.path.with_suffix("")))))
+
+    def variant(self) -> frozenset[str]:
+        """The words that tell it from other files of its role."""
+        return frozenset(set(_tokens(str(self.path.with_suffix("")))) & (_ALL_WORDS | _FOR_PEOPLE))
 
     def keys(self) -> tuple[str, ...]:
         """What may be common to the files of one frame, the strictest first."""
@@ -84,6 +94,10 @@ def image_files(root: Path) -> tuple[list[ImageFile], list[str]]:
         by_folder[path.parent].append(path)
     found = []
     for folder_path, inside in by_folder.items():
+        inside = [path for path in inside if not _IGNORED & set(_tokens(str(path.with_suffix(""))))]
+        if not inside:
+            notes.append(f"{folder_path} is passed over: it holds instances, by its name")
+            continue
         stem_roles = {path: _role_of(_tokens(path.stem)) for path in inside}
         by_stem = len({role for role in stem_roles.values() if role}) > 1
         folder_role = _role_of(token for part in reversed(folder_path.parts) for token in _tokens(part))
@@ -96,13 +110,29 @@ def image_files(root: Path) -> tuple[list[ImageFile], list[str]]:
 
 
 def _image_file(path: PurePosixPath, role: str, *, named: bool) -> ImageFile:
-    split = next((_SPLITS[part.lower()] for part in path.parent.parts if part.lower() in _SPLITS), None)
-    rest = [part for part in path.parent.parts if part.lower() not in _SPLITS and not _role_of(_tokens(part))]
+    splits = [found for part in path.parent.parts if (found := _split_of(part))]
+    rest = [part for part in path.parent.parts if not _split_of(part) and not _role_of(_tokens(part))]
+    split = splits[0] if splits else None
     return ImageFile(path, role, split, "/".join(rest) if named else "")
 
 
+def _split_of(part: str) -> str | None:
+    """The split that a folder is called by, alone or before the word of a role (`trainannot`)."""
+    found = _SPLIT.match(part.lower())
+    if found is None:
+        return None
+    rest = re.findall(r"[a-z]+", part.lower()[found.end() :])
+    return found[1] if not rest or _role_of(rest) else None
+
+
 def _tokens(name: str) -> list[str]:
-    return re.findall(r"[a-z]+", name.lower())
+    """The words of a path, in lower case; `trainannot` is two."""
+    found = []
+    for word in re.findall(r"[a-z]+", name.lower()):
+        split = _SPLIT.match(word)
+        rest = word[split.end() :] if split else ""
+        found += [rest] if rest in _ALL_WORDS else [word]
+    return found
 
 
 def _role_of(tokens: Iterable[str]) -> str | None:

@@ -52,6 +52,7 @@ def propose_frames(files: Sequence[ImageFile]) -> ProposedFrames:
                 "by the suffixes of images"
             )
     notes: list[str] = []
+    by_role = {role: _one_variant(role, group, notes) for role, group in by_role.items() if group}
     rgb = by_role["rgb"]
     pairs: dict[str, dict[ImageFile, ImageFile]] = {}
     for role, group in by_role.items():
@@ -80,6 +81,23 @@ def propose_frames(files: Sequence[ImageFile]) -> ProposedFrames:
         if absent := sum(role not in frame for frame in frames.values()):
             notes.append(f"{role} is missing in {absent} frames; their cells are empty, which means not measured")
     return ProposedFrames(_splits(frames, notes), roles, tuple(notes))
+
+
+def _one_variant(role: str, files: Sequence[ImageFile], notes: list[str]) -> list[ImageFile]:
+    """The files of a role; where several kinds show the same frames, the one that is least a picture for people."""
+    variants: dict[frozenset[str], list[ImageFile]] = defaultdict(list)
+    for file in files:
+        variants[file.variant()].append(file)
+    keys = [{(file.split, file.keys()[-1]) for file in group} for group in variants.values()]
+    overlap = len(keys) > 1 and len(set.union(*keys)) < sum(map(len, keys))
+    if not overlap:
+        return list(files)
+    chosen = min(variants.values(), key=lambda group: (group[0].is_for_people(), -len(group)))
+    others = sum(map(len, variants.values())) - len(chosen)
+    notes.append(
+        f"{role}: {chosen[0].path} and {len(chosen) - 1} others are taken, {others} files of other kinds are not"
+    )
+    return chosen
 
 
 def _first(pairs: Mapping[ImageFile, ImageFile]) -> PurePosixPath:

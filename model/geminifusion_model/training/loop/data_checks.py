@@ -18,8 +18,12 @@ _SHOWN = 8  # class names
 _ALLOW = "allow_unlearnable_classes"
 
 
-def check_frames(config: TrainingConfig, frames: Dataset) -> None:
+def check_frames(config: TrainingConfig, frames: Dataset, holdout: Dataset | None = None) -> None:
     """Read all labels and some of the images.
+
+    Args:
+        frames: that are trained on.
+        holdout: that choose the best weights: a class need not occur in them.
 
     Raises:
         TrainingError: a class has no pixel, there is only one class, or an encoding makes a constant of a modality.
@@ -32,6 +36,8 @@ def check_frames(config: TrainingConfig, frames: Dataset) -> None:
             f"(classes: [background, {names[0]}]), or set {_ALLOW} to true"
         )
     counts = label_counts(frames)
+    if holdout is not None and len(holdout):
+        label_counts(holdout)
     if not config.allow_unlearnable_classes:
         _check_classes(counts.sum(axis=0).tolist(), names, frames.task.ignore_index)
     _check_inputs(frames)
@@ -41,6 +47,11 @@ def _check_classes(pixels: list[int], names: tuple[str, ...], ignore_index: int)
     absent = [name for index, name in enumerate(names) if not pixels[index]]
     if not absent:
         return
+    if len(absent) == len(names):
+        raise TrainingError(
+            "not one pixel of the training frames has a class: all are void; see labels.void and labels.map in "
+            f"dataset.yaml, and `geminifusion data check`. If it is meant so, set {_ALLOW} to true"
+        )
     void = pixels[ignore_index] / max(sum(pixels), 1)
     named = ", ".join(absent[:_SHOWN]) + (f" and {len(absent) - _SHOWN} more" if len(absent) > _SHOWN else "")
     message = (

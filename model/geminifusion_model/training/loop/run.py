@@ -22,7 +22,7 @@ from geminifusion_model.evaluation.evaluate import Scores, evaluate
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.task import Task
 from geminifusion_model.training.config import TrainingConfig
-from geminifusion_model.training.errors import TrainingError
+from geminifusion_model.training.errors import DivergedError, TrainingError
 from geminifusion_model.training.loop.checkpointer import Checkpointer
 from geminifusion_model.training.loop.class_balance import class_weights
 from geminifusion_model.training.loop.data_checks import check_frames
@@ -83,7 +83,7 @@ class TrainingRun:
         self.holdout = Subset(dataset, range(kept, len(dataset)))
         self._wandb_project, self._workers = wandb_project, workers
         if self.processes.is_first and not resume:
-            check_frames(config, self.frames)
+            check_frames(config, self.frames, self.holdout)
         self.net = build_network(config, self.processes, resume=resume, class_names=self.task.class_names)
         self.state = build_state(config, self.net, self.processes.device)
         self._checkpointer = Checkpointer(directory, self.state, writes=self.processes.is_first)
@@ -249,6 +249,10 @@ class TrainingRun:
         """Turn an expected failure of a computation into a `TrainingError` that says which state is left."""
         try:
             yield
+        except DivergedError as error:
+            raise TrainingError(
+                f"{error}. {self._checkpointer.last_state()}, which would only repeat this with the same settings"
+            ) from error
         except TrainingError as error:
             raise TrainingError(f"{error}. {self._checkpointer.last_state()}") from error
         except (RuntimeError, MemoryError) as error:

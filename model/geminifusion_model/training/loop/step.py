@@ -18,7 +18,7 @@ from geminifusion_model.data.loader import Batch
 from geminifusion_model.fusions.registry import fusion_penalty
 from geminifusion_model.network import GeminiFusion, Prediction
 from geminifusion_model.training.config import TrainingConfig
-from geminifusion_model.training.errors import TrainingError
+from geminifusion_model.training.errors import DivergedError, TrainingError
 from geminifusion_model.training.loop.compiled import check_compiled
 from geminifusion_model.training.loop.distributed import Processes
 from geminifusion_model.training.loop.loss import build_losses
@@ -236,7 +236,7 @@ class OptimizerStep:
 
     def _check_finite(self, what: str, value: float) -> None:
         if not math.isfinite(value):
-            raise TrainingError(
+            raise DivergedError(
                 f"the {what} is {value} at step {self.state.step}; start a new run with a lower learning_rate, or set "
                 "gradient_clip"
             )

@@ -88,8 +88,8 @@ def check_message(data: bytes, message: Descriptor, *, max_values: int) -> None:
                             f"the message has more than {max_values} numbers in typed contents; "
                             "send them as raw_input_contents"
                         )
-    except WireError as error:
-        raise MalformedBodyError(f"the message cannot be decoded ({error}); send one of our .proto files") from None
+    except WireError:
+        raise MalformedBodyError("the message cannot be decoded; send one of the type in our .proto files") from None
 
 
 @functools.lru_cache(maxsize=64)
