@@ -17,20 +17,25 @@ export function camera(text, width, height) {
  * Points in metres (x right, y down, z forward), with the pixel of the labels that each belongs to.
  * @param depth {width, height} and its values in metres, 0 where nothing was measured
  * @param size of the labels, which the depth may differ from
+ * @param most points wanted; every second, third… row and column is left out until there are no more
  */
-export function pointsOf(depth, values, { fx, fy, cx, cy }, size) {
-  const pixels = [];
-  for (let i = 0; i < values.length; i++) if (values[i] > 0) pixels.push(i);
-  const positions = new Float32Array(3 * pixels.length);
-  const labelPixel = new Uint32Array(pixels.length);
-  pixels.forEach((i, k) => {
-    const [x, y, z] = [i % depth.width, Math.floor(i / depth.width), values[i]];
-    positions[3 * k] = ((x - cx) / fx) * z;
-    positions[3 * k + 1] = ((y - cy) / fy) * z;
-    positions[3 * k + 2] = z;
-    labelPixel[k] = Math.floor((y * size.height) / depth.height) * size.width + Math.floor((x * size.width) / depth.width);
-  });
-  return { positions, labelPixel, count: pixels.length, focal: fx };
+export function pointsOf(depth, values, { fx, fy, cx, cy }, size, most = Infinity) {
+  const step = Math.max(1, Math.ceil(Math.sqrt(values.length / most)));
+  const positions = new Float32Array(3 * Math.ceil(depth.width / step) * Math.ceil(depth.height / step));
+  const labelPixel = new Uint32Array(positions.length / 3);
+  let count = 0;
+  for (let y = 0; y < depth.height; y += step) {
+    const row = Math.floor((y * size.height) / depth.height) * size.width;
+    for (let x = 0; x < depth.width; x += step) {
+      const z = values[y * depth.width + x];
+      if (!z) continue;
+      positions[3 * count] = ((x - cx) / fx) * z;
+      positions[3 * count + 1] = ((y - cy) / fy) * z;
+      positions[3 * count + 2] = z;
+      labelPixel[count++] = row + Math.floor((x * size.width) / depth.width);
+    }
+  }
+  return { positions: positions.slice(0, 3 * count), labelPixel: labelPixel.slice(0, count), count, step, focal: fx / step };
 }
 
 /** Binary PLY with position, color, class and confidence of each point. */

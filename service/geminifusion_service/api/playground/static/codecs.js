@@ -43,25 +43,25 @@ async function readPng(bytes) {
   return { width, height, values, float: false, bits };
 }
 
+// A loop for each filter: this is the page's slowest part.
 function unfilter(raw, out, y, stride, size) {
   const filter = raw[y * (stride + 1)];
   const from = y * (stride + 1) + 1;
   const to = y * stride;
-  for (let i = 0; i < stride; i++) {
-    const left = i >= size ? out[to + i - size] : 0;
-    const up = y ? out[to + i - stride] : 0;
-    const corner = y && i >= size ? out[to + i - stride - size] : 0;
-    let guess = 0;
-    if (filter === 1) guess = left;
-    else if (filter === 2) guess = up;
-    else if (filter === 3) guess = (left + up) >> 1;
-    else if (filter === 4) guess = paeth(left, up, corner);
-    out[to + i] = raw[from + i] + guess;
-  }
+  const left = (i) => (i >= size ? out[to + i - size] : 0);
+  const up = (i) => (y ? out[to + i - stride] : 0);
+  const corner = (i) => (y && i >= size ? out[to + i - stride - size] : 0);
+  if (filter === 0) out.set(raw.subarray(from, from + stride), to);
+  else if (filter === 1) for (let i = 0; i < stride; i++) out[to + i] = raw[from + i] + left(i);
+  else if (filter === 2) for (let i = 0; i < stride; i++) out[to + i] = raw[from + i] + up(i);
+  else if (filter === 3) for (let i = 0; i < stride; i++) out[to + i] = raw[from + i] + ((left(i) + up(i)) >> 1);
+  else for (let i = 0; i < stride; i++) out[to + i] = raw[from + i] + paeth(left(i), up(i), corner(i));
 }
 
 function paeth(left, up, corner) {
-  const [a, b, c] = [Math.abs(up - corner), Math.abs(left - corner), Math.abs(left + up - 2 * corner)];
+  const a = Math.abs(up - corner);
+  const b = Math.abs(left - corner);
+  const c = Math.abs(left + up - 2 * corner);
   return a <= b && a <= c ? left : b <= c ? up : corner;
 }
 
@@ -181,9 +181,13 @@ export async function withoutOrientation(file) {
 export function labelsOf({ mask, size: { height, width } }) {
   const labels = new Uint8Array(height * width);
   for (const { class_id, counts } of mask.rle) {
-    let at = 0;
+    let at = 0; // down the columns
     runLengths(counts).forEach((run, i) => {
-      if (i % 2) for (let k = at; k < at + run; k++) labels[(k % height) * width + Math.floor(k / height)] = class_id;
+      let [x, y] = [Math.floor(at / height), at % height];
+      for (let left = i % 2 ? run : 0; left > 0; left--) {
+        labels[y * width + x] = class_id;
+        if (++y === height) { y = 0; x++; }
+      }
       at += run;
     });
   }

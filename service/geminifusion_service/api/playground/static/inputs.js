@@ -75,20 +75,24 @@ export function measure(input) {
   if (!raster) return input;
   const markers = new Set(String(input.invalid).split(",").filter(Boolean).map(Number));
   const scale = isMetric(input.spec) || input.part === "depth" ? Number(input.scale) || (raster.float ? 1 : 0.001) : 1;
-  const values = new Float32Array(raster.values.length);
+  const stored = raster.values;
+  const top = raster.float ? NaN : raster.bits === 8 ? 255 : 65535;
+  const values = new Float32Array(stored.length);
+  let [measured, tops] = [0, 0];
   for (let i = 0; i < values.length; i++) {
-    const value = raster.values[i];
-    if (value > 0 && Number.isFinite(value) && !markers.has(value)) values[i] = value * scale;
+    const value = stored[i];
+    if (value === top) tops++;
+    if (value > 0 && value < Infinity && !(markers.size && markers.has(value))) {
+      values[i] = value * scale;
+      measured++;
+    }
   }
-  const measured = values.filter((value) => value > 0);
-  const step = Math.ceil(measured.length / MOST_SORTED);
-  const sorted = (step > 1 ? measured.filter((_, i) => i % step === 0) : measured.slice()).sort();
+  const step = Math.ceil(values.length / MOST_SORTED);
+  const sorted = (step > 1 ? values.filter((value, i) => i % step === 0 && value > 0) : values.filter((value) => value > 0)).sort();
   const at = (share) => sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0;
-  const top = raster.float ? 0 : raster.bits === 8 ? 255 : 65535;
   Object.assign(input, {
     values, scaleUsed: scale, median: at(0.5), bounds: [at(0.02), at(0.98)],
-    holes: 1 - measured.length / values.length,
-    marked: top && !markers.has(top) ? raster.values.reduce((count, value) => count + (value === top), 0) / values.length : 0,
+    holes: 1 - measured / values.length, marked: markers.has(top) ? 0 : tops / values.length,
   });
   input.layer = rasterLayer(raster, values, input.bounds);
   return input;

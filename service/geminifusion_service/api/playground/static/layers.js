@@ -32,54 +32,56 @@ function canvasOf(width, height) {
   return Object.assign(document.createElement("canvas"), { width, height });
 }
 
-/** A canvas whose pixel i has the color that `paint(i, bytes, 4 * i)` writes; what it leaves is transparent. */
-function painted(width, height, paint) {
+// Pixels are written as one number, the bytes of red, green, blue and alpha from the lowest on: images have millions.
+const packed = ([red, green, blue], alpha = 255) => ((alpha << 24) | (blue << 16) | (green << 8) | red) >>> 0;
+const CLEAR = 0;
+
+/** A canvas whose pixel i is `pixel(i)`. */
+function painted(width, height, pixel) {
   const canvas = canvasOf(width, height);
   const context = canvas.getContext("2d");
   const image = context.createImageData(width, height);
-  for (let i = 0; i < width * height; i++) paint(i, image.data, 4 * i);
+  const pixels = new Uint32Array(image.data.buffer);
+  for (let i = 0; i < pixels.length; i++) pixels[i] = pixel(i);
   context.putImageData(image, 0, 0);
   return canvas;
 }
 
-function put(bytes, at, [red, green, blue], alpha = 255) {
-  bytes[at] = red;
-  bytes[at + 1] = green;
-  bytes[at + 2] = blue;
-  bytes[at + 3] = alpha;
-}
-
 /** The class colors of a label map; hidden classes are transparent. */
 export function maskLayer({ width, height, labels }, colors, hidden) {
-  return painted(width, height, (i, bytes, at) => hidden.has(labels[i]) || put(bytes, at, colors[labels[i]] ?? [0, 0, 0]));
+  const table = Uint32Array.from({ length: 256 }, (_, id) => (hidden.has(id) ? CLEAR : packed(colors[id] ?? [0, 0, 0])));
+  return painted(width, height, (i) => table[labels[i]]);
 }
 
-const table = (color) => Array.from({ length: 256 }, (_, i) => color(i / 255));
+const tableOf = (color) => Uint32Array.from({ length: 256 }, (_, i) => packed(color(i / 255)));
+const level = (value) => (value > 0 ? Math.min(255, Math.round(value)) : 0);
 
 export function mapLayer({ width, height, values }, color) {
-  const colors = table(color);
-  return painted(width, height, (i, bytes, at) => put(bytes, at, colors[Math.round(255 * Math.min(1, Math.max(0, values[i] || 0)))]));
+  const table = tableOf(color);
+  return painted(width, height, (i) => table[level(255 * values[i])]);
 }
 
 /** Measured values in false colors between two bounds; what was not measured (0) is transparent. */
 export function rasterLayer({ width, height }, values, [low, high]) {
-  const colors = table(turbo);
+  const table = tableOf(turbo);
   const scale = 255 / Math.max(high - low, 1e-9);
-  return painted(width, height, (i, bytes, at) =>
-    values[i] && put(bytes, at, colors[Math.round(Math.min(255, Math.max(0, (values[i] - low) * scale)))]));
+  return painted(width, height, (i) => (values[i] ? table[level((values[i] - low) * scale)] : CLEAR));
 }
 
 /** Where two label maps differ: a veil, with a light edge inside and a dark one around it. */
 export function changesLayer({ width, height, labels }, other) {
-  const changed = (x, y) => x >= 0 && y >= 0 && x < width && y < height && labels[y * width + x] !== other[y * width + x];
-  const beside = (x, y, wanted) =>
-    changed(x - 1, y) === wanted || changed(x + 1, y) === wanted || changed(x, y - 1) === wanted || changed(x, y + 1) === wanted;
+  const changed = new Uint8Array(labels.length);
   let count = 0;
-  const canvas = painted(width, height, (i, bytes, at) => {
-    const [x, y] = [i % width, Math.floor(i / width)];
-    if (!changed(x, y)) return beside(x, y, true) && put(bytes, at, [12, 14, 18]);
-    count++;
-    return beside(x, y, false) ? put(bytes, at, [255, 255, 255]) : put(bytes, at, [255, 255, 255], 70);
+  for (let i = 0; i < labels.length; i++) if (labels[i] !== other[i]) count += changed[i] = 1;
+  const [light, dark, veil] = [packed([255, 255, 255]), packed([12, 14, 18]), packed([255, 255, 255], 70)];
+  const canvas = painted(width, height, (i) => {
+    const x = i % width;
+    const left = x > 0 ? changed[i - 1] : changed[i];
+    const right = x < width - 1 ? changed[i + 1] : changed[i];
+    const above = i >= width ? changed[i - width] : changed[i];
+    const below = i + width < changed.length ? changed[i + width] : changed[i];
+    if (changed[i]) return left & right & above & below ? veil : light;
+    return left | right | above | below ? dark : CLEAR;
   });
-  return { canvas, share: count / (width * height) };
+  return { canvas, share: count / labels.length };
 }
