@@ -2,13 +2,12 @@
 
 import ast
 import re
-from importlib.metadata import entry_points
+import tomllib
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import click
 import pytest
-
-from geminifusion_service.healthcheck import healthcheck
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("geminifusion_runtime", "geminifusion_model", "geminifusion_export", "geminifusion_service", "geminifusion")
@@ -31,7 +30,9 @@ def known_options():
             found |= options(child)
         return found
 
-    commands = [healthcheck, *(entry.load() for entry in entry_points(group="geminifusion.commands"))]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    places = project["entry-points"]["geminifusion.commands"].values()
+    commands = [EntryPoint("", place, "").load() for place in places]
     return {"--debug", "--version"} | OF_OTHER_PROGRAMS | set().union(*map(options, commands))
 
 

@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 import socket
+import subprocess
 
 import httpx
 import pytest
@@ -101,3 +103,29 @@ def test_open_inference_takes_such_bodies_too(live_server, connection):
 def test_a_tunnel_is_refused(connection, method):
     connection.sendall(method.encode() + b"\r\nHost: x\r\n\r\n")
     assert connection.recv(4096).startswith(b"HTTP/1.1 4")
+
+
+JAVA = """
+import java.net.URI; import java.net.http.*; import java.nio.file.*;
+public class Post {
+  public static void main(String[] given) throws Exception {
+    var request = HttpRequest.newBuilder(URI.create(given[0])).header("Content-Type", given[1])
+        .POST(HttpRequest.BodyPublishers.ofFile(Path.of(given[2]))).build();
+    var client = HttpClient.newHttpClient();  // whose default is HTTP/2
+    for (int i = 0; i < 2; i++)
+      System.out.println(client.send(request, HttpResponse.BodyHandlers.ofString()).statusCode());
+  }
+}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("java") is None, reason="needs a JDK of version 11 or later")
+def test_the_http_client_of_java_is_answered(live_server, pair, tmp_path):
+    built = httpx.Request("POST", live_server.url, files=pair.files())
+    body, program = tmp_path / "body", tmp_path / "Post.java"
+    body.write_bytes(built.read())
+    program.write_text(JAVA)
+    arguments = (f"{live_server.url}/v1/segment", built.headers["Content-Type"], body)
+    done = subprocess.run(["java", program, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.split() == ["200", "200"], done.stderr

@@ -145,7 +145,7 @@ def test_pages_from_elsewhere_are_refused(live_server):
 def test_behind_a_proxy_a_default_port_in_the_name_of_the_server_changes_nothing(live_server, port, status):
     with socket_module.create_connection(("127.0.0.1", live_server.server.http_port), timeout=5) as connection:
         connection.sendall(
-            f"GET /v1/stream HTTP/1.1\r\nHost: seg.example{port}\r\nOrigin: https://seg.example\r\n"
+            f"GET /v1/stream HTTP/1.1\r\nHost: robot{port}\r\nOrigin: https://robot\r\n"
             "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
         )
