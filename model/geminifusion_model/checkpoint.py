@@ -75,6 +75,8 @@ def read_info(directory: Path) -> CheckpointInfo:
     path = directory / CONFIG_NAME
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(raw, dict):
+            raise CheckpointError(f"{path} holds no mapping; give a directory written by `geminifusion train`")
         if "network" not in raw and "model_type" in raw:
             raise CheckpointError(
                 f"{path} describes weights of another library ({raw['model_type']}); make a checkpoint of them with "
