@@ -97,7 +97,7 @@ def run_demo(plan: DemoPlan) -> None:
             click.echo(f"peak memory of the server: {peak_mib:.0f} MiB")
         if plan.once:
             return
-        click.echo(f"\nserving {server.http_url} (documentation at {server.http_url}/docs) and {server.grpc_url}; try:")
+        click.echo(f"\nserving {server.http_url} (open it in a browser) and {server.grpc_url}; try:")
         images = " ".join(f"-F {name}=@{shlex.quote(str(path))}" for name, path in sent.items())
         click.echo(f"  curl {images} '{server.http_url}/v1/segment?format=overlay' -o overlay.png")
         try:

@@ -3,17 +3,19 @@
 import json
 import math
 import re
-import shutil
 import subprocess
 import sys
 
 import cv2
+import grpc
 import numpy as np
 import pytest
 import trimesh
+from google.protobuf import json_format
 
 from geminifusion import load
 from geminifusion_runtime.bundled import demo_pairs
+from geminifusion_service.pb import segmentation_pb2, segmentation_pb2_grpc
 
 pytestmark = pytest.mark.browser
 
@@ -119,9 +121,7 @@ def test_the_calls_that_the_page_shows_give_what_it_shows(bundled_server, visit,
         page.click("#languages >> text=Python")
         python = page.text_content("#call")
         page.click("#languages >> text=gRPC")
-        grpc = page.text_content("#call")
-        address = re.search(r'Client\("(grpc://[^"]+)"\)', grpc)[1]
-        assert f"{address.removeprefix('grpc://')} geminifusion.v1.Segmentation/Segment" in grpc
+        address = re.search(r'Client\("(grpc://[^"]+)"\)', page.text_content("#call"))[1]
         over_grpc = re.sub(r"http://[^\"]+", address, python).replace("mask.png", "mask_grpc.png")
         for script in (python, over_grpc):
             subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
@@ -130,16 +130,23 @@ def test_the_calls_that_the_page_shows_give_what_it_shows(bundled_server, visit,
             assert (tmp_path / name).read_bytes() == (tmp_path / "expected.png").read_bytes()
 
 
-@pytest.mark.skipif(shutil.which("grpcurl") is None, reason="needs grpcurl")
-def test_the_grpcurl_call_gives_what_the_page_shows(bundled_server, visit, expected, tmp_path):
+def test_the_shown_grpc_message_gives_what_the_page_shows(bundled_server, visit, expected, tmp_path):
     for name, data in pair_files().items():
         (tmp_path / name).write_bytes(data)
     with visit(bundled_server) as page:
         page.click("#samples button")
         wait_for_result(page)
         page.click("#languages >> text=gRPC")
-        done = subprocess.run(["bash", "-c", page.text_content("#call")], cwd=tmp_path, check=True, capture_output=True)
-        assert json.loads(done.stdout)["classes"][0]["pixels"] == str(expected.classes[0].pixels)
+        program, message = page.text_content("#call").split("\n", 1)
+    assert program.endswith(f"{bundled_server.grpc_target} geminifusion.v1.Segmentation/Segment <<END")
+    shell = f"cat <<END\n{message}"
+    text = subprocess.run(["bash", "-c", shell], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    request = json_format.Parse(text, segmentation_pb2.SegmentRequest())
+    with grpc.insecure_channel(bundled_server.grpc_target) as channel:
+        response = segmentation_pb2_grpc.SegmentationStub(channel).Segment(request)
+    assert [share.pixels for share in response.classes] == [share.pixels for share in expected.classes]
+    assert len(response.confidence.float16) > 0
+    assert len(response.gate.float16) > 0
 
 
 def test_with_the_keyboard_alone(bundled_server, visit):

@@ -142,6 +142,56 @@ def test_several_pairs_in_a_row_stay_in_the_page(tiny_server, visit, choose_file
             assert page.text_content("[data-modality=rgb] figcaption span") == f"room_{i}.rgb.png"
 
 
+def test_files_find_their_place_by_name_or_by_what_they_are(tiny_server, visit):
+    """As data sets call them: [files] and what becomes of them."""
+    color, depth, jpeg = png(np.zeros((2, 2, 3), np.uint8)), png(np.ones((2, 2), np.uint16)), b"\xff\xd8\xff\xe0"
+    cases = [
+        ({"a.png": depth, "b.png": color}, [{"rgb": "b.png", "depth": "a.png"}]),
+        ({"0.jpg": jpeg, "1.jpg": jpeg, "1.png": depth, "0.png": depth},
+         [{"rgb": "0.jpg", "depth": "0.png"}, {"rgb": "1.jpg", "depth": "1.png"}]),
+        ({"rgb_00045.jpg": jpeg, "sync_depth_00045.png": depth, "rgb_00046.jpg": jpeg, "sync_depth_00046.png": depth},
+         [{"rgb": "rgb_00045.jpg", "depth": "sync_depth_00045.png"},
+          {"rgb": "rgb_00046.jpg", "depth": "sync_depth_00046.png"}]),
+        ({"frame-000001.color.png": color, "frame-000001.depth.png": depth, "frame-000002.color.png": color},
+         [{"rgb": "frame-000001.color.png", "depth": "frame-000001.depth.png"}, {"rgb": "frame-000002.color.png"}]),
+        ({"x.npy": npy(np.ones((2, 2)))}, [{"depth": "x.npy"}]),
+    ]  # fmt: skip
+    with visit(tiny_server) as page:
+        for files, wanted in cases:
+            found = page.evaluate(
+                """async (files) => {
+                  const { scenesOf } = await import("/playground/inputs.js");
+                  const specs = [{ name: "rgb", unit: "intensity" }, { name: "depth", unit: "metre" }];
+                  const all = Object.entries(files).map(([name, bytes]) => new File([Uint8Array.from(bytes)], name));
+                  const scenes = await scenesOf(all, specs);
+                  return scenes.map((one) => Object.fromEntries([...one].map(([name, file]) => [name, file.name])));
+                }""",
+                {name: list(data) for name, data in files.items()},
+            )
+            assert found == wanted
+
+
+def test_one_bad_pair_does_not_stop_the_others(tiny_server, visit, choose_files, make_pair):
+    files = {f"{i}.{name}.png": data for i in range(3) for name, data in make_pair(i).files().items()}
+    files["1.rgb.png"] = b"no image"
+    with visit(tiny_server) as page:
+        choose_files(page, files)
+        page.wait_for_selector("#problem:visible")
+        assert "1 of 3 scenes failed. The first, 1.rgb.png: rgb is no image" in page.text_content("#problem")
+        assert page.locator("#history button").count() == 2
+        page.wrong.clear()  # the browser notes the status 400
+
+
+def test_what_is_begun_last_is_what_is_shown(bundled_server, visit):
+    with visit(bundled_server) as page:
+        page.wait_for_selector("#samples button")
+        page.evaluate("for (const button of document.querySelectorAll('#samples button')) button.click()")
+        wait_for_result(page)
+        page.wait_for_timeout(1000)
+        assert page.text_content("[data-modality=rgb] figcaption span") == "boxes.rgb.jpg"
+        assert page.locator("#history button").count() == 1
+
+
 @pytest.mark.parametrize(
     ("depth", "said", "label", "name", "value"),
     [
@@ -198,12 +248,22 @@ def test_errors_say_what_to_do(serving, visit, choose_files, pair, make_pair):
         page.wait_for_selector("#problem:visible")
         assert "rgb" in page.text_content("#problem")
         assert "request" in page.text_content("#problem small")
+        assert page.locator("#legend .facts").count() == 0
 
         choose_files(page, {"rgb.png": pair.files()["rgb"], "depth.png": make_pair(0, 24, 32).files()["depth"]})
         page.click("#problem >> text=Scale it")
         wait_for_result(page)
         assert "align=resize" in page.text_content("#call")
 
+        page.click("[data-modality=depth] .remove")  # what was answered is no longer what is chosen
+        assert page.locator("#legend .facts").count() == 0
+        assert page.text_content("#time-total") == ""
+        assert page.is_disabled("[data-save=json]")
+        assert page.is_disabled("#segment")
+        assert page.get_attribute("#segment", "title") == "Still missing: depth"
+
+        choose_files(page, {"depth.png": pair.files()["depth"]})
+        wait_for_result(page, 2)
         live.stop()
         page.click("#segment")
         page.wait_for_selector("#problem:visible")
@@ -256,6 +316,23 @@ def test_a_model_of_four_sensors(serving, visit, choose_files, make_sensor_artif
         assert page.text_content("#ramp-high") == "all"
         page.click("#variants >> text=without thermal")
         page.wait_for_selector("#variants [aria-pressed=true]")
+
+
+def test_hha_may_come_as_the_depth_it_is_computed_from(
+    serving, visit, choose_files, make_sensor_artifact, make_spec, tmp_path
+):
+    artifact = make_sensor_artifact(tmp_path / "hha", [make_spec("rgb", "imagenet"), make_spec("hha", "hha")])
+    depth = np.linspace(1000, 4000, 48 * 64).reshape(48, 64).astype(np.uint16)
+    with serving(artifacts=(artifact,)) as live, visit(live) as page:
+        page.wait_for_selector("#model:enabled")
+        page.click("#options summary")
+        page.fill("[name=intrinsics]", "60,60,32,24")
+        page.keyboard.press("Tab")
+        choose_files(page, {"rgb.png": png(np.full((48, 64, 3), 200, np.uint8)), "depth.png": png(depth)})
+        wait_for_result(page)
+        assert "-F depth=@depth.png" in page.text_content("#call")
+        assert "intrinsics=60%2C60%2C32%2C24" in page.text_content("#call")
+        assert "plausible" in page.text_content("[data-modality=hha] .strip")
 
 
 def test_a_picture_of_the_webcam(serving, visit, make_artifact, tmp_path):

@@ -4,46 +4,49 @@ import { readRaster, withoutOrientation } from "./codecs.js";
 import { rasterLayer } from "./layers.js";
 
 const OTHER_NAMES = { rgb: ["color", "colour", "image", "img"], depth: ["disparity", "dpt"], thermal: ["ir", "infrared", "tir"] };
+// Words of file names that say how depth was made, not of what.
+const BESIDE = ["mm", "m", "sync", "raw", "aligned", "registered"];
 const MARKER_SHARE = 0.05; // of the pixels, as the server's own warning has it
+const MOST_SORTED = 1_000_000; // pixels that percentiles are taken from
 
 export const isMetric = (spec) => spec.unit === "metre";
 const isPicture = (spec) => spec.unit === "intensity";
+const namesOf = (spec) => [spec.name, ...(OTHER_NAMES[spec.name] ?? [])];
+const wordsOf = (file) => file.name.toLowerCase().replace(/\.[a-z0-9]+$/, "").split(/[^a-z0-9]+|(?<=\d)(?=[a-z])|(?<=[a-z])(?=\d)/);
 
-/** Names of the modality in a file's name, cut at everything that is no letter. */
-function names(spec, file) {
-  const words = stemWords(file);
-  return [spec.name, ...(OTHER_NAMES[spec.name] ?? [])].filter((name) => words.includes(name.toLowerCase()));
-}
-
-const stemWords = (file) => file.name.toLowerCase().replace(/\.[a-z0-9]+$/, "").split(/[^a-z0-9]+|(?<=\d)(?=[a-z])|(?<=[a-z])(?=\d)/);
-
-/** The modality of a file by its name, or else by its type: what is no picture measures. */
-export function modalityOf(file, specs) {
-  const named = specs.find((spec) => names(spec, file).length);
-  if (named) return named;
-  const measures = /\.(npy|tiff?|png)$/i.test(file.name);
-  return (/\.(npy|tiff?)$/i.test(file.name) && specs.find((spec) => !isPicture(spec))) || (!measures && specs.find(isPicture)) || null;
+/** Whether a file, by its first bytes, is a picture (true) or measures something (false); null if it may be either. */
+async function looksLikePicture(file) {
+  const head = new Uint8Array(await file.slice(0, 26).arrayBuffer());
+  const text = String.fromCharCode(...head);
+  if (text.startsWith("\xff\xd8") || text.startsWith("RIFF")) return true;
+  if (text.startsWith("\x93NUMPY") || text.startsWith("II*") || text.startsWith("MM\0*")) return false;
+  if (!text.startsWith("\x89PNG")) return null;
+  const [bits, color] = [head[24], head[25]];
+  return color !== 0 ? true : bits === 16 ? false : null;
 }
 
 /** Files as scenes, each a Map of modality to file: those whose names differ only in the modality belong together. */
-export function scenesOf(files, specs) {
+export async function scenesOf(files, specs) {
   const scenes = new Map();
-  const unknown = [];
-  for (const file of files) {
-    const spec = modalityOf(file, specs);
-    if (!spec) { unknown.push(file); continue; }
-    const drop = new Set([spec.name, ...(OTHER_NAMES[spec.name] ?? []), "mm", "m"]);
-    const stem = files.length <= specs.length ? "" : stemWords(file).filter((word) => !drop.has(word)).join(" ");
+  const unsure = [];
+  const put = (stem, name, file) => {
     if (!scenes.has(stem)) scenes.set(stem, new Map());
-    scenes.get(stem).set(spec.name, file);
+    scenes.get(stem).set(name, file);
+  };
+  const drop = new Set([...specs.flatMap(namesOf), ...BESIDE]);
+  for (const file of files) {
+    const words = wordsOf(file);
+    // A few files are one scene, whatever they are called.
+    const stem = files.length <= specs.length ? "" : words.filter((word) => !drop.has(word)).join(" ");
+    const named = specs.find((spec) => namesOf(spec).some((name) => words.includes(name.toLowerCase())));
+    const picture = named ? null : await looksLikePicture(file);
+    const fits = named ?? (picture === null ? null : specs.find((spec) => isPicture(spec) === picture && !scenes.get(stem)?.has(spec.name)));
+    if (fits) put(stem, fits.name, file);
+    else unsure.push([stem, file]);
   }
-  for (const file of unknown) {
-    // PNGs hold pictures as well as depth: the first modality that is still missing.
-    const free = [...scenes.values(), scenes.size ? null : new Map()].filter(Boolean)
-      .flatMap((scene) => specs.filter((spec) => !scene.has(spec.name)).map((spec) => [scene, spec]))[0];
-    if (!free) continue;
-    free[0].set(free[1].name, file);
-    if (!scenes.size) scenes.set("", free[0]);
+  for (const [stem, file] of unsure) {
+    const free = specs.find((spec) => !scenes.get(stem)?.has(spec.name));
+    if (free) put(stem, free.name, file);
   }
   return [...scenes.values()];
 }
@@ -77,12 +80,14 @@ export function measure(input) {
     const value = raster.values[i];
     if (value > 0 && Number.isFinite(value) && !markers.has(value)) values[i] = value * scale;
   }
-  const sorted = values.filter((value) => value > 0).sort();
+  const measured = values.filter((value) => value > 0);
+  const step = Math.ceil(measured.length / MOST_SORTED);
+  const sorted = (step > 1 ? measured.filter((_, i) => i % step === 0) : measured.slice()).sort();
   const at = (share) => sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0;
   const top = raster.float ? 0 : raster.bits === 8 ? 255 : 65535;
   Object.assign(input, {
     values, scaleUsed: scale, median: at(0.5), bounds: [at(0.02), at(0.98)],
-    holes: 1 - sorted.length / values.length,
+    holes: 1 - measured.length / values.length,
     marked: top && !markers.has(top) ? raster.values.reduce((count, value) => count + (value === top), 0) / values.length : 0,
   });
   input.layer = rasterLayer(raster, values, input.bounds);

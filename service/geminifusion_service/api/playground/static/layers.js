@@ -14,8 +14,8 @@ const MAGMA = [
 const polynomial = (factors, t) => factors.reduceRight((sum, factor) => sum * t + factor, 0);
 const byPolynomials = (channels) => (t) => channels.map((factors) => 255 * Math.min(1, Math.max(0, polynomial(factors, t))));
 
-export const turbo = byPolynomials(TURBO);
-export const magma = byPolynomials(MAGMA);
+const turbo = byPolynomials(TURBO);
+const magma = byPolynomials(MAGMA);
 /** From rgb alone (blue) over both alike (pale) to the other modalities (orange). */
 export const gateColor = (t) => {
   const [from, to, k] = t < 0.5 ? [[38, 96, 190], [240, 238, 232], 2 * t] : [[240, 238, 232], [214, 96, 20], 2 * t - 1];
@@ -28,7 +28,7 @@ export const MAPS = {
   disagreement: { title: "Disagreement", color: magma, low: "same without them", high: "depends on them" },
 };
 
-export function canvasOf(width, height) {
+function canvasOf(width, height) {
   return Object.assign(document.createElement("canvas"), { width, height });
 }
 

@@ -25,7 +25,14 @@ export function showLegend(classes, shares, hidden, onToggle) {
 
 const STAGES = ["decode", "queue", "compute", "encode"];
 
-export function showTimes({ document: { timings_ms: times, batch_size: batch, warnings }, ms }) {
+/** The stages of an answer, or of none. */
+export function showTimes(answer) {
+  if (!answer) {
+    for (const id of ["time-total", "time-bar", "time-list", "notes"]) $(id).replaceChildren();
+    $("time-bar").setAttribute("aria-label", "No run yet");
+    return;
+  }
+  const { document: { timings_ms: times, batch_size: batch, warnings }, ms } = answer;
   const rest = Math.max(0, ms - STAGES.reduce((sum, stage) => sum + times[stage], 0));
   const parts = [...STAGES.map((stage) => [stage, times[stage]]), ["network and browser", rest]];
   $("time-total").textContent = `${ms.toFixed(0)} ms${batch > 1 ? `, in a batch of ${batch}` : ""}`;
@@ -59,12 +66,14 @@ export function showOptions(specs, onChange) {
   const field = (name, label, placeholder, pattern) =>
     el("label", {}, label, el("input", { name, placeholder, pattern, autocomplete: "off", inputMode: "decimal", onchange: onChange }));
   const numbers = "[0-9.eE,+ -]*";
-  const fields = specs.filter((spec) => spec.unit !== "intensity").flatMap((spec) => [
+  // HHA may come as the depth that it is computed from.
+  const measuring = specs.map((spec) => (spec.encoding === "hha" ? { ...spec, name: "depth", unit: "metre" } : spec)).filter(({ unit }) => unit !== "intensity");
+  const fields = measuring.flatMap((spec) => [
     ...(isMetric(spec) ? [field(`${spec.name}_scale`, `Metres of one stored unit of ${spec.name}`, "0.001 for integers, 1 for floats", numbers)] : []),
     field(`${spec.name}_invalid`, `Stored values of ${spec.name} that mean “not measured”`, "such as 65535", numbers),
   ]);
-  if (specs.some((spec) => isMetric(spec) || spec.encoding === "hha"))
-    fields.push(field("intrinsics", "Camera for the 3-D view, in pixels: fx,fy,cx,cy", "an angle of view of 60° is assumed", numbers));
+  if (measuring.some(isMetric))
+    fields.push(field("intrinsics", "Camera of the depth, in pixels: fx,fy,cx,cy", "an angle of view of 60° is assumed", numbers));
   if (specs.length > 1)
     fields.push(el("label", { class: "check" }, el("input", { type: "checkbox", name: "align", onchange: onChange }), "Scale all images to the size of the first"));
   $("option-fields").replaceChildren(...fields);

@@ -1,6 +1,6 @@
 // The call of what is on screen, for a terminal, for Python and over gRPC.
 
-const quoted = (text) => (/^[\w./:@%+,-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+const quoted = (text) => (/^[\w./:@%+,=-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
 const literal = (text) => JSON.stringify(text);
 const FLAGS = new Set(["confidence", "gate", "disagreement", "classes"]);
 

@@ -70,8 +70,11 @@ export class Cloud {
     this.count = 0; // until they have colors
     this.fill("position", points.positions);
     const depths = Float32Array.from({ length: Math.min(points.count, 4000) }, (_, i) => points.positions[3 * Math.floor((i * points.count) / Math.min(points.count, 4000)) + 2]).sort();
-    this.middle = depths[depths.length >> 1] ?? 1;
-    this.reset();
+    const middle = depths[depths.length >> 1] ?? 1;
+    if (middle !== this.middle) { // another scene, and not another answer to this one
+      this.middle = middle;
+      this.reset();
+    }
   }
 
   /** `colors` are three bytes of each point, `shown` is one: 0 hides it. */
