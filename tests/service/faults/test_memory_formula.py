@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.conftest import encode
 
 from geminifusion_service.settings import LimitSettings
-from tests.conftest import encode
 
 ROOT = Path(__file__).resolve().parents[3]
 MIB = 2**20
@@ -18,7 +18,7 @@ MIB = 2**20
 def documented():
     """The terms of the formula in docs/guides/deploy.md: MiB for the server, bytes for each byte and pixel."""
     text = (ROOT / "docs/guides/deploy.md").read_text()
-    found = re.search(r"(\d+) MiB \+ (\d+(?:\.\d+)?) × `max_inflight_bytes` \+ (\d+) bytes × `max_inflight_pixels`", text)
+    found = re.search(r"(\d+) MiB \+ (\d+) × `max_inflight_bytes` \+ (\d+) bytes × `max_inflight_pixels`", text)
     assert found
     return float(found[1]), float(found[2]), float(found[3])
 
