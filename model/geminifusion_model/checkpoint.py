@@ -75,15 +75,20 @@ def read_info(directory: Path) -> CheckpointInfo:
     path = directory / CONFIG_NAME
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(raw, dict):
+            raise CheckpointError(f"{path} holds no mapping; give a directory written by `geminifusion train`")
         if "network" not in raw and "model_type" in raw:
             raise CheckpointError(
                 f"{path} describes weights of another library ({raw['model_type']}); make a checkpoint of them with "
                 f"`geminifusion import {directory} CHECKPOINT --task TASK`"
             )
+        training = raw.get("training", {})
+        if not isinstance(training, dict):
+            raise CheckpointError(f"{path} has a training record that is no mapping; copy the checkpoint again")
         return CheckpointInfo(
             network=GeminiFusionConfig.from_dict(raw["network"]),
             task=Task.from_dict(raw["task"]) if "task" in raw else None,
-            training=raw.get("training", {}),
+            training=training,
         )
     except FileNotFoundError:
         raise CheckpointError(
@@ -91,7 +96,7 @@ def read_info(directory: Path) -> CheckpointInfo:
         ) from None
     except CheckpointError:
         raise
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} does not describe a checkpoint: {error}") from error
 
 

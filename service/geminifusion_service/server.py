@@ -25,6 +25,7 @@ from geminifusion_service.api.v1.websocket import add_stream_route
 from geminifusion_service.grpc_server import GrpcTransport
 from geminifusion_service.http_app import admitted_paths, build_http_app, error_response
 from geminifusion_service.model_manager import ModelManager
+from geminifusion_service.models.memory import return_freed_memory
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pipeline.budget import ResourceBudget
 from geminifusion_service.pipeline.executor import Executor
@@ -49,6 +50,8 @@ _log = logging.getLogger(__name__)
 
 _END_S = 2.0  # after the drain, for what remains to be closed
 _LAST_ANSWERS_S = 1.0  # for the errors of what was not finished in time
+_RETURN_MEMORY_S = 1.0
+_MUCH = 0.25  # of a limit of the budget; an ordinary load stays below, and memory that it frees it soon needs again
 _OTHER_FILES = 512  # libraries, models, pipes, gRPC
 
 
@@ -165,6 +168,7 @@ class Server:
         )
         self._http_task: asyncio.Task[None] | None = None
         self._lag_task: asyncio.Task[None] | None = None
+        self._memory_task: asyncio.Task[None] | None = None
         self.http_port = settings.network.http_port
         self.grpc_port = settings.network.grpc_port
 
@@ -198,6 +202,7 @@ class Server:
             ) from None
         self._http_task = asyncio.create_task(self._http.serve(sockets=[listener]))
         self._lag_task = asyncio.create_task(self._metrics.watch_event_loop())
+        self._memory_task = asyncio.create_task(_return_memory(self.segmenter.budget))
 
     async def load(self) -> None:
         """Verify, load, warm up and self-test every model; ready afterwards unless a self-test fails.
@@ -249,8 +254,9 @@ class Server:
         await self._close_rest()
 
     async def _close_rest(self) -> None:
-        if self._lag_task is not None:
-            self._lag_task.cancel()
+        for task in (self._lag_task, self._memory_task):
+            if task is not None:
+                task.cancel()
         if self._models is not None:
             await self._models.close()
         await asyncio.to_thread(self._telemetry.close)
@@ -258,6 +264,17 @@ class Server:
     async def _http_stopped(self) -> None:
         if self._http_task is not None:
             await asyncio.shield(self._http_task)  # a stop that is cut short must not leave sockets open
+
+
+async def _return_memory(budget: ResourceBudget) -> None:
+    """Return what was freed to the system after requests that held much of the budget.
+
+    The C library keeps it, in an arena for each thread, so that bursts over one transport after the other would add up.
+    """
+    while True:
+        await asyncio.sleep(_RETURN_MEMORY_S)
+        if budget.recent_use() > _MUCH:
+            await asyncio.to_thread(return_freed_memory)
 
 
 def _telemetry(settings: ObservabilitySettings, metrics: Metrics) -> Telemetry:

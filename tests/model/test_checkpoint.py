@@ -48,6 +48,13 @@ def test_description_that_does_not_validate_is_refused_with_its_fields(tmp_path,
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, "[1]", "null", '{"network": {}, "training": [1]}'])
+def test_json_that_is_no_description_is_refused(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        read_info(tmp_path)
+
+
 def test_task_that_leaves_a_field_out_is_refused_rather_than_guessed(tmp_path):
     write_checkpoint(GeminiFusion(CONFIG), tmp_path, task=nyuv2_task(13))
     description = json.loads((tmp_path / "config.json").read_text())

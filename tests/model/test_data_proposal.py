@@ -144,6 +144,18 @@ def test_nothing_is_overwritten_and_printing_writes_nothing(tmp_path):
         init(tmp_path)
 
 
+def test_masks_that_were_compressed_or_smoothed_are_not_taken_for_classes(tmp_path):
+    mask = Image.fromarray(((scene(1) == 2) * 255).astype(np.uint8))
+    for root, suffix in ((tmp_path / "jpg", "jpg"), (tmp_path / "png", "png")):
+        for number in range(3):
+            save(root / "rgb" / f"{number}.png", photograph(number))
+            save(root / "labels" / f"{number}.{suffix}", mask.rotate(11 * number, Image.Resampling.BICUBIC))
+    with pytest.raises(DatasetError, match="write labels as PNG"):
+        init(tmp_path / "jpg")
+    with pytest.raises(DatasetError, match="with gaps, as smoothed or resized masks do"):
+        init(tmp_path / "png")
+
+
 def test_a_folder_without_labels_or_pairs_says_what_is_missing(tmp_path):
     with pytest.raises(DatasetError, match="no rgb images were found"):
         init(tmp_path)

@@ -16,10 +16,6 @@ from geminifusion_model.data.sample import DatasetError
 from geminifusion_runtime.decoding.decode import decode_modality
 from geminifusion_runtime.errors import GeminiFusionError
 
-pytestmark = pytest.mark.skipif(
-    not hasattr(image_files, "decode_rgb"), reason="needs the readers of training that share the service's decoders"
-)
-
 RNG = np.random.default_rng(4)
 RGB = RNG.integers(0, 256, (24, 40, 3), dtype=np.uint8)
 GREY = RGB[..., 0]

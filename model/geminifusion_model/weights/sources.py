@@ -79,7 +79,7 @@ def _of_directory(path: Path) -> WeightSource:
         raise OfficialWeightsError(f"{path} has no {CONFIG_NAME}; give {_KINDS}, with its {CONFIG_NAME} or as one file")
     try:
         config = json.loads(config_path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise OfficialWeightsError(f"{config_path} cannot be read as JSON: {error}") from None
     if isinstance(config, dict) and (config.get("format") == FORMAT or "network" in config):
         return WeightSource(path=path, kind="checkpoint", name="a checkpoint of ours", tensors={})

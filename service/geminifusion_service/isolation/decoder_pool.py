@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 DECODER_MODULE: Final = "geminifusion_service.isolation.decoder_process"
 _CPU_S = 20.0  # of the images of one message; the largest that are served take about two seconds
 _TIMEOUT_S = 60.0  # where there is no deadline; longer than that, as others want the processor too
-_LEAST_S = 0.001  # a timeout of 0 would mean not to wait at all
+_LEAST_S = 1.0  # of decoding: a new process costs more than letting an ordinary image be finished for nobody
 _BYTES_PER_PIXEL = 36  # of the costliest decoder (three channels of 16 bits), and of the decoded array
 _BYTES_PER_HHA_PIXEL = 256  # where HHA is computed from depth
 _LIBRARIES_BYTES = 256 * 2**20  # for everything whose size no image decides
@@ -80,7 +80,7 @@ class DecoderPool(Protocol):
         """Decode images, in order; an exception in the place of an image says what is wrong with it.
 
         Args:
-            deadline: in seconds of `time.monotonic`; no longer than until then, if decoding can be stopped.
+            deadline: in seconds of `time.monotonic`; not much longer than until then, if decoding can be stopped.
         """
         ...
 
@@ -112,8 +112,8 @@ class ProcessDecoderPool:
     """Hands encoded images to processes, which share no GIL with the server and hold nothing worth attacking.
 
     A process that dies is replaced, and its images are tried once more; images that end two processes are rejected. One
-    that is still decoding at the deadline, or has used its processor time, is ended and replaced, and its images are
-    rejected at once.
+    that is still decoding at the deadline, and has been for a second, or has used its processor time, is ended and
+    replaced, and its images are rejected at once.
 
     Args:
         count: processes; as many threads may decode at once, others wait.
@@ -186,7 +186,9 @@ class ProcessDecoderPool:
                 if _is_over(deadline):
                     raise _too_late()
                 worker = worker or self._start_worker()
-                timeout_s = _TIMEOUT_S if deadline is None else max(_LEAST_S, deadline - time.monotonic())
+                timeout_s = _TIMEOUT_S
+                if deadline is not None and worker.has_responded:  # else it would be ended while it starts, for ever
+                    timeout_s = max(_LEAST_S, deadline - time.monotonic())
                 try:
                     response, arrays = worker.request(message, files, timeout_s=timeout_s)
                     return [_image_or_error(result, arrays) for result in response["results"]]

@@ -35,6 +35,9 @@ class WorkerProcess:
         module: run as `python -m module CONNECTION MEMORY`, both inherited file descriptors.
         arguments: further ones.
         timeout_s: longest to wait for a response; None waits for ever.
+
+    Attributes:
+        has_responded: whether it has started: its first response takes as long as its imports.
     """
 
     def __init__(self, module: str, *arguments: str, timeout_s: float | None = None) -> None:
@@ -44,6 +47,7 @@ class WorkerProcess:
         memory = open_shared_memory()
         self._memory = SharedArrays(memory)
         self._using = threading.Lock()
+        self.has_responded = False
         with theirs:
             self.process = subprocess.Popen(  # noqa: S603 - our own module, and our numbers
                 [sys.executable, "-m", module, str(theirs.fileno()), str(memory), *arguments],
@@ -93,6 +97,7 @@ class WorkerProcess:
                 raise WorkerLostError from None
             if not line.endswith(b"\n"):
                 raise WorkerLostError
+            self.has_responded = True
             response: dict[str, Any] = json.loads(line)
             # Copies: the next message's arrays are written over them.
             outputs = {name: array.copy() for name, array in self._memory.read(response.get("outputs", [])).items()}

@@ -50,12 +50,22 @@ class ResourceBudget:
         self._clock = clock
         self._lock = threading.Lock()
         self._held: dict[Resource, int] = dict.fromkeys(RESOURCES, 0)
+        self._most: dict[Resource, float] = dict.fromkeys(RESOURCES, 0.0)
         self._arriving: dict[Holding, float] = {}  # since when, oldest first
         self._waiting: tuple[deque[_Waiting], deque[_Waiting]] = (deque(), deque())  # for many pixels, and for few
 
     def held(self, resource: Resource) -> int:
         """How much all holdings have of a resource."""
         return self._held[resource]
+
+    def recent_use(self) -> float:
+        """Largest share of a limit that was held since this was last asked."""
+        with self._lock:
+            share = max(
+                (self._most[resource] / limit for resource, limit in self._limits.items() if limit), default=0.0
+            )
+            self._most = {resource: float(held) for resource, held in self._held.items()}
+        return share
 
     def open(self) -> Holding:
         """A holding that holds nothing yet; close it."""
@@ -127,6 +137,7 @@ class ResourceBudget:
     def _add(self, holding: Holding, resource: Resource, amount: int) -> None:
         holding.amounts[resource] += amount
         self._held[resource] += amount
+        self._most[resource] = max(self._most[resource], self._held[resource])
 
     def _serve_waiting(self) -> None:
         """Give pixels to those that wait for them, in order: a large request is not passed for ever by others."""

@@ -175,11 +175,25 @@ def test_a_process_that_decodes_past_the_deadline_is_ended_and_the_next_request_
         started = time.monotonic()
         (found,) = pool.decode(images, OPTIONS, deadline=started + 0.2)
         assert isinstance(found, DeadlineExceededError)
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 5
         assert not Path(f"/proc/{stuck}").exists()
         assert f"{stuck} died or was ended" in caplog.text
         (image,) = pool.decode(images, OPTIONS, deadline=time.monotonic() + 20)
         np.testing.assert_array_equal(image.array, RGB[..., ::-1])
+    finally:
+        pool.close()
+
+
+def test_a_process_is_not_ended_while_it_starts_or_for_an_ordinary_image(specs, caplog):
+    pool = ProcessDecoderPool(1, max_bytes=MEMORY)
+    pool.start()
+    running = pool.process_ids
+    try:
+        images = encoded_images(specs, rgb=encoded(".png", RGB))
+        for _ in range(20):
+            pool.decode(images, OPTIONS, deadline=time.monotonic() + 0.001)
+        assert pool.process_ids == running
+        assert "ended" not in caplog.text
     finally:
         pool.close()
 
@@ -192,13 +206,14 @@ def test_nothing_is_decoded_once_the_deadline_is_over(make, specs):
     assert isinstance(found, DeadlineExceededError)
 
 
-def test_images_that_use_up_the_processor_time_are_rejected_and_not_tried_again(specs, caplog):
-    """A limit of none lets a process compute until its next whole second."""
-    pool = ProcessDecoderPool(1, max_bytes=2**31, max_cpu_s=0)
-    large = encoded(".png", np.zeros((4000, 8000, 3), np.uint8))
+def test_images_that_use_up_the_processor_time_are_rejected_and_not_tried_again(make_spec, caplog):
+    """A limit of none lets a process compute until its next whole second; HHA of a megapixel takes longer."""
+    pool = ProcessDecoderPool(1, max_bytes=2**30, max_cpu_s=0)
+    depth = encoded(".png", RANDOM.integers(900, 1100, (1000, 1000)).astype(np.uint16))
+    options = {**OPTIONS, "intrinsics": (500.0, 500.0, 500.0, 500.0)}
     try:
         for _ in range(20):
-            (found,) = pool.decode(encoded_images(specs, rgb=large), {**OPTIONS, "max_pixels": 2**25})
+            (found,) = pool.decode([EncodedImage(make_spec("hha", "hha"), depth)], options)
             if isinstance(found, Exception):
                 break
     finally:

@@ -15,6 +15,8 @@ from geminifusion_model.yaml_files import quoted
 
 _MOST_FILES = 500
 _MOST_CLASSES = 255
+_MOST_WITH_GAPS = 64  # values; more are the shades of a smoothed outline
+_LOSSY = (".jpg", ".jpeg", ".webp")
 _VOID = 255
 _CHANNELS = ("red", "green", "blue")
 _NAME_FILES = ("classes.txt", "labels.txt", "class_names.txt", "labelmap.txt", "obj.names")
@@ -42,6 +44,8 @@ def propose_labels(root: Path, paths: Sequence[Path]) -> ProposedLabels:
         LabelsError: none can be read, or they hold more values than there can be classes.
     """
     chosen = [paths[int(i)] for i in np.linspace(0, len(paths) - 1, min(len(paths), _MOST_FILES)).round()]
+    if lossy := [path for path in chosen if path.suffix.lower() in _LOSSY]:
+        raise LabelsError(f"{lossy[0]} is compressed in a way that changes label values; write labels as PNG")
     numbers: Counter[int] = Counter()
     colors: Counter[Color] = Counter()
     varying: set[int] = set()
@@ -101,6 +105,11 @@ def _of_numbers(
     dense = values == span and first in (0, 1)
     if not dense and values and first in (0, 1) and len(names) > len(values) and values[-1] < first + len(names):
         values, dense = list(range(first, first + len(names))), True  # rare classes, which a list of names knows
+    if not dense and len(values) > _MOST_WITH_GAPS:
+        raise LabelsError(
+            f"the labels hold {len(values)} values between {values[0]} and {values[-1]} with gaps, as smoothed or "
+            "resized masks do; write them again without smoothing (nearest neighbor)"
+        )
     if len(values) < 2:
         notes.append("only one class was seen: look at the files, and name what surrounds it as a class of its own")
     given = names if len(names) == len(values) else [_class_name(value, values) for value in values]

@@ -77,7 +77,7 @@ def _read(path: Path) -> dict[str, Any]:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         Fingerprint.from_dict(record["data"])
         record["sessions"][0]["started"]
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise RunRecordError(
             f"{path} is no record of a run ({type(error).__name__}: {error}); "
             "restore it, or move it away to go on without what it says"

@@ -105,11 +105,11 @@ class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc i
     def _admitted(
         self, behavior: _Behavior, deserialize: Deserialize, transport: str, priority: Priority
     ) -> Callable[..., Awaitable[Any]]:
-        async def respond(source: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> Any:  # noqa: ANN401
+        async def respond(_iterator: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> Any:  # noqa: ANN401
             set_client(context.peer())
             try:
                 with self._segmenter.admit(deadline_ms=milliseconds_left(context), priority=priority) as ticket:
-                    messages = self._receiving.messages(source, context, deserialize, holding=ticket.holding)
+                    messages = self._receiving.messages(context, deserialize, holding=ticket.holding)
                     with self._arriving.place(context.peer(), messages.refuse):
                         message = await messages.only(self._body_timeout_s)
                     _ticket.set(ticket)
@@ -121,9 +121,9 @@ class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc i
         return respond
 
     def _stream(self, behavior: _Behavior, deserialize: Deserialize) -> Callable[..., Awaitable[None]]:
-        async def respond(source: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> None:
+        async def respond(_iterator: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> None:
             with self._segmenter.budget.open() as holding:
-                await behavior(self._receiving.messages(source, context, deserialize, holding=holding), context)
+                await behavior(self._receiving.messages(context, deserialize, holding=holding), context)
 
         return respond
 

@@ -70,7 +70,7 @@ class CallPool:
         except TimeoutError:
             if not ended:
                 raise
-            raise ended[0] from None
+            raise ended.pop() from None
 
     def _end_one(self) -> None:
         """End the oldest call of the connection that has the most."""

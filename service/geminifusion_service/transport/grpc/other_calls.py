@@ -68,10 +68,10 @@ class OtherCalls(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is u
         )
 
     def _unary(self, handler: grpc.RpcMethodHandler, pool: CallPool) -> Callable[..., Awaitable[Any]]:
-        async def respond(source: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> Any:  # noqa: ANN401
+        async def respond(_iterator: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> Any:  # noqa: ANN401
             try:
                 async with pool.interruptible_place(context.peer()):
-                    messages = self._messages(source, context, handler)
+                    messages = self._messages(context, handler)
                     return await handler.unary_unary(await messages.only(self._message_timeout_s), context)
             except GeminiFusionError as error:
                 await abort(context, error)
@@ -79,10 +79,10 @@ class OtherCalls(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is u
         return respond
 
     def _stream(self, handler: grpc.RpcMethodHandler, pool: CallPool) -> Callable[..., Awaitable[None]]:
-        async def respond(source: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> None:
+        async def respond(_iterator: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> None:
             try:
                 async with pool.interruptible_place(context.peer()):
-                    messages = self._messages(source, context, handler)
+                    messages = self._messages(context, handler)
                     if handler.unary_stream is not None:
                         message = await messages.only(self._message_timeout_s)
                         await _write(handler.unary_stream(message, context), context)
@@ -93,11 +93,9 @@ class OtherCalls(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is u
 
         return respond
 
-    def _messages(
-        self, source: AsyncIterator[bytes], context: grpc.aio.ServicerContext, handler: grpc.RpcMethodHandler
-    ) -> IncomingMessages:
+    def _messages(self, context: grpc.aio.ServicerContext, handler: grpc.RpcMethodHandler) -> IncomingMessages:
         deserialize = handler.request_deserializer or bytes
-        return self._receiving.messages(source, context, deserialize, max_bytes=_MAX_MESSAGE_BYTES)
+        return self._receiving.messages(context, deserialize, max_bytes=_MAX_MESSAGE_BYTES)
 
 
 async def _write(responses: Any, context: grpc.aio.ServicerContext) -> None:  # noqa: ANN401 - an iterator or a task

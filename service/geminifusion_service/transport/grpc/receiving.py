@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import grpc.aio
@@ -58,7 +58,6 @@ class Receiving:
 
     def messages(
         self,
-        source: AsyncIterator[bytes],
         context: grpc.aio.ServicerContext,
         deserialize: Deserialize,
         *,
@@ -68,13 +67,13 @@ class Receiving:
         """The messages of a call.
 
         Args:
-            source: as gRPC hands them over, undecoded.
-            context: of the call.
+            context: of the call, which has no deserializer of its own. Its iterator is left alone: that would keep its
+                last message until the garbage collector comes by.
             deserialize: decodes one.
             holding: gets the bytes of each; by default none, for what is small.
             max_bytes: of each; None for what gRPC takes.
         """
-        return IncomingMessages(self, source, context.peer(), deserialize, holding=holding, max_bytes=max_bytes)
+        return IncomingMessages(self, context, deserialize, holding=holding, max_bytes=max_bytes)
 
     def begin(self, peer: str, reader: IncomingMessages) -> None:
         """Somebody waits for a message from this peer."""
@@ -178,16 +177,15 @@ class IncomingMessages:
     def __init__(
         self,
         receiving: Receiving,
-        source: AsyncIterator[bytes],
-        peer: str,
+        context: grpc.aio.ServicerContext,
         deserialize: Deserialize,
         *,
         holding: Holding | None,
         max_bytes: int | None,
     ) -> None:
         self._receiving = receiving
-        self._source = source
-        self._peer = peer
+        self._context = context
+        self._peer = context.peer()
         self._deserialize = deserialize
         self._holding = holding
         self._max_bytes = max_bytes
@@ -199,6 +197,12 @@ class IncomingMessages:
         if self._limit is not None:
             self._refusal = error
             self._limit.reschedule(asyncio.get_running_loop().time())
+
+    def _take_refusal(self) -> QueueFullError:
+        # Not kept here: an error that is raised refers to this object, and both would wait for the garbage collector.
+        refusal, self._refusal = self._refusal, None
+        assert refusal is not None
+        return refusal
 
     def __aiter__(self) -> IncomingMessages:
         return self
@@ -222,30 +226,32 @@ class IncomingMessages:
             raise EmptyBodyError("the call came without its message; send one") from None
 
     def _decoded(self, data: bytes) -> Any:  # noqa: ANN401 - of the call's own type
-        if self._max_bytes is not None and len(data) > self._max_bytes:
-            raise BodyTooLargeError(f"the message has {len(data)} bytes, this call takes {self._max_bytes}")
-        if self._holding is not None:
-            self._holding.settle(bytes=0)  # of the message before, which is admitted as a request by now
-            self._holding.take(bytes=_COPIES * len(data))
         try:
+            if self._max_bytes is not None and len(data) > self._max_bytes:
+                raise BodyTooLargeError(f"the message has {len(data)} bytes, this call takes {self._max_bytes}")
+            if self._holding is not None:
+                self._holding.settle(bytes=0)  # of the message before, which is admitted as a request by now
+                self._holding.take(bytes=_COPIES * len(data))
             return self._deserialize(data)
         except (DecodeError, ValueError, RecursionError):
-            raise MalformedBodyError(
-                "the message cannot be decoded; send one of the type in our .proto files"
-            ) from None
+            raise MalformedBodyError("the message cannot be decoded; send one of our .proto files") from None
+        finally:
+            del data  # errors keep the frames that they passed
 
     async def _receive(self, timeout_s: float | None) -> bytes:
         size = 0
         self._receiving.begin(self._peer, self)
         try:
             async with asyncio.timeout(timeout_s) as self._limit:
-                data = await anext(self._source)
+                data = await self._context.read()
+            if data is grpc.aio.EOF:
+                raise StopAsyncIteration
             size = len(data)
-            return data
+            return bytes(data)
         except TimeoutError:
             if self._refusal is None:
                 raise
-            raise self._refusal from None
+            raise self._take_refusal() from None
         finally:
             self._limit = None
             self._receiving.end(self._peer, self, size)

@@ -64,6 +64,16 @@ class IncomingBody:
     holding: Holding
     refusal: QueueFullError | None = None
 
+    def raise_refusal(self) -> None:
+        """Raise the refusal, if there is one, and forget it: its traceback refers to this object."""
+        if self.refusal is not None:
+            raise self._take_refusal()
+
+    def _take_refusal(self) -> QueueFullError:
+        refusal, self.refusal = self.refusal, None
+        assert refusal is not None
+        return refusal
+
 
 def holding_of(request: Request) -> Holding | None:
     """What the connection holds for a request, for its admission."""
@@ -90,8 +100,8 @@ async def read_body(request: Request, *, max_bytes: int, timeout_s: float) -> by
             more = True
             while more:
                 message = await request.receive()
-                if incoming is not None and incoming.refusal is not None:
-                    raise incoming.refusal
+                if incoming is not None:
+                    incoming.raise_refusal()
                 if message["type"] == "http.disconnect":
                     raise MalformedBodyError("the connection closed before the body was complete")
                 more = message.get("more_body", False)

@@ -131,7 +131,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if length > self.max_head_bytes:
             self._reject_long_head()
         elif (error := self._broken_rule()) is not None:
-            self._respond(self.reject(self.url, self.headers, self.client, error))
+            self._respond(type(self).reject(self.url, self.headers, self.client, error))
             self.transport.close()
         elif (response := self._shed_response()) is not None:
             self._is_discarded = True
@@ -196,7 +196,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def _expect_body(self) -> None:
         incoming = IncomingBody(self.budget.open())
-        self._incoming = self.scope["state"]["incoming"] = incoming  # type: ignore[typeddict-item]
+        self._incoming = self.scope["state"]["incoming"] = incoming
         incoming.holding.begin_arrival(lambda error: self._stop_receiving(incoming, error))
 
     def _hold(self, incoming: IncomingBody, length: int) -> None:
@@ -292,9 +292,11 @@ def limited_http_protocol(
     )
 
 
-def _cancelled(timer: asyncio.TimerHandle | None) -> None:
+def _cancelled(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
+    """What is left of a timer that is not needed any more: None."""
     if timer is not None:
         timer.cancel()
+    return None
 
 
 def _give_back(scope: Any) -> None:  # noqa: ANN401 - uvicorn's own

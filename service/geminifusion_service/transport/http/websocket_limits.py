@@ -85,6 +85,7 @@ class LimitedWebSocketProtocol(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
         self._holding.close()
+        self._forget_unfinished()  # its parser refers to itself, and what it holds would wait for the garbage collector
         super().connection_lost(exc)
 
     def handle_cont(self, event: Frame) -> None:
@@ -137,9 +138,13 @@ class LimitedWebSocketProtocol(WebSocketsSansIOProtocol):
 
     def _close_for(self, error: QueueFullError) -> None:
         if not self.transport.is_closing():
-            self.frames = []
+            self._forget_unfinished()
             self.conn.fail(CloseCode.TRY_AGAIN_LATER, str(error)[:120])
             self.handle_parser_exception()
+
+    def _forget_unfinished(self) -> None:
+        self.frames = []
+        self.conn.reader.buffer.clear()
 
 
 def limited_websocket_protocol(*, budget: ResourceBudget) -> type[LimitedWebSocketProtocol]:

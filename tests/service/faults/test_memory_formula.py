@@ -1,0 +1,58 @@
+"""The memory limit of the compose file follows from the budget; V14, P8."""
+
+import re
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.conftest import encode
+
+from geminifusion_service.settings import LimitSettings
+
+ROOT = Path(__file__).resolve().parents[3]
+MIB = 2**20
+
+
+def documented():
+    """The terms of the formula in docs/guides/deploy.md: MiB for the server, bytes for each byte and pixel."""
+    text = (ROOT / "docs/guides/deploy.md").read_text()
+    found = re.search(r"(\d+) MiB \+ (\d+) × `max_inflight_bytes` \+ (\d+) bytes × `max_inflight_pixels`", text)
+    assert found
+    return float(found[1]), float(found[2]), float(found[3])
+
+
+def test_the_compose_file_allows_what_the_formula_says():
+    server, of_bytes, of_pixels = documented()
+    limits = LimitSettings()
+    needed = server * MIB + of_bytes * limits.max_inflight_bytes + of_pixels * limits.max_inflight_pixels
+    allowed = re.search(r"mem_limit: (\d+)g", (ROOT / "docker-compose.yml").read_text())
+    assert allowed
+    assert needed <= int(allowed[1]) * 1024 * MIB < needed + 512 * MIB
+
+
+@pytest.mark.slow
+def test_pictures_at_once_take_no_more_memory_than_the_formula_says(server_process):
+    rgb = encode(".jpg", np.zeros((3000, 4000, 3), np.uint8))
+    depth = encode(".png", np.full((3000, 4000), 2000, np.uint16))
+    server_mib, of_bytes, of_pixels = documented()
+    limits = {"max-inflight-bytes": 64 * MIB, "max-pixels": 12_000_000, "max-inflight-pixels": 32_000_000}
+    options = [part for name, value in limits.items() for part in (f"--{name}", value)]
+    allowed = of_bytes * limits["max-inflight-bytes"] + of_pixels * limits["max-inflight-pixels"]
+    with server_process(*options) as server:
+        before, peak, statuses = server.metric("process_resident_memory_bytes"), 0.0, []
+
+        def send():
+            statuses.append(server.post({"rgb": rgb, "depth": depth}, format="overlay").status_code)
+
+        threads = [threading.Thread(target=send) for _ in range(12)]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            statm = Path(f"/proc/{server.process.pid}/statm").read_text()
+            peak = max(peak, int(statm.split()[1]) * 4096)
+            time.sleep(0.02)
+        assert statuses == [200] * 12
+        assert peak - before < allowed
+        assert before < server_mib * MIB
