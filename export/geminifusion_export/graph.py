@@ -232,7 +232,7 @@ def _trace_in_parts(graph: SegmentationGraph) -> onnx.ModelProto:
     names = [modality.name for modality in graph.task.modalities]
     encoded_names = [f"{name}.encoded" for name in names]
     result_names = ["logits", "network_gate", "network_weights"][: len(results)]
-    at_posted = ("batch", "height", "width")
+    at_posted: tuple[str, ...] = ("batch", "height", "width")
     at_network = ("batch", "", "network_height", "network_width")
     at_quarter = {4: ("batch", "", "quarter_height", "quarter_width"), 3: ("batch", "quarter_height", "quarter_width")}
     axes_of_results = {name: at_quarter[each.ndim] for name, each in zip(result_names, results, strict=True)}

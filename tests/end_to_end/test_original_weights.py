@@ -39,19 +39,21 @@ class Case:
         return self.task == "deliver-25"
 
 
-SLOW = pytest.mark.slow
+SLOW, BY_HAND = pytest.mark.slow, pytest.mark.exhaustive
 NYU = {"task": "nyuv2-40", "shorter_side": 480, "upsampling": "bicubic"}
 SUN = {"task": "sunrgbd-37", "shorter_side": 480, "upsampling": "bicubic", "sizes": ((530, 730), (427, 561))}
 DELIVER = {"task": "deliver-25", "shorter_side": 1024, "upsampling": "bilinear", "sizes": ((1042, 1042), (511, 700))}
 FOUR = ("rgb", "depth", "event", "lidar")
 CASES = [
     pytest.param(Case(golden="mit_b0_b1_64x96", **NYU), id="mit_b0", marks=SLOW),
-    pytest.param(Case(golden="mit_b3_b1_64x64", **NYU), id="mit_b3", marks=SLOW),
-    pytest.param(Case(golden="swin_tiny_b1_64x64", **NYU), id="swin_tiny", marks=SLOW),
+    pytest.param(Case(golden="mit_b3_b1_64x64", **NYU), id="mit_b3", marks=BY_HAND),
+    pytest.param(Case(golden="swin_tiny_b1_64x64", **NYU), id="swin_tiny", marks=BY_HAND),
     pytest.param(Case(golden="mit_b0_b1_70x90_nc37", **SUN), id="sun_mit_b0", marks=SLOW),
-    pytest.param(Case(golden="deliver_b2_rgbdel_b1_64x64", num_modalities=2, **DELIVER), id="deliver_rgbd", marks=SLOW),
     pytest.param(
-        Case(golden="deliver_b2_rgbdel_b1_64x64", modalities=FOUR, **DELIVER), id="deliver_rgbdel", marks=SLOW
+        Case(golden="deliver_b2_rgbdel_b1_64x64", num_modalities=2, **DELIVER), id="deliver_rgbd", marks=BY_HAND
+    ),
+    pytest.param(
+        Case(golden="deliver_b2_rgbdel_b1_64x64", modalities=FOUR, **DELIVER), id="deliver_rgbdel", marks=BY_HAND
     ),
 ]
 
