@@ -215,7 +215,7 @@ class Segmenter:
             request = _for_model(request, model.metadata)
             async with _deadline(options.deadline_ms, arrival) as deadline:
                 if self._max_pixels is not None:
-                    pixels = await count_pixels(request.images, max_pixels=self._max_pixels)
+                    pixels = count_pixels(request.images, max_pixels=self._max_pixels)
                     await place.holding.take_pixels_when_free(pixels)
                 response = await self._executor.submit(model, request, deadline=deadline, passed=passed)
             place.holding.settle(bytes=response.num_bytes, pixels=0)  # of the request nothing is left
