@@ -10,13 +10,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 demo: $(VENV)/with-service
 	$(BIN)/geminifusion demo $(ARGS)
 
-# Two processes, because a test mostly keeps one core busy; by file, because tests of a file share what they make.
+# Two processes of one thread each, because a test mostly keeps one core busy, and threads that wait for their turn spin;
+# by file, because tests of a file share what they make.
 test: $(VENV)/with-dev
-	$(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 # Servers under load are judged by their times, so they have both cores to themselves. Exit code 5: no test was chosen.
 test-slow: $(VENV)/with-nvidia $(VENV)/with-ray $(CLIENTS)/created
-	$(BIN)/pytest -m slow --numprocesses 2 --dist loadfile $(ARGS) --ignore tests/client --ignore tests/service || [ $$? -eq 5 ]
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow --numprocesses 2 --dist loadfile $(ARGS) --ignore tests/client --ignore tests/service || [ $$? -eq 5 ]
 	$(BIN)/pytest -m slow $(ARGS) --ignore tests/docs --ignore tests/end_to_end --ignore tests/export --ignore tests/model --ignore tests/runtime || [ $$? -eq 5 ]
 
 lint: $(VENV)/with-dev
