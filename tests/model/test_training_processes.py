@@ -101,6 +101,7 @@ def train(rooms, out, *, steps=4, **changes):
         "holdout": 2,
         "evaluate_every": 2,
         "log_every": 1,
+        "allow_unlearnable_classes": True,
     }
     settings = out.with_name(f"{out.name}.yaml")
     settings.write_text(TrainingConfig(**{**fields, **changes}).to_yaml())
