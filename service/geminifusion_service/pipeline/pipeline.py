@@ -142,6 +142,7 @@ class _PipelineRun:
 
     def start(self) -> None:
         """Submit the first stage: a decoding job for each image, or one for all while every decoder is busy."""
+        self.response.add_done_callback(self._forget_if_cancelled)
         has_free_decoder = self._pipeline.begin_decoding()
         specs = [spec for spec in self._model.metadata.modalities if spec.name in self._request.images]
         if not specs:
@@ -151,9 +152,14 @@ class _PipelineRun:
             self._submit_stage(self._pipeline.decoders, partial(self._decode, part, len(specs)))
 
     def _decode(self, part: Sequence[ModalitySpec], num_all: int) -> None:
-        options = self._request.options
+        request = self._request
+        if self.response.cancelled():  # between the check of `_run_stage` and the line above
+            self._end_decoding()
+            self._release()
+            return
+        options = request.options
         found = self._pipeline.decoder_pool.decode(
-            [EncodedImage(spec, self._request.images[spec.name], options.of_modality(spec)) for spec in part],
+            [EncodedImage(spec, request.images[spec.name], options.of_modality(spec)) for spec in part],
             {
                 "max_pixels": self._pipeline.max_pixels,
                 "intrinsics": options.intrinsics or self._model.metadata.intrinsics,
@@ -259,6 +265,11 @@ class _PipelineRun:
         with suppress(InvalidStateError):
             self.response.set_exception(error)
         self._release()
+
+    def _forget_if_cancelled(self, response: Future[SegmentResponse]) -> None:
+        """Let go of the images of a request that nobody waits for: a stage may be queued for it for long yet."""
+        if response.cancelled():
+            self._request = SegmentRequest(images={}, options=self._request.options)
 
     def _release(self) -> None:
         """Break the cycle of futures and their callbacks: its images would wait for the garbage collector."""

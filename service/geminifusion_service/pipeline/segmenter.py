@@ -218,7 +218,7 @@ class Segmenter:
                     pixels = count_pixels(request.images, max_pixels=self._max_pixels)
                     await place.holding.take_pixels_when_free(pixels)
                 response = await self._executor.submit(model, request, deadline=deadline, passed=passed)
-            place.holding.settle(bytes=response.num_bytes, pixels=0)  # of the request nothing is left
+            place.holding.settle(bytes=response.num_bytes, pixels=0, elements=0)  # of the request nothing is left
             record.response = response
         return response
 

@@ -197,3 +197,18 @@ def test_connections_that_do_not_finish_tls_count_and_are_closed(serving, tmp_pa
         ):
             wrapped.sendall(GET + b"\r\n")
             assert wrapped.recv(100).startswith(b"HTTP/1.1 200")
+
+
+def test_elements_of_json_arrays_are_counted_before_they_are_parsed(serving, raw):
+    with serving(max_inflight_elements=1000) as live:
+        other = live.server.segmenter.budget.open()
+        other.take(elements=900)
+        body = b'{"inputs":[' + b"[]," * 200 + b"[]]}"
+        client = raw(live)
+        head = b"POST /v2/models/tiny/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
+        client.send(head + body)
+        assert client.head().startswith(b"HTTP/1.1 429")
+        other.close()
+        client = raw(live)
+        client.send(head + body)
+        assert client.head().startswith(b"HTTP/1.1 400")

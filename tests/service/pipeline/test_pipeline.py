@@ -1,6 +1,7 @@
 """One request through the pipeline: whatever happens in a stage, its future is completed."""
 
 import threading
+import weakref
 from contextlib import contextmanager
 
 import numpy as np
@@ -106,6 +107,20 @@ def test_a_computed_request_fails_when_the_encoders_are_shut_down(model, pair):
         pipeline.encoders.shutdown()
         with pytest.raises(NotReadyError):
             pipeline.submit(model, request_of(pair.files())).result(10)
+
+
+def test_a_cancelled_request_keeps_no_images_while_its_stage_is_queued(model, pair):
+    with open_pipeline(num_workers=1) as pipeline:
+        gate = threading.Event()
+        pipeline.decoders.submit(gate.wait, 10)
+        image = np.array(pair.rgb)
+        held = weakref.ref(image)
+        future = pipeline.submit(model, request_of({**pair.files(), "rgb": image}))
+        del image
+        assert held() is not None
+        assert future.cancel()
+        assert held() is None
+        gate.set()
 
 
 def test_a_request_cancelled_before_it_is_decoded_is_not_decoded(model, pair):

@@ -27,6 +27,7 @@ from geminifusion_service.api.open_inference.openapi import (
 from geminifusion_service.api.open_inference.responses import LARGE_JSON, infer_response, json_response
 from geminifusion_service.api.openapi import DocumentedRoute, Handler
 from geminifusion_service.errors import EmptyBodyError, MalformedBodyError, UnsupportedBodyError
+from geminifusion_service.pipeline.budget import Holding
 from geminifusion_service.settings import LimitSettings
 from geminifusion_service.transport.http.body import cancel_on_disconnect, holding_of, read_body
 from geminifusion_service.transport.http.json_body import parse_json
@@ -105,17 +106,20 @@ class _Inference:
                 name, version, body_bytes=request.state.content_length, holding=holding_of(request)
             ) as ticket,
         ):
-            parsed = await self._read(request, name, version)
+            parsed = await self._read(request, name, version, ticket.holding)
             work = self._open_inference.infer(parsed.request, request_id=request.state.request_id, ticket=ticket)
             return await infer_response(await cancel_on_disconnect(request, work), parsed)
 
-    async def _read(self, request: Request, name: str, version: str | None) -> ParsedRequest:
+    async def _read(self, request: Request, name: str, version: str | None, holding: Holding) -> ParsedRequest:
         _check_content(request)
         body = await _body(request, self._limits, self._limits.max_body_bytes)
         header_length = parse_header_length(request.headers.get(HEADER_LENGTH), len(body))
         input_names = self._open_inference.input_names(name, version)
 
+        json_length = len(body) if header_length is None else header_length
+
         def parse() -> ParsedRequest:
+            holding.take(elements=body.count(b",", 0, json_length))
             return parse_request(
                 body,
                 header_length,
@@ -125,7 +129,6 @@ class _Inference:
                 max_json_values=self._limits.max_json_values,
             )
 
-        json_length = len(body) if header_length is None else header_length
         return await asyncio.to_thread(parse) if json_length > LARGE_JSON else parse()
 
 
