@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
@@ -142,7 +143,7 @@ class _PipelineRun:
 
     def start(self) -> None:
         """Submit the first stage: a decoding job for each image, or one for all while every decoder is busy."""
-        self.response.add_done_callback(self._forget_if_cancelled)
+        self.response.add_done_callback(partial(_forget_if_cancelled, weakref.ref(self)))  # a cycle would stay for long
         has_free_decoder = self._pipeline.begin_decoding()
         specs = [spec for spec in self._model.metadata.modalities if spec.name in self._request.images]
         if not specs:
@@ -266,10 +267,9 @@ class _PipelineRun:
             self.response.set_exception(error)
         self._release()
 
-    def _forget_if_cancelled(self, response: Future[SegmentResponse]) -> None:
+    def forget_images(self) -> None:
         """Let go of the images of a request that nobody waits for: a stage may be queued for it for long yet."""
-        if response.cancelled():
-            self._request = SegmentRequest(images={}, options=self._request.options)
+        self._request = SegmentRequest(images={}, options=self._request.options)
 
     def _release(self) -> None:
         """Break the cycle of futures and their callbacks: its images would wait for the garbage collector."""
@@ -308,3 +308,8 @@ def _cancel(items: Sequence[Future[Finished[Prediction]]], response: Future[Segm
 
 def _stopped() -> NotReadyError:
     return NotReadyError("the server stopped before this request was answered; send it again")
+
+
+def _forget_if_cancelled(run: weakref.ref[_PipelineRun], response: Future[SegmentResponse]) -> None:
+    if response.cancelled() and (left := run()) is not None:
+        left.forget_images()
