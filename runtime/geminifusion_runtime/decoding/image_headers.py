@@ -102,7 +102,7 @@ def declared_pixels(data: bytes) -> int:
             width, height = struct.unpack_from(">II", data, 16)
             return int(width * height)
         header = _jpeg_frame(data, "image")[0] if kind == "jpeg" else _READERS[kind](data, "image")
-    except (struct.error, IndexError, GeminiFusionError):
+    except (struct.error, IndexError, GeminiFusionError, NetpbmError):
         return 0
     return 0 if header is None else header.width * header.height
 
