@@ -23,6 +23,7 @@ _MOST_DARK = 0.95
 _MOST_NOISE_COLOR = 50.0  # grey levels; pure noise has 74
 _MOST_NOISE_DEPTH = 0.25  # of the median distance; pure noise has about 0.6
 
+_LARGEST_IN_SINGLE = 1e15  # whose squares and sums single precision still holds
 _MOST_OUTSIDE = 0.99  # of the measured pixels, beyond the range that the network tells apart: it sees a constant
 
 _DARK_MEAN = 25.0  # of 255; a frame that is brighter on average has too few dark pixels to matter
@@ -135,8 +136,10 @@ def _middle(image: NDArray[T]) -> NDArray[T]:
 def _noise(image: NDArray[np.floating], valid: NDArray[np.uint8] | None = None) -> float:
     if min(image.shape) < 3:
         return 0.0
-    # In double precision, where no number that an image can hold overflows.
-    response = cv2.filter2D(image.astype(np.float64), cv2.CV_64F, _KERNEL)[1:-1, 1:-1]
+    if cv2.norm(image, cv2.NORM_INF) < _LARGEST_IN_SINGLE:
+        response = cv2.filter2D(image.astype(np.float32, copy=False), cv2.CV_32F, _KERNEL)[1:-1, 1:-1]
+    else:  # double precision takes twice as long, but no number that an image can hold overflows
+        response = cv2.filter2D(image.astype(np.float64), cv2.CV_64F, _KERNEL)[1:-1, 1:-1]
     inside = None if valid is None else valid[1:-1, 1:-1]
     count = response.size if inside is None else cv2.countNonZero(np.ascontiguousarray(inside))
     total = cv2.norm(response, cv2.NORM_L1, inside)
