@@ -48,6 +48,7 @@ def config(**changes):
         "evaluate_every": LOGGED_STEP,
         "checkpoint_every": 5,
         "log_every": 1,
+        "allow_unlearnable_classes": True,
     }
     return TrainingConfig(**{**fields, **changes})
 
