@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -344,3 +345,15 @@ def original_weights() -> Callable[..., dict[str, Any]]:
         return dict(golden.with_integers(tensors))
 
     return weights
+
+
+@pytest.fixture(scope="session")
+def clients_python() -> Path:
+    """The interpreter that has the protocol's clients of others, whose protobuf messages have the names of ours."""
+    named = os.environ.get("GEMINIFUSION_TEST_CLIENTS_PYTHON")
+    python = Path(named) if named else Path(__file__).parents[1] / ".venv-clients" / "bin" / "python"
+    if not python.is_file():
+        pytest.skip(
+            "needs tritonclient and kserve: make test-slow, or name their python in GEMINIFUSION_TEST_CLIENTS_PYTHON"
+        )
+    return python

@@ -4,7 +4,6 @@ They live in an environment of their own, which `make test-slow` builds: their p
 so one process cannot hold both, and what they install is theirs.
 """
 
-import os
 import subprocess
 from pathlib import Path
 
@@ -13,21 +12,9 @@ import pytest
 
 from geminifusion_service.pb import open_inference_pb2
 
-ROOT = Path(__file__).parents[4]
 CLIENTS = Path(__file__).parent / "clients"
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="session")
-def clients_python():
-    """The interpreter that has the clients."""
-    named = os.environ.get("GEMINIFUSION_TEST_CLIENTS_PYTHON")
-    python = Path(named) if named else ROOT / ".venv-clients" / "bin" / "python"
-    if not python.is_file():
-        pytest.skip("needs tritonclient and kserve: make test-slow, or name their python in "
-                    "GEMINIFUSION_TEST_CLIENTS_PYTHON")  # fmt: skip
-    return python
 
 
 @pytest.mark.parametrize("script", ["drive_tritonclient.py", "drive_kserve.py"])
