@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import math
 import shutil
@@ -48,6 +49,7 @@ from geminifusion_runtime.machine import source_version
 _PACKAGES = ("geminifusion", "torch", "onnx", "onnxscript", "onnxruntime")
 _TRACED_NAME = "traced.onnx"
 _NUM_GOLDEN_FRAMES = 16
+_DEFAULT_MAX_PIXELS = 1280 * 960
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +63,8 @@ class ExportOptions:
         targets: runtimes to add beside the ONNX file.
         golden: data set of labeled frames to ship and to verify the export on; None takes rendered rooms and the
             bundled photographs.
-        max_pixels: larger images are reduced to fit before they reach the graph.
+        max_pixels: larger images are reduced to fit before they reach the graph; None takes 1280x960, or what the
+            task's input policy makes of frames twice as long as wide, if that is more.
         reference: height and width the service warms up with.
         intrinsics: fx, fy, cx, cy of the depth camera in pixels, for a network of HHA that is computed from depth.
     """
@@ -72,13 +75,13 @@ class ExportOptions:
     weights: Literal["float32", "float16"] = "float32"
     targets: TargetOptions = field(default_factory=TargetOptions)
     golden: Path | None = None
-    max_pixels: int = 1280 * 960
+    max_pixels: int | None = None
     reference: tuple[int, int] = (480, 640)
     intrinsics: tuple[float, float, float, float] | None = None
 
     def __post_init__(self) -> None:
         """Reject, before minutes go into tracing, what no server would load."""
-        if self.max_pixels > MAX_PIXELS:
+        if self.max_pixels is not None and self.max_pixels > MAX_PIXELS:
             raise ExportError(f"--max-pixels is {self.max_pixels}; a model takes at most {MAX_PIXELS}")
 
 
@@ -95,7 +98,9 @@ def build_artifact(checkpoint: Path, destination: Path, options: ExportOptions) 
         raise ExportError(f"a {options.precision} graph stores its weights as it computes; leave --weights out")
     check_destination(destination)
     source = _read_checkpoint(checkpoint)
-    _modalities(source)  # refuses what cannot be served before minutes go into tracing it
+    # These refuse what cannot be served before minutes go into tracing it.
+    _modalities(source)
+    _size_policy(source.task, options)
     frames = _golden_frames(options, source.task)
     check_calibration(options.targets, source.task.modalities, source.task.class_names)
     graph = SegmentationGraph(GeminiFusion.from_pretrained(checkpoint), source.task, source.temperature or 1.0)
@@ -197,13 +202,7 @@ def _metadata(source: _Source, options: ExportOptions, files: tuple[Path, ...], 
         encoder=info.network.encoder,
         fusion=info.network.fusion,
         modalities=_modalities(source),
-        size=SizePolicy(
-            min_side=math.ceil(MIN_SIDE / task.input_scale),
-            max_pixels=options.max_pixels,
-            reference=options.reference,
-            shorter_side=task.input_policy.shorter_side,
-            multiple_of=task.input_policy.multiple_of,
-        ),
+        size=_size_policy(task, options),
         input_scale=task.input_scale,
         label_upsampling=task.label_upsampling,
         intrinsics=options.intrinsics,
@@ -225,6 +224,33 @@ def _metadata(source: _Source, options: ExportOptions, files: tuple[Path, ...], 
         data_license=task.data_license,
         golden=golden,
     )
+
+
+def _size_policy(task: Task, options: ExportOptions) -> SizePolicy:
+    """The sizes that the graph takes.
+
+    Raises:
+        ExportError: the reference size, made what the input policy asks for, has more pixels than may be.
+    """
+    policy = SizePolicy(
+        min_side=math.ceil(MIN_SIDE / task.input_scale),
+        max_pixels=options.max_pixels or _DEFAULT_MAX_PIXELS,
+        reference=options.reference,
+        shorter_side=task.input_policy.shorter_side,
+        multiple_of=task.input_policy.multiple_of,
+    )
+    if policy.shorter_side is None:
+        return policy
+    if options.max_pixels is None:
+        longest = math.prod(policy.network_size(policy.shorter_side, 2 * policy.shorter_side))
+        return dataclasses.replace(policy, max_pixels=min(MAX_PIXELS, max(_DEFAULT_MAX_PIXELS, longest)))
+    if (needed := math.prod(policy.network_size(*options.reference))) > options.max_pixels:
+        height, width = options.reference
+        raise ExportError(
+            f"--max-pixels is {options.max_pixels}, but with {task.input_policy.describe()} the network sees a frame "
+            f"of {width}x{height} with {needed} pixels; give at least that"
+        )
+    return policy
 
 
 def _modalities(source: _Source) -> tuple[ModalitySpec, ...]:

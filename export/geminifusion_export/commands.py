@@ -59,7 +59,7 @@ def export() -> None:
     "--max-pixels",
     default=None,
     type=click.IntRange(min=1),
-    help="Larger images are reduced first.  [default: 1228800]",
+    help="Larger images are reduced first.  [default: 1228800, or more where the task's input policy needs it]",
 )
 @click.option("--golden", type=_FOLDER, help="A data set of labeled frames to ship and to verify the export on.")
 @click.option(
@@ -165,7 +165,7 @@ def artifact(
                 weights=weights or "float32",
                 targets=options,
                 golden=golden,
-                max_pixels=max_pixels or 1280 * 960,
+                max_pixels=max_pixels,
             ),
         )
     _report(metadata, destination)

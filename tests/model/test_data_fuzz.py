@@ -246,7 +246,7 @@ class Checkpoints:
             tail = damaged(self.state[end:], self.random) if number % 2 else self.state[end:]
             head = self.state[:2000] if number % 2 else damaged(self.state[:2000], self.random)
             (self.folder / STATE_NAME).write_bytes(head + self.state[2000:end] + tail)
-            self.run._restore()
+            self.run._checkpointer.restore()
         elif kind == 4:
             path = self.folder / "c.yaml"
             text = yaml.safe_dump(changed(self.recipe, self.random), allow_unicode=True)
