@@ -37,14 +37,14 @@ def folder(original_weights, tmp_path_factory):
     root = tmp_path_factory.mktemp("own")
     rng = np.random.default_rng(0)
     for name in ("room.jpg", "street.jpg", "street_hha.png"):
-        cv2.imwrite(str(root / name), cv2.resize(rng.integers(0, 256, (6, 8, 3), np.uint8), (64, 48)))
-    depth = cv2.resize(rng.integers(800, 5000, (6, 8)).astype(np.uint16), (64, 48))
+        cv2.imwrite(str(root / name), cv2.resize(rng.integers(0, 256, (6, 8, 3), np.uint8), (96, 72)))
+    depth = cv2.resize(rng.integers(800, 5000, (6, 8)).astype(np.uint16), (96, 72))
     cv2.imwrite(str(root / "room_depth.png"), depth)
     weights = original_weights("mit_b0_b1_64x96")
     torch.save(
         {"segmenter": {f"module.{k}": v for k, v in weights.items()}, "epoch_start": 1}, root / "model-best.pth.tar"
     )
-    torch.save(original_weights("deliver_b2_rgbdel_b1_64x64", 2), root / "deliver.pth")
+    torch.save(original_weights("deliver_b0_rgbd_b2_64x64"), root / "deliver.pth")
     task = nyuv2_task(13)
     record = {"summary": "random", "config": {"augmentation": {"noise": {"missing": {"depth": 0.1}}}}}
     net = GeminiFusion(GeminiFusionConfig(num_classes=13, decoder_channels=16))
@@ -53,8 +53,8 @@ def folder(original_weights, tmp_path_factory):
     frames.mkdir()
     (frames / "dataset.yaml").write_text(DATASET.format(classes=", ".join(map(repr, task.class_names))))
     (frames / "frames.csv").write_text("rgb,labels,depth\nrgb.png,labels.png,depth.png\n")
-    cv2.imwrite(str(frames / "rgb.png"), rng.integers(0, 256, (48, 64, 3), np.uint8))
-    cv2.imwrite(str(frames / "labels.png"), rng.integers(0, 13, (48, 64), np.uint8))
+    cv2.imwrite(str(frames / "rgb.png"), rng.integers(0, 256, (72, 96, 3), np.uint8))
+    cv2.imwrite(str(frames / "labels.png"), rng.integers(0, 13, (72, 96), np.uint8))
     cv2.imwrite(str(frames / "depth.png"), depth)
     return root
 

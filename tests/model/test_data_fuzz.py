@@ -28,7 +28,7 @@ from geminifusion_model.data.sample import DatasetError
 from geminifusion_model.data.task_files import TaskFileError, describe_task
 from geminifusion_model.training.config import TrainingConfig
 from geminifusion_model.training.errors import ConfigError, TrainingError
-from geminifusion_model.training.loop.run import TrainingRun
+from geminifusion_model.training.loop.checkpointer import Checkpointer
 from geminifusion_model.training.loop.state import STATE_NAME, ExponentialAverage, TrainingState
 from geminifusion_model.training.recipes.named import named_recipe
 from geminifusion_model.weights.files import OfficialWeightsError, read_tensors
@@ -223,10 +223,8 @@ class Checkpoints:
         self.safetensors = (self.start / "model.safetensors").read_bytes()
         plain = GeminiFusion(net.config)
         average = ExponentialAverage(plain, 0.5)
-        self.run = TrainingRun.__new__(TrainingRun)
-        self.run.directory = folder
-        self.run.state = TrainingState(plain, torch.optim.AdamW(plain.parameters()), average)
-        self.run.state.save(folder)
+        self.checkpointer = Checkpointer(folder, TrainingState(plain, torch.optim.AdamW(plain.parameters()), average))
+        self.checkpointer.save()
         self.state = (folder / STATE_NAME).read_bytes()
         self.recipe = named_recipe("nyuv2-b0-from-scratch").model_dump(mode="json")
 
@@ -246,7 +244,7 @@ class Checkpoints:
             tail = damaged(self.state[end:], self.random) if number % 2 else self.state[end:]
             head = self.state[:2000] if number % 2 else damaged(self.state[:2000], self.random)
             (self.folder / STATE_NAME).write_bytes(head + self.state[2000:end] + tail)
-            self.run._checkpointer.restore()
+            self.checkpointer.restore()
         elif kind == 4:
             path = self.folder / "c.yaml"
             text = yaml.safe_dump(changed(self.recipe, self.random), allow_unicode=True)
