@@ -283,7 +283,7 @@ def fuzz(kind, rounds, seed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "rounds"), [(Labels, 400), (Contracts, 300), (Checkpoints, 36)])
+@pytest.mark.parametrize(("kind", "rounds"), [(Labels, 400), (Contracts, 150), (Checkpoints, 18)])
 def test_whatever_a_file_holds_the_outcome_is_a_result_or_an_error_of_ours(kind, rounds):
     outcomes = fuzz(kind, rounds, seed=1)
     assert outcomes["slowest_ms"] < 5000
