@@ -36,7 +36,8 @@ class _Size(click.ParamType):
     default=0,
     show_default=True,
     type=click.IntRange(min=0),
-    help="Frames at the end of the training list to leave out, as the training that follows does.",
+    help="Frames at the end of the training list to leave out, as the training that follows does, and to score the "
+    "head on.",
 )
 @click.option(
     "--data",
@@ -74,6 +75,13 @@ class _Size(click.ParamType):
     type=_Size(),
     help="Height and width as which photographs are written, whatever their aspect; their own by default.",
 )
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="Of the head's fit; bfloat16 is faster where the processor has it.",
+)
 @click.option("--seed", default=0, show_default=True, help="Seed of the head's start and of the frames' order.")
 @click.option("--threads", default=None, type=int, help="CPU threads; as many as usable cores by default.")
 def pseudo_label(
@@ -88,6 +96,7 @@ def pseudo_label(
     epochs: int,
     least_confidence: float,
     size: tuple[int, int] | None,
+    precision: str,
     seed: int,
     threads: int | None,
 ) -> None:
@@ -102,7 +111,7 @@ def pseudo_label(
     from geminifusion_model.data.registry import kind_of, open_dataset
     from geminifusion_model.data.sample import Subset
     from geminifusion_model.distillation.images import Photographs
-    from geminifusion_model.distillation.label_head import STAGES, fit_label_head
+    from geminifusion_model.distillation.label_head import STAGES, fit_label_head, score_label_head
     from geminifusion_model.distillation.pseudo_labels import check_new_folder, write_pseudo_labels
     from geminifusion_model.distillation.teacher_maps import TeacherMaps
     from geminifusion_model.distillation.teachers import open_teacher
@@ -130,9 +139,14 @@ def pseudo_label(
             side=teacher_side,
             epochs=epochs,
             seed=seed,
+            precision=precision,
             on_frame=lambda: progress.advance(looking),
             on_epoch=lambda: progress.advance(fitting),
         )
+        if holdout:
+            apart = Subset(every, range(len(every) - holdout, len(every)))
+            miou = score_label_head(network, head, apart, teacher_side)
+            progress.console.print(f"{holdout} held-out training frames, RGB alone: mIoU {miou:.2f}")
         labeling = progress.add_task("labeling", total=len(photographs))
         found = write_pseudo_labels(
             out,

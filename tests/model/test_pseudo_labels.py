@@ -48,8 +48,10 @@ def test_photographs_get_the_classes_they_look_like(tmp_path):
 @pytest.mark.usefixtures("teacher")
 def test_the_data_set_joins_the_labeled_one(tmp_path):
     labeled = write_own_data(tmp_path / "own")
-    result = invoke(tmp_path, "--epochs", 1, "--least-confidence", 0, "--size", "48x80", labeled=labeled)
+    more = ("--least-confidence", 0, "--size", "48x80", "--holdout", 2, "--precision", "bfloat16")
+    result = invoke(tmp_path, "--epochs", 1, *more, labeled=labeled)
     assert result.exit_code == 0, result.output
+    assert "2 held-out training frames, RGB alone: mIoU" in result.output
     found = folder_dataset(tmp_path / "out", "train")
     assert len(Joined(folder_dataset(labeled, "train"), found)) == 4 + 6
     assert found[5].rgb.shape == (48, 80, 3)

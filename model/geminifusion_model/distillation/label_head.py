@@ -15,11 +15,13 @@ from torch.nn import functional as F
 from geminifusion_model.data.sample import Dataset
 from geminifusion_model.distillation.crops import squeezed
 from geminifusion_model.distillation.teacher import Teacher, TeacherInfo
+from geminifusion_model.evaluation.metrics import ConfusionMatrix
 from geminifusion_model.training.loop.class_balance import class_weights
+from geminifusion_model.training.loop.step import autocast
 
 STAGES = (2, 3, 4)  # of the teacher's maps: stage 1 hardly knows what things are, and is most of the memory
 _WIDTH = 192
-_DILATIONS = (1, 2, 1)  # of three 5x5 depthwise convolutions: together they see 33 of the 32 cells of a 256-pixel side
+_BLOCKS = 2
 _BATCH = 16
 _RATE, _WEIGHT_DECAY, _WARMUP_SHARE = 2e-3, 0.05, 0.1
 _LABEL_SMOOTHING = 0.05
@@ -40,8 +42,9 @@ class LabelHead(nn.Module):
         widths = [teacher.channels[stage - 1] for stage in STAGES]
         self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths)
         self.inputs = nn.ModuleList(nn.Conv2d(width, _WIDTH, 1) for width in widths)
+        self.scene = nn.Linear(widths[-1], _WIDTH)  # what kind of room it is
         self.dropout = nn.Dropout2d(0.15)
-        self.blocks = nn.ModuleList(_context_block(dilation) for dilation in _DILATIONS)
+        self.blocks = nn.ModuleList(_block() for _ in range(_BLOCKS))
         self.classify = nn.Sequential(
             nn.BatchNorm2d(_WIDTH), nn.GELU(), nn.Dropout2d(0.1), nn.Conv2d(_WIDTH, num_classes, 1)
         )
@@ -49,10 +52,13 @@ class LabelHead(nn.Module):
     def forward(self, maps: tuple[Tensor, ...]) -> Tensor:
         """Maps `B C_i H_i W_i` of stages 2 to 4 to logits `B K H_2 W_2`."""
         size = maps[0].shape[2:]
-        x = torch.zeros((), device=maps[0].device)
-        for values, norm, project in zip(maps, self.norms, self.inputs, strict=True):
-            projected = project(self.dropout(norm(values.float())))
-            x = x + F.interpolate(projected, size=size, mode="bilinear", align_corners=False)
+        normed = [
+            norm(values.float().contiguous(memory_format=torch.channels_last))
+            for values, norm in zip(maps, self.norms, strict=True)
+        ]
+        x = self.scene(normed[-1].mean((2, 3)))[..., None, None]
+        for values, project in zip(normed, self.inputs, strict=True):
+            x = x + F.interpolate(project(self.dropout(values)), size=size, mode="bilinear", align_corners=False)
         for block in self.blocks:
             x = x + block(x)
         return cast(Tensor, self.classify(x))
@@ -64,8 +70,8 @@ class LabelHead(nn.Module):
         return cast(Tensor, (self(maps).softmax(1) + self(mirrored).flip(3).softmax(1)) / 2)
 
 
-def _context_block(dilation: int) -> nn.Sequential:
-    depthwise = nn.Conv2d(_WIDTH, _WIDTH, 5, padding=2 * dilation, dilation=dilation, groups=_WIDTH)
+def _block() -> nn.Sequential:
+    depthwise = nn.Conv2d(_WIDTH, _WIDTH, 3, padding=1, groups=_WIDTH)
     expand, reduce = nn.Conv2d(_WIDTH, 2 * _WIDTH, 1), nn.Conv2d(2 * _WIDTH, _WIDTH, 1)
     return nn.Sequential(nn.BatchNorm2d(_WIDTH), depthwise, expand, nn.GELU(), reduce)
 
@@ -100,6 +106,7 @@ def fit_label_head(
     side: int,
     epochs: int,
     seed: int,
+    precision: str,
     on_frame: Callable[[], None],
     on_epoch: Callable[[], None],
 ) -> LabelHead:
@@ -107,11 +114,12 @@ def fit_label_head(
 
     Args:
         side: of the squares as which the teacher sees frames, in pixels; a multiple of 32.
+        precision: `float32`, or `bfloat16` under autocast.
         on_frame: called for every frame that the teacher has seen.
         on_epoch: called after every pass over all frames.
     """
     torch.manual_seed(seed)
-    head = LabelHead(teacher.info, len(frames.task.class_names))
+    head = LabelHead(teacher.info, len(frames.task.class_names)).to(memory_format=torch.channels_last)
     maps, stored = teacher_maps_of(teacher, frames, side, on_frame)
     labels = torch.from_numpy(stored).long()
     weights = class_weights(frames, _CLASS_BALANCE)
@@ -127,7 +135,9 @@ def fit_label_head(
             wanted = labels[chosen]
             if torch.rand(()) < 0.5:
                 stages, wanted = tuple(values.flip(3) for values in stages), wanted.flip(2)
-            logits = F.interpolate(head(stages), size=wanted.shape[1:], mode="bilinear", align_corners=False)
+            with autocast(precision, torch.device("cpu")):
+                coarse = head(stages)
+            logits = F.interpolate(coarse.float(), size=wanted.shape[1:], mode="bilinear", align_corners=False)
             loss = F.cross_entropy(
                 logits,
                 wanted,
@@ -141,3 +151,20 @@ def fit_label_head(
             schedule.step()
         on_epoch()
     return head.eval()
+
+
+def score_label_head(teacher: Teacher, head: LabelHead, frames: Dataset, side: int) -> float:
+    """Mean IoU in percent on other labeled frames, at their own size.
+
+    Args:
+        side: see `fit_label_head`.
+    """
+    matrix = ConfusionMatrix(len(frames.task.class_names))
+    for index in range(len(frames)):
+        sample = frames[index]
+        pyramid = teacher(torch.from_numpy(squeezed(sample.rgb, side)[None])).pyramid
+        probabilities = head.probabilities(tuple(pyramid[stage - 1] for stage in STAGES))
+        size = sample.labels.shape
+        full = F.interpolate(probabilities, size=size, mode="bilinear", align_corners=False)
+        matrix.add(sample.labels, full[0].argmax(0).numpy())
+    return matrix.miou()

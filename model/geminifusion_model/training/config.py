@@ -44,7 +44,8 @@ class TrainingConfig(RunConfig):
     batch_size: Positive
     """Frames per optimizer step, over all processes and accumulated parts."""
     further_per_batch: Annotated[int, Field(ge=0)] = 0
-    """How many of a batch's frames come from the further data (`--further-data`), such as pseudo-labeled photographs."""
+    """How many of a batch's frames come from the further data (`--further-data`), such as pseudo-labeled
+    photographs."""
     accumulate: Positive = 1
     """Parts of a batch that each process runs one after the other before the step, to need less memory."""
 
