@@ -58,6 +58,12 @@ def _needed_to_train(context: click.Context, option: click.Parameter, value: Pat
 )
 @_METRES_PER_UNIT
 @click.option(
+    "--further-data",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A folder with a dataset.yaml whose frames join every batch (--set further_per_batch=2), such as one of "
+    "`geminifusion pseudo-label`.",
+)
+@click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     callback=_needed_to_train,
@@ -100,6 +106,7 @@ def train(
     dataset: str | None,
     depth_encoding: str | None,
     metres_per_unit: float | None,
+    further_data: Path | None,
     out: Path | None,
     recipe: str,
     config: Path | None,
@@ -160,14 +167,19 @@ def train(
             encoding=depth_encoding,
             metres_per_unit=metres_per_unit,
         )
+        further = None
+        if further_data is not None:
+            further = open_dataset("folder", further_data, "train", modalities=network.modalities)
         if processes.is_first:
             if note is not None:
                 click.echo(note)
-            click.echo(f"{len(frames)} frames; reading them once for the run's record …")
+            and_further = "" if further is None else f" and {len(further)} further ones"
+            click.echo(f"{len(frames)} frames{and_further}; reading them once for the run's record …")
         run = TrainingRun(
             chosen,
             frames,
             out,
+            further=further,
             resume=resume,
             processes=processes,
             data_directory=data,

@@ -19,6 +19,7 @@ from geminifusion_model.weights.importing import import_weights
 from geminifusion_runtime.bundled import demo_pairs
 
 METRES_PER_UNIT = 10 / 255
+PATIENCE_S = 600  # large networks are slow to warm up on a busy machine
 MEAN, STD = (torch.tensor(v)[None, :, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 
 
@@ -125,9 +126,9 @@ def test_the_originals_file_serves_the_originals_labels(case, original_weights, 
     net.eval()
     local = load(tmp_path / "original")
     with (
-        running_server(["--artifact", tmp_path / "original"], tmp_path / "server.log") as server,
-        Client(server.http_url, timeout=300) as rest,
-        Client(server.grpc_url, timeout=300) as grpc,
+        running_server(["--artifact", tmp_path / "original"], tmp_path / "server.log", ready_s=PATIENCE_S) as server,
+        Client(server.http_url, timeout=PATIENCE_S) as rest,
+        Client(server.grpc_url, timeout=PATIENCE_S) as grpc,
     ):
         for images in frames(case):
             sent = posted(case, images)
@@ -157,7 +158,7 @@ def open_inference(url, metadata, images):
         "outputs": [{"name": "labels", "parameters": {"binary_data": True}}],
     }
     head = json.dumps(request).encode()
-    with httpx.Client(trust_env=False, timeout=300) as http:
+    with httpx.Client(trust_env=False, timeout=PATIENCE_S) as http:
         response = http.post(
             f"{url}/v2/models/{metadata.name}/infer",
             content=head + body,

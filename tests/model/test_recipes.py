@@ -112,21 +112,26 @@ def test_rates_follow_the_published_schedule(name, step, factor):
     assert rate_factor(named_recipe(name), step) == pytest.approx(factor, rel=1e-9)
 
 
-@pytest.mark.parametrize("name", ["rooms-b0", "nyuv2-b0-from-rooms"])
-def test_both_recipes_of_the_bundled_model_have_the_same_sensor_noise_and_class_balance(name):
+@pytest.mark.parametrize("name", ["rooms-b0", "nyuv2-b0-from-rooms", "nyuv2-b0-distilled"])
+def test_our_robust_recipes_have_the_same_sensor_noise_and_class_balance(name):
     config = named_recipe(name)
     noise = config.augmentation.noise
-    assert noise.missing == {"rgb": 0.1, "depth": 0.25}
     assert noise.zeroed == RandomCorruption(probability=0.2, most=0.3)
     assert noise.salt_and_pepper == RandomCorruption(probability=0.2, most=0.2)
     assert noise.holes == RandomCorruption(probability=0.3, most=0.4)
     assert noise.misregistration == RandomCorruption(probability=0.1, most=0.02)
-    assert (config.class_balance, config.ema_decay, config.gradient_clip) == (0.5, 0.998, 5)
-    assert (config.batch_size, config.decoder_factor, config.weight_decay, config.warmup_steps) == (6, 2, 0.03, 150)
+    assert (config.class_balance, config.gradient_clip, config.weight_decay, config.warmup_steps) == (0.5, 5, 0.03, 150)
     assert config.augmentation.crop == (192, 256)
 
 
-def test_the_recipes_of_the_bundled_model_differ_in_scale_and_length():
+@pytest.mark.parametrize("name", ["rooms-b0", "nyuv2-b0-from-rooms"])
+def test_without_photographs_depth_is_missing_more_often_than_rgb(name):
+    config = named_recipe(name)
+    assert config.augmentation.noise.missing == {"rgb": 0.1, "depth": 0.25}
+    assert (config.batch_size, config.decoder_factor, config.ema_decay) == (6, 2, 0.998)
+
+
+def test_the_recipes_from_random_weights_differ_in_scale_and_length():
     rooms, frames = named_recipe("rooms-b0"), named_recipe("nyuv2-b0-from-rooms")
     assert (rooms.steps, rooms.learning_rate, rooms.input_scale, rooms.seed) == (2000, 6e-4, 1.0, 11)
     assert (rooms.augmentation.scale, rooms.holdout, rooms.evaluate_every) == ((0.76, 1.8), 60, 500)
@@ -136,6 +141,15 @@ def test_the_recipes_of_the_bundled_model_differ_in_scale_and_length():
     assert (frames.augmentation.scale, frames.holdout, frames.evaluate_every) == ((0.38, 0.9), 40, 800)
     assert frames.augmentation.noise.curriculum == Curriculum(begin=0, end=1500)
     assert frames.network == rooms.network
+
+
+def test_the_recipe_of_the_bundled_model_takes_three_of_eight_frames_from_photographs():
+    config = named_recipe("nyuv2-b0-distilled")
+    assert (config.steps, config.batch_size, config.further_per_batch) == (4000, 8, 3)
+    assert (config.learning_rate, config.decoder_factor, config.ema_decay) == (4e-4, 2.5, 0.999)
+    assert config.augmentation.noise.missing == {"rgb": 0.12, "depth": 0.12}
+    assert (config.holdout, config.seed, config.precision, config.input_scale) == (40, 16, "bfloat16", 0.5)
+    assert config.network == named_recipe("nyuv2-b0-from-scratch").network
 
 
 @pytest.mark.parametrize("name", sorted(set(RECIPES) - {"nyuv2-b0-from-scratch", "rooms-b0"}))
@@ -258,6 +272,7 @@ def test_one_step_of_each_recipe_on_data_of_its_kind(name, kind, tmp_path):
         "warmup_steps": 0,
         "holdout": 1,
         "compile": False,
+        "further_per_batch": 0,
         "start_from": None,
         "imagenet": None,
         "allow_unlearnable_classes": True,

@@ -25,6 +25,7 @@ from geminifusion_model.encoding import encode
 from geminifusion_model.task import Task
 
 _Item = TypeVar("_Item")
+_FURTHER_SEED = 2**32  # added to the seed, so that no two runs with small seeds share an order
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,15 @@ def frames_of_step(num_frames: int, batch_size: int, seed: int, step: int) -> li
     return [(epoch, int(_epoch_order(num_frames, seed, epoch)[place])) for epoch, place in places]
 
 
-@lru_cache(maxsize=4)  # the threads that read ahead are in this epoch or the next
+@dataclass(frozen=True, kw_only=True)
+class FurtherFrames:
+    """Frames of another data set that take `per_batch` places in every batch, in an order of their own."""
+
+    dataset: Dataset
+    per_batch: int
+
+
+@lru_cache(maxsize=8)  # the threads that read ahead are in this epoch or the next
 def _epoch_order(num_frames: int, seed: int, epoch: int) -> NDArray[np.int64]:
     return np.random.default_rng((seed, epoch)).permutation(num_frames)
 
@@ -99,6 +108,7 @@ def training_batches(
     seed: int,
     first_step: int,
     last_step: int,
+    further: FurtherFrames | None = None,
     share: Share | None = None,
     device: torch.device | None = None,
     workers: int = 2,
@@ -106,18 +116,26 @@ def training_batches(
     """The augmented batches of steps `first_step` up to, not including, `last_step`.
 
     Args:
+        batch_size: of all frames, the further ones included.
+        further: frames of another data set with the same task, at the end of each batch.
         share: this process's frames of each step; all if None.
         device: of the batches; the CPU if None.
         workers: threads that read ahead.
     """
     share = share or Share()
 
+    own_places = batch_size - (further.per_batch if further is not None else 0)
+
     def load(step: int) -> list[Sample]:
-        samples = []
-        for epoch, index in share.of(frames_of_step(len(dataset), batch_size, seed, step)):
-            rng = np.random.default_rng((seed, epoch, index))
-            samples.append(augment(dataset[index], how, rng, dataset.task.ignore_index, step))
-        return samples
+        frames = [(dataset, (seed, *at)) for at in frames_of_step(len(dataset), own_places, seed, step)]
+        if further is not None:
+            own_seed = seed + _FURTHER_SEED
+            places = frames_of_step(len(further.dataset), further.per_batch, own_seed, step)
+            frames += [(further.dataset, (own_seed, *at)) for at in places]
+        return [
+            augment(source[at[-1]], how, np.random.default_rng(at), dataset.task.ignore_index, step)
+            for source, at in share.of(frames)
+        ]
 
     for samples in read_ahead(load, range(first_step, last_step), workers):
         yield collate(samples, dataset.task, device)

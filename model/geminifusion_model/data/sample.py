@@ -63,5 +63,41 @@ class Subset:
         return labels_of(self.dataset, self.indices[index])
 
 
+class Joined:
+    """The frames of one data set, then those of another with the same task.
+
+    Raises:
+        DatasetError: classes or encodings differ.
+    """
+
+    def __init__(self, first: Dataset, second: Dataset) -> None:
+        for what, ours, theirs in (
+            ("classes", first.task.class_names, second.task.class_names),
+            ("modalities", first.task.modalities, second.task.modalities),
+        ):
+            if ours != theirs:
+                raise DatasetError(
+                    f"the {what} of {second.task.data} are not those of {first.task.data}: {theirs} instead of {ours}; "
+                    "give both the same, in the same order"
+                )
+        self.first, self.second, self.task = first, second, first.task
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def __getitem__(self, index: int) -> Sample:
+        dataset, own = self._place(index)
+        return dataset[own]
+
+    def labels(self, index: int) -> NDArray[np.uint8]:
+        """The labels of a frame alone."""
+        return labels_of(*self._place(index))
+
+    def _place(self, index: int) -> tuple[Dataset, int]:
+        if index < len(self.first):
+            return self.first, index
+        return self.second, index - len(self.first)
+
+
 class DatasetError(ValueError):
     """The files are not laid out as the reader expects; the message says where and what to do."""

@@ -133,6 +133,8 @@ def corrupt(sample: Sample, how: SensorNoise, rng: np.random.Generator, strength
     images: dict[str, Values] = {"rgb": sample.rgb, **sample.others}
     how.check_modalities(images)
     missing = _missing_one(how.missing, list(images), strength, rng)
+    if not any(image.any() for name, image in images.items() if name != missing):
+        missing = None
     for name, image in images.items():
         values = image.copy()
         if name != "rgb":

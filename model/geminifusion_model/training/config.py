@@ -43,6 +43,9 @@ class TrainingConfig(RunConfig):
     """Optimizer steps of the run."""
     batch_size: Positive
     """Frames per optimizer step, over all processes and accumulated parts."""
+    further_per_batch: Annotated[int, Field(ge=0)] = 0
+    """How many of a batch's frames come from the further data (`--further-data`), such as pseudo-labeled
+    photographs."""
     accumulate: Positive = 1
     """Parts of a batch that each process runs one after the other before the step, to need less memory."""
 
@@ -113,6 +116,11 @@ class TrainingConfig(RunConfig):
             raise ValueError(
                 f"batch_size is {self.batch_size}, which {self.accumulate} accumulated parts cannot share equally; "
                 "make it a multiple of accumulate"
+            )
+        if self.further_per_batch >= self.batch_size:
+            raise ValueError(
+                f"further_per_batch is {self.further_per_batch} of a batch_size of {self.batch_size}; leave at least "
+                "one frame of a batch to the data set itself"
             )
         if self.compile and self.network.encoder in SWIN_SIZES:
             # torch 2.13 on a CPU: the same loss, but other gradients in the decoder

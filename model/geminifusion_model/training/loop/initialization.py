@@ -6,6 +6,7 @@ from pathlib import Path
 
 from geminifusion_model.checkpoint import CONFIG_NAME, read_info
 from geminifusion_model.data.augment import Augmentation
+from geminifusion_model.data.sample import Dataset
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.training.config import REQUIRED, TrainingConfig
 from geminifusion_model.training.errors import ConfigError
@@ -91,12 +92,13 @@ def describe_start(config: TrainingConfig) -> str:
     return "random weights, no ImageNet"
 
 
-def describe_training(config: TrainingConfig, frames: int, data: str) -> str:
+def describe_training(config: TrainingConfig, frames: int, data: str, further: Dataset | None = None) -> str:
     """One sentence on how the weights were trained, as checkpoint and artifact carry it.
 
     Args:
         frames: trained on, without the held-out ones.
         data: the data set's name.
+        further: frames of another data set that take part.
     """
     height, width = config.augmentation.crop
     scale = "" if config.input_scale == 1.0 else f" of frames reduced to x{config.input_scale:g}"
@@ -105,6 +107,11 @@ def describe_training(config: TrainingConfig, frames: int, data: str) -> str:
         f"{config.steps} steps of {config.batch_size} crops of {height}x{width}{scale}",
         f"{frames} training frames of {data}" + (f", {config.holdout} held out" if config.holdout else ""),
     ]
+    if further is not None:
+        parts.append(
+            f"{config.further_per_batch} of the {config.batch_size} crops from {len(further)} frames of "
+            f"{further.task.data} ({further.task.data_license})"
+        )
     if isinstance(config.augmentation, Augmentation) and config.augmentation.noise is not None:
         parts.append("modality dropout and sensor noise")
     if config.ema_decay:

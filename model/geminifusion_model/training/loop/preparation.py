@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from geminifusion_model.data.sample import Dataset
+from geminifusion_model.data.sample import Dataset, Joined
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.training.config import TrainingConfig
 from geminifusion_model.training.errors import TrainingError
@@ -22,11 +22,12 @@ from geminifusion_model.training.loop.state import STATE_NAME, ExponentialAverag
 from geminifusion_model.training.run_config import RunConfig
 
 
-def check_fit(config: TrainingConfig, dataset: Dataset, processes: Processes) -> None:
-    """Check that batches divide among the processes and that the data is of the network's kind.
+def check_fit(config: TrainingConfig, dataset: Dataset, processes: Processes, further: Dataset | None = None) -> None:
+    """Check that batches divide among the processes and that the data, and any further data, is of the network's kind.
 
     Raises:
         TrainingError: otherwise.
+        DatasetError: the further data has other classes or encodings.
     """
     shares = config.accumulate * processes.count
     if config.batch_size % shares:
@@ -39,6 +40,14 @@ def check_fit(config: TrainingConfig, dataset: Dataset, processes: Processes) ->
             f"the data has {len(dataset.task.class_names)} classes, the network {config.network.num_classes}; "
             "set network.num_classes"
         )
+    if (further is not None) != (config.further_per_batch > 0):
+        given = "--further-data is given" if further is not None else "no --further-data is given"
+        raise TrainingError(
+            f"{given}, and further_per_batch is {config.further_per_batch}; set how many frames of a batch come from "
+            "there, or neither"
+        )
+    if further is not None:
+        Joined(dataset, further)
     if len(dataset) <= config.holdout:
         raise TrainingError(
             f"the data has {len(dataset)} frames, {config.holdout} are to be held out; set holdout to fewer"

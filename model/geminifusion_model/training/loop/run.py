@@ -16,8 +16,9 @@ from pathlib import Path
 import torch
 
 from geminifusion_model.checkpoint import write_checkpoint
-from geminifusion_model.data.loader import Batch, Share, training_batches
-from geminifusion_model.data.sample import Dataset, Subset
+from geminifusion_model.data.label_counts import label_counts
+from geminifusion_model.data.loader import Batch, FurtherFrames, Share, training_batches
+from geminifusion_model.data.sample import Dataset, Joined, Subset
 from geminifusion_model.evaluation.evaluate import Scores, evaluate
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.task import Task
@@ -45,6 +46,7 @@ class TrainingRun:
 
     Args:
         directory: where everything is written; made if need be. All processes need to see the same one.
+        further: frames of another data set with the same task, of which `further_per_batch` are in every batch.
         resume: continue from `directory`'s state, bit for bit as if it had never stopped, with as many processes.
         processes: this one among those that train together, and its device; one on the CPU if None.
         data_directory: where the frames come from, for the record.
@@ -67,6 +69,7 @@ class TrainingRun:
         dataset: Dataset,
         directory: Path,
         *,
+        further: Dataset | None = None,
         resume: bool = False,
         processes: Processes | None = None,
         data_directory: Path | None = None,
@@ -76,14 +79,17 @@ class TrainingRun:
         self.config, self.directory = config, directory
         self.processes = processes or Processes()
         self.task: Task = dataclasses.replace(dataset.task, input_scale=config.input_scale)
-        check_fit(config, dataset, self.processes)
+        check_fit(config, dataset, self.processes, further)
         check_directory(config, directory, resume=resume)
         kept = len(dataset) - config.holdout
         self.frames = Subset(dataset, range(kept))
         self.holdout = Subset(dataset, range(kept, len(dataset)))
+        self.further = further
         self._wandb_project, self._workers = wandb_project, workers
         if self.processes.is_first and not resume:
             check_frames(config, self.frames, self.holdout)
+            if further is not None:
+                label_counts(further)
         self.net = build_network(config, self.processes, resume=resume, class_names=self.task.class_names)
         self.state = build_state(config, self.net, self.processes.device)
         self._checkpointer = Checkpointer(directory, self.state, writes=self.processes.is_first)
@@ -94,7 +100,7 @@ class TrainingRun:
         if self.processes.is_first:
             record_session(
                 directory,
-                dataset,
+                dataset if further is None else Joined(dataset, further),
                 seed=config.seed,
                 resume_step=self.saved_step,
                 device=self.processes.device,
@@ -160,6 +166,7 @@ class TrainingRun:
 
     def _batches(self) -> Iterator[Batch]:
         config, processes = self.config, self.processes
+        further = self.further and FurtherFrames(dataset=self.further, per_batch=config.further_per_batch)
         return training_batches(
             self.frames,
             config.augmentation,
@@ -167,6 +174,7 @@ class TrainingRun:
             seed=config.seed,
             first_step=self.state.step,
             last_step=config.steps,
+            further=further,
             share=Share(rank=processes.rank, processes=processes.count, parts=config.accumulate),
             device=processes.device,
             workers=self._workers,
@@ -220,7 +228,7 @@ class TrainingRun:
             "frames": len(self.frames),
             "steps": self.state.step,
             "start": describe_start(self.config),
-            "summary": describe_training(self.config, len(self.frames), self.task.data),
+            "summary": describe_training(self.config, len(self.frames), self.task.data, self.further),
             "config": self.config.model_dump(mode="json"),
         }
         if self.state.evaluated_step == self.state.step:

@@ -110,6 +110,32 @@ def nyuv2_b0_from_rooms() -> TrainingConfig:
     )
 
 
+def nyuv2_b0_distilled() -> TrainingConfig:
+    """The bundled model: B0 from an encoder of `geminifusion distil`, on NYUv2's frames and pseudo-labeled photographs.
+
+    Three of eight frames of a batch are photographs, which have no depth; so depth need not be taken from the others
+    as often as `_FAILING_SENSORS` does.
+    """
+    noise = dataclasses.replace(
+        _FAILING_SENSORS, missing={"rgb": 0.12, "depth": 0.12}, curriculum=Curriculum(begin=0, end=1000)
+    )
+    return _varied(
+        nyuv2_b0_from_scratch(),
+        imagenet=required("the encoder of a distillation (RUN/final/mit_b0.pth)"),
+        augmentation=dataclasses.replace(_REDUCED_CROPS, noise=noise),
+        steps=4000,
+        batch_size=8,
+        further_per_batch=3,
+        learning_rate=4e-4,
+        decoder_factor=2.5,
+        ema_decay=0.999,
+        class_balance=0.5,
+        precision="bfloat16",
+        seed=16,
+        evaluate_every=800,
+    )
+
+
 def nyuv2_b3_modern() -> TrainingConfig:
     """MiT-B3 on one large GPU as one would train it today. Untested on GPU: take the numbers as a starting point.
 
@@ -152,6 +178,7 @@ RECIPES: dict[str, Callable[[], TrainingConfig]] = {
     "nyuv2-b0-robust": nyuv2_b0_robust,
     "rooms-b0": rooms_b0,
     "nyuv2-b0-from-rooms": nyuv2_b0_from_rooms,
+    "nyuv2-b0-distilled": nyuv2_b0_distilled,
     "nyuv2-b3-modern": nyuv2_b3_modern,
     **_staged("nyuv2-b3-original", partial(nyuv2_original, "mit_b3")),
     **_staged("nyuv2-b5-original", partial(nyuv2_original, "mit_b5")),

@@ -1,0 +1,159 @@
+"""Photographs as a data set of their own, labeled where a head on a frozen teacher's maps is sure.
+
+Self-training in one round (pseudo-labels: Lee 2013; on top of a stronger, noised student: arXiv:1911.04252). The folder
+has no measurement of any modality but the RGB, so a network that trains on it learns to do without the others.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from geminifusion_model.data.sample import DatasetError
+from geminifusion_model.data.task_files import CONTRACT_NAME
+from geminifusion_model.distillation.images import Photographs
+from geminifusion_model.distillation.label_head import LabelHead
+from geminifusion_model.task import ModalityEncoding, Task
+
+_LICENSE = "photographs of their owners, labels by a network"
+_JPEG = (cv2.IMWRITE_JPEG_QUALITY, 95)
+_BATCH = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class PseudoLabels:
+    """What was written.
+
+    Args:
+        photographs: number of them.
+        labeled: share of their pixels that has a class.
+        shares: of each class in the labeled pixels.
+    """
+
+    photographs: int
+    labeled: float
+    shares: tuple[float, ...]
+
+
+def write_pseudo_labels(
+    root: Path,
+    photographs: Photographs,
+    maps: Callable[[list[int]], tuple[Tensor, ...]],
+    head: LabelHead,
+    task: Task,
+    *,
+    size: tuple[int, int] | None,
+    least_confidence: float,
+    on_photograph: Callable[[], None],
+) -> PseudoLabels:
+    """Write `dataset.yaml`, `train.csv`, `rgb/` and `labels/`.
+
+    Args:
+        root: a new folder.
+        maps: of the photographs with these indices, for the head.
+        task: of the labels; its modalities besides the RGB are in the table, unmeasured.
+        size: height and width as which photographs are written, whatever their aspect; their own if None.
+        least_confidence: pixels whose most probable class has less are void.
+
+    Raises:
+        DatasetError: the folder exists and is not empty, or cannot be written.
+    """
+    check_new_folder(root)
+    for folder in ("rgb", "labels"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    others = [modality.name for modality in task.modalities[1:]]
+    counts = np.zeros(256, np.int64)
+    rows = []
+    for start in range(0, len(photographs), _BATCH):
+        chosen = list(range(start, min(start + _BATCH, len(photographs))))
+        for index, probabilities in zip(chosen, head.probabilities(maps(chosen)), strict=True):
+            rgb = photographs.rgb(index)
+            height, width = size or rgb.shape[:2]
+            labels = _labels_of(probabilities, (height, width), least_confidence, task.ignore_index)
+            counts += np.bincount(labels.ravel(), minlength=256)
+            name = f"{index + 1:06d}"
+            resized = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_CUBIC)
+            _write(root / "rgb" / f"{name}.jpg", cv2.cvtColor(resized, cv2.COLOR_RGB2BGR), _JPEG)
+            _write(root / "labels" / f"{name}.png", labels)
+            rows.append([f"rgb/{name}.jpg", f"labels/{name}.png", *("" for _ in others)])
+            on_photograph()
+    _write_contract(root, photographs, task)
+    # the table comes last: a folder that was cut short cannot be read
+    with (root / "train.csv").open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows([["rgb", "labels", *others], *rows])
+    classes = counts[: len(task.class_names)]
+    shares = classes / max(int(classes.sum()), 1)
+    return PseudoLabels(
+        photographs=len(photographs),
+        labeled=float(classes.sum() / counts.sum()),
+        shares=tuple(float(share) for share in shares),
+    )
+
+
+def check_new_folder(root: Path) -> None:
+    """Check that nothing would be overwritten.
+
+    Raises:
+        DatasetError: the folder exists and is not empty.
+    """
+    if root.exists() and any(root.iterdir()):
+        raise DatasetError(f"{root} is not empty; name a new folder")
+
+
+def _labels_of(
+    probabilities: Tensor, size: tuple[int, int], least_confidence: float, ignore_index: int
+) -> NDArray[np.uint8]:
+    full = F.interpolate(probabilities[None], size=size, mode="bilinear", align_corners=False)[0]
+    confidence, labels = full.max(0)
+    labels[confidence < least_confidence] = ignore_index
+    return labels.to(torch.uint8).numpy()
+
+
+def _write(path: Path, image: NDArray[np.uint8], options: Sequence[int] = ()) -> None:
+    if not cv2.imwrite(str(path), image, options):
+        raise DatasetError(f"{path} cannot be written; is the disk full?")
+
+
+def _write_contract(root: Path, photographs: Photographs, task: Task) -> None:
+    contract = {
+        "name": f"{photographs.task.data}, pseudo-labeled",
+        "license": _LICENSE,
+        "classes": [
+            {"name": name, "color": list(color)} for name, color in zip(task.class_names, task.palette, strict=True)
+        ],
+        "labels": {"void": [task.ignore_index]},
+        "modalities": dict(_described(task.modalities[1:])),
+        "splits": {"train": "train.csv"},
+    }
+    text = yaml.safe_dump(contract, sort_keys=False, allow_unicode=True)
+    (root / CONTRACT_NAME).write_text(text, encoding="utf-8")
+
+
+def _described(modalities: Iterable[ModalityEncoding]) -> Iterable[tuple[str, dict[str, object]]]:
+    """Each modality as a contract describes it."""
+    for modality in modalities:
+        if modality.encoding != "metric":
+            raise DatasetError(
+                f"{modality.name} is encoded as {modality.encoding}; pseudo-labels go with metric depth, in which a "
+                "pixel without a measurement says so"
+            )
+        yield (
+            modality.name,
+            {
+                "encoding": "metric",
+                "metres_per_unit": 0.001,
+                "range": [max(modality.range[0], 0.001), modality.range[1]],  # metric clips at its far end alone
+                "mean": modality.mean[0],
+                "std": modality.std[0],
+            },
+        )
