@@ -236,7 +236,9 @@ def test_depth_without_a_unit_is_refused_before_a_file_is_read(tmp_path, encodin
     if encoding == "raw":
         modality = {"encoding": "raw"}
     root = write_own_data(tmp_path, modality=modality, other=lambda labels: 60 + 60 * labels)
-    with pytest.raises(LayoutError, match=r"modalities\.depth.*metres_per_unit: it is missing: say how many metres one"):
+    with pytest.raises(
+        LayoutError, match=r"modalities\.depth.*metres_per_unit: it is missing: say how many metres one"
+    ):
         open_dataset("folder", root, "train")
 
 

@@ -150,8 +150,8 @@ def _check_opaque(alpha: NDArray[np.generic], path: Path) -> None:
     see_through = np.count_nonzero(alpha != alpha.dtype.type(np.iinfo(alpha.dtype).max))
     if see_through:
         raise DatasetError(
-            f"{path} has alpha, and {see_through} of its {alpha.size} pixels are not opaque, which no class says; write "
-            "labels without alpha, and what is unlabeled as a value of its own, listed in labels.void"
+            f"{path} has alpha, and {see_through} of its {alpha.size} pixels are not opaque, which no class says; "
+            "write labels without alpha, and what is unlabeled as a value of its own, listed in labels.void"
         )
 
 

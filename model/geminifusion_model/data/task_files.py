@@ -201,8 +201,8 @@ class TaskDescription(_Model):
                 and stored.metres_per_unit is None
             ):
                 raise ValueError(
-                    f"modalities.{name}.metres_per_unit: it is missing: {_UNIT_ADVICE}, or metres_per_unit: {ASK} if nobody "
-                    "knows it: the network then sees stored numbers, and what serves it asks for such files"
+                    f"modalities.{name}.metres_per_unit: it is missing: {_UNIT_ADVICE}, or metres_per_unit: {ASK} if "
+                    "nobody knows it: the network then sees stored numbers, and what serves it asks for such files"
                 )
 
     @property

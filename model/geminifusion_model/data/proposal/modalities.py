@@ -53,8 +53,8 @@ def propose_modality(name: str, paths: Sequence[Path], size: tuple[int, int]) ->
         return _metric(values, first.dtype.kind == "f", align, notes), notes
     if name == "depth":
         notes.append(
-            "depth has 8 bits, whose unit cannot be told: with metres_per_unit: ask the network sees the stored numbers; "
-            "if you know it, put metres per stored unit there (10 m over 255 steps are 0.0392)"
+            "depth has 8 bits, whose unit cannot be told: with metres_per_unit: ask the network sees the stored "
+            "numbers; if you know it, put metres per stored unit there (10 m over 255 steps are 0.0392)"
         )
         entry = _raw(values, 1, bits, f", metres_per_unit: {ASK}{align}")
         return f"{entry}   # write metres per stored unit instead of {ASK} if you know it", notes

@@ -189,9 +189,9 @@ def too_long_a_message(live):
     """A bare connection whose stream has begun a message of more than the limit."""
     with socket_module.create_connection(("127.0.0.1", live.server.http_port), timeout=10) as connection:
         connection.sendall(
-            "GET /v1/stream HTTP/1.1\r\nHost: robot\r\nUpgrade: websocket\r\n"
-            "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+            b"GET /v1/stream HTTP/1.1\r\nHost: robot\r\nUpgrade: websocket\r\n"
+            b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         )
         assert connection.recv(4096).startswith(b"HTTP/1.1 101")
         connection.sendall(b"\x82\xff" + struct.pack(">Q", 1 << 30) + bytes(4))
@@ -210,11 +210,15 @@ def test_a_client_that_sends_its_long_message_to_the_end_still_reads_why_it_was_
 def test_a_client_that_never_stops_is_not_listened_to_for_ever(serving, monkeypatch):
     monkeypatch.setattr(websocket_limits, "_DRAIN_S", 0.2)
     with serving(max_body_bytes=1024) as live, too_long_a_message(live) as connection:
-        deadline = time.monotonic() + 5
-        with pytest.raises(ConnectionError):
+
+        def send_on():
+            deadline = time.monotonic() + 5
             while time.monotonic() < deadline:
                 connection.sendall(bytes(1024))
                 time.sleep(0.01)
+
+        with pytest.raises(ConnectionError):
+            send_on()
 
 
 def test_a_resting_stream_ends_with_a_reason(serving):
