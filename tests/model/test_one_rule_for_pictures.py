@@ -254,3 +254,9 @@ def test_pictures_of_other_sensors_are_read_or_refused_alike(tmp_path, make_spec
         assert isinstance(theirs, str)  # setting mends it, which a client could not change
     else:
         assert_same(ours, theirs if isinstance(theirs, str) else theirs.astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", ["<u2", ">u2", ">f4"])
+def test_arrays_of_a_sensor_are_taken_in_any_byte_order(make_spec, dtype):
+    spec = make_spec("thermal", unit="count")
+    np.testing.assert_array_equal(served(DEPTH_MM.astype(dtype), spec), DEPTH_MM)

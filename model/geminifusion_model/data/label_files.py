@@ -147,7 +147,8 @@ def _stored(data: bytes, header: ImageHeader, path: Path, code: LabelCode) -> ND
 
 
 def _check_opaque(alpha: NDArray[np.generic], path: Path) -> None:
-    see_through = np.count_nonzero(alpha != alpha.dtype.type(np.iinfo(alpha.dtype).max))
+    opaque = 1 if alpha.dtype.kind == "f" else 2 ** (8 * alpha.dtype.itemsize) - 1
+    see_through = np.count_nonzero(alpha != opaque)
     if see_through:
         raise DatasetError(
             f"{path} has alpha, and {see_through} of its {alpha.size} pixels are not opaque, which no class says; "
