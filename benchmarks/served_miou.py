@@ -14,11 +14,11 @@ import time
 from pathlib import Path
 
 import cv2
+import numpy as np
 from machine import describe_machine
 
 from geminifusion import Client
-from geminifusion_model.data.image_files import METRES_PER_UNIT
-from geminifusion_model.data.nyuv2 import NYUv2
+from geminifusion_model.data.nyuv2 import METRES_PER_STEP, NYUv2
 from geminifusion_model.evaluation.metrics import ConfusionMatrix
 
 
@@ -38,9 +38,8 @@ def main() -> None:
             name = sample.name
             depth = options.data / "depth" / f"{name}.png"
             stored = cv2.imread(str(depth), cv2.IMREAD_UNCHANGED)
-            result = client.segment(
-                options.data / "rgb" / f"{name}.jpg", depth, depth_scale=METRES_PER_UNIT[stored.dtype.name]
-            )
+            scale = METRES_PER_STEP if stored.dtype == np.uint8 else 0.001
+            result = client.segment(options.data / "rgb" / f"{name}.jpg", depth, depth_scale=scale)
             matrix.add(sample.labels, result.labels)
     seconds = time.perf_counter() - start
     print(describe_machine("onnxruntime"))

@@ -10,6 +10,7 @@ import click
 
 from geminifusion_model.data.depth_encodings import DEPTH_ENCODINGS
 from geminifusion_model.evaluation.protocols import PROTOCOLS
+from geminifusion_model.run_options import THREADS, needed_to_run, run_options
 from geminifusion_runtime import strict_json
 from geminifusion_runtime.cpu_count import usable_cores
 
@@ -33,21 +34,13 @@ _METRES_PER_UNIT = click.option(
     type=click.FloatRange(min=0, min_open=True),
     help="Metres per stored unit of depth, for nyuv2-lists and sunrgbd, whose files do not say.",
 )
-_THREADS = click.option("--threads", default=None, type=int, help="CPU threads; as many as usable cores by default.")
-
-
-def _needed_to_train(context: click.Context, option: click.Parameter, value: Path | None) -> Path | None:
-    """Require an option unless `--print-config`, which is read before it, asks for the settings alone."""
-    if value is None and not context.params["print_config"]:
-        raise click.MissingParameter(ctx=context, param=option)
-    return value
 
 
 @click.command()
 @click.option(
     "--data",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    callback=_needed_to_train,
+    callback=needed_to_run,
     help="The data set's folder.  [required]",
 )
 @_DATASET
@@ -63,44 +56,8 @@ def _needed_to_train(context: click.Context, option: click.Parameter, value: Pat
     help="A folder with a dataset.yaml whose frames join every batch (--set further_per_batch=2), such as one of "
     "`geminifusion pseudo-label`.",
 )
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    callback=_needed_to_train,
-    help="The run's directory.  [required]",
-)
 @click.option("--recipe", default="nyuv2-b0-from-scratch", show_default=True, help="A named configuration.")
-@click.option(
-    "--config",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A YAML file instead of a recipe.",
-)
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Override one setting, e.g. network.encoder=mit_b1; --print-config explains all of them.",
-)
-@click.option("--resume", is_flag=True, help="Continue the run in --out exactly where it stopped.")
-@click.option(
-    "--print-config",
-    is_flag=True,
-    is_eager=True,
-    help="Print the configuration as YAML, every setting explained, and stop.",
-)
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Device to train on; auto takes CUDA if there is a device.",
-)
-@click.option("--wandb", metavar="PROJECT", help="Log to this project at Weights & Biases as well.")
-@click.option(
-    "--workers", default=2, show_default=True, type=click.IntRange(min=1), help="Threads reading frames ahead."
-)
-@_THREADS
+@run_options(example="network.encoder=mit_b1")
 def train(
     data: Path | None,
     dataset: str | None,
@@ -239,7 +196,7 @@ def _existing_unless_address(context: click.Context, option: click.Parameter, va
 @click.option("--seed", default=0, show_default=True, help="Seed of corruptions, intervals and temperature pixels.")
 @click.option("--limit", default=None, type=int, help="Only the first frames.")
 @click.option("--record", is_flag=True, help="Write the scores into the checkpoint, to be carried to the artifact.")
-@_THREADS
+@THREADS
 @click.pass_obj
 def evaluate(
     connect: Connect | None,

@@ -6,14 +6,8 @@ from pathlib import Path
 
 import click
 
+from geminifusion_model.run_options import needed_to_run, run_options
 from geminifusion_runtime.cpu_count import usable_cores
-
-
-def _needed_to_run(context: click.Context, option: click.Parameter, value: object) -> object:
-    """Require an option unless `--print-config`, which is read before it, asks for the settings alone."""
-    if not value and not context.params["print_config"]:
-        raise click.MissingParameter(ctx=context, param=option)
-    return value
 
 
 @click.command()
@@ -22,52 +16,16 @@ def _needed_to_run(context: click.Context, option: click.Parameter, value: objec
     "sources",
     multiple=True,
     type=click.Path(exists=True, path_type=Path),
-    callback=_needed_to_run,
+    callback=needed_to_run,
     help="A folder of photographs, searched to any depth, or a text file that lists some; may be given several times."
     "  [required]",
-)
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    callback=_needed_to_run,
-    help="The run's directory.  [required]",
 )
 @click.option(
     "--teacher-maps",
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder of the teacher's maps, to be shared by several runs; OUT/teacher by default.",
 )
-@click.option(
-    "--config",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A YAML file instead of the built-in recipe.",
-)
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Override one setting, e.g. encoder=mit_b1; --print-config explains all of them.",
-)
-@click.option("--resume", is_flag=True, help="Continue the run in --out exactly where it stopped.")
-@click.option(
-    "--print-config",
-    is_flag=True,
-    is_eager=True,
-    help="Print the configuration as YAML, every setting explained, and stop.",
-)
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Device to train on; auto takes CUDA if there is a device.",
-)
-@click.option("--wandb", metavar="PROJECT", help="Log to this project at Weights & Biases as well.")
-@click.option(
-    "--workers", default=2, show_default=True, type=click.IntRange(min=1), help="Threads reading photographs ahead."
-)
-@click.option("--threads", default=None, type=int, help="CPU threads; as many as usable cores by default.")
+@run_options(example="encoder=mit_b1")
 def distil(
     sources: tuple[Path, ...],
     out: Path | None,

@@ -121,9 +121,8 @@ def main(arguments: list[str] | None = None) -> None:
         code = 1
     except Exception as error:
         _show_traceback_if_asked()
-        if not _is_expected(error):
-            click.echo("geminifusion: internal error; run again with --debug to see where", err=True)
-        click.echo(f"geminifusion: {_message(error)}", err=True)
+        for line in _lines_about(error):
+            click.echo(f"geminifusion: {line}", err=True)
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -138,6 +137,23 @@ def _connect(url: str) -> Client:
 def _is_expected(error: Exception) -> bool:
     """Whether the message was meant for a user: our own errors, a wrong value, the system's about a file."""
     return isinstance(error, OSError | ValueError) or type(error).__module__.partition(".")[0] in _EXTRAS
+
+
+def _lines_about(error: Exception) -> list[str]:
+    """What to say of an error, also where memory ran out in a command that has no advice of its own."""
+    from geminifusion_runtime.memory_shortage import describe_memory_shortage, is_memory_shortage
+
+    if _is_expected(error):
+        return [_message(error)]
+    if is_memory_shortage(error):
+        shortage = describe_memory_shortage(
+            error,
+            where="this machine",
+            work="what was asked for",
+            advice="give the command smaller images or fewer of them, or run it where more memory is free",
+        )
+        return [shortage]
+    return ["internal error; run again with --debug to see where", _message(error)]
 
 
 def _message(error: Exception) -> str:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib.metadata import EntryPoint
 
+import click
 import cv2
 import httpx
 import numpy as np
@@ -74,6 +75,20 @@ def test_our_errors_are_one_line_and_debug_shows_where(tmp_path):
     ):
         assert "Traceback" in shown.stderr
         assert shown.returncode == 1
+
+
+def test_memory_that_runs_out_in_any_command_is_one_line(monkeypatch, capsys):
+    @click.command()
+    def greedy():
+        np.empty(2**60, np.uint8)
+
+    monkeypatch.setattr(cli, "command_group", lambda: greedy)
+    with pytest.raises(SystemExit):
+        cli.main([])
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "this machine has too little memory" in line
+    assert "Unable to allocate" in line
+    assert line.endswith("or run it where more memory is free")
 
 
 def test_predict_writes_the_files_asked_for_and_prints_the_table(tiny_artifact, pair, tmp_path):

@@ -131,6 +131,22 @@ def test_sixteen_bits_of_a_thermal_camera_get_their_range(tmp_path):
     assert "0 errors" in check(tmp_path).output
 
 
+def test_depth_of_8_bits_is_proposed_with_a_place_for_its_unit(tmp_path):
+    for number in range(4):
+        save(tmp_path / "rgb" / f"{number}.png", photograph(number))
+        save(tmp_path / "labels" / f"{number}.png", scene(number))
+        save(tmp_path / "depth" / f"{number}.png", (60 + 60 * scene(number)).astype(np.uint8))
+    output, contract = proposed(tmp_path)
+    assert "depth has 8 bits, whose unit cannot be told" in output
+    assert contract["modalities"]["depth"]["metres_per_unit"] == "ask"
+    assert "# write metres per stored unit instead of ask" in (tmp_path / "dataset.yaml").read_text()
+    assert open_dataset("folder", tmp_path, "train").task.modalities[1].unit == "intensity"
+    stated = (tmp_path / "dataset.yaml").read_text().replace("metres_per_unit: ask", "metres_per_unit: 0.0392")
+    (tmp_path / "dataset.yaml").write_text(stated)
+    (depth,) = open_dataset("folder", tmp_path, "train").task.modalities[1:]
+    assert (depth.unit, depth.metres_per_unit) == ("metre", 0.0392)
+
+
 def test_nothing_is_overwritten_and_printing_writes_nothing(tmp_path):
     thermal_camera(tmp_path)
     assert "nothing was written" in init(tmp_path, "--print").output

@@ -224,7 +224,7 @@ class TestFolder:
         bad = {"depth": {"encoding": "metric", "range": [0, 9], "mean": 3, "std": -1}}
         with pytest.raises(LayoutError) as caught:
             open_dataset("folder", self.write(tmp_path, modalities=bad, klasses=3), "train")
-        for part in ("metres_per_unit: Field required", "range", "std", "klasses"):
+        for part in ("metres_per_unit: it is missing: say how many metres", "range", "std", "klasses"):
             assert part in str(caught.value)
 
     def test_hha_without_intrinsics_is_refused(self, tmp_path):

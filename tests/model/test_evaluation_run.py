@@ -11,7 +11,8 @@ from geminifusion_model.checkpoint import CheckpointError, read_info, write_chec
 from geminifusion_model.commands import evaluate
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.evaluation.calibration import Temperature
-from geminifusion_model.evaluation.evaluation_run import EvaluationRun
+from geminifusion_model.evaluation.evaluation_run import EvaluationError, EvaluationRun
+from geminifusion_model.evaluation.protocols import PROTOCOLS, Protocol
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +109,19 @@ def test_report_before_details_is_refused(checkpoint, data):
     evaluation.run()
     with pytest.raises(ValueError, match="a report needs details"):
         evaluation.report(1)
+
+
+def test_memory_that_torch_cannot_get_is_one_sentence_with_what_to_do(checkpoint, data, monkeypatch):
+    monkeypatch.setitem(PROTOCOLS, "enormous", Protocol(name="enormous", source="this test", shorter_side=10**7))
+    with pytest.raises(EvaluationError) as caught:
+        EvaluationRun(checkpoint, data=data, protocol="enormous").run()
+    assert "too little memory for a frame under the protocol enormous" in str(caught.value)
+    assert "choose a --protocol that shows the network smaller frames" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_memory_that_numpy_cannot_get_is_too(checkpoint, data, monkeypatch):
+    evaluation = EvaluationRun(checkpoint, data=data)
+    monkeypatch.setattr(evaluation.predictor, "score", lambda *_, **__: np.empty(2**60, np.uint8))
+    with pytest.raises(EvaluationError, match=r"too little memory .*Unable to allocate .*; choose a --protocol"):
+        evaluation.run()

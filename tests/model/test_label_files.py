@@ -1,5 +1,6 @@
 """Label files as tools write them, read as numbers and not as colors."""
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -118,6 +119,45 @@ def test_what_cannot_hold_classes_is_refused(tmp_path):
         read(tmp_path / "p.tif")
     with pytest.raises(DatasetError, match="cannot be read: No such file"):
         read(tmp_path / "absent.png")
+
+
+def with_alpha(alpha, bits=8):
+    gray = INDICES.astype(np.uint8 if bits == 8 else np.uint16)
+    return np.dstack([gray] * 3 + [np.full_like(gray, 2**bits - 1) if alpha is None else alpha.astype(gray.dtype)])
+
+
+@pytest.mark.parametrize(("suffix", "bits"), [("png", 8), ("png", 16), ("tif", 8)])
+@pytest.mark.parametrize("scheme", [{}, {"channel": "red"}], ids=["gray", "red"])
+def test_alpha_that_is_opaque_is_nothing_and_any_other_is_refused(tmp_path, suffix, bits, scheme):
+    path = tmp_path / f"a.{suffix}"
+    cv2.imwrite(str(path), with_alpha(None, bits))
+    np.testing.assert_array_equal(read(path, **scheme).classes, INDICES)
+    cv2.imwrite(str(path), with_alpha(np.where(INDICES == 2, 0, 2**bits - 1), bits))
+    count = (INDICES == 2).sum()
+    with pytest.raises(DatasetError, match=rf"{count} of its {INDICES.size} pixels are not opaque.*labels\.void"):
+        read(path, **scheme)
+
+
+def test_alpha_of_gray_and_of_colors_is_judged_alike(tmp_path):
+    path = tmp_path / "a.png"
+    gray, half = Image.fromarray(INDICES), Image.fromarray(np.full_like(INDICES, 128))
+    opaque = Image.fromarray(np.full_like(INDICES, 255))
+    Image.merge("LA", [gray, opaque]).save(path)
+    np.testing.assert_array_equal(read(path).classes, INDICES)
+    for image in (Image.merge("LA", [gray, half]), Image.merge("RGBA", [gray] * 3 + [half])):
+        image.save(path)
+        for scheme in ({}, {"colors": {"#000000": "a"}}):
+            with pytest.raises(DatasetError, match="not opaque"):
+                read(path, **scheme)
+    Image.merge("LA", [gray, half]).save(tmp_path / "a.tif")
+    with pytest.raises(DatasetError, match="TIFF in grey with alpha"):
+        read(tmp_path / "a.tif")
+
+
+def test_entries_of_a_palette_that_are_drawn_transparent_are_classes(tmp_path):
+    palette_image(INDICES).save(tmp_path / "t.png", transparency=bytes([0, 128] + [255] * 254))
+    for scheme in ({}, {"colors": "classes"}):
+        np.testing.assert_array_equal(read(tmp_path / "t.png", **scheme).classes, INDICES)
 
 
 @pytest.mark.parametrize(

@@ -211,6 +211,14 @@ def test_depth_of_8_bits_is_read_alike_where_its_unit_is_given(tmp_path, make_sp
     np.testing.assert_allclose(ours, RGB[..., 0] * 0.04, rtol=1e-6)
 
 
+def test_depth_of_8_bits_without_a_unit_is_refused_alike(tmp_path, make_spec):
+    data = png(RGB[..., 0], 8, 0)
+    assert "or say depth_scale=<metres per unit>" in served(data, make_spec("depth", "metric", "metre"))
+    (tmp_path / "depth.png").write_bytes(data)
+    with pytest.raises(DatasetError, match=r"depth\.png has 8 bits, .*; give metres_per_unit"):
+        image_files.read_metres(tmp_path / "depth.png", None)
+
+
 def test_what_is_read_is_right(tmp_path, make_spec):
     """Both could be wrong alike: of those that store the scene without loss, all show it."""
     same = [kind for kind in DEPTH_FILES if kind.startswith(("uint16 tiff", "float32 tiff", "npy <u2", "npy >", "pgm"))]
@@ -246,3 +254,9 @@ def test_pictures_of_other_sensors_are_read_or_refused_alike(tmp_path, make_spec
         assert isinstance(theirs, str)  # setting mends it, which a client could not change
     else:
         assert_same(ours, theirs if isinstance(theirs, str) else theirs.astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", ["<u2", ">u2", ">f4"])
+def test_arrays_of_a_sensor_are_taken_in_any_byte_order(make_spec, dtype):
+    spec = make_spec("thermal", unit="count")
+    np.testing.assert_array_equal(served(DEPTH_MM.astype(dtype), spec), DEPTH_MM)

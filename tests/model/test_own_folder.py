@@ -230,6 +230,18 @@ class TestContract:
         assert complaint in refusal(write_own_data(tmp_path, splits=splits, **changes))
 
 
+@pytest.mark.parametrize("encoding", ["metric", "inverse", "log", "raw"])
+def test_depth_without_a_unit_is_refused_before_a_file_is_read(tmp_path, encoding):
+    modality = {name: value for name, value in METRIC.items() if name != "metres_per_unit"} | {"encoding": encoding}
+    if encoding == "raw":
+        modality = {"encoding": "raw"}
+    root = write_own_data(tmp_path, modality=modality, other=lambda labels: 60 + 60 * labels)
+    with pytest.raises(
+        LayoutError, match=r"modalities\.depth.*metres_per_unit: it is missing: say how many metres one"
+    ):
+        open_dataset("folder", root, "train")
+
+
 def test_classes_may_be_numbered_as_other_tools_do(tmp_path):
     root = write_own_data(tmp_path)
     contract = yaml.safe_load((root / "dataset.yaml").read_text())

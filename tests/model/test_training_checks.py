@@ -210,7 +210,7 @@ class TestClassesByName:
         np.testing.assert_array_equal(found.labels(0), expected)
 
     def test_another_unit_is_refused(self, tmp_path):
-        raw = {"encoding": "raw", "channels": 1, "bits": 16}
+        raw = {"encoding": "raw", "channels": 1, "bits": 16, "metres_per_unit": "ask"}
         root = write_own_data(tmp_path, modality=raw)
         with pytest.raises(DatasetError, match="depth of own is in unit count, and net takes metre"):
             open_matching(

@@ -56,6 +56,7 @@ class _Contract(TaskDescription):
         for split, where in self.splits.items():
             if isinstance(where, dict) and set(where) != roles:
                 raise ValueError(f"split {split} has folders for {sorted(where)}; expected {sorted(roles)}")
+        self.check_depth_has_a_unit()
         if not set(self.columns) <= roles:
             raise ValueError(f"columns renames {sorted(set(self.columns) - roles)}; expected some of {sorted(roles)}")
         return self

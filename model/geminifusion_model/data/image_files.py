@@ -22,10 +22,7 @@ from geminifusion_runtime.decoding.images import (
 )
 from geminifusion_runtime.decoding.orientation import read_orientation
 from geminifusion_runtime.decoding.pictures import decode_picture
-from geminifusion_runtime.errors import GeminiFusionError
-
-# For stored depth without a stated unit, by the type it is stored in.
-METRES_PER_UNIT = {"uint16": 0.001, "uint8": 10.0 / 255.0, "float32": 1.0, "float64": 1.0}
+from geminifusion_runtime.errors import DepthScaleRequiredError, GeminiFusionError
 
 MAX_PIXELS = 2**28  # of one file; bounds what a damaged header makes us allocate
 
@@ -68,22 +65,31 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
         raise DatasetError(unreadable(error)) from None
 
 
-def read_metres(path: Path, metres_per_unit: float | None) -> NDArray[np.float32]:
+def read_metres(
+    path: Path, metres_per_unit: float | None, *, metres_per_step: float | None = None
+) -> NDArray[np.float32]:
     """A depth map, `H W` float32 metres, 0 where nothing was measured.
 
     Args:
         path: an 8-bit or 16-bit image, a float TIFF, or an `.npy` array.
-        metres_per_unit: None takes 16 bits for millimetres, 8 bits for steps of 10 m / 255 and floats for metres.
+        metres_per_unit: None takes 16 bits for millimetres and floats for metres, as the service does.
+        metres_per_step: of 8 bits where `metres_per_unit` is None, in a layout that says so.
 
     Raises:
-        DatasetError: the file is missing, damaged, or of a kind that the service would refuse.
+        DatasetError: the file is missing, damaged, or of a kind that the service would refuse; so are 8 bits without a
+            unit, which cannot be known.
     """
     data = read_bytes(path)
+    scale = metres_per_unit
     try:
-        scale = metres_per_unit
-        if scale is None and read_header(data, str(path)).bits == 8:
-            scale = METRES_PER_UNIT["uint8"]
+        if scale is None and metres_per_step is not None and read_header(data, str(path)).bits == 8:
+            scale = metres_per_step
         return decode_depth(data, max_pixels=MAX_PIXELS, depth_scale=scale, field=str(path)).metres
+    except DepthScaleRequiredError:
+        raise DatasetError(
+            f"{path} has 8 bits, and nothing says how many metres one step is; give metres_per_unit (10 m over 255 "
+            "steps are 0.0392)"
+        ) from None
     except GeminiFusionError as error:
         raise DatasetError(unreadable(error)) from None
 

@@ -23,6 +23,7 @@ Channel = Literal["red", "green", "blue"]
 
 _CHANNELS = {"red": 0, "green": 1, "blue": 2}
 _LOSSY = ("jpeg", "webp")  # neighbors of an outline get values of their own
+_WITH_ALPHA = (2, 4)  # channels
 _SHOWN = 6
 
 
@@ -102,6 +103,8 @@ class LabelImage:
 def read_labels(path: Path, code: LabelCode) -> LabelImage:
     """The classes of a label file: PNG (also with a palette, of 1 to 16 bits), TIFF or npy.
 
+    An alpha channel has to be opaque everywhere. Which entries of a palette are drawn transparent is only for display.
+
     Raises:
         DatasetError: the file is missing or damaged, or of a kind that cannot hold classes.
     """
@@ -129,12 +132,28 @@ def _stored(data: bytes, header: ImageHeader, path: Path, code: LabelCode) -> ND
             return indices
     if header.format == "tiff" and header.bits < 8:
         raise DatasetError(f"{path} is a TIFF of {header.bits} bits per pixel; write labels as PNG")
-    stored = decode_pixels(data, header, str(path))
+    if header.format == "tiff" and header.channels == 2:
+        raise DatasetError(f"{path} is a TIFF in grey with alpha, which is not read; write labels without alpha")
+    stored = decode_pixels(data, header, str(path), keep_alpha=True)
+    if header.format != "npy" and stored.ndim == 3 and stored.shape[2] == 4:
+        if header.channels in _WITH_ALPHA:
+            _check_opaque(stored[..., 3], path)
+        stored = stored[..., :3]
     if header.channels == 1 and stored.ndim == 3 and code.colors is None:
         raise DatasetError(f"{path} is a {header.format.upper()} with a palette; write labels as PNG")
     if stored.dtype.kind not in "uifb":
         raise DatasetError(f"{path} is of dtype {stored.dtype}; write labels as whole numbers")
     return stored
+
+
+def _check_opaque(alpha: NDArray[np.generic], path: Path) -> None:
+    opaque = 1 if alpha.dtype.kind == "f" else 2 ** (8 * alpha.dtype.itemsize) - 1
+    see_through = np.count_nonzero(alpha != opaque)
+    if see_through:
+        raise DatasetError(
+            f"{path} has alpha, and {see_through} of its {alpha.size} pixels are not opaque, which no class says; "
+            "write labels without alpha, and what is unlabeled as a value of its own, listed in labels.void"
+        )
 
 
 def _one_channel(stored: NDArray[np.generic], path: Path, code: LabelCode) -> NDArray[np.generic]:

@@ -25,6 +25,8 @@ _TASK_13, _TASK_40 = describe_task("nyuv2-13").task(), describe_task("nyuv2-40")
 CLASSES_13 = _TASK_13.class_names
 CLASSES_39 = _TASK_40.class_names[:39]
 
+METRES_PER_STEP = 10.0 / 255.0  # of depth files of 8 bits, which other layouts have to state
+
 # Mean and deviation of the measured depths of the 795 training frames, in metres.
 _MEAN_DEPTH_M, _DEPTH_DEVIATION_M = 2.81, 1.42
 
@@ -103,5 +105,5 @@ class NYUv2(FileDataset):
             ]
             require_frames(frames, problems, listing.name)
         problems.raise_if_any()
-        read = {"depth": partial(read_metres, metres_per_unit=None)}
+        read = {"depth": partial(read_metres, metres_per_unit=None, metres_per_step=METRES_PER_STEP)}
         super().__init__(task, frames, read, LabelCode(num_classes=num_classes))

@@ -53,6 +53,12 @@ _Byte = Annotated[int, Field(ge=0, le=255)]
 _Positive = Annotated[float, Field(gt=0)]
 
 
+_UNIT_ADVICE = (
+    "say how many metres one stored unit is (0.001 for millimetres, 1 for metres, 0.0392 for 10 m over the 255 steps "
+    "of 8 bits)"
+)
+
+
 class TaskFileError(ValueError):
     """There is no such task, or its file cannot be read as one."""
 
@@ -72,11 +78,17 @@ class _StoredModality(_Model):
     align: Literal["strict", "resize"] = "strict"
 
 
+def _stated(unit: object) -> object:
+    if unit is None:
+        raise ValueError(f"it is missing: {_UNIT_ADVICE}")
+    return unit
+
+
 class StoredDepth(_StoredModality):
     """Depth in metres, or in units of `metres_per_unit`."""
 
     encoding: Literal["metric", "inverse", "log"]
-    metres_per_unit: _Positive
+    metres_per_unit: Annotated[_Positive, BeforeValidator(_stated)] = Field(default=None, validate_default=True)
     range: tuple[_Positive, _Positive]
     mean: _Positive
     std: _Positive
@@ -174,6 +186,24 @@ class TaskDescription(_Model):
             raise ValueError(f"classes names {twice!r} twice; scores and label maps go by name, so give each its own")
         self.label_code()
         return self
+
+    def check_depth_has_a_unit(self) -> None:
+        """Refuse depth of which the file does not even say that its unit is unknown.
+
+        Raises:
+            ValueError: there is such depth.
+        """
+        for name, stored in self.modalities.items():
+            if (
+                name == "depth"
+                and isinstance(stored, StoredRaw)
+                and stored.channels == 1
+                and stored.metres_per_unit is None
+            ):
+                raise ValueError(
+                    f"modalities.{name}.metres_per_unit: it is missing: {_UNIT_ADVICE}, or metres_per_unit: {ASK} if "
+                    "nobody knows it: the network then sees stored numbers, and what serves it asks for such files"
+                )
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ from geminifusion_model.training.loop.state import ExponentialAverage, RunState
 from geminifusion_model.training.records.provenance import record_session
 from geminifusion_model.training.records.run_logger import RunLogger
 from geminifusion_model.weights.encoder_file import classifier_layout, write_encoder_file
+from geminifusion_runtime.memory_shortage import describe_memory_shortage, is_memory_shortage
 
 _VALIDATION_BATCH = 32
 
@@ -176,11 +177,16 @@ class DistillationRun:
             return self._step.take(batch)
         except TrainingError as error:
             raise TrainingError(f"{error}. {self.checkpointer.last_state()}") from error
-        except torch.OutOfMemoryError as error:
-            raise TrainingError(
-                f"{self.device} has too little memory for a step of {self.config.batch_size} crops; start a new run "
-                f"with a smaller batch_size. {self.checkpointer.last_state()}"
-            ) from error
+        except (RuntimeError, MemoryError) as error:
+            if not is_memory_shortage(error):
+                raise
+            reason = describe_memory_shortage(
+                error,
+                where=str(self.device),
+                work=f"a step of {self.config.batch_size} crops",
+                advice="start a new run with a smaller batch_size",
+            )
+            raise TrainingError(f"{reason}. {self.checkpointer.last_state()}") from error
 
     def _validate_if_due(self, logger: RunLogger, interruption: Interruption) -> DistillationReport | None:
         """Compare the averaged weights with the teacher on the held-out photographs."""

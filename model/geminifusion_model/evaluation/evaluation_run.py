@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,11 @@ from geminifusion_model.evaluation.served import (
 )
 from geminifusion_model.network import GeminiFusion
 from geminifusion_runtime.artifact import METADATA_NAME
+from geminifusion_runtime.memory_shortage import describe_memory_shortage, is_memory_shortage
+
+
+class EvaluationError(RuntimeError):
+    """An evaluation cannot go on; the message says why and what to do."""
 
 
 class EvaluationRun:
@@ -107,7 +113,12 @@ class EvaluationRun:
 
         Raises:
             ValueError: no frames were held out of training to fit a temperature on, or the frames do not fit.
+            EvaluationError: memory ran out.
         """
+        with self._explained_memory_shortage():
+            self._run(details=details, robustness=robustness, fit_temperature=fit_temperature)
+
+    def _run(self, *, details: bool, robustness: bool, fit_temperature: bool) -> None:
         if robustness or fit_temperature:
             self._network("corrupt its inputs" if robustness else "fit a temperature on its logits")
         if robustness and self.without:
@@ -178,16 +189,13 @@ class EvaluationRun:
 
         Raises:
             ValueError: `run` measured no details.
+            EvaluationError: memory ran out.
         """
         if self.results is None:
             raise ValueError("a report needs details; run with details=True")
         temperature = self.results.temperature
-        return HtmlReport(
-            title=f"{self.predictor.title()} on {self.frames.task.data}",
-            subtitle=f"{len(self.frames)} frames of the {self.split} split{self._left_out()}",
-            protocol=self.protocol,
-            results=self.results,
-            sheets=frame_sheets(
+        with self._explained_memory_shortage():
+            sheets = frame_sheets(
                 self.predictor,
                 self.frames,
                 self.results.scores,
@@ -195,7 +203,13 @@ class EvaluationRun:
                 task=self.task,
                 count=num_frames,
                 temperature=1.0 if temperature is None else temperature.value,
-            ),
+            )
+        return HtmlReport(
+            title=f"{self.predictor.title()} on {self.frames.task.data}",
+            subtitle=f"{len(self.frames)} frames of the {self.split} split{self._left_out()}",
+            protocol=self.protocol,
+            results=self.results,
+            sheets=sheets,
             robustness=self.robustness,
             facts=self._facts(),
         )
@@ -225,6 +239,23 @@ class EvaluationRun:
             results["robustness"] = self.robustness.to_record()
         checkpoint.write(results)
         return results
+
+    @contextlib.contextmanager
+    def _explained_memory_shortage(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            if not is_memory_shortage(error):
+                raise
+            raise EvaluationError(
+                describe_memory_shortage(
+                    error,
+                    where="this machine",
+                    work=f"a frame under the protocol {self.protocol.name}",
+                    advice="choose a --protocol that shows the network smaller frames, without other scales or "
+                    "mirror images, leave out --report, --details and --robustness, or store the frames smaller",
+                )
+            ) from error
 
     def _usual_protocol(self) -> str:
         if isinstance(self.predictor, ServedPredictor) and len(self.frames):

@@ -112,7 +112,9 @@ def decode_depth(
     )
 
 
-def decode_pixels(data: bytes, header: ImageHeader, field: str, *, may_hold_gil: bool = False) -> NDArray[np.generic]:
+def decode_pixels(
+    data: bytes, header: ImageHeader, field: str, *, may_hold_gil: bool = False, keep_alpha: bool = False
+) -> NDArray[np.generic]:
     """Decode to pixels as stored, `H W` or `H W 3` in RGB order, of whatever type the file has.
 
     Args:
@@ -120,6 +122,7 @@ def decode_pixels(data: bytes, header: ImageHeader, field: str, *, may_hold_gil:
         header: what `read_header` says of it.
         field: its name in the request, for messages.
         may_hold_gil: no other thread of this process has to run meanwhile.
+        keep_alpha: `H W 4` where the file has alpha that is decoded: also of a palette, not of a TIFF in grey.
 
     Raises:
         UndecodableImageError: the pixels are damaged.
@@ -134,7 +137,11 @@ def decode_pixels(data: bytes, header: ImageHeader, field: str, *, may_hold_gil:
     if header.format == "tiff":
         data = without_orientation(data)
     stored = _decode(data, cv2.IMREAD_UNCHANGED, header, field)
-    return stored[..., 2::-1] if stored.ndim == 3 else stored  # OpenCV has BGR and BGRA
+    if stored.ndim == 2:
+        return stored
+    if keep_alpha and stored.shape[2] == 4:
+        return stored[..., [2, 1, 0, 3]]
+    return stored[..., 2::-1]  # OpenCV has BGR and BGRA
 
 
 def check_tiff_compression(header: ImageHeader, field: str) -> None:

@@ -111,10 +111,12 @@ def test_a_palette_is_looked_up():
     assert decode_rgb(image, max_pixels=LIMIT).tolist() == [[red, blue], [blue, red]]
 
 
-def test_an_exif_orientation_is_not_applied_because_depth_has_none():
+@pytest.mark.parametrize("colors", [cv2.IMREAD_COLOR, cv2.IMREAD_GRAYSCALE], ids=["color", "gray"])
+def test_an_exif_orientation_is_not_applied_because_depth_has_none(colors):
     turned = struct.pack("<2sHIHHHIHHI", b"II", 42, 8, 1, 0x0112, 3, 1, 6, 0, 0)
     exif = b"Exif\0\0" + turned
-    jpeg = COLOR["jpeg"]
+    pixels = cv2.imdecode(np.frombuffer(COLOR["jpeg"], np.uint8), colors)
+    jpeg = cv2.imencode(".jpg", pixels)[1].tobytes()  # another decoder has those in gray
     rotated = jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
     np.testing.assert_array_equal(decode_rgb(rotated, max_pixels=LIMIT), decode_rgb(jpeg, max_pixels=LIMIT))
 

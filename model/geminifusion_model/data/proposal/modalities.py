@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_model.data.proposal.files import read_stored
+from geminifusion_model.data.task_files import ASK
 
 _MOST_FILES = 24
 # metres per stored unit: millimetres, TUM and others, KITTI, centimetres, metres
@@ -52,9 +53,11 @@ def propose_modality(name: str, paths: Sequence[Path], size: tuple[int, int]) ->
         return _metric(values, first.dtype.kind == "f", align, notes), notes
     if name == "depth":
         notes.append(
-            "depth has 8 bits, whose unit cannot be told: the network sees the stored numbers (raw); if you know it, "
-            "take metric with metres_per_unit"
+            "depth has 8 bits, whose unit cannot be told: with metres_per_unit: ask the network sees the stored "
+            "numbers; if you know it, put metres per stored unit there (10 m over 255 steps are 0.0392)"
         )
+        entry = _raw(values, 1, bits, f", metres_per_unit: {ASK}{align}")
+        return f"{entry}   # write metres per stored unit instead of {ASK} if you know it", notes
     return _raw(values, 1 if gray else 3, bits, align), notes
 
 
@@ -84,14 +87,14 @@ def _metric(values: NDArray[np.float64], is_float: bool, align: str, notes: list
     )
 
 
-def _raw(values: NDArray[np.float64], channels: int, bits: int, align: str) -> str:
+def _raw(values: NDArray[np.float64], channels: int, bits: int, more: str) -> str:
     scaled = values / 255
     mean, std = float(scaled.mean()), max(float(scaled.std()), 1e-3)
     if bits == 8:
-        return f"{{encoding: raw, channels: {channels}, mean: {mean:.3g}, std: {std:.3g}{align}}}"
+        return f"{{encoding: raw, channels: {channels}, mean: {mean:.3g}, std: {std:.3g}{more}}}"
     low, high = np.percentile(values, (0.1, 99.9))
     margin = max((high - low) * 0.1, 1.0)
     return (
         f"{{encoding: raw, channels: {channels}, bits: 16, range: [{low - margin:.6g}, {high + margin:.6g}], "
-        f"mean: {mean:.6g}, std: {std:.4g}{align}}}"
+        f"mean: {mean:.6g}, std: {std:.4g}{more}}}"
     )

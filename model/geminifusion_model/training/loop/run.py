@@ -36,9 +36,7 @@ from geminifusion_model.training.loop.step import OptimizerStep, StepReport
 from geminifusion_model.training.records.previews import Previews
 from geminifusion_model.training.records.provenance import record_session
 from geminifusion_model.training.records.run_logger import RunLogger
-
-# what torch says when a CPU has no memory left: on Linux, and elsewhere
-_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "Cannot allocate memory")
+from geminifusion_runtime.memory_shortage import describe_memory_shortage, is_memory_shortage
 
 
 class TrainingRun:
@@ -274,12 +272,14 @@ class TrainingRun:
 
 def explanation(error: RuntimeError | MemoryError, config: TrainingConfig, processes: Processes) -> str | None:
     """Cause and remedy of an error that torch raises within a step; None for an unexpected one."""
-    cause = str(error).strip().partition("\n")[0]
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in _OUT_OF_MEMORY):
-        return (
-            f"{processes.device} has too little memory for a step of {config.batch_size} frames ({cause}); raise "
-            "accumulate, set activation_checkpointing, or lower batch_size or augmentation.crop"
+    if is_memory_shortage(error):
+        return describe_memory_shortage(
+            error,
+            where=str(processes.device),
+            work=f"a step of {config.batch_size} frames",
+            advice="raise accumulate, set activation_checkpointing, or lower batch_size or augmentation.crop",
         )
+    cause = str(error).strip().partition("\n")[0]
     if config.compile and isinstance(error, torch._dynamo.exc.TorchDynamoException):
         return f"the network cannot be compiled here ({cause}); set compile to false"
     if processes.count > 1:

@@ -17,6 +17,7 @@ from geminifusion_service.pipeline.admission import Ticket
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.pipeline.streaming import StreamManager
 from geminifusion_service.transport.grpc.call_pool import CallPool
+from geminifusion_service.transport.grpc.interception import HandlerInterceptor
 from geminifusion_service.transport.grpc.receiving import Deserialize, Receiving
 from geminifusion_service.transport.grpc.status import abort
 
@@ -37,7 +38,7 @@ def milliseconds_left(context: grpc.aio.ServicerContext) -> float | None:
     return 1000 * left_s if left_s is not None and left_s < 3600 else None
 
 
-class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is untyped
+class CallAdmission(HandlerInterceptor):
     """Admits or rejects unary calls and streams on their metadata, and limits the time a message may take to arrive.
 
     gRPC reads the message of a unary call before it calls the servicer: a rejection would cost as much as receiving
@@ -74,18 +75,13 @@ class CallAdmission(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc i
         self._body_timeout_s = body_timeout_s
         self._arriving = CallPool(max_arriving, "calls whose message is on its way")
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler:
-        """See grpc.aio.ServerInterceptor."""
-        handler = await continuation(handler_call_details)
-        path = handler_call_details.method
-        if handler is None or (path not in self._unary and path not in self._streams):
+    def replaced(self, handler: grpc.RpcMethodHandler, call: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        """See `HandlerInterceptor`."""
+        path = call.method
+        if path not in self._unary and path not in self._streams:
             return handler
         priority: Priority = "normal"
-        if dict(handler_call_details.invocation_metadata or ()).get(PRIORITY_KEY) == "high":
+        if dict(call.invocation_metadata or ()).get(PRIORITY_KEY) == "high":
             priority = "high"
         if path in self._unary:
             return grpc.stream_unary_rpc_method_handler(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import grpc
@@ -13,6 +13,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from geminifusion_runtime.protobuf_wire import BYTES, WireError, wire_fields
 from geminifusion_service.errors import BodyTooLargeError, MalformedBodyError
+from geminifusion_service.transport.grpc.interception import HandlerInterceptor
 
 _MAX_FIELDS = 10_000  # beyond the files of any batch
 _FIXED_BYTES = {
@@ -26,7 +27,7 @@ _FIXED_BYTES = {
 _TEXTS = (FieldDescriptor.TYPE_BYTES, FieldDescriptor.TYPE_STRING)
 
 
-class MessageLimits(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is untyped
+class MessageLimits(HandlerInterceptor):
     """Counts each message of the calls that it knows before it is decoded; the last of the interceptors.
 
     Args:
@@ -38,15 +39,10 @@ class MessageLimits(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc i
         self._messages = dict(messages)
         self._max_values = max_values
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler:
-        """See grpc.aio.ServerInterceptor."""
-        handler = await continuation(handler_call_details)
-        message = self._messages.get(handler_call_details.method)
-        if handler is None or message is None:
+    def replaced(self, handler: grpc.RpcMethodHandler, call: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        """See `HandlerInterceptor`."""
+        message = self._messages.get(call.method)
+        if message is None:
             return handler
         decode = handler.request_deserializer
 

@@ -16,13 +16,14 @@ import grpc.aio
 from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_service.transport.grpc.api_keys import is_open
 from geminifusion_service.transport.grpc.call_pool import CallPool
+from geminifusion_service.transport.grpc.interception import HandlerInterceptor
 from geminifusion_service.transport.grpc.receiving import IncomingMessages, Receiving
 from geminifusion_service.transport.grpc.status import abort
 
 _MAX_MESSAGE_BYTES = 64 * 1024  # names and options
 
 
-class OtherCalls(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is untyped
+class OtherCalls(HandlerInterceptor):
     """Runs calls without admission within these bounds, and decodes their messages.
 
     Args:
@@ -48,15 +49,10 @@ class OtherCalls(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc is u
         self._others = CallPool(max_others, "calls other than those for masks")
         self._message_timeout_s = message_timeout_s
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler:
-        """See grpc.aio.ServerInterceptor."""
-        handler = await continuation(handler_call_details)
-        path = handler_call_details.method
-        if handler is None or path in self._admitted:
+    def replaced(self, handler: grpc.RpcMethodHandler, call: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        """See `HandlerInterceptor`."""
+        path = call.method
+        if path in self._admitted:
             return handler
         pool = self._open if is_open(path) else self._others
         if handler.unary_unary is not None:

@@ -20,6 +20,11 @@ from geminifusion_service.pipeline.budget import Holding, ResourceBudget
 
 _MAX_FRAGMENTS = 1024  # of a message; 64 kB each for the largest of the default size
 _MAX_CONTROL_FRAMES = 100  # in a second
+# After the last word to a client that has more on its way: read on, or the kernel would reset the connection, and with
+# it take back what was said. Until the client closes, rests or goes on for too long.
+_DRAIN_S = 2.0
+_DRAIN_REST_S = 0.5
+_DRAIN_BYTES = 128 * 1024 * 1024
 
 
 class _LimitedFrames(ServerProtocol):
@@ -72,9 +77,14 @@ class LimitedWebSocketProtocol(WebSocketsSansIOProtocol):
         self._holding: Holding = self.budget.open()
         self._fragment_bytes = 0
         self._queued_bytes = 0  # of messages that the application has not taken yet
+        self._drain_end: float | None = None  # when to stop reading what nobody wants, in the loop's time
+        self._drain_bytes = 0
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
+        if self._drain_end is not None:
+            self._drain(len(data))
+            return
         super().data_received(data)
         if not self.handshake_initiated and not self.transport.is_closing():
             # What the parser does not take it leaves without a response, and nobody would close the connection.
@@ -87,6 +97,37 @@ class LimitedWebSocketProtocol(WebSocketsSansIOProtocol):
         self._holding.close()
         self._forget_unfinished()  # its parser refers to itself, and what it holds would wait for the garbage collector
         super().connection_lost(exc)
+
+    def handle_parser_exception(self) -> None:
+        """Called by uvicorn when a connection has failed: send the close frame, and end without a reset."""
+        if self._drain_end is not None or self.transport.is_closing():
+            return
+        assert self.conn.close_sent is not None
+        ended = {"type": "websocket.disconnect", "code": self.conn.close_sent.code}
+        self.queue.put_nowait(ended | {"reason": self.conn.close_sent.reason})  # type: ignore[arg-type]
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        self._holding.close()
+        self._forget_unfinished()
+        self._drain_end = self.loop.time() + _DRAIN_S
+        if self.transport.can_write_eof():  # not over TLS
+            self.transport.write_eof()
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
+        self._drain(0)
+
+    def _drain(self, num_bytes: int) -> None:
+        """Pass over what came, and wait for more."""
+        assert self._drain_end is not None
+        self._drain_bytes += num_bytes
+        left_s = self._drain_end - self.loop.time()
+        if self.close_timer is not None:
+            self.close_timer.cancel()
+        if left_s <= 0 or self._drain_bytes > _DRAIN_BYTES:
+            self.transport.close()
+            return
+        self.close_timer = self.loop.call_later(min(left_s, _DRAIN_REST_S), self.transport.close)
 
     def handle_cont(self, event: Frame) -> None:
         """Called by uvicorn for a fragment that continues a message."""
@@ -120,6 +161,8 @@ class LimitedWebSocketProtocol(WebSocketsSansIOProtocol):
 
     def _count(self) -> None:
         """Hold what has come of messages and was not taken by the application."""
+        if self._drain_end is not None:
+            return
         unparsed = len(self.conn.reader.buffer)
         size = unparsed + self._fragment_bytes + self._queued_bytes
         more = size - self._holding.amounts["bytes"]
@@ -133,12 +176,10 @@ class LimitedWebSocketProtocol(WebSocketsSansIOProtocol):
         try:
             self._holding.take(bytes=more)
         except QueueFullError as error:
-            self._holding.close()
             self._close_for(error)
 
     def _close_for(self, error: QueueFullError) -> None:
-        if not self.transport.is_closing():
-            self._forget_unfinished()
+        if self._drain_end is None and not self.transport.is_closing():
             self.conn.fail(CloseCode.TRY_AGAIN_LATER, str(error)[:120])
             self.handle_parser_exception()
 

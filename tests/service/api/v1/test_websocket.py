@@ -13,6 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from geminifusion_runtime.model import Model
+from geminifusion_service.transport.http import websocket_limits
 
 
 def message(files, **options):
@@ -181,6 +182,43 @@ def test_a_message_beyond_the_limit_ends_the_stream(serving, pair):
         assert ended.value.rcvd.code == 1009
         with opened(live) as another:
             assert another.ping().wait(5)
+
+
+@contextlib.contextmanager
+def too_long_a_message(live):
+    """A bare connection whose stream has begun a message of more than the limit."""
+    with socket_module.create_connection(("127.0.0.1", live.server.http_port), timeout=10) as connection:
+        connection.sendall(
+            b"GET /v1/stream HTTP/1.1\r\nHost: robot\r\nUpgrade: websocket\r\n"
+            b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        assert connection.recv(4096).startswith(b"HTTP/1.1 101")
+        connection.sendall(b"\x82\xff" + struct.pack(">Q", 1 << 30) + bytes(4))
+        yield connection
+
+
+def test_a_client_that_sends_its_long_message_to_the_end_still_reads_why_it_was_not_taken(serving):
+    with serving(max_body_bytes=1024) as live, too_long_a_message(live) as connection:
+        for _ in range(64):
+            connection.sendall(bytes(128 * 1024))
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+        assert answer[:1] == b"\x88"
+        assert struct.unpack_from(">H", answer, 2) == (1009,)
+
+
+def test_a_client_that_never_stops_is_not_listened_to_for_ever(serving, monkeypatch):
+    monkeypatch.setattr(websocket_limits, "_DRAIN_S", 0.2)
+    with serving(max_body_bytes=1024) as live, too_long_a_message(live) as connection:
+
+        def send_on():
+            deadline = time.monotonic() + 5
+            while time.monotonic() < deadline:
+                connection.sendall(bytes(1024))
+                time.sleep(0.01)
+
+        with pytest.raises(ConnectionError):
+            send_on()
 
 
 def test_a_resting_stream_ends_with_a_reason(serving):

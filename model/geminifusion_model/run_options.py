@@ -1,0 +1,75 @@
+"""Options of the commands that start or continue a run in a directory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def needed_to_run(context: click.Context, option: click.Parameter, value: object) -> object:
+    """Require an option unless `--print-config`, which is read before it, asks for the settings alone."""
+    if not value and not context.params["print_config"]:
+        raise click.MissingParameter(ctx=context, param=option)
+    return value
+
+
+THREADS = click.option("--threads", default=None, type=int, help="CPU threads; as many as usable cores by default.")
+
+
+def run_options(*, example: str) -> Decorator:
+    """`--out`, `--config`, `--set`, `--resume`, `--print-config`, `--device`, `--wandb`, `--workers`, `--threads`.
+
+    Args:
+        example: of a setting that `--set` overrides.
+    """
+    options = (
+        click.option(
+            "--out",
+            type=click.Path(file_okay=False, path_type=Path),
+            callback=needed_to_run,
+            help="The run's directory.  [required]",
+        ),
+        click.option(
+            "--config",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="A YAML file instead of a recipe.",
+        ),
+        click.option(
+            "--set",
+            "settings",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help=f"Override one setting, e.g. {example}; --print-config explains all of them.",
+        ),
+        click.option("--resume", is_flag=True, help="Continue the run in --out exactly where it stopped."),
+        click.option(
+            "--print-config",
+            is_flag=True,
+            is_eager=True,
+            help="Print the configuration as YAML, every setting explained, and stop.",
+        ),
+        click.option(
+            "--device",
+            type=click.Choice(["auto", "cpu", "cuda"]),
+            default="auto",
+            show_default=True,
+            help="Device to train on; auto takes CUDA if there is a device.",
+        ),
+        click.option("--wandb", metavar="PROJECT", help="Log to this project at Weights & Biases as well."),
+        click.option(
+            "--workers", default=2, show_default=True, type=click.IntRange(min=1), help="Threads reading images ahead."
+        ),
+        THREADS,
+    )
+
+    def decorated(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorated
