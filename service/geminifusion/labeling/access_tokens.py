@@ -26,7 +26,9 @@ class AccessToken:
     def __init__(self, token: str, base_url: str) -> None:
         """Nothing is sent yet; `base_url` ends with a slash."""
         if not (token.isascii() and token.isprintable()):
-            raise InvalidInputError("the token of Label Studio has characters that no header can carry; give it as issued")
+            raise InvalidInputError(
+                "the token of Label Studio has characters that no header carries; give it as issued"
+            )
         self._token, self._base_url = token, base_url
         self._lock = threading.Lock()
         self._access, self._until = "", 0.0

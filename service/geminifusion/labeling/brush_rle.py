@@ -31,14 +31,14 @@ def encode_brush(mask: NDArray[np.bool_]) -> list[int]:
     starts = np.concatenate(([0], np.flatnonzero(pixels[1:] != pixels[:-1]) + 1))
     lengths = np.diff(np.append(starts, pixels.size)) * _CHANNELS
     marked = pixels[starts]
-    # A run longer than the largest size is several.
+    # A run longer than the largest size is several of that size, also the last of them.
     pieces = -(-lengths // _LONGEST)
     last = np.cumsum(pieces) - 1
     runs = np.full(int(pieces.sum()), _LONGEST)
     runs[last] = lengths - (pieces - 1) * _LONGEST
     values = np.repeat(np.where(marked, _MARKED, 0), pieces)
 
-    size = np.searchsorted(2**_SIZE_BITS, runs)
+    size = np.repeat(np.searchsorted(2**_SIZE_BITS, np.minimum(lengths, _LONGEST)), pieces)
     bits = _SIZE_BITS[size]
     codes = (((_REPEATED << 2 | size) << bits | (runs - 1)) << _VALUE_BITS) | values
     widths = 1 + 2 + bits + _VALUE_BITS

@@ -10,7 +10,7 @@ import click
 from ..errors import requires_extra
 
 _DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
-_TOKEN, _USER, _PASSWORD = "LABEL_STUDIO_API_KEY", "BASIC_AUTH_USER", "BASIC_AUTH_PASS"  # noqa: S105  # variables' names
+_TOKEN, _USER, _PASSWORD = "LABEL_STUDIO_API_KEY", "BASIC_AUTH_USER", "BASIC_AUTH_PASS"
 
 
 @click.command(name="label-studio")
@@ -64,9 +64,7 @@ def label_studio(
     if bool(user) != bool(password):
         raise click.UsageError(f"${_USER} and ${_PASSWORD} belong together; set both or none")
     model = open_model(url=url, artifact=artifact, api_key=api_key)
-    with TaskImages(
-        label_studio=label_studio_url, token=os.environ.get(_TOKEN), hosts=hosts, files=files
-    ) as images:
+    with TaskImages(label_studio=label_studio_url, token=os.environ.get(_TOKEN), hosts=hosts, files=files) as images:
         options = BackendOptions(
             depth_field=depth_field,
             password=(user, password) if user and password else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,7 +48,11 @@ class SegmentationFunction:
         Raises:
             ClientError: the depth of the frame cannot be read, or the server responded with an error.
         """
-        depth = None if self._depth is None else self._depth.of(context.frame_name)
+        depth = (
+            None
+            if self._depth is None
+            else self._depth.read(PurePosixPath(context.frame_name).with_suffix("").as_posix())
+        )
         rgb = np.asarray(image.convert("RGB"))
         result = self._model.segment(**images_of(rgb, depth))
         shapes = []

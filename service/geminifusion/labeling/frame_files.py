@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from geminifusion_runtime.bounded_files import UnusableFileError, read_bounded
 
@@ -30,40 +30,35 @@ class FrameFiles:
         self._by_stem: dict[str, list[Path]] = {}
         for path in sorted(folder.rglob("*")):
             if path.is_file() and not path.name.startswith("."):
-                self._by_stem.setdefault(_stem(path.relative_to(folder).as_posix()), []).append(path)
+                self._by_stem.setdefault(path.relative_to(folder).with_suffix("").as_posix(), []).append(path)
 
-    def path(self, frame_name: str) -> Path:
-        """The file of a frame.
+    def path(self, frame: str) -> Path:
+        """The file of a frame, whose name has no suffix.
 
         Raises:
             InvalidInputError: there is none, or several.
         """
-        stem = _stem(frame_name)
-        found = self._by_stem.get(stem) or [
+        found = self._by_stem.get(frame) or [
             path
-            for name, paths in self._by_stem.items()
-            if name.startswith(stem) and name[len(stem)] in _SEPARATORS
+            for stem, paths in self._by_stem.items()
+            if stem.startswith(frame) and stem[len(frame)] in _SEPARATORS
             for path in paths
         ]
         if len(found) != 1:
             which = f"{len(found)} {self._role} images: {found[0]}, {found[1]}" if found else f"no {self._role} image"
-            raise InvalidInputError(f"frame {stem!r} has {which} in {self._folder}; name one file {stem}.png")
+            raise InvalidInputError(f"frame {frame!r} has {which} in {self._folder}; name one file {frame}.png")
         return found[0]
 
-    def of(self, frame_name: str) -> bytes:
+    def read(self, frame: str) -> bytes:
         """The content of the file of a frame.
 
         Raises:
             InvalidInputError: it cannot be found or read.
         """
-        path = self.path(frame_name)
+        path = self.path(frame)
         try:
             return read_bounded(path, max_bytes=MAX_BYTES)
         except UnusableFileError as error:
             raise InvalidInputError(str(error)) from None
         except OSError as error:
             raise InvalidInputError(f"{path} cannot be read ({error.strerror}); check its permissions") from None
-
-
-def _stem(name: str) -> str:
-    return PurePosixPath(name).with_suffix("").as_posix() if PurePosixPath(name).name else name

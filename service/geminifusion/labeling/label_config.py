@@ -42,8 +42,8 @@ class BrushTarget:
         names = list(class_names)
         if not any(self.label_of(name) for name in names):
             raise InvalidInputError(
-                f"none of the brush labels {', '.join(sorted(set(self.labels.values())))} is a class of the model, which "
-                f'has {", ".join(names)}; rename labels, or name their classes: <Label value="…" '
+                f"none of the brush labels {', '.join(sorted(set(self.labels.values())))} is a class of the model, "
+                f'which has {", ".join(names)}; rename labels, or name their classes: <Label value="…" '
                 'predicted_values="class,class"/>'
             )
 

@@ -102,7 +102,9 @@ def _read(path: Path, map_name: str) -> _Map:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InvalidInputError(f"{path} cannot be read ({error}); run geminifusion predict again") from None
     if not values.size or not np.issubdtype(values.dtype, np.floating):
-        raise InvalidInputError(f"{map_name} in {path} is a {values.dtype} array of shape {values.shape}; run predict again")
+        raise InvalidInputError(
+            f"{map_name} in {path} is a {values.dtype} array of shape {values.shape}, not floats; run predict again"
+        )
     return values
 
 

@@ -20,7 +20,7 @@ import httpx
 from geminifusion_runtime.bounded_files import UnusableFileError, read_bounded
 from geminifusion_runtime.decoding.image_headers import declared_pixels
 
-from ..errors import InvalidInputError, ResponseTimeoutError, ServerUnreachableError
+from ..errors import InvalidInputError, InvalidResponseError, ResponseTimeoutError, ServerUnreachableError
 from ..proxies import may_use_proxy
 from ..response_limits import Body, limit_total_time, total_timeout
 from .access_tokens import AccessToken
@@ -146,7 +146,7 @@ class TaskImages:
 
     def _get(self, url: str, place: Place) -> tuple[httpx.Response, bytes]:
         http = self._proxied if may_use_proxy(url) else self._direct
-        with _client_errors(url), total_timeout(_TIMEOUT_S):
+        with _client_errors(url, self._max_bytes), total_timeout(_TIMEOUT_S):
             headers = self._token.headers(http) if self._token and place == self._home else {}
             with http.stream("GET", url, headers=headers) as response:
                 body = Body(response, self._max_bytes)
@@ -193,10 +193,14 @@ def _places(host: str) -> list[Place]:
 
 
 @contextmanager
-def _client_errors(url: str) -> Iterator[None]:
+def _client_errors(url: str, max_bytes: int) -> Iterator[None]:
     shown = url[:200]
     try:
         yield
+    except InvalidResponseError:
+        raise InvalidInputError(
+            f"{shown} has more than {max_bytes} bytes, or cannot be decompressed; give a smaller image"
+        ) from None
     except httpx.InvalidURL as error:
         raise InvalidInputError(f"{shown!r} is no usable address ({error}); correct the task's data") from None
     except httpx.TimeoutException as error:
