@@ -29,7 +29,7 @@ def folder(make_pair, tmp_path_factory):
     """What the page begins with."""
     root = tmp_path_factory.mktemp("labeling")
     for seed, name in enumerate(["0001", "0002"]):
-        scene = make_pair(seed)
+        scene = make_pair(seed, 72, 96)
         for role, file, image in (("rgb", f"{name}.jpg", scene.rgb), ("depth", f"{name}.png", scene.depth_mm)):
             (root / "frames" / role).mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(root / "frames" / role / file), image)

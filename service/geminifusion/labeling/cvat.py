@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InvalidInputError, requires_extra
+from geminifusion_runtime.errors import GeminiFusionError
+
+from ..errors import ClientError, InvalidInputError, MissingExtraError, requires_extra
 from .frame_files import FrameFiles
 from .source import LabelingModel, images_of, open_model
 
 with requires_extra("the CVAT function", "labeling"):
     import cv2
 
-with requires_extra("the CVAT function", "labeling"):
+try:
     import cvat_sdk.auto_annotation as cvataa
+    import urllib3
     from cvat_sdk.masks import encode_mask
+except ModuleNotFoundError as error:
+    raise MissingExtraError(
+        f'the CVAT function needs {error.name}; run: pip install cvat-cli "cvat-sdk[masks]"'
+    ) from None
 
 if TYPE_CHECKING:
     import PIL.Image
     from cvat_sdk import models
 
 _FEWEST_NUMBERS = 6  # of a polygon: three points
+
+
+class FunctionError(ClientError, urllib3.exceptions.HTTPError):
+    """Why there are no shapes. `cvat-cli` prints the message of errors of HTTP, and of all others a traceback."""
+
+    code = "function_failed"
 
 
 class SegmentationFunction:
@@ -46,15 +60,12 @@ class SegmentationFunction:
         """The classes of one frame whose mean confidence reaches the threshold, the largest first.
 
         Raises:
-            ClientError: the depth of the frame cannot be read, or the server responded with an error.
+            FunctionError: the depth of the frame cannot be read, or the model does not take the images.
         """
-        depth = (
-            None
-            if self._depth is None
-            else self._depth.read(PurePosixPath(context.frame_name).with_suffix("").as_posix())
-        )
-        rgb = np.asarray(image.convert("RGB"))
-        result = self._model.segment(**images_of(rgb, depth))
+        frame = PurePosixPath(context.frame_name).with_suffix("").as_posix()
+        with _function_errors():
+            depth = None if self._depth is None else self._depth.read(frame)
+            result = self._model.segment(**images_of(np.asarray(image.convert("RGB")), depth))
         shapes = []
         for share in result.classes:
             mask = result.labels == share.id
@@ -80,12 +91,13 @@ def create(
         api_key: of the server.
 
     Raises:
-        InvalidInputError: an argument makes no sense.
+        FunctionError: an argument makes no sense, or the server does not respond.
     """
-    if url and artifact:
-        raise InvalidInputError("artifact runs in this process and url on a server; give one of them")
-    model = open_model(url=url, artifact=artifact, api_key=api_key)
-    return SegmentationFunction(model, None if depth is None else FrameFiles(Path(depth), "depth"))
+    with _function_errors():
+        if url and artifact:
+            raise InvalidInputError("artifact runs in this process and url on a server; give one of them")
+        model = open_model(url=url, artifact=artifact, api_key=api_key)
+        return SegmentationFunction(model, None if depth is None else FrameFiles(Path(depth), "depth"))
 
 
 def outlines(mask: NDArray[np.bool_]) -> list[list[float]]:
@@ -93,6 +105,14 @@ def outlines(mask: NDArray[np.bool_]) -> list[list[float]]:
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     flat = [contour.ravel().astype(float).tolist() for contour in contours]
     return [points for points in flat if len(points) >= _FEWEST_NUMBERS]
+
+
+@contextmanager
+def _function_errors() -> Iterator[None]:
+    try:
+        yield
+    except (ClientError, GeminiFusionError) as error:
+        raise FunctionError(str(error)) from error
 
 
 def _confidence_of(mask: NDArray[np.bool_], confidence: NDArray[np.float32] | None) -> float:

@@ -171,13 +171,13 @@ def _place(url: str) -> Place:
         InvalidInputError: it has none, or is not of HTTP.
     """
     try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port or _PORTS.get(parts.scheme)
-    except ValueError:
-        host = port = None
-    if not host or not port or parts.scheme not in _PORTS:
-        raise InvalidInputError(f"{url[:200]!r} is no address of a host; give http://host:port")
-    return host, port
+        parsed = httpx.URL(url)  # what sends the request reads the address, so that no two readings can differ
+    except httpx.InvalidURL as error:
+        raise InvalidInputError(f"{url[:200]!r} is no usable address ({error}); give http://host:port/…") from None
+    port = parsed.port or _PORTS.get(parsed.scheme)
+    if not parsed.host or port is None or parsed.scheme not in _PORTS:
+        raise InvalidInputError(f"{url[:200]!r} is no address of a host; give http://host:port/…")
+    return parsed.raw_host.decode("ascii"), port
 
 
 def _places(host: str) -> list[Place]:
@@ -201,8 +201,6 @@ def _client_errors(url: str, max_bytes: int) -> Iterator[None]:
         raise InvalidInputError(
             f"{shown} has more than {max_bytes} bytes, or cannot be decompressed; give a smaller image"
         ) from None
-    except httpx.InvalidURL as error:
-        raise InvalidInputError(f"{shown!r} is no usable address ({error}); correct the task's data") from None
     except httpx.TimeoutException as error:
         raise ResponseTimeoutError(f"{shown} did not come within {_TIMEOUT_S:g} s; give a smaller image") from error
     except httpx.TransportError as error:

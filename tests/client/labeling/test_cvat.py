@@ -8,11 +8,12 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from geminifusion import ClientError, load
+from geminifusion import load
 
 pytest.importorskip("cvat_sdk")
 common = pytest.importorskip("cvat_cli._internal.common")
 
+import urllib3  # noqa: E402
 from cvat_sdk import models  # noqa: E402
 from cvat_sdk.auto_annotation import driver  # noqa: E402
 from cvat_sdk.masks import decode_mask  # noqa: E402
@@ -44,7 +45,8 @@ def function(request, live_server, tiny_artifact, depth_folder):
 
 @pytest.fixture
 def image(pair):
-    return PIL.Image.open(pair.rgb_path)
+    with PIL.Image.open(pair.rgb_path) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -103,13 +105,25 @@ def test_polygons_enclose_the_masks(function, image, here):
         assert (drawn[class_id][whole] == 1).all()  # parts of one or two pixels are no polygons
 
 
+# Of these `cvat-cli` prints the message, of others a traceback.
+SHOWN = urllib3.exceptions.HTTPError
+
+
 def test_a_frame_without_depth_is_told(function, image, depth_folder):
-    with pytest.raises(ClientError, match=r"frame 'other' has no depth image in .*; name one file other\.png"):
+    with pytest.raises(SHOWN, match=r"frame 'other' has no depth image in .*; name one file other\.png"):
         function.detect(context(frame_name="other.jpg"), image)
 
 
 def test_arguments_that_make_no_sense_are_told(tiny_artifact, tmp_path):
-    with pytest.raises(ClientError, match="give one of them"):
+    with pytest.raises(SHOWN, match="give one of them"):
         loaded(url="http://localhost:1", artifact=tiny_artifact)
-    with pytest.raises(ClientError, match="is no folder"):
+    with pytest.raises(SHOWN, match="is no folder"):
         loaded(artifact=tiny_artifact, depth=tmp_path / "none")
+    with pytest.raises(SHOWN, match="nothing responds at http://127.0.0.1:9"):
+        loaded(url="http://127.0.0.1:9")
+
+
+def test_images_that_the_model_does_not_take_are_told(function):
+    with pytest.raises(SHOWN, match="the images are|differ|same size|of size") as refusal:
+        function.detect(context(), PIL.Image.new("RGB", (33, 44)))
+    assert "\n" not in str(refusal.value)

@@ -35,12 +35,17 @@ def test_label_studio_gets_its_token_and_nobody_else(site, pair, kind):
         site.asked.clear()
         images.read(f"http://{other}/open/room.png")
         images.read(f"/to?http://{other}/open/room.png")
+        with pytest.raises(ClientError, match=r"example\.org:80 is no host"):
+            images.read("//example.org/a.png")
         assert [key for path, key in site.asked if path == "/open/room.png"] == [None, None]
 
 
 REFUSED = {
     "another host": ("http://example.org/a.png", "allow it with --allow-host example.org:80"),
     "another port": ("http://127.0.0.1:1/a.png", "no host that images are read from"),
+    "a user before one": ("http://127.0.0.1@example.org/a.png", "example.org:80 is no host"),
+    "a backslash before one": ("http://example.org\\@127.0.0.1:1/a.png", "127.0.0.1:1 is no host"),
+    "an address without scheme": ("//example.org/a.png", "--label-studio"),
     "a redirect to one": ("{site}/to?http://169.254.169.254/latest", "169.254.169.254:80 is no host"),
     "a loop": ("{site}/to?/to?/to?/to?/to", "responded 404|redirects more than"),
     "a file": ("file:///etc/passwd", "no address that is read"),
@@ -52,7 +57,7 @@ REFUSED = {
     "an upload": ("/data/upload/1/room.png", "--label-studio"),
     "nothing there": ("{site}/open/none.png", "responded 404, expected 200; check the address"),
     "no token": ("{site}/data/upload/room.png", "responded 401, expected 200; set the token"),
-    "no port": ("http://127.0.0.1:x/", "no address of a host"),
+    "no port": ("http://127.0.0.1:x/", "is no usable address"),
     "damaged base64": ("data:image/png;base64,@@@", "damaged base64"),
     "other text": ("data:image/svg+xml,<svg/>", "not in base64"),
 }
