@@ -35,10 +35,8 @@ if TYPE_CHECKING:
 _FEWEST_NUMBERS = 6  # of a polygon: three points
 
 
-class FunctionError(ClientError, urllib3.exceptions.HTTPError):
+class FunctionError(urllib3.exceptions.HTTPError):
     """Why there are no shapes. `cvat-cli` prints the message of errors of HTTP, and of all others a traceback."""
-
-    code = "function_failed"
 
 
 class SegmentationFunction:

@@ -119,11 +119,11 @@ def test_arguments_that_make_no_sense_are_told(tiny_artifact, tmp_path):
         loaded(url="http://localhost:1", artifact=tiny_artifact)
     with pytest.raises(SHOWN, match="is no folder"):
         loaded(artifact=tiny_artifact, depth=tmp_path / "none")
-    with pytest.raises(SHOWN, match="nothing responds at http://127.0.0.1:9"):
+    with pytest.raises(SHOWN, match=r"nothing responds at http://127\.0\.0\.1:9"):
         loaded(url="http://127.0.0.1:9")
 
 
 def test_images_that_the_model_does_not_take_are_told(function):
-    with pytest.raises(SHOWN, match="the images are|differ|same size|of size") as refusal:
+    with pytest.raises(SHOWN, match="align=resize") as refusal:
         function.detect(context(), PIL.Image.new("RGB", (33, 44)))
     assert "\n" not in str(refusal.value)
