@@ -1,6 +1,6 @@
 """Label Studio's run lengths of a brush mask: the bytes of an RGBA picture in rle-pack's format.
 
-A head of 57 bits: the number of values (32), bits of a value less one (5), and the bits of four sizes of a run, each
+A head of 53 bits: the number of values (32), bits of a value less one (5), and the bits of four sizes of a run, each
 less one (4 times 4). Then the runs: a bit that says that one value is repeated, the number of the size that is used
 (2), the length less one in so many bits, and the value (8). Zeros fill the last byte; where there is nothing to fill,
 Label Studio's own encoder adds a byte of zeros, and so does this one.
