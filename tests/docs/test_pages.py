@@ -28,7 +28,8 @@ _FILE = re.compile(r"`(\w+\.(?:cpp|cu|h|proto|py|sh))`")
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]+")
 # A line that runs another program has that program's options.
 _OTHER_PROGRAM = re.compile(
-    r"\b(cmake|curl|docker|grpc_tools|mypy|perf_analyzer|pip install|python benchmarks/|tensorboard|torchrun|trtexec)\b"
+    r"\b(cmake|curl|cvat-cli|docker|grpc_tools|mypy|perf_analyzer|pip install|python benchmarks/|tensorboard|torchrun"
+    r"|trtexec)\b"
 )
 
 

@@ -1,0 +1,1 @@
+"""Label tools: pre-annotations for Label Studio and CVAT, and which frames to label first."""
