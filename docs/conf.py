@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-from docutils.nodes import document
 from sphinx.application import Sphinx
 
 from geminifusion import __version__

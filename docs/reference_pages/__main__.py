@@ -1,4 +1,4 @@
-"""Print the generated part of a reference page: `python docs/reference_pages settings`; `make docs-reference` calls this."""
+"""Print the generated part of a reference page: `make docs-reference` calls this with the name of each."""
 
 from __future__ import annotations
 

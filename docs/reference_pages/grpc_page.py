@@ -74,9 +74,7 @@ def _fields(message: DescriptorProto, comments: Comments, number: int) -> str:
 
 
 def _choices(enum: EnumDescriptorProto, comments: Comments, number: int) -> str:
-    rows = [
-        (f"`{value.name}`", comments.get((_ENUM, number, _MEMBER, n), "")) for n, value in enumerate(enum.value)
-    ]
+    rows = [(f"`{value.name}`", comments.get((_ENUM, number, _MEMBER, n), "")) for n, value in enumerate(enum.value)]
     return table(("Value", "Meaning"), rows)
 
 

@@ -30,9 +30,7 @@ def make(tmp_path):
             script = folder / name.replace("_", ".")
             before = WITHOUT_VENV if name in broken else "pass"
             script.write_text(
-                FAKE.format(
-                    real=sys.executable, version=", ".join(map(str, version)), before=before, name=script.name
-                )
+                FAKE.format(real=sys.executable, version=", ".join(map(str, version)), before=before, name=script.name)
             )
             script.chmod(0o755)
         shutil.copy(MAKEFILE, tmp_path)
