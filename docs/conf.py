@@ -22,6 +22,7 @@ exclude_patterns = ["**/.*", "docs/images", "runs", "dist", "site", "demo-output
 root_doc = "docs/README"
 
 myst_heading_anchors = 6
+myst_enable_extensions = ["html_image"]  # images beside each other
 myst_links_external_new_tab = False
 
 # Docstrings are Google's sections around Markdown's single backticks.

@@ -51,7 +51,6 @@ NOT_RUN = {
     ("model/README.md", "load_imagenet"): "needs weights that may not be shipped",
 }
 MOST_NOT_RUN = 14
-SERVED = {"docs/guides/model-repository.md": ["--model-repository", "models", "--model-control", "explicit"]}
 
 
 @dataclass(frozen=True)
@@ -164,7 +163,6 @@ def folder(tmp_path, monkeypatch, make_artifact, original_weights):
     millimetres = cv2.imread(str(pair.depth), cv2.IMREAD_UNCHANGED)
     np.save(tmp_path / "metres.npy", millimetres.astype(np.float32) / 1000)
     make_artifact(tmp_path / "path/to/artifact")
-    make_artifact(tmp_path / "models/kitchen/1", name="kitchen")
     weights = {f"module.{name}": value for name, value in original_weights("mit_b0_b1_64x96").items()}
     torch.save({"segmenter": weights, "epoch_start": 1}, tmp_path / "model-best.pth.tar")
     ours = tmp_path / ".bin" / "geminifusion"
@@ -175,6 +173,16 @@ def folder(tmp_path, monkeypatch, make_artifact, original_weights):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, make_artifact):
+    """What pages ask: a default model, and a repository of which requests load models."""
+    root = tmp_path_factory.mktemp("served")
+    make_artifact(root / "models/kitchen/1", name="kitchen")
+    repository = ["--model-repository", root / "models", "--model-control", "explicit"]
+    with serve(["--artifact", make_artifact(root / "tiny"), *repository], root) as running:
+        yield running
 
 
 def serve(arguments, folder):
@@ -191,13 +199,11 @@ def addressed(text, server):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", pages_with("bash"))
-def test_every_block_of_commands_runs(folder, monkeypatch, page):
+def test_every_block_of_commands_runs(folder, server, monkeypatch, page):
     if not shutil.which("curl"):
         pytest.skip("needs curl")
+    monkeypatch.setenv("GEMINIFUSION_HTTP_PORT", server.http_url.rpartition(":")[2])
     with ExitStack() as until_the_end:
-        arguments = SERVED.get(page, ["--artifact", folder / "path/to/artifact"])
-        server = until_the_end.enter_context(serve(arguments, folder))
-        monkeypatch.setenv("GEMINIFUSION_HTTP_PORT", server.http_url.rpartition(":")[2])
         for block in BLOCKS:
             if block.page != page or block.language != "bash" or not block.runs:
                 continue
@@ -210,15 +216,14 @@ def test_every_block_of_commands_runs(folder, monkeypatch, page):
 
 
 def run(line):
-    if line.startswith("curl"):
-        line = line.replace("curl", "curl --fail-with-body", 1)
+    line = re.sub(r"\bcurl ", "curl --fail-with-body ", line)
     done = subprocess.run(["bash", "-ec", line], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", pages_with("python"))
-def test_every_block_of_python_runs(folder, page):
+def test_every_block_of_python_runs(folder, server, page):
     """The blocks of a page share their names, as a reader's do."""
     evaluated = []
 
@@ -231,9 +236,8 @@ def test_every_block_of_python_runs(folder, page):
     sybil = Sybil([CodeBlockParser("python", evaluate)], path=str(ROOT))
     rgb = cv2.imread("rgb.jpg", cv2.IMREAD_COLOR_RGB)
     metres = np.load("metres.npy")
-    with serve(["--artifact", folder / "path/to/artifact"], folder) as server:
-        document = sybil.parse(ROOT / page)
-        document.namespace.update(rgb=rgb, depth=metres, camera=[(rgb, metres)] * 3)
-        for example in document.examples():
-            example.evaluate()
+    document = sybil.parse(ROOT / page)
+    document.namespace.update(rgb=rgb, depth=metres, camera=[(rgb, metres)] * 3)
+    for example in document.examples():
+        example.evaluate()
     assert evaluated
