@@ -1,11 +1,14 @@
-# `make demo` needs Python 3.11 and nothing else; `make PYTHON=/path/to/python3.12 demo` takes another.
-PYTHON ?= python3.11
+# `make demo` needs a Python from 3.11 on and nothing else: the newest on the PATH that these names find.
+# `make PYTHON=/path/to/python3.12 demo` takes another.
+PYTHON_NAMES := python3.14 python3.13 python3.12 python3.11 python3
+IS_NEW_ENOUGH := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for name in $(PYTHON_NAMES); do $$name -c '$(IS_NEW_ENOUGH)' 2>/dev/null && echo $$name && break; done)
 VENV := .venv
 CLIENTS := .venv-clients
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow lint protos docs-reference clean
+.PHONY: demo test test-slow lint protos docs docs-reference clean
 
 demo: $(VENV)/with-service
 	$(BIN)/geminifusion demo $(ARGS)
@@ -33,20 +36,25 @@ protos: $(VENV)/with-dev
 		--python_out=service --pyi_out=service --grpc_python_out=service \
 		geminifusion_service/pb/segmentation.proto geminifusion_service/pb/open_inference.proto
 
+# The pages as a site in site/, built without network; a warning is an error.
+docs: $(VENV)/with-dev
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html -d site/.doctrees -c docs . site
+
 # Replaces what follows the marker in each page.
 docs-reference: $(VENV)/with-dev
-	for page in settings errors metrics; do \
+	for page in cli settings errors metrics http grpc; do \
 		sed -i.old '/^<!-- generated/q' docs/reference/$$page.md && rm docs/reference/$$page.md.old && \
-		{ echo; $(BIN)/python -m geminifusion_service.reference $$page; } >> docs/reference/$$page.md || exit 1; \
+		{ echo; $(BIN)/python docs/reference_pages $$page; } >> docs/reference/$$page.md || exit 1; \
 	done
 
 clean:
-	rm -rf $(VENV) $(CLIENTS) demo-output dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
-	find runtime model export service tests -type d -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf $(VENV) $(CLIENTS) demo-output dist site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find docs runtime model export service tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # The stamps below make a second call install nothing; a change of pyproject.toml installs again.
 $(VENV)/created:
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on the PATH; install Python 3.11 or run make PYTHON=..." >&2; exit 1; }
+	@$(if $(PYTHON),$(PYTHON),false) -c '$(IS_NEW_ENOUGH)' 2>/dev/null || { \
+		echo "$(if $(PYTHON),$(PYTHON) is no,there is no) Python from 3.11 on with venv; install one or run make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 

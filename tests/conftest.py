@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import importlib.util
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -345,6 +346,31 @@ def original_weights() -> Callable[..., dict[str, Any]]:
         return dict(golden.with_integers(tensors))
 
     return weights
+
+
+_ROOT = Path(__file__).parents[1]
+_PACKAGES = (
+    *("geminifusion_runtime", "geminifusion_model", "geminifusion_export"),
+    *("geminifusion_service", "geminifusion"),
+)
+
+
+def _texts(path: Path) -> Iterator[str]:
+    """Text of the strings in a module that are no docstrings, with a gap where an f-string has a value."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "\0" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.value
+
+
+@pytest.fixture(scope="session")
+def message_texts() -> list[tuple[Path, str]]:
+    """Every text of our packages that a message could be made of, with its module."""
+    sources = sorted(path for package in _PACKAGES for path in _ROOT.glob(f"*/{package}/**/*.py"))
+    return [(path, text) for path in sources for text in _texts(path)]
 
 
 @pytest.fixture(scope="session")

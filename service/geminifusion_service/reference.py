@@ -1,11 +1,7 @@
-"""The reference pages of settings, errors and metrics, as Markdown made from the code.
-
-python -m geminifusion_service.reference settings|errors|metrics
-"""
+"""The reference pages of settings, errors and metrics, as Markdown made from the code."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -57,13 +53,13 @@ def settings_page() -> str:
             for setting in ALL_SETTINGS
             if setting.group == group
         ]
-        parts.append(f"## {group_heading(group)}\n\n{_table(head, rows)}")
+        parts.append(f"## {group_heading(group)}\n\n{table(head, rows)}")
     return "\n".join(parts)
 
 
 def errors_page() -> str:
     """One table of all errors; parents before children."""
-    return _table(
+    return table(
         ("Code", "HTTP", "gRPC", "Retry", "Python class", "Meaning"),
         (
             (
@@ -81,16 +77,13 @@ def errors_page() -> str:
 
 def metrics_page() -> str:
     """One table of all metrics."""
-    return _table(
+    return table(
         ("Metric", "Type", "Labels", "Meaning"),
         (
             (f"`{one.name}`", one.kind, ", ".join(f"`{label}`" for label in one.labels), one.help)
             for one in describe_metrics()
         ),
     )
-
-
-PAGES = {"settings": settings_page, "errors": errors_page, "metrics": metrics_page}
 
 
 def _default(setting: Setting) -> str:
@@ -100,12 +93,7 @@ def _default(setting: Setting) -> str:
     return f"`{text}`" if text else ""
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table, a line for each row."""
     lines = [head, ["---"] * len(head), *rows]
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
-
-
-if __name__ == "__main__":
-    if len(sys.argv) != 2 or sys.argv[1] not in PAGES:
-        sys.exit(f"usage: python -m geminifusion_service.reference {'|'.join(PAGES)}")
-    sys.stdout.write(PAGES[sys.argv[1]]())

@@ -1,8 +1,5 @@
 """The generated reference pages: everything is on them, once."""
 
-import subprocess
-import sys
-
 import pytest
 
 from geminifusion_service import reference
@@ -48,16 +45,7 @@ def test_every_metric_has_a_row_with_its_type_labels_and_meaning():
 
 
 def test_pages_are_tables_of_one_width():
-    for make in reference.PAGES.values():
+    for make in (reference.settings_page, reference.errors_page, reference.metrics_page):
         for table in make().split("\n\n"):
             rows = [line.replace("\\|", "") for line in table.splitlines() if line.startswith("|")]
             assert len({row.count("|") for row in rows}) <= 1
-
-
-def test_the_command_prints_a_page_or_says_which_there_are():
-    command = [sys.executable, "-m", "geminifusion_service.reference"]
-    printed = subprocess.run([*command, "errors"], check=True, capture_output=True, text=True).stdout
-    assert printed == reference.errors_page()
-    done = subprocess.run([*command, "colours"], check=False, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "settings|errors|metrics" in done.stderr
