@@ -1,0 +1,165 @@
+"""Frames to results, in this process or over one stream to a server."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from geminifusion_runtime.artifact import ClassSpec
+from geminifusion_runtime.errors import GeminiFusionError
+
+from .errors import ClientError, InvalidInputError, InvalidResponseError
+from .images import ImageInput, file_bytes
+from .results import Result
+from .sources.base import SourceFrame
+
+Outcome = Result | GeminiFusionError | ClientError
+"""A result, or why a frame has none."""
+
+
+class Segmenter(Protocol):
+    """Segments frames."""
+
+    def classes(self) -> Sequence[ClassSpec]:
+        """The classes of the model.
+
+        Raises:
+            ClientError: the server cannot be asked, or has no such model.
+        """
+
+    def result(self, frame: SourceFrame) -> Result:
+        """The result of a single frame.
+
+        Raises:
+            GeminiFusionError: the model cannot take it.
+            ClientError: the frame cannot be sent, or the server responded with an error.
+        """
+
+    def outcomes(self, frames: Iterator[SourceFrame]) -> Iterator[tuple[SourceFrame, Outcome]]:
+        """What became of each frame, in their order.
+
+        Raises:
+            ClientError: the stream cannot be opened or breaks.
+        """
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+class LocalSegmenter:
+    """The model of an artifact in this process; None takes the bundled one."""
+
+    def __init__(self, artifact: Path | None, options: Mapping[str, Any]) -> None:
+        from .local import load
+
+        self._segment, self._options = load(artifact), options
+
+    def classes(self) -> Sequence[ClassSpec]:
+        """The classes of the model."""
+        return self._segment.metadata.classes
+
+    def result(self, frame: SourceFrame) -> Result:
+        """The result of a single frame."""
+        if frame.error is not None:
+            raise frame.error
+        return self._segment(**frame.images, **self._options)
+
+    def outcomes(self, frames: Iterator[SourceFrame]) -> Iterator[tuple[SourceFrame, Outcome]]:
+        """What became of each frame."""
+        for frame in frames:
+            try:
+                yield frame, self.result(frame)
+            except (GeminiFusionError, ClientError) as error:
+                yield frame, error
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class ServedSegmenter:
+    """A model of the server at an address, over one stream for several frames."""
+
+    def __init__(self, url: str, options: Mapping[str, Any]) -> None:
+        from .client import Client
+
+        self._client, self._options = Client(url), options
+
+    def classes(self) -> Sequence[ClassSpec]:
+        """The classes of the model that the options name, or of the server's default."""
+        return _classes(self._client.models(), self._options.get("model"))
+
+    def result(self, frame: SourceFrame) -> Result:
+        """The result of a single frame; a busy server is asked again."""
+        if frame.error is not None:
+            raise frame.error
+        return self._client.segment(**frame.images, **self._options)
+
+    def outcomes(self, frames: Iterator[SourceFrame]) -> Iterator[tuple[SourceFrame, Outcome]]:
+        """What became of each frame; frames are taken while results are."""
+        # Frames taken and not accounted for; those that cannot be sent keep their place.
+        taken: deque[SourceFrame] = deque()
+
+        def images() -> Iterator[Mapping[str, ImageInput]]:
+            for frame in frames:
+                read = _with_content(frame)
+                taken.append(read)
+                if read.error is None:
+                    yield read.images
+
+        options = {"confidence": True, "gate": True, **self._options}
+        for response in self._client.stream(images(), **options):
+            yield from _unsent(taken)
+            outcome = response.error if response.result is None else response.result
+            assert outcome is not None, "a response is a result or an error"
+            yield taken.popleft(), outcome
+        yield from _unsent(taken)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+
+def _with_content(frame: SourceFrame) -> SourceFrame:
+    """The frame with the content of its files, or with the error of reading them."""
+    try:
+        images = {
+            name: file_bytes(image, name) if isinstance(image, str | Path) else image
+            for name, image in frame.images.items()
+        }
+    except InvalidInputError as error:
+        return dataclasses.replace(frame, error=error)
+    return dataclasses.replace(frame, images=images)
+
+
+def _unsent(taken: deque[SourceFrame]) -> Iterator[tuple[SourceFrame, Outcome]]:
+    """The frames before the next one that was sent."""
+    while taken and (error := taken[0].error) is not None:
+        yield taken.popleft(), error
+
+
+def _classes(models: Sequence[Mapping[str, Any]], wanted: str | None) -> tuple[ClassSpec, ...]:
+    """The classes of one model of a server, as the server describes it.
+
+    Raises:
+        InvalidInputError: there is no such model.
+        InvalidResponseError: the description is not one of ours.
+    """
+    try:
+        references = [f"{model['name']}@{model['version']}" for model in models]
+        for model, reference in zip(models, references, strict=True):
+            if wanted in (None, reference, model["name"]):  # the default comes first
+                return tuple(
+                    ClassSpec(id=int(one["id"]), name=str(one["name"]), color=tuple(one["color"]))
+                    for one in model["classes"]
+                )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidResponseError(
+            f"the description of a model lacks what this release expects ({error!r}); "
+            "install client and server of one release"
+        ) from error
+    raise InvalidInputError(
+        f"the server has no model {wanted or 'by default'}; it has {', '.join(references) or 'none'}"
+    )
