@@ -15,6 +15,7 @@ from .errors import ClientError, InvalidInputError, InvalidResponseError
 from .images import ImageInput, file_bytes
 from .results import Result
 from .sources.base import SourceFrame
+from .streaming import StreamMode
 
 Outcome = Result | GeminiFusionError | ClientError
 """A result, or why a frame has none."""
@@ -80,12 +81,12 @@ class LocalSegmenter:
 
 
 class ServedSegmenter:
-    """A model of the server at an address, over one stream for several frames."""
+    """A model of the server at an address, over one stream for several frames, in `Client.stream`'s `mode`."""
 
-    def __init__(self, url: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, url: str, options: Mapping[str, Any], *, mode: StreamMode = "ordered") -> None:
         from .client import Client
 
-        self._client, self._options = Client(url), options
+        self._client, self._options, self._mode = Client(url), options, mode
 
     def classes(self) -> Sequence[ClassSpec]:
         """The classes of the model that the options name, or of the server's default."""
@@ -98,24 +99,33 @@ class ServedSegmenter:
         return self._client.segment(**frame.images, **self._options)
 
     def outcomes(self, frames: Iterator[SourceFrame]) -> Iterator[tuple[SourceFrame, Outcome]]:
-        """What became of each frame; frames are taken while results are."""
-        # Frames taken and not accounted for; those that cannot be sent keep their place.
-        taken: deque[SourceFrame] = deque()
+        """What became of each frame; frames are taken while results are.
+
+        In their order, but for those of mode `newest` that a newer frame superseded, which come as soon as they are.
+        """
+        # Frames that were taken and are not accounted for: by number those that were sent, among them, in their place,
+        # those that cannot be.
+        sent: dict[int, SourceFrame] = {}
+        unsent: deque[tuple[int, SourceFrame]] = deque()
 
         def images() -> Iterator[Mapping[str, ImageInput]]:
+            number = 0
             for frame in frames:
                 read = _with_content(frame)
-                taken.append(read)
-                if read.error is None:
-                    yield read.images
+                if read.error is not None:
+                    unsent.append((number, read))
+                    continue
+                sent[number] = read
+                number += 1
+                yield read.images
 
         options = {"confidence": True, "gate": True, **self._options}
-        for response in self._client.stream(images(), **options):
-            yield from _unsent(taken)
+        for response in self._client.stream(images(), mode=self._mode, **options):
+            yield from _failed(unsent, response.number)
             outcome = response.error if response.result is None else response.result
             assert outcome is not None, "a response is a result or an error"
-            yield taken.popleft(), outcome
-        yield from _unsent(taken)
+            yield sent.pop(response.number), outcome
+        yield from _failed(unsent, None)
 
     def close(self) -> None:
         """Close the connection."""
@@ -134,10 +144,12 @@ def _with_content(frame: SourceFrame) -> SourceFrame:
     return dataclasses.replace(frame, images=images)
 
 
-def _unsent(taken: deque[SourceFrame]) -> Iterator[tuple[SourceFrame, Outcome]]:
-    """The frames before the next one that was sent."""
-    while taken and (error := taken[0].error) is not None:
-        yield taken.popleft(), error
+def _failed(unsent: deque[tuple[int, SourceFrame]], before: int | None) -> Iterator[tuple[SourceFrame, Outcome]]:
+    """The frames that could not be sent and came before the one of this number; None gives all."""
+    while unsent and (before is None or unsent[0][0] <= before):
+        _, frame = unsent.popleft()
+        assert frame.error is not None, "only frames with an error are kept back"
+        yield frame, frame.error
 
 
 def _classes(models: Sequence[Mapping[str, Any]], wanted: str | None) -> tuple[ClassSpec, ...]:

@@ -25,7 +25,7 @@ _COLOR = {
     "mono8": (1, (0, 0, 0)),
     "8uc1": (1, (0, 0, 0)),
 }
-_DEPTH = {"16uc1": np.dtype("u2"), "mono16": np.dtype("u2"), "32fc1": np.dtype("f4")}
+_DEPTH: dict[str, np.dtype[Any]] = {"16uc1": np.dtype("u2"), "mono16": np.dtype("u2"), "32fc1": np.dtype("f4")}
 # What `compressed_depth_image_transport` puts before the image: its format, and how inverse depth was quantized.
 _COMPRESSED_DEPTH = struct.Struct("<iff")
 

@@ -12,7 +12,7 @@ from ..sources.base import SourceFrame
 from .base import FrameError, SinkRequest, write_whole
 from .summary import summary
 
-Write = Callable[[Result, Path, str | None], object]
+Write = Callable[[SourceFrame, Result, Path], object]
 
 
 class FrameFiles:
@@ -28,7 +28,7 @@ class FrameFiles:
 
     def write(self, frame: SourceFrame, result: Result) -> list[Path]:
         """Write the file."""
-        return [write_whole(self._path(frame), lambda part: self._write(result, part, self._request.overlay_on))]
+        return [write_whole(self._path(frame), lambda part: self._write(frame, result, part))]
 
     def failed(self, frame: SourceFrame, error: FrameError) -> None:
         """A frame without a result has no file."""
@@ -44,7 +44,7 @@ class FrameFiles:
 def palette_files(request: SinkRequest) -> FrameFiles:
     """The mask as an indexed PNG in the class colors."""
     return FrameFiles(
-        request, ending="_mask.png", write=lambda result, path, _: result.save(path), bytes_per_pixel=0.005
+        request, ending="_mask.png", write=lambda _, result, path: result.save(path), bytes_per_pixel=0.005
     )
 
 
@@ -53,7 +53,7 @@ def overlay_files(request: SinkRequest) -> FrameFiles:
     return FrameFiles(
         request,
         ending="_overlay.png",
-        write=lambda result, path, on: result.save_overlay(path, on=on),
+        write=lambda _, result, path: result.save_overlay(path, on=request.overlay_on),
         bytes_per_pixel=0.1,
     )
 
@@ -63,14 +63,14 @@ def index_files(request: SinkRequest) -> FrameFiles:
     return FrameFiles(
         request,
         ending="_labels.png",
-        write=lambda result, path, _: path.write_bytes(result.indices_png()),
+        write=lambda _, result, path: path.write_bytes(result.indices_png()),
         bytes_per_pixel=0.005,
     )
 
 
 def npz_files(request: SinkRequest) -> FrameFiles:
     """The labels with all maps."""
-    return FrameFiles(request, ending=".npz", write=lambda result, path, _: result.save(path), bytes_per_pixel=0.05)
+    return FrameFiles(request, ending=".npz", write=lambda _, result, path: result.save(path), bytes_per_pixel=0.05)
 
 
 def json_files(request: SinkRequest) -> FrameFiles:
@@ -78,7 +78,7 @@ def json_files(request: SinkRequest) -> FrameFiles:
     return FrameFiles(
         request,
         ending=".json",
-        write=lambda result, path, _: path.write_text(
+        write=lambda _, result, path: path.write_text(
             strict_json.dumps(summary(result), indent=2) + "\n", encoding="utf-8"
         ),
         bytes_per_pixel=0,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from ..errors import requires_extra
 from ..results import Result
 from ..sources.base import SourceFrame
@@ -35,7 +37,7 @@ class OverlayVideo:
 
     def write(self, frame: SourceFrame, result: Result) -> list[Path]:
         """Add a frame."""
-        image = result.overlay(on=self._on)
+        image: NDArray[Any] = result.overlay(on=self._on)
         if self._writer is None:
             self._open(image.shape[1], image.shape[0])
         if image.shape[1::-1] != self._size:

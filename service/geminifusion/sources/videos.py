@@ -126,7 +126,8 @@ class _FolderTrack:
     """Images in the order of their names."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.rate = path, None
+        self.path = path
+        self.rate: float | None = None
         files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
         if not files:
             raise InvalidInputError(f"{path} holds no files; give a folder with an image for each frame of the video")
@@ -144,7 +145,8 @@ class _ArrayTrack:
     """An npy of `N H W`, of which only the frame that is read is in memory."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.rate = path, None
+        self.path = path
+        self.rate: float | None = None
         try:
             stack = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:

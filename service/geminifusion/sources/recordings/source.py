@@ -13,8 +13,8 @@ from ...images import ImageInput, stored_values
 from ...ros.images import color_image, depth_image
 from ..base import Intrinsics, SourceFrame, SourceRequest, listed
 from .pairing import Stamped, StampedPair, pair_by_stamp
-from .reading import Recording, read_recording
-from .topics import Topic, color_topic, depth_topic, info_topic
+from .reading import Recording, Topic, read_recording
+from .topics import color_topic, depth_topic, info_topic
 
 _SAMPLE = 16  # colour images that the time between two is measured on
 _PERIOD_S = 1 / 30  # where there are too few
@@ -51,9 +51,10 @@ class RecordingSource:
                 continue
             yield self._frame(name, pair)
         if alone:
+            have = "colour images have" if len(alone) > 1 else "colour image has"
             self.notes.append(
-                f"{len(alone)} colour images have no depth within {self._max_offset_ns / 1e6:.1f} ms and were left out "
-                f"({listed(alone, most=3)}); allow more with --max-offset-ms"
+                f"{len(alone)} {have} no depth within {self._max_offset_ns / 1e6:.1f} ms and stay out: "
+                f"{listed(alone, most=3)}; allow more with --max-offset-ms"
             )
 
     def close(self) -> None:
