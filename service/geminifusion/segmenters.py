@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from .images import ImageInput, file_bytes
 from .results import Result
 from .sources.base import SourceFrame
 from .streaming import StreamMode
+
+_MOST_SENT = 64  # frames without a response; gRPC bounds only their bytes, and they are kept here
 
 Outcome = Result | GeminiFusionError | ClientError
 """A result, or why a frame has none."""
@@ -107,6 +110,7 @@ class ServedSegmenter:
         # those that cannot be.
         sent: dict[int, SourceFrame] = {}
         unsent: deque[tuple[int, SourceFrame]] = deque()
+        room, is_over = threading.Semaphore(_MOST_SENT), threading.Event()
 
         def images() -> Iterator[Mapping[str, ImageInput]]:
             number = 0
@@ -115,16 +119,24 @@ class ServedSegmenter:
                 if read.error is not None:
                     unsent.append((number, read))
                     continue
+                room.acquire()
+                if is_over.is_set():
+                    return
                 sent[number] = read
                 number += 1
                 yield read.images
 
         options = {"confidence": True, "gate": True, **self._options}
-        for response in self._client.stream(images(), mode=self._mode, **options):
-            yield from _failed(unsent, response.number)
-            outcome = response.error if response.result is None else response.result
-            assert outcome is not None, "a response is a result or an error"
-            yield sent.pop(response.number), outcome
+        try:
+            for response in self._client.stream(images(), mode=self._mode, **options):
+                yield from _failed(unsent, response.number)
+                outcome = response.error if response.result is None else response.result
+                assert outcome is not None, "a response is a result or an error"
+                yield sent.pop(response.number), outcome
+                room.release()
+        finally:
+            is_over.set()
+            room.release()  # for a frame that waits
         yield from _failed(unsent, None)
 
     def close(self) -> None:

@@ -152,16 +152,23 @@ def test_of_an_mcap_that_was_cut_off_the_rest_is_used(recorder, make_scene):
     assert "ends before its first message" in refusal(path)
 
 
-def test_of_a_damaged_bag_the_rest_is_used(recorder):
-    folder = recorder.write("room", "ros2")
+def test_of_a_damaged_mcap_what_comes_before_is_used(recorder):
+    path = recorder.write("room", count=250)
+    content = bytearray(path.read_bytes())
+    at = len(content) * 3 // 5
+    content[at : at + 30_000] = b"\xff" * 30_000
+    path.write_bytes(content)
+    source, frames = frames_of(path)
+    assert 50 < len(frames) < 200
+    assert "is damaged (" in source.notes[0]
+    assert source.notes[0].endswith("what comes before is used")
+
+
+def test_a_damaged_bag_of_sqlite_is_refused(recorder):
+    folder = recorder.write("room", "ros2", count=5)
     (file,) = folder.glob("*.db3")
-    content = bytearray(file.read_bytes())
-    at = len(content) * 3 // 4
-    content[at:] = bytes(len(content) - at)
-    file.write_bytes(content)
-    source, frames = frames_of(folder)
-    assert 0 < len(frames) < 30
-    assert "damaged" in source.notes[0]
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    assert "cannot be read" in refusal(folder)
 
 
 @pytest.mark.parametrize("name", ["notes.mcap", "notes.bag"])
