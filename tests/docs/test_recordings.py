@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
     depth_kind = [cv2.VIDEOWRITER_PROP_DEPTH, cv2.CV_16U, cv2.VIDEOWRITER_PROP_IS_COLOR, 0]
     code = cv2.VideoWriter.fourcc(*"FFV1")
     color, depth = (
-        cv2.VideoWriter(str(root / name), cv2.CAP_FFMPEG, code, 30, (64, 48), kind)
+        cv2.VideoWriter(str(root / name), cv2.CAP_FFMPEG, code, 30, (80, 60), kind)
         for name, kind in (("room.mkv", []), ("room_depth.mkv", depth_kind))
     )
     for number, one in enumerate(scenes):

@@ -12,7 +12,7 @@ from rosbags.rosbag2 import StoragePlugin
 from rosbags.rosbag2 import Writer as Writer2
 from rosbags.typesys import Stores, get_typestore
 
-HEIGHT, WIDTH = 48, 64
+HEIGHT, WIDTH = 60, 80  # the bundled model takes no less
 PERIOD_NS = 33_333_333
 BEGIN_NS = 1_700_000_000_000_000_000
 COLOR, DEPTH, INFO = "/camera/color/image_raw", "/camera/aligned_depth_to_color/image_raw", "/camera/color/camera_info"

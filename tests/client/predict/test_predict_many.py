@@ -91,7 +91,7 @@ def test_the_mcap_holds_what_load_answers(
         for image, expected in ((mask, result.labels), (confidence, nav2.confidence_levels(result))):
             pixels = np.frombuffer(image.data, np.uint8).reshape(image.height, image.step)
             np.testing.assert_allclose(pixels.astype(int), expected, atol=image is confidence and where != "here")
-            assert (image.encoding, image.width, image.header.frame_id) == ("mono8", 64, "optical")
+            assert (image.encoding, image.width, image.header.frame_id) == ("mono8", 80, "optical")
             stamp_ns = image.header.stamp.sec * 10**9 + image.header.stamp.nanosec
             assert stamp_ns == lines[number]["stamp_ns"]
         assert lines[number]["pair_offset_ms"] == 4.0
@@ -100,7 +100,7 @@ def test_the_mcap_holds_what_load_answers(
 
 def test_the_recording_plays_with_a_cloud_where_points_are_known(segment, make_scene, tmp_path):
     shown = make_scene(0)
-    points = np.random.default_rng(0).normal(size=(48, 64, 3)).astype(np.float32)
+    points = np.random.default_rng(0).normal(size=(60, 80, 3)).astype(np.float32)
     points[0, 0] = np.nan
     sink = nav2_recording.Nav2Recording(
         SinkRequest(
@@ -119,8 +119,8 @@ def test_the_recording_plays_with_a_cloud_where_points_are_known(segment, make_s
         ("y", 4, 7),
         ("z", 8, 7),
     ]
-    assert (cloud.height, cloud.width, cloud.row_step, cloud.is_dense) == (48, 64, 768, False)
-    np.testing.assert_array_equal(np.frombuffer(bytes(cloud.data), "<f4").reshape(48, 64, 3), points)
+    assert (cloud.height, cloud.width, cloud.row_step, cloud.is_dense) == (60, 80, 960, False)
+    np.testing.assert_array_equal(np.frombuffer(bytes(cloud.data), "<f4").reshape(60, 80, 3), points)
 
 
 def test_folders_are_paired_by_stem_and_go_on_where_they_stopped(folders, segment, tiny_artifact, tmp_path):

@@ -122,7 +122,7 @@ def test_depth_of_other_pixels_is_refused_unless_the_request_aligns_it(recorder)
     other_frame = recorder.write("frame", count=2, depth_frame_id="infrared")
     assert "in frame optical and /camera/aligned_depth_to_color/image_raw in infrared" in refusal(other_frame)
     smaller = recorder.write("size", count=2, depth_size=(24, 32))
-    assert "is 64x48 and /camera/aligned_depth_to_color/image_raw is 32x24" in refusal(smaller)
+    assert "is 80x60 and /camera/aligned_depth_to_color/image_raw is 32x24" in refusal(smaller)
     for path in (other_frame, smaller):
         assert len(frames_of(path, may_differ=True)[1]) == 2
 

@@ -74,7 +74,7 @@ def test_a_video_and_its_depth_are_segmented_frame_by_frame(color, scenes, tiny_
     video = cv2.VideoCapture(str(tmp_path / "out/room_overlay.mp4"), cv2.CAP_FFMPEG)
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) == COUNT
     assert video.get(cv2.CAP_PROP_FPS) == 10
-    assert video.read()[1].shape == (48, 64, 3)
+    assert video.read()[1].shape == (60, 80, 3)
 
 
 def test_stamps_come_from_the_rate(color, scenes, tmp_path):
