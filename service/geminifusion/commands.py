@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
+from .sinks.formats import FORMATS
+from .sources.kinds import CAMERAS
+
 _DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_PATH = click.Path(exists=True, path_type=Path)
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _artifact_option = click.option("--artifact", type=_DIRECTORY, help="Artifact directory [default: the bundled model].")
 _url_option = click.option("--url", help="Ask this server instead: http://host:port or grpc://host:port.")
@@ -38,13 +44,14 @@ class _OfModality(click.ParamType[tuple[str, Any]]):
         return name, self._value_type.convert(text, param, ctx)
 
 
-_input_option = click.option(
-    "--input",
-    "inputs",
-    type=_OfModality(_FILE, "FILE"),
-    multiple=True,
-    help="Image of one modality by its name, such as thermal=thermal.tiff; may be given several times.",
-)
+def _input_option(path: click.Path) -> Callable[[_Command], _Command]:
+    return click.option(
+        "--input",
+        "inputs",
+        type=_OfModality(path, "FILE"),
+        multiple=True,
+        help="Image of one modality by its name, such as thermal=thermal.tiff; may be given several times.",
+    )
 
 
 class _PredictCommand(click.Command):
@@ -59,9 +66,9 @@ class _PredictCommand(click.Command):
 
 
 @click.command(cls=_PredictCommand)
-@click.argument("rgb", type=_FILE, required=False)
-@click.argument("depth", type=_FILE, required=False)
-@_input_option
+@click.argument("rgb", type=_PATH, required=False)
+@click.argument("depth", type=_PATH, required=False)
+@_input_option(_PATH)
 @click.option(
     "--scale",
     "scales",
@@ -76,17 +83,29 @@ class _PredictCommand(click.Command):
     multiple=True,
     help="Stored value of one modality that means not measured, such as thermal=65535; may be given several times.",
 )
+@click.option("--recursive", is_flag=True, help="Take the images of folders within folders too.")
+@click.option("--skip-unpaired", is_flag=True, help="Go on without images of folders that have no counterpart.")
+@click.option("--rgb-topic", help="Topic of the colour image in a recording [default: the one that looks like it].")
+@click.option("--depth-topic", help="Topic of the depth; none goes without [default: the one that looks like it].")
+@click.option(
+    "--max-offset-ms",
+    type=click.FloatRange(min=0),
+    help="Longest time between colour and depth of a recording [default: that between two frames].",
+)
+@click.option("--camera", type=click.Choice(CAMERAS), help="Take frames from a camera until Ctrl-C.")
+@click.option("--limit", type=click.IntRange(min=1), help="Take so many frames at most.")
 @_artifact_option
 @_url_option
 @click.option(
     "--format",
     "formats",
-    type=click.Choice(["palette", "overlay", "png", "npz", "json"]),
+    type=click.Choice(FORMATS),
     multiple=True,
     default=("palette", "overlay"),
     show_default=True,
     help="What to write; may be given several times.",
 )
+@click.option("--rerun", is_flag=True, help="Write a file for the Rerun viewer as well.")
 @click.option("--overlay-on", help="Modality that the overlay is drawn on [default: rgb, or the first picture].")
 @click.option(
     "--output",
@@ -94,42 +113,75 @@ class _PredictCommand(click.Command):
     default=Path(),
     help="Directory to write to [default: the current one].",
 )
+@click.option("--overwrite", is_flag=True, help="Segment anew what an earlier run has written.")
 def predict(
     rgb: Path | None,
     depth: Path | None,
     inputs: tuple[tuple[str, Path], ...],
     scales: tuple[tuple[str, float], ...],
     invalids: tuple[tuple[str, float], ...],
+    recursive: bool,
+    skip_unpaired: bool,
+    rgb_topic: str | None,
+    depth_topic: str | None,
+    max_offset_ms: float | None,
+    camera: str | None,
+    limit: int | None,
     artifact: Path | None,
     url: str | None,
     formats: tuple[str, ...],
+    rerun: bool,
     overlay_on: str | None,
     output: Path,
+    overwrite: bool,
     **options: Any,  # noqa: ANN401 - options of the request
 ) -> None:
-    """Segment one scene and write the mask.
+    """Segment a scene, folders, a video, a recording or a camera's frames and write the masks.
 
     RGB is a PNG, JPEG or WebP, DEPTH a 16-bit PNG, TIFF or npy of the same size; images of other modalities are given
     by name with --input. Leave out what the model does not take or can do without: --input depth=FILE without RGB.
-    Runs in this process, or on a server with --url. Prints the classes found and the files written.
+
+    Both may be folders, whose images have the same names; or a video, whose depth is a video of 16 bits, a folder or an
+    npy. RGB alone may be a ROS 1 bag, a ROS 2 bag or an MCAP. Run it again to go on where it stopped.
+
+    Runs in this process, or on a server with --url. Prints the classes found, of many frames their number, and the
+    files written.
     """
     _one_source(artifact, url)
-    images = _images({"rgb": rgb, "depth": depth}, inputs)
     given = {name: value for name, value in options.items() if value not in (None, False, ())}
     given |= _of_modalities(scales, invalids)
     from .options import LOCAL_OPTIONS
-    from .prediction import segment_files, write_formats
 
     if not url and (remote := (given.keys() & options.keys()) - set(LOCAL_OPTIONS)):
         names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(remote))
         raise click.UsageError(f"{names}: only for a server; give --url as well")
-    result = segment_files(images, artifact=artifact, url=url, options=given)
-    click.echo(result.table())
-    for warning in result.warnings:
-        click.echo(f"warning: {warning}", err=True)
-    stem = next(iter(images.values())).stem
-    for path in write_formats(result, formats, output, stem=stem, overlay_on=overlay_on):
-        click.echo(f"wrote {path}")
+    if camera is not None and (rgb or depth or inputs):
+        raise click.UsageError("--camera takes frames from a camera; give it or files")
+    from .predict_run import PredictPlan, run_predict
+    from .sources.base import SourceRequest
+
+    run_predict(
+        PredictPlan(
+            source=SourceRequest(
+                inputs={} if camera else _images({"rgb": rgb, "depth": depth}, inputs),
+                recursive=recursive,
+                skip_unpaired=skip_unpaired,
+                rgb_topic=rgb_topic,
+                depth_topic=depth_topic,
+                max_offset_ms=max_offset_ms,
+                may_differ=given.get("align", "none") != "none",
+                camera=camera,
+            ),
+            artifact=artifact,
+            url=url,
+            options=given,
+            formats=(*formats, "rerun") if rerun else formats,
+            output=output,
+            overlay_on=overlay_on,
+            overwrite=overwrite,
+            limit=limit,
+        )
+    )
 
 
 @click.command()
@@ -151,7 +203,7 @@ def models(artifact: Path | None, url: str | None) -> None:
 
 @click.command()
 @_artifact_option
-@_input_option
+@_input_option(_FILE)
 @click.option("--pair", "pair_name", default="livingroom", show_default=True, help="Which bundled photograph.")
 @click.option(
     "--output",

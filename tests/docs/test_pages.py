@@ -19,7 +19,7 @@ LIMITED = {ROOT / "README.md": 60, ROOT / "service/README.md": 150} | {
 }
 # Metrics of other collectors, and distributions' names that look like ours.
 OTHER_METRICS = {"geminifusion_replicas"}
-LIBRARIES = {"geminifusion_tensorrt"}
+LIBRARIES = {"geminifusion_ros", "geminifusion_tensorrt"}
 PACKAGES = {f"geminifusion_{name}" for name in ("export", "model", "runtime", "service")}
 
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

@@ -1,0 +1,1 @@
+"""ROS messages without ROS: images out of them, and the messages that Nav2 takes."""

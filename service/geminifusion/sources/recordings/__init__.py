@@ -1,0 +1,1 @@
+"""Recordings of ROS 1, ROS 2 and MCAP, read without ROS."""
