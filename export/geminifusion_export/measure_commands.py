@@ -19,6 +19,7 @@ _NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--custom-ops", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="ONNX Runtime kernels."
 )
+@click.option("--backend", "also", multiple=True, help="Verify this one as well, e.g. torch-float16; may be repeated.")
 @click.option("--json", "json_path", type=_NEW_FILE, help="Write the certificate here as JSON.")
 @click.option("--html", "html_path", type=_NEW_FILE, help="Write a page with tables and images here.")
 def verify(
@@ -28,6 +29,7 @@ def verify(
     frames: int,
     threads: int,
     custom_ops: Path | None,
+    also: tuple[str, ...],
     json_path: Path | None,
     html_path: Path | None,
 ) -> None:
@@ -39,7 +41,9 @@ def verify(
     from geminifusion_export.verification.verify_artifact import verify_artifact
     from geminifusion_runtime.artifact import read_metadata
 
-    verification = verify_artifact(artifact, checkpoint, data, frames, threads=threads, custom_ops=custom_ops)
+    verification = verify_artifact(
+        artifact, checkpoint, data, frames, threads=threads, custom_ops=custom_ops, also=also
+    )
     click.echo(str(verification))
     if json_path is not None:
         json_path.write_text(verification.certificate.to_json(), encoding="utf-8")
