@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from geminifusion_export.torch_backend.inference_graph import InferenceGraph
 from geminifusion_export.torch_backend.lane import Lane
+from geminifusion_model.fusion_kernels.choice import use_fastest_fusion
 from geminifusion_runtime.backends.protocol import GraphInputs, GraphOutputs, batch_shape, graph_outputs
 
 # Frames of a part. A longer batch is cut, so that copies of one part overlap with the computation of another.
@@ -39,6 +40,7 @@ class ServingBackend:
         elif threads is not None:
             torch.set_num_threads(threads)
         self._output_names = graph.output_names
+        use_fastest_fusion(graph.graph.network, device, graph.dtype, training=False)
         graph.to(device)
         self._lanes = [Lane(graph, device, capture=capture) for _ in range(_LANES)]
 
@@ -55,7 +57,7 @@ class ServingBackend:
                 lane.discard()
             raise
         whole = found[0] if len(found) == 1 else tuple(map(np.concatenate, zip(*found, strict=True)))
-        return graph_outputs(**dict(zip(self._output_names, whole, strict=True)))  # type: ignore[arg-type]
+        return graph_outputs(**dict(zip(self._output_names, whole, strict=True)))
 
     def _run_parts(self, inputs: GraphInputs) -> list[Part]:
         """The outputs of each part, in order; a lane gets its next part when its last one is back."""

@@ -19,6 +19,7 @@ from geminifusion_model.checkpoint import write_checkpoint
 from geminifusion_model.data.loader import Batch, Share, training_batches
 from geminifusion_model.data.sample import Dataset, Subset
 from geminifusion_model.evaluation.evaluate import Scores, evaluate
+from geminifusion_model.fusion_kernels.choice import use_fastest_fusion
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.task import Task
 from geminifusion_model.training.config import TrainingConfig
@@ -31,7 +32,7 @@ from geminifusion_model.training.loop.initialization import describe_start, desc
 from geminifusion_model.training.loop.preparation import build_network, build_state, check_directory, check_fit
 from geminifusion_model.training.loop.progress import step_progress
 from geminifusion_model.training.loop.signals import Interruption, deferred_interruption
-from geminifusion_model.training.loop.step import OptimizerStep, StepReport
+from geminifusion_model.training.loop.step import HALF_PRECISIONS, OptimizerStep, StepReport
 from geminifusion_model.training.records.previews import Previews
 from geminifusion_model.training.records.provenance import record_session
 from geminifusion_model.training.records.run_logger import RunLogger
@@ -85,6 +86,9 @@ class TrainingRun:
         if self.processes.is_first and not resume:
             check_frames(config, self.frames, self.holdout)
         self.net = build_network(config, self.processes, resume=resume, class_names=self.task.class_names)
+        if not config.compile:  # which sees the formula and decides itself
+            dtype = HALF_PRECISIONS.get(config.precision, torch.float32)
+            use_fastest_fusion(self.net, self.processes.device, dtype, training=True)
         self.state = build_state(config, self.net, self.processes.device)
         self._checkpointer = Checkpointer(directory, self.state, writes=self.processes.is_first)
         if resume:
