@@ -69,11 +69,9 @@ class OriginalFormulation(nn.Module):
     def __init__(self, net: GeminiFusion) -> None:
         super().__init__()
         self.net = net
-        fusions = [module for module in net.encoder.modules() if isinstance(module, GeminiFusionBlock)]
-        blocks = sum(isinstance(module, Block | SwinBlock) for module in net.encoder.modules())
-        self.fusions = nn.ModuleList(
-            map(PerSampleFusion, fusions) if fusions else (nn.Identity() for _ in range(blocks))
-        )
+        modules = list(net.encoder.modules())
+        fused = [PerSampleFusion(module) for module in modules if isinstance(module, GeminiFusionBlock)]
+        self.fusions = nn.ModuleList(fused or [nn.Identity() for m in modules if isinstance(m, Block | SwinBlock)])
 
     def forward(self, *images: Tensor) -> tuple[list[Tensor], Tensor]:
         """Logits of both streams and of the ensemble."""

@@ -159,15 +159,15 @@ def require_agreement(fuse: FusionFunction, tensors: Sequence[Tensor], outer: Te
     Raises:
         ValueError: they differ by more than rounding.
     """
-    found = passed(fuse, tensors, outer, num_heads)
-    expected = passed(pixelwise_fusion_reference, [tensor.float() for tensor in tensors], outer.float(), num_heads)
+    found = _pass(fuse, tensors, outer, num_heads)
+    expected = _pass(pixelwise_fusion_reference, [tensor.float() for tensor in tensors], outer.float(), num_heads)
     for ours, theirs in zip(found, expected, strict=True):
         difference = float((ours.float() - theirs).norm() / theirs.norm())
         if not difference <= _LARGEST_DIFFERENCE:
             raise ValueError(f"it differs from the formula by {difference:.1g} of the norm")
 
 
-def passed(fuse: FusionFunction, tensors: Sequence[Tensor], outer: Tensor, num_heads: int) -> tuple[Tensor, ...]:
+def _pass(fuse: FusionFunction, tensors: Sequence[Tensor], outer: Tensor, num_heads: int) -> tuple[Tensor, ...]:
     """The mixed values, and the gradients of all tensors if that of the values is `outer`."""
     inputs = [tensor.detach().requires_grad_() for tensor in tensors]
     q, k_diff, v_self, v_cross = inputs
@@ -179,7 +179,7 @@ def _call(
     fuse: FusionFunction, tensors: Sequence[Tensor], outer: Tensor, num_heads: int, *, training: bool
 ) -> Callable[[], object]:
     if training:
-        return lambda: passed(fuse, tensors, outer, num_heads)
+        return lambda: _pass(fuse, tensors, outer, num_heads)
     q, k_diff, v_self, v_cross = tensors
     return lambda: fuse(q, k_diff, v_self, v_cross, num_heads)
 
