@@ -8,7 +8,7 @@ CLIENTS := .venv-clients
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow lint protos docs docs-reference clean
+.PHONY: demo test test-slow gpu-acceptance lint protos docs docs-reference clean
 
 demo: $(VENV)/with-service
 	$(BIN)/geminifusion demo $(ARGS)
@@ -22,6 +22,10 @@ test: $(VENV)/with-dev
 test-slow: $(VENV)/with-nvidia $(VENV)/with-ray $(CLIENTS)/created
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow --numprocesses 2 --dist loadfile $(ARGS) --ignore tests/client --ignore tests/service || [ $$? -eq 5 ]
 	$(BIN)/pytest -m slow $(ARGS) --ignore tests/docs --ignore tests/end_to_end --ignore tests/export --ignore tests/model --ignore tests/runtime || [ $$? -eq 5 ]
+
+# Offline once the environment is there. In an environment of your own: geminifusion doctor --gpu
+gpu-acceptance: $(VENV)/with-dev
+	$(BIN)/geminifusion doctor --gpu --json gpu-acceptance.json $(ARGS)
 
 lint: $(VENV)/with-dev
 	$(BIN)/ruff check .
@@ -73,7 +77,7 @@ $(VENV)/with-dev: $(VENV)/created pyproject.toml
 # NVIDIA's compiler, plugin registry and parser check GPU code without a GPU. The last two come without what they ask for:
 # TensorRT's headers lie in a package that wants torch's CUDA build, its bindings want libraries that are not on PyPI.
 $(VENV)/with-nvidia: $(VENV)/with-dev
-	$(BIN)/pip install --quiet --editable ".[nvidia]"
+	$(BIN)/pip install --quiet --editable ".[nvidia,triton]"
 	$(BIN)/pip install --quiet --no-deps kernel-lens==2.0.1 tensorrt-cu13-bindings==11.4.0.106
 	@touch $@
 

@@ -25,10 +25,10 @@ import numpy as np
 import torch
 from machine import describe_machine
 from numpy.typing import NDArray
-from original_formulation import OriginalFormulation
-from paired import paired_ratio, paired_seconds
 from torch.nn import functional as F
 
+from geminifusion_export.benchmarking.original_formulation import OriginalFormulation
+from geminifusion_export.benchmarking.paired import paired_ratio, paired_seconds
 from geminifusion_export.graph import SegmentationGraph, example_inputs, export_onnx, frame_inputs, random_batch
 from geminifusion_export.openvino_ir import write_openvino
 from geminifusion_export.quantization import quantize

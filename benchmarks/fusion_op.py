@@ -22,8 +22,8 @@ import onnx
 import onnxruntime as ort
 from machine import describe_machine
 from numpy.typing import NDArray
-from paired import paired_ratio, paired_seconds
 
+from geminifusion_export.benchmarking.paired import paired_ratio, paired_seconds
 from geminifusion_export.fusion_node import DOMAIN, OP_TYPE, function_body
 from geminifusion_export.kernels.ops_build import build_onnxruntime_ops
 from geminifusion_model.encoder_sizes import MIT_SIZES

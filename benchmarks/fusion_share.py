@@ -23,10 +23,10 @@ from pathlib import Path
 
 import torch
 from machine import describe_machine
-from original_formulation import OriginalFormulation
-from paired import paired_ratio, paired_seconds
 from torch import Tensor, nn
 
+from geminifusion_export.benchmarking.original_formulation import OriginalFormulation
+from geminifusion_export.benchmarking.paired import paired_ratio, paired_seconds
 from geminifusion_export.graph import SegmentationGraph, example_inputs, export_onnx
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
 from geminifusion_model.data.nyuv2 import nyuv2_task

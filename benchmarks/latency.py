@@ -15,10 +15,10 @@ from pathlib import Path
 
 import torch
 from machine import describe_machine
-from original_formulation import OriginalFormulation
-from paired import paired_ratio, paired_seconds
 from torch.nn import functional as F
 
+from geminifusion_export.benchmarking.original_formulation import OriginalFormulation
+from geminifusion_export.benchmarking.paired import paired_ratio, paired_seconds
 from geminifusion_export.graph import SegmentationGraph, example_inputs
 from geminifusion_model.checkpoint import read_info
 from geminifusion_model.encoding import encode_inputs

@@ -20,10 +20,10 @@ from pathlib import Path
 
 import torch
 from machine import describe_machine
-from original_formulation import OriginalFormulation
-from paired import paired_ratio, paired_seconds
 from torch import Tensor
 
+from geminifusion_export.benchmarking.original_formulation import OriginalFormulation
+from geminifusion_export.benchmarking.paired import paired_ratio, paired_seconds
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
 from geminifusion_model.network import Prediction
 from geminifusion_model.training.loop.loss import segmentation_losses

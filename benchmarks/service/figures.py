@@ -11,7 +11,8 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from machine import describe_machine
-from paired import paired_ratio
+
+from geminifusion_export.benchmarking.paired import paired_ratio
 
 
 def describe_run(*facts: object) -> str:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from geminifusion_export.gpu_acceptance.parts import LETTERS, chosen_parts
+
 _DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 _NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -19,6 +21,7 @@ _NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--custom-ops", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="ONNX Runtime kernels."
 )
+@click.option("--backend", "also", multiple=True, help="Verify this one as well, e.g. torch-float16; may be repeated.")
 @click.option("--json", "json_path", type=_NEW_FILE, help="Write the certificate here as JSON.")
 @click.option("--html", "html_path", type=_NEW_FILE, help="Write a page with tables and images here.")
 def verify(
@@ -28,6 +31,7 @@ def verify(
     frames: int,
     threads: int,
     custom_ops: Path | None,
+    also: tuple[str, ...],
     json_path: Path | None,
     html_path: Path | None,
 ) -> None:
@@ -39,7 +43,9 @@ def verify(
     from geminifusion_export.verification.verify_artifact import verify_artifact
     from geminifusion_runtime.artifact import read_metadata
 
-    verification = verify_artifact(artifact, checkpoint, data, frames, threads=threads, custom_ops=custom_ops)
+    verification = verify_artifact(
+        artifact, checkpoint, data, frames, threads=threads, custom_ops=custom_ops, also=also
+    )
     click.echo(str(verification))
     if json_path is not None:
         json_path.write_text(verification.certificate.to_json(), encoding="utf-8")
@@ -49,15 +55,41 @@ def verify(
 
 
 @click.command()
+@click.option("--gpu", is_flag=True, help="Run everything on the GPU: right or wrong, and how fast. Up to ten minutes.")
+@click.option(
+    "--part", "letters", multiple=True, type=click.Choice(LETTERS), help="With --gpu, only this part; repeat."
+)
 @click.option("--json", "json_path", type=_NEW_FILE, help="Write the findings here as JSON.")
-def doctor(json_path: Path | None) -> None:
-    """Report what this machine can run, and what is missing for the rest."""
+def doctor(gpu: bool, letters: tuple[str, ...], json_path: Path | None) -> None:
+    """Report what this machine can run, and what is missing for the rest.
+
+    With --gpu each part passes, fails or is skipped with what it lacks, in a process of its own; then come a table and
+    a JSON object to paste into an issue. The exit code is 1 if a part failed.
+    """
+    if gpu:
+        _doctor_of_gpu(letters, json_path)
+        return
+    if letters:
+        raise click.UsageError("--part names a part of --gpu; give that too")
     from geminifusion_export.benchmarking.doctor import diagnose
 
     found = diagnose()
     click.echo(str(found))
     if json_path is not None:
         json_path.write_text(found.to_json(), encoding="utf-8")
+
+
+def _doctor_of_gpu(letters: tuple[str, ...], json_path: Path | None) -> None:
+    from geminifusion_export.gpu_acceptance.run import run_parts
+
+    acceptance = run_parts(
+        chosen_parts(letters), lambda part: click.echo(f"{part.letter} {part.status} {part.title}: {part.detail}")
+    )
+    click.echo(f"\n{acceptance}\n\n```json\n{acceptance.to_json()}```")
+    if json_path is not None:
+        json_path.write_text(acceptance.to_json(), encoding="utf-8")
+    if acceptance.failed:
+        raise click.exceptions.Exit(1)
 
 
 @click.command()

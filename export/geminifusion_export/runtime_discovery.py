@@ -16,6 +16,7 @@ from geminifusion_runtime.artifact import ArtifactMetadata, Precision
 from geminifusion_runtime.backends.protocol import Backend
 from geminifusion_runtime.backends.selection import open_backend, precision_of
 from geminifusion_runtime.cpu_count import usable_cores
+from geminifusion_runtime.devices import AUTO, Device
 
 
 class BackendFile(NamedTuple):
@@ -82,12 +83,13 @@ def backend_files(metadata: ArtifactMetadata, custom_ops: Path | None = None) ->
 
 
 def open_candidate(
-    file: BackendFile, artifact: Path, metadata: ArtifactMetadata, threads: int = 0
+    file: BackendFile, artifact: Path, metadata: ArtifactMetadata, threads: int = 0, *, device: Device = AUTO
 ) -> Candidate | Unavailable:
     """Open one backend, or say why it cannot be.
 
     Args:
         threads: of a runtime on the CPU; 0 takes all cores this process may use.
+        device: where the runtime is to run.
     """
     try:
         backend, _ = open_backend(
@@ -96,6 +98,7 @@ def open_candidate(
             wanted=file.wanted,
             threads=threads or usable_cores(),
             custom_ops=file.custom_ops,
+            device=device,
         )
     except Exception as error:  # libraries raise whatever they like, and the other backends are measured all the same
         return Unavailable(file.name, first_line(error))
@@ -103,7 +106,16 @@ def open_candidate(
 
 
 def open_candidates(
-    artifact: Path, metadata: ArtifactMetadata, threads: int = 0, *, custom_ops: Path | None = None
+    artifact: Path,
+    metadata: ArtifactMetadata,
+    threads: int = 0,
+    *,
+    custom_ops: Path | None = None,
+    also: Sequence[str] = (),
 ) -> Sequence[Candidate | Unavailable]:
-    """Open everything the artifact has files for; see `backend_files` and `open_candidate`."""
-    return [open_candidate(file, artifact, metadata, threads) for file in backend_files(metadata, custom_ops)]
+    """Open everything the artifact has files for, and the backends that `also` names as `--backend` takes them.
+
+    See `backend_files` and `open_candidate`.
+    """
+    files = [*backend_files(metadata, custom_ops), *(BackendFile(wanted, wanted) for wanted in also)]
+    return [open_candidate(file, artifact, metadata, threads) for file in files]

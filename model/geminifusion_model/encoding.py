@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -20,8 +22,8 @@ def encode(values: Tensor, encoding: ModalityEncoding) -> Tensor:
         `B 3 H W` float32.
     """
     low, high = encoding.range
-    scale = 1.0 / torch.tensor(encoding.std, device=values.device)
-    shift = -torch.tensor(encoding.mean, device=values.device) * scale
+    scale = 1.0 / _constant(encoding.std, values.device)
+    shift = -_constant(encoding.mean, values.device) * scale
     if encoding.encoding == "imagenet":
         intensity = values.to(torch.float32)
         if (low, high) != (0.0, 1.0):
@@ -40,6 +42,17 @@ def encode(values: Tensor, encoding: ModalityEncoding) -> Tensor:
         metres = metres.log()
     normalized = metres * scale + shift
     return torch.where(measured, normalized, 0.0).unsqueeze(1).expand(-1, 3, -1, -1)
+
+
+def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    return _kept_on_gpu(values, device) if device.type == "cuda" else torch.tensor(values, device=device)
+
+
+@functools.cache
+def _kept_on_gpu(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Copied once for each device: every copy from the host waits for the GPU, and none may be in a CUDA graph."""
+    with torch.inference_mode(False):  # training may use it too
+        return torch.tensor(values, device=device)
 
 
 def _stored(values: Tensor, encoding: ModalityEncoding) -> Tensor:

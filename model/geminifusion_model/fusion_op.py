@@ -6,9 +6,13 @@ Axes: B batch, N pixels, C channels, G heads. Rows may be given as `R C` (R = BÂ
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+# q, k_diff, v_self, v_cross and the number of heads to the mixed values: what computes the op.
+FusionFunction = Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]
 
 
 def pixelwise_fusion_reference(q: Tensor, k_diff: Tensor, v_self: Tensor, v_cross: Tensor, num_heads: int) -> Tensor:

@@ -165,7 +165,20 @@ def compile_command(
     Args:
         cudart: `none` leaves CUDA's runtime to the process that loads the library.
     """
-    sources = plugin_sources() / "tensorrt"
+    sources = [plugin_sources() / "tensorrt" / name for name in _SOURCES]
+    # As a system directory, because TensorRT's headers warn about their own deprecations.
+    return [*shared_library_command(nvcc, sources, architectures, output, cudart=cudart), "-isystem", str(include)]
+
+
+def shared_library_command(
+    nvcc: Path,
+    sources: Iterable[Path],
+    architectures: tuple[int, ...],
+    output: Path,
+    *,
+    cudart: Literal["static", "none"],
+) -> list[str]:
+    """The command that compiles CUDA sources into a library; see `compile_command`."""
     codes = [f"-gencode=arch=compute_{number},code=sm_{number}" for number in architectures]
     newest = architectures[-1]
     return [
@@ -180,10 +193,7 @@ def compile_command(
         f"-cudart={cudart}",
         # The compiler searches lib64, its Python package has lib.
         f"-L{toolkit_of(nvcc) / 'lib'}",
-        # As a system directory, because TensorRT's headers warn about their own deprecations.
-        "-isystem",
-        str(include),
-        *(str(sources / name) for name in _SOURCES),
+        *map(str, sources),
         "-o",
         str(output),
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from geminifusion_export.errors import VerificationError
@@ -22,6 +22,7 @@ def verify_artifact(
     *,
     threads: int = 0,
     custom_ops: Path | None = None,
+    also: Sequence[str] = (),
 ) -> Verification:
     """Check files and graph, then compare every backend that works here with torch's recorded or fresh outputs.
 
@@ -32,6 +33,7 @@ def verify_artifact(
         data: NYUv2 folder; with a checkpoint, the first `frames` test frames are compared too.
         threads: of runtimes on the CPU; 0 takes all cores this process may use.
         custom_ops: our library of kernels for ONNX Runtime.
+        also: backends that need no file in the artifact, as `geminifusion serve --backend` takes them.
 
     Returns:
         The result; whether it passed is for the caller to check (`certificate.require_passed`).
@@ -45,7 +47,7 @@ def verify_artifact(
         raise VerificationError("comparing labels on data needs the torch network; give --checkpoint too")
     metadata = open_artifact(artifact)
     checks = [f"{len(metadata.files)} file(s) match their SHA-256", *_graph_checks(artifact / MODEL_NAME, metadata)]
-    measurement = Measurement(open_candidates(artifact, metadata, threads, custom_ops=custom_ops), metadata)
+    measurement = Measurement(open_candidates(artifact, metadata, threads, custom_ops=custom_ops, also=also), metadata)
     golden = read_golden_set(artifact, metadata)
     outputs: Mapping[str, tuple[GraphOutputs, ...]] = {}
     if golden:

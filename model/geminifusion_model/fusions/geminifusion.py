@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from geminifusion_model.fusion_op import pixelwise_fusion_reference
+from geminifusion_model.fusion_op import FusionFunction, pixelwise_fusion_reference
 from geminifusion_model.streams import stream_linear
 
 
@@ -46,12 +46,16 @@ class GeminiFusionBlock(nn.Module):
         noise: add the learned noise to the own key and value.
         relation: weigh the second key by the relation; without it the second key is the other's feature. Without both
             this is plain attention of a pixel to itself and its counterpart (the ablations of the paper's table 9).
+
+    Attributes:
+        mix_values: what computes the op; `fusion_kernels.choice` may set a faster one.
     """
 
     def __init__(self, channels: int, num_heads: int, *, noise: bool = True, relation: bool = True) -> None:
         super().__init__()
         self.channels = channels
         self.num_heads = num_heads
+        self.mix_values: FusionFunction = pixelwise_fusion_reference
         self.in_proj_weight = nn.Parameter(torch.empty(2, 3 * channels, channels))
         self.in_proj_bias = nn.Parameter(torch.zeros(2, 3 * channels))
         self.out_proj_weight = nn.Parameter(torch.empty(2, channels, channels))
@@ -84,11 +88,11 @@ class GeminiFusionBlock(nn.Module):
         if self.key_noise is not None and self.value_noise is not None:
             distinct = distinct + self.key_noise[:, None]
             own_value = x + self.value_noise[:, None]
-        mixed = pixelwise_fusion_reference(
-            q=stream_linear(x, query, query_bias),
-            k_diff=stream_linear(distinct, key),
-            v_self=stream_linear(own_value, value, value_bias),
-            v_cross=stream_linear(x.flip(0), value, value_bias),
-            num_heads=self.num_heads,
+        mixed = self.mix_values(
+            stream_linear(x, query, query_bias),
+            stream_linear(distinct, key),
+            stream_linear(own_value, value, value_bias),
+            stream_linear(x.flip(0), value, value_bias),
+            self.num_heads,
         )
         return x + stream_linear(mixed, self.out_proj_weight, self.out_proj_bias)

@@ -9,17 +9,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from geminifusion_model.fusion_op import pixelwise_fusion, pixelwise_self_weight
+from geminifusion_model.fusion_op import FusionFunction, pixelwise_fusion, pixelwise_self_weight
 from geminifusion_model.fusions.geminifusion import GeminiFusionBlock
 from geminifusion_model.inference_form.affine import Affine
 
 
 class FoldedFusion(nn.Module):
-    """`GeminiFusionBlock` up to, not including, its output projection."""
+    """`GeminiFusionBlock` up to, not including, its output projection.
+
+    Attributes:
+        mix_values: what computes the op, given columns of a wider matrix; `fusion_kernels.choice` may set a faster one.
+    """
 
     def __init__(self, fusion: GeminiFusionBlock) -> None:
         super().__init__()
         self.channels, self.num_heads = fusion.channels, fusion.num_heads
+        self.mix_values: FusionFunction = _opaque_fusion
         query, key, value = fusion.in_proj_weight.detach().split(fusion.channels, dim=1)
         query_bias, _, value_bias = fusion.in_proj_bias.detach().split(fusion.channels, dim=1)
         zero = torch.zeros_like(query_bias[0])
@@ -58,14 +63,11 @@ class FoldedFusion(nn.Module):
             k_diff = self.key[i](distinct)
             if own_weight is None:
                 own_weight = pixelwise_self_weight(query, k_diff, self.num_heads)
-            mixed.append(
-                pixelwise_fusion(
-                    query.contiguous(),
-                    k_diff,
-                    value_self.contiguous(),
-                    value_cross.contiguous(),
-                    self.num_heads,
-                )
-            )
+            mixed.append(self.mix_values(query, k_diff, value_self, value_cross, self.num_heads))
         assert own_weight is not None
         return mixed, own_weight
+
+
+def _opaque_fusion(q: Tensor, k_diff: Tensor, v_self: Tensor, v_cross: Tensor, num_heads: int) -> Tensor:
+    """The op that export turns into one node, whose tensors are dense."""
+    return pixelwise_fusion(q.contiguous(), k_diff, v_self.contiguous(), v_cross.contiguous(), num_heads)

@@ -24,6 +24,14 @@ _PROVIDER = "CUDAExecutionProvider"
 _INSTALL = 'pip uninstall onnxruntime onnxruntime-gpu && pip install "geminifusion[gpu]"'
 
 
+def provider_problem() -> str | None:
+    """Why the installed ONNX Runtime has no CUDA, and what to install; None if it has."""
+    available = onnxruntime.get_available_providers()
+    if _PROVIDER in available:
+        return None
+    return f"this ONNX Runtime has no {_PROVIDER} (it has {', '.join(available)}); run: {_INSTALL}"
+
+
 class OnnxRuntimeCudaBackend:
     """One session on one GPU.
 
@@ -37,9 +45,8 @@ class OnnxRuntimeCudaBackend:
     name = "onnxruntime-cuda"
 
     def __init__(self, model: Path, *, device: int = 0, retained_pixels: int) -> None:
-        available = onnxruntime.get_available_providers()
-        if _PROVIDER not in available:
-            raise BackendError(f"this ONNX Runtime has no {_PROVIDER} (it has {', '.join(available)}); run: {_INSTALL}")
+        if (problem := provider_problem()) is not None:
+            raise BackendError(problem)
         if hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()  # CUDA and cuDNN from their wheels, where those are installed
         options = onnxruntime.SessionOptions()

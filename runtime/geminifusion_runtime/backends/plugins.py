@@ -1,9 +1,9 @@
 """Backends that other packages provide.
 
 A package registers a function in the entry-point group `geminifusion.backends`. It is called with the artifact's
-directory, its metadata, and by keyword `threads`, `device` and `location`, which is what follows the colon of
-`--backend NAME:LOCATION`. It returns a `Backend`. That is how torch can run an artifact although this package never
-imports it.
+directory, its metadata, and by keyword `threads`, `device`, `location` and `precision`; the last two are what follows
+the colon and the hyphen of `--backend NAME-PRECISION:LOCATION`. It returns a `Backend`. That is how torch can run an
+artifact although this package never imports it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib.metadata
 from pathlib import Path
 
-from geminifusion_runtime.artifact import ArtifactMetadata
+from geminifusion_runtime.artifact import ArtifactMetadata, Precision
 from geminifusion_runtime.backends.protocol import Backend, BackendError
 from geminifusion_runtime.devices import Device
 
@@ -19,13 +19,21 @@ GROUP = "geminifusion.backends"
 
 
 def open_plugin(
-    name: str, directory: Path, metadata: ArtifactMetadata, *, threads: int, device: Device, location: str = ""
+    name: str,
+    directory: Path,
+    metadata: ArtifactMetadata,
+    *,
+    threads: int,
+    device: Device,
+    location: str = "",
+    precision: Precision = "float32",
 ) -> Backend:
     """Load an artifact with a backend of another package.
 
     Args:
         name: of the entry point.
         location: path of what the backend needs besides the artifact.
+        precision: what the backend is to compute in.
 
     Raises:
         RuntimeError: no installed package provides it, or it does not run here.
@@ -37,5 +45,7 @@ def open_plugin(
         open_with = next(iter(found)).load()
     except ImportError as error:
         raise BackendError(f'backend {name} needs {error.name}; run: pip install "geminifusion[export]"') from None
-    backend: Backend = open_with(directory, metadata, threads=threads, device=str(device), location=location)
+    backend: Backend = open_with(
+        directory, metadata, threads=threads, device=str(device), location=location, precision=precision
+    )
     return backend

@@ -1,8 +1,8 @@
 """Which runtime an artifact is run with on this machine, and why that one.
 
 Labels come first: `auto` takes what gives the labels of the torch network (an engine in the artifact's own precision,
-then OpenVINO in float32, then ONNX Runtime; on a GPU that was named, ONNX Runtime's CUDA provider). bfloat16 and int8,
-which trade labels for speed, have to be asked for.
+then OpenVINO in float32, then ONNX Runtime; on a GPU that was named, ONNX Runtime's CUDA provider, and torch where that
+is not installed). bfloat16 and int8, which trade labels for speed, have to be asked for.
 
 Everything that runs an artifact opens it here, so a backend is verified, measured and self-tested with the options it
 serves with.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import NamedTuple, cast, get_args
 
 from geminifusion_runtime.artifact import MODEL_NAME, ArtifactMetadata, Precision, RuntimeFile
 from geminifusion_runtime.backends import check_backend
@@ -50,7 +50,7 @@ def open_backend(
 
     Args:
         directory: of the artifact; its files were checked against their SHA-256.
-        wanted: one of `BACKENDS`, or `torch:CHECKPOINT`.
+        wanted: one of `BACKENDS`, or one of torch's with a checkpoint, `torch:CHECKPOINT`.
         threads: of a runtime on the CPU.
         custom_ops: our kernels for ONNX Runtime on the CPU; other runtimes have no use for them.
         device: the runtime must be able to use it; the caller keeps its own thread to the device's cores.
@@ -74,7 +74,7 @@ def precision_of(metadata: ArtifactMetadata, backend: str) -> Precision:
     for precision in get_args(Precision):
         if backend.endswith(f"-{precision}"):
             return precision
-    if backend.startswith("openvino"):
+    if backend.startswith(("openvino", "torch")):
         return "float32"
     for entry in metadata.runtimes:
         if entry.runtime == backend:
@@ -100,8 +100,7 @@ class _Loader:
             except RuntimeError as error:
                 passed_over.append(f"TensorRT: {error}")
         if self.device.kind == "cuda":
-            reason = "; ".join([f"the artifact holds no engine that runs on {self.device}", *passed_over])
-            return Chosen(self._onnx_runtime_cuda(), reason)
+            return self._on_gpu([f"the artifact holds no engine that runs on {self.device}", *passed_over])
         if any((entry.runtime, entry.precision) == ("openvino", "float32") for entry in self.metadata.runtimes):
             if importlib.util.find_spec("openvino") is None:
                 passed_over.append('OpenVINO: not installed (pip install "geminifusion[openvino]")')
@@ -121,9 +120,33 @@ class _Loader:
             return self._tensorrt()
         if wanted in _OPENVINO:
             return self._openvino(wanted)
-        name, _, location = wanted.partition(":")
+        runtime, _, location = wanted.partition(":")
+        return self._torch(cast(Precision, runtime.partition("-")[2] or "float32"), location)
+
+    def _on_gpu(self, passed_over: list[str]) -> Chosen:
+        """ONNX Runtime's CUDA provider, or else torch.
+
+        Raises:
+            BackendError: neither runs here; says why of both.
+        """
+        try:
+            return Chosen(self._onnx_runtime_cuda(), "; ".join(passed_over))
+        except BackendError as error:
+            passed_over = [*passed_over, f"ONNX Runtime: {error}"]
+        try:
+            return Chosen(self._torch("float32"), "; ".join(passed_over))
+        except BackendError as error:
+            raise BackendError("; ".join([*passed_over, f"torch: {error}"])) from None
+
+    def _torch(self, precision: Precision, location: str = "") -> Backend:
         return open_plugin(
-            name, self.directory, self.metadata, threads=self.threads, device=self.device, location=location
+            "torch",
+            self.directory,
+            self.metadata,
+            threads=self.threads,
+            device=self.device,
+            location=location,
+            precision=precision,
         )
 
     def _onnx_runtime(self) -> Backend:

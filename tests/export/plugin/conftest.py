@@ -89,7 +89,7 @@ def host(request, nvcc, tensorrt_headers, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp(f"host{request.param}")
     library = folder / "plugin.so"
-    stand_in = compile_host(folder, tensorrt_headers, toolkit_of(nvcc) / "include")
+    stand_in = compile_host(folder, "plugin_host.cpp", tensorrt_headers, toolkit_of(nvcc) / "include")
     command = compile_command(nvcc, tensorrt_headers, (request.param,), library, cudart="none")
     # uncompressed, so that the PTX the library carries can be read out of it and run
     run_compiler([*command, str(stand_in), "--compress-mode=none"])

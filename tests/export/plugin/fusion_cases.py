@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from geminifusion_model.fusion_op import pixelwise_fusion_reference
+from geminifusion_model.fusion_tolerance import exact_fusion, fusion_tolerance
 
 NAMES = ("q", "k_diff", "v_self", "v_cross")
 TORCH_TYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
-_EPS32 = 2.0**-23
 
 
 @dataclass(frozen=True)
@@ -35,21 +34,10 @@ def fusion_case(kind: str, shape: tuple[int, ...], num_heads: int, *, misaligned
     """Normal random numbers rounded to `kind`; `misaligned` puts each array one element off a 16-byte boundary."""
     random = np.random.default_rng([*shape, num_heads])
     tensors = [torch.from_numpy(random.standard_normal(shape)).to(TORCH_TYPES[kind]) for _ in NAMES]
-    exact = [tensor.double() for tensor in tensors]
-    truth = pixelwise_fusion_reference(*exact, num_heads).numpy()
-    q, k_diff, own, cross = (tensor.numpy() for tensor in exact)
-    head_dim = shape[-1] // num_heads
-    heads = (*shape[:-1], num_heads, head_dim)
-    # A sum of n float32 products is off by n eps times the sum of magnitudes; the sigmoid flattens that by 4, and its
-    # own instructions (exponential, reciprocal, scale) lose a few eps more. The mixture is three roundings.
-    magnitude = np.abs(q * k_diff).reshape(heads).sum(-1, keepdims=True)
-    weight_error = _EPS32 * (0.25 * (head_dim + 4) * magnitude / np.sqrt(head_dim) + 8)
-    arithmetic = (weight_error * np.abs(own - cross).reshape(heads)).reshape(shape)
-    arithmetic += 3 * _EPS32 * (np.abs(own) + np.abs(cross))
-    information = torch.finfo(TORCH_TYPES[kind])
-    storage = information.eps / 2 * np.abs(truth) + information.smallest_normal * information.eps / 2
+    truth = exact_fusion(*tensors, num_heads).numpy()
+    allowed = fusion_tolerance(*tensors, num_heads).numpy()
     inputs = {name: _placed(_to_bits(tensor), misaligned) for name, tensor in zip(NAMES, tensors, strict=True)}
-    return FusionCase(kind, shape, num_heads, inputs, truth, arithmetic + storage)
+    return FusionCase(kind, shape, num_heads, inputs, truth, allowed)
 
 
 def empty_like(case: FusionCase, *, misaligned: bool = False) -> np.ndarray:

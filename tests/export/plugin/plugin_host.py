@@ -29,38 +29,80 @@ _FIELD_VALUES = {
 }
 
 
-def compile_host(folder: Path, tensorrt_headers: Path, cuda_headers: Path) -> Path:
-    """Compile `plugin_host.cpp`; a plugin linked with the result finds CUDA's runtime in it."""
+def compile_host(folder: Path, source: str, *headers: Path) -> Path:
+    """Compile `plugin_host.cpp` or `kernel_host.cpp`; what is linked with the result finds CUDA's runtime in it."""
     library = folder / "host.so"
-    source = Path(__file__).with_suffix(".cpp")
-    includes = ["-isystem", str(tensorrt_headers), "-isystem", str(cuda_headers)]
-    command = ["g++", "-std=c++17", "-O1", "-shared", "-fPIC", "-Wall", *includes, str(source), "-o", str(library)]
+    path = Path(__file__).parent / source
+    includes = [part for each in headers for part in ("-isystem", str(each))]
+    command = ["g++", "-std=c++17", "-O1", "-shared", "-fPIC", "-Wall", *includes, str(path), "-o", str(library)]
     subprocess.run([*command, "-ldl"], check=True)
     return library
 
 
-class PluginHost:
-    """One plugin library, with the calls TensorRT makes on it."""
+class CudaStandIn:
+    """CUDA's runtime for one library that is linked with it: what that launches is run on numpy.
 
-    def __init__(self, library: Path, host_library: Path) -> None:
-        self._host = ctypes.CDLL(str(host_library))
-        for name in ("creator_name", "creator_version", "creator_namespace", "creator_field", "take_messages"):
-            getattr(self._host, f"host_{name}").restype = ctypes.c_char_p
-        self._host.host_timing_cache_id.restype = ctypes.c_char_p
-        for name in ("create", "clone", "attach", "recreate", "fat_binary"):
-            getattr(self._host, f"host_{name}").restype = ctypes.c_void_p
+    The library is to be loaded after this was made; `read_kernels` then finds its PTX.
+    """
+
+    def __init__(self, host_library: Path) -> None:
+        self._host = ctypes.CDLL(str(host_library), mode=ctypes.RTLD_GLOBAL)
+        self._host.host_fat_binary.restype = self._host.host_stream.restype = ctypes.c_void_p
         signature = ctypes.CFUNCTYPE(
             ctypes.c_int, ctypes.c_char_p, ctypes.c_uint, ctypes.c_uint, ctypes.POINTER(ctypes.c_void_p)
         )
         self._callback = signature(self._on_launch)
         self._host.host_on_launch(self._callback)
-        self.num_creators = self._host.host_open(str(library).encode())
-        assert self.num_creators >= 0, self.messages()
-        self.ptx = _ptx_of(self._host.host_fat_binary())
-        self.kernels = parse(self.ptx)
         self.memory = Memory()
         self.last_kernel: str | None = None
         self.failure: PtxError | None = None
+
+    @property
+    def stream(self) -> int:
+        """The one stream that launches are taken on."""
+        return self._host.host_stream()
+
+    def read_kernels(self) -> None:
+        """Find the kernels of the library that was loaded."""
+        self.ptx = _ptx_of(self._host.host_fat_binary())
+        self.kernels = parse(self.ptx)
+
+    def place(self, inputs: dict, mixed: np.ndarray) -> None:
+        """Make these arrays the memory of the GPU."""
+        self.memory = Memory()
+        self.last_kernel = self.failure = None
+        for name, array in inputs.items():
+            self.memory.add(name, array)
+        self.memory.add("mixed", mixed, writable=True)
+
+    def _on_launch(self, name: bytes, grid: int, block: int, pointers: Sequence[int]) -> int:
+        self.last_kernel = name.decode()
+        try:
+            kernel = self.kernels[self.last_kernel]
+            arguments = [
+                int.from_bytes(ctypes.string_at(pointers[i], size), "little")
+                for i, (_, size) in enumerate(kernel.parameters)
+            ]
+            launch(kernel, grid, block, arguments, self.memory)
+        except PtxError as error:
+            self.failure = error
+            return 1
+        return 0
+
+
+class PluginHost(CudaStandIn):
+    """One plugin library, with the calls TensorRT makes on it."""
+
+    def __init__(self, library: Path, host_library: Path) -> None:
+        super().__init__(host_library)
+        for name in ("creator_name", "creator_version", "creator_namespace", "creator_field", "take_messages"):
+            getattr(self._host, f"host_{name}").restype = ctypes.c_char_p
+        self._host.host_timing_cache_id.restype = ctypes.c_char_p
+        for name in ("create", "clone", "attach", "recreate"):
+            getattr(self._host, f"host_{name}").restype = ctypes.c_void_p
+        self.num_creators = self._host.host_open(str(library).encode())
+        assert self.num_creators >= 0, self.messages()
+        self.read_kernels()
 
     def messages(self) -> str:
         """What was logged since the last call."""
@@ -96,29 +138,11 @@ class PluginHost:
 
     def fuse(self, plugin: Plugin, kind: str, shape: tuple[int, ...], inputs: dict, mixed: np.ndarray) -> int:
         """`enqueue` on these arrays; what it launches has run when this returns. The library's status."""
-        self.memory = Memory()
-        self.last_kernel = self.failure = None
-        for name, array in inputs.items():
-            self.memory.add(name, array)
-        self.memory.add("mixed", mixed, writable=True)
+        self.place(inputs, mixed)
         status = plugin.enqueue(kind, shape, [*inputs.values(), mixed])
         if self.failure is not None:
             raise self.failure
         return status
-
-    def _on_launch(self, name: bytes, grid: int, block: int, pointers: Sequence[int]) -> int:
-        self.last_kernel = name.decode()
-        try:
-            kernel = self.kernels[self.last_kernel]
-            arguments = [
-                int.from_bytes(ctypes.string_at(pointers[i], size), "little")
-                for i, (_, size) in enumerate(kernel.parameters)
-            ]
-            launch(kernel, grid, block, arguments, self.memory)
-        except PtxError as error:
-            self.failure = error
-            return 1
-        return 0
 
 
 class Plugin:

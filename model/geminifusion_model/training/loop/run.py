@@ -20,6 +20,7 @@ from geminifusion_model.data.label_counts import label_counts
 from geminifusion_model.data.loader import Batch, FurtherFrames, Share, training_batches
 from geminifusion_model.data.sample import Dataset, Joined, Subset
 from geminifusion_model.evaluation.evaluate import Scores, evaluate
+from geminifusion_model.fusion_kernels.choice import use_fastest_fusion
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.task import Task
 from geminifusion_model.training.config import TrainingConfig
@@ -32,7 +33,7 @@ from geminifusion_model.training.loop.initialization import describe_start, desc
 from geminifusion_model.training.loop.preparation import build_network, build_state, check_directory, check_fit
 from geminifusion_model.training.loop.progress import step_progress
 from geminifusion_model.training.loop.signals import Interruption, deferred_interruption
-from geminifusion_model.training.loop.step import OptimizerStep, StepReport
+from geminifusion_model.training.loop.step import HALF_PRECISIONS, OptimizerStep, StepReport
 from geminifusion_model.training.records.previews import Previews
 from geminifusion_model.training.records.provenance import record_session
 from geminifusion_model.training.records.run_logger import RunLogger
@@ -89,6 +90,9 @@ class TrainingRun:
             if further is not None:
                 label_counts(further)
         self.net = build_network(config, self.processes, resume=resume, class_names=self.task.class_names)
+        if not config.compile:  # which sees the formula and decides itself
+            dtype = HALF_PRECISIONS.get(config.precision, torch.float32)
+            use_fastest_fusion(self.net, self.processes.device, dtype, training=True)
         self.state = build_state(config, self.net, self.processes.device)
         self._checkpointer = Checkpointer(directory, self.state, writes=self.processes.is_first)
         if resume:

@@ -29,7 +29,7 @@ from geminifusion_model.training.loop.state import TrainingState
 # scale is no longer to blame.
 SMALLEST_SCALE = 2.0**-10
 
-_HALF_PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+HALF_PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ def seed_step(seed: int, rank: int, step: int) -> None:
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:
     """A context for forward passes: half precision where torch deems it harmless (arXiv:1710.03740)."""
-    dtype = _HALF_PRECISIONS.get(precision)
+    dtype = HALF_PRECISIONS.get(precision)
     return torch.autocast(device.type, dtype, enabled=dtype is not None)
 
 

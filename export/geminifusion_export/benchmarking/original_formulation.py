@@ -2,10 +2,14 @@
 
 Re-created from the published description, not from the original's source: every shared layer is called once for each
 stream, the fusion loops over the samples of a batch and runs two `nn.MultiheadAttention`s with pixels as their batch,
-and the decoder runs once per stream over the concatenation of all upsampled stages. Same weights, same logits.
+and the decoder runs once per stream over the concatenation of all upsampled stages. Same weights, same logits. A Swin's
+windows are cut by our own index lists; all else is per stream and per sample there too.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +17,10 @@ from torch.nn import functional as F
 
 from geminifusion_model import GeminiFusion
 from geminifusion_model.encoders.mit import Block, FusedAttention, MixTransformer, Stage
+from geminifusion_model.encoders.swin import Block as SwinBlock
+from geminifusion_model.encoders.swin import Stage as SwinStage
+from geminifusion_model.encoders.swin import SwinTransformer, pad_patches
+from geminifusion_model.encoders.windows import window_plan
 from geminifusion_model.fusions.geminifusion import GeminiFusionBlock
 from geminifusion_model.streams import StreamLayerNorm
 
@@ -28,13 +36,14 @@ class PerSampleFusion(nn.Module):
     def __init__(self, fusion: GeminiFusionBlock) -> None:
         super().__init__()
         self.source = fusion
-        self.attentions = nn.ModuleList(nn.MultiheadAttention(fusion.channels, fusion.num_heads) for _ in range(2))
+        attentions = [nn.MultiheadAttention(fusion.channels, fusion.num_heads) for _ in range(2)]
         with torch.no_grad():
-            for i, attention in enumerate(self.attentions):
+            for i, attention in enumerate(attentions):
                 attention.in_proj_weight.copy_(fusion.in_proj_weight[i])
                 attention.in_proj_bias.copy_(fusion.in_proj_bias[i])
                 attention.out_proj.weight.copy_(fusion.out_proj_weight[i])
                 attention.out_proj.bias.copy_(fusion.out_proj_bias[i])
+        self.attentions = nn.ModuleList(attentions)
 
     def forward(self, x: list[Tensor]) -> list[Tensor]:
         """Two streams `B N C`."""
@@ -55,39 +64,62 @@ class PerSampleFusion(nn.Module):
 
 
 class OriginalFormulation(nn.Module):
-    """A MiT network of two modalities with the weights of the one it is built from, fused by GeminiFusion or not."""
+    """A network of two modalities with the weights of the one it is built from, fused by GeminiFusion or not."""
 
     def __init__(self, net: GeminiFusion) -> None:
         super().__init__()
-        assert isinstance(net.encoder, MixTransformer)
         self.net = net
-        self.fusions = nn.ModuleList(
-            nn.Identity() if net.config.fusion == "none" else PerSampleFusion(block.attention.fusion)
-            for stage in net.encoder.stages
-            for block in stage.blocks
-        )
+        modules = list(net.encoder.modules())
+        fused = [PerSampleFusion(module) for module in modules if isinstance(module, GeminiFusionBlock)]
+        self.fusions = nn.ModuleList(fused or [nn.Identity() for m in modules if isinstance(m, Block | SwinBlock)])
 
     def forward(self, *images: Tensor) -> tuple[list[Tensor], Tensor]:
         """Logits of both streams and of the ensemble."""
-        x = list(images)
-        pyramids: list[list[Tensor]] = [[], []]
-        fusions = iter(self.fusions)
-        for stage in self.net.encoder.stages:
-            x = self._stage(stage, x, fusions)
-            for pyramid, feature in zip(pyramids, x, strict=True):
-                pyramid.append(feature)
+        encoder, x = self.net.encoder, list(images)
+        levels = self._mit(encoder, x) if isinstance(encoder, MixTransformer) else self._swin(encoder, x)
+        pyramids = [list(pyramid) for pyramid in zip(*levels, strict=True)]
         logits = [self._decode(pyramid) for pyramid in pyramids]
         shares = self.net.ensemble_logits.softmax(0)
         return logits, shares[0] * logits[0].detach() + shares[1] * logits[1].detach()
 
-    def _stage(self, stage: Stage, x: list[Tensor], fusions: object) -> list[Tensor]:
+    def _mit(self, encoder: MixTransformer, x: list[Tensor]) -> list[list[Tensor]]:
+        """The maps of each stage, one per stream."""
+        levels = []
+        fusions = iter(self.fusions)
+        for stage in encoder.stages:
+            x = self._stage(cast(Stage, stage), x, fusions)
+            levels.append(x)
+        return levels
+
+    def _swin(self, encoder: SwinTransformer, x: list[Tensor]) -> list[list[Tensor]]:
+        """The maps of each stage, one per stream."""
+        levels = []
+        fusions = iter(self.fusions)
+        maps = [encoder.patch_embed.conv(pad_patches(t)) for t in x]
+        height, width = maps[0].shape[-2:]
+        tokens = normalize(encoder.patch_embed.norm, [m.flatten(2).transpose(1, 2) for m in maps])
+        for each in encoder.stages:
+            stage = cast(SwinStage, each)
+            plans = [window_plan(height, width, stage.window, shifted, tokens[0]) for shifted in (False, True)]
+            for entry in stage.blocks:
+                block = cast(SwinBlock, entry)
+                attended = [block.attention(block.norm1(t), plans[block.shifted]) for t in tokens]
+                fused = zip(tokens, next(fusions)(attended), strict=True)
+                tokens = [t + block.drop_path(f[None])[0] for t, f in fused]
+                tokens = [t + block.drop_path(block.mlp(block.norm2(t))[None])[0] for t in tokens]
+            levels.append([_as_map(t, height, width) for t in normalize(stage.norm, tokens)])
+            if stage.merge is not None:
+                merged = [stage.merge(t, height, width) for t in tokens]
+                tokens, (_, height, width) = [t for t, _, _ in merged], merged[0]
+        return levels
+
+    def _stage(self, stage: Stage, x: list[Tensor], fusions: Iterator[nn.Module]) -> list[Tensor]:
         maps = [stage.patch_embed.conv(t) for t in x]
         height, width = maps[0].shape[-2:]
         tokens = normalize(stage.patch_embed.norm, [m.flatten(2).transpose(1, 2) for m in maps])
         for block in stage.blocks:
-            tokens = self._block(block, tokens, height, width, next(fusions))  # type: ignore[call-overload]
-        tokens = normalize(stage.norm, tokens)
-        return [t.transpose(1, 2).reshape(t.shape[0], -1, height, width).contiguous() for t in tokens]
+            tokens = self._block(cast(Block, block), tokens, height, width, next(fusions))
+        return [_as_map(t, height, width) for t in normalize(stage.norm, tokens)]
 
     def _block(self, block: Block, x: list[Tensor], height: int, width: int, fusion: nn.Module) -> list[Tensor]:
         contexts = self._contexts(block.attention, normalize(block.norm1, x), height, width)
@@ -129,3 +161,8 @@ class OriginalFormulation(nn.Module):
             scales.append(F.interpolate(scale, size=size, mode="bilinear", align_corners=False))
         fused = F.relu(decoder.norm(decoder.fuse(torch.cat(scales[::-1], dim=1))))
         return decoder.classify(decoder.dropout(fused))
+
+
+def _as_map(tokens: Tensor, height: int, width: int) -> Tensor:
+    """`B N C` to a contiguous `B C H W`."""
+    return tokens.transpose(1, 2).reshape(tokens.shape[0], -1, height, width).contiguous()

@@ -1,0 +1,2 @@
+// CUDA's runtime for the library of the kernels alone.
+#include "cuda_runtime.h"
