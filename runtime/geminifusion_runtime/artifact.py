@@ -333,6 +333,10 @@ class ArtifactMetadata:
             return None
         return next((spec for spec in self.modalities if spec.encoding == "hha"), None)
 
+    def distance_modality(self, came: Collection[str]) -> str | None:
+        """The first modality in metres of those that came, by whose distances pixels are places; None without one."""
+        return next((spec.name for spec in self.modalities if spec.unit == "metre" and spec.name in came), None)
+
     @property
     def reference(self) -> str:
         """`name@version`, as clients ask for it."""

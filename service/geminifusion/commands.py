@@ -81,7 +81,7 @@ class _PredictCommand(click.Command):
 @click.option(
     "--format",
     "formats",
-    type=click.Choice(["palette", "overlay", "png", "npz", "json"]),
+    type=click.Choice(["palette", "overlay", "png", "npz", "json", "ply", "pcd", "cloud-npz"]),
     multiple=True,
     default=("palette", "overlay"),
     show_default=True,

@@ -40,7 +40,8 @@ def write_formats(
     """Write the result in each format as `directory/stem_….…`; the paths written.
 
     `palette` is an indexed PNG in the class colors, `overlay` the tinted image, `png` the bare class indices, `npz`
-    the labels with all maps, `json` everything but the pixels. `overlay_on` is the modality that is tinted; see
+    the labels with all maps, `json` everything but the pixels; `ply`, `pcd` and `cloud-npz` the points, for which depth
+    and the intrinsics of its camera are needed. `overlay_on` is the modality that is tinted; see
     `Result.overlay`.
     """
     directory.mkdir(parents=True, exist_ok=True)
@@ -56,11 +57,15 @@ def write_formats(
                 path.write_bytes(result.indices_png())
             case "npz":
                 path = result.save(directory / f"{stem}.npz")
+            case "ply" | "pcd":
+                path = result.save_pointcloud(directory / f"{stem}.{name}")
+            case "cloud-npz":
+                path = result.save_pointcloud(directory / f"{stem}_cloud.npz")
             case "json":
                 path = directory / f"{stem}.json"
                 path.write_text(_summary(result), encoding="utf-8")
             case _:
-                raise ValueError(f"{name!r} is no format; use palette, overlay, png, npz or json")
+                raise ValueError(f"{name!r} is no format; use palette, overlay, png, npz, json, ply, pcd or cloud-npz")
         written.append(path)
     return written
 

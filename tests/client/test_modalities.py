@@ -12,7 +12,8 @@ from geminifusion import AsyncClient, Client, load
 from geminifusion.commands import demo, models, predict
 from geminifusion.errors import InvalidInputError, RequestRejectedError
 from geminifusion.server_process import open_port, running_server
-from geminifusion_runtime.decoding.hha import Intrinsics, hha_from_depth
+from geminifusion_runtime.camera import Intrinsics
+from geminifusion_runtime.decoding.hha import hha_from_depth
 from geminifusion_runtime.errors import GeminiFusionError
 
 TRANSPORTS = ("http", "grpc")

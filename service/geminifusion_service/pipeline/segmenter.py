@@ -22,6 +22,7 @@ from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_runtime.modality_options import check_modalities
 from geminifusion_runtime.model import Model
 from geminifusion_runtime.preprocessing import check_names, images_by_modality
+from geminifusion_runtime.space_options import check_space
 from geminifusion_runtime.types import Priority
 from geminifusion_service.errors import DeadlineExceededError, NotReadyError
 from geminifusion_service.models.registry import ModelRegistry
@@ -259,6 +260,7 @@ def _for_model(request: SegmentRequest, metadata: ArtifactMetadata) -> SegmentRe
     images = images_by_modality(metadata, request.images)
     check_names(metadata, list(images))
     check_modalities(request.options, metadata)
+    check_space(request.options, metadata, list(images))
     return request if images is request.images else SegmentRequest(images=images, options=request.options)
 
 
