@@ -192,7 +192,7 @@ REFUSALS = {
         (
             {"rgb", "thermal"},
             {"intrinsics": (500, 500, 35, 25)},
-            "intrinsics compute HHA from depth, and warm@1 takes no HHA, but rgb, thermal; leave them out",
+            "intrinsics say where the pixels of depth are, and warm@1 takes no depth, but rgb, thermal; leave them out",
             "invalid_option",
         ),
     ]

@@ -15,7 +15,7 @@ from geminifusion_runtime.geometry.points import points_map
 
 _OVERLAP = 1.1  # of neighbouring squares
 _NEAREST_M = 0.01  # in front of the other camera
-_MOST_WRITTEN = 4  # pixels, for each of both images: cameras of any use write one or two
+_LARGEST_SIDE = 32.0  # of a square in pixels; a time-of-flight camera of 224 columns beside one of 4K has 16
 
 
 def register_depth(
@@ -44,14 +44,14 @@ def register_depth(
         ValueError: the cameras cannot be those of the images, which the text says as the end of a sentence.
     """
     height, width = size
+    finer = max(target.fx / camera.fx, target.fy / camera.fy)
+    if finer > _LARGEST_SIDE:
+        raise ValueError(
+            f"make a pixel of the depth {finer:.3g} pixels wide in rgb; send both cameras in pixels of their own images"
+        )
     u, v, z, side = _project(depth_m, camera, target, pose)
     inside = (u > -0.5 - side / 2) & (u < width - 0.5 + side / 2) & (v > -0.5 - side / 2) & (v < height - 0.5 + side / 2)
     u, v, z, side = u[inside], v[inside], z[inside], side[inside]
-    if float((np.ceil(side) ** 2).sum()) > _MOST_WRITTEN * (height * width + depth_m.size):
-        raise ValueError(
-            f"spread a pixel of the depth over {float(side.mean()):.3g} pixels on a side; send both cameras in pixels "
-            "of their own images"
-        )
     left, top = _first(u, side), _first(v, side)
     right, bottom = _last(u, side, left), _last(v, side, top)
     buffer = np.full(height * width, np.inf, np.float32)
@@ -77,8 +77,8 @@ def _project(
     x, y, far, z = moved[0][front], moved[1][front], moved[2][front], z[front]
     u = np.float32(target.fx) * x / far + np.float32(target.cx)
     v = np.float32(target.fy) * y / far + np.float32(target.cy)
-    larger = max(target.fx / camera.fx, target.fy / camera.fy)
-    return u, v, far, np.float32(_OVERLAP * larger) * z / far
+    finer = max(target.fx / camera.fx, target.fy / camera.fy)
+    return u, v, far, np.minimum(np.float32(_OVERLAP * finer) * z / far, np.float32(_LARGEST_SIDE))
 
 
 def _first(centre: NDArray[np.float32], side: NDArray[np.float32]) -> NDArray[np.int32]:
