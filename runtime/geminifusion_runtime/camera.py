@@ -1,6 +1,7 @@
-"""Cameras as clients describe them: intrinsics of a pinhole, and the pose of one camera in another. Standard library only.
+"""Cameras as clients describe them: intrinsics of a pinhole, and the pose of one camera in another.
 
-Camera axes everywhere: x right, y down, z forward, in metres. Pixels are counted from the centre of the top left one.
+Standard library only. Camera axes everywhere: x right, y down, z forward, in metres. Pixels are counted from the centre
+of the top left one.
 """
 
 from __future__ import annotations
@@ -56,12 +57,12 @@ class Intrinsics:
         if not _NARROWEST_DEG <= angle <= _WIDEST_DEG:
             return f"give an image of {width}x{height} an angle of view of {angle:.3g} degrees"
         across, down = (self.cx + 0.5) / width, (self.cy + 0.5) / height
-        if not (-0.5 <= across <= 1.5 and -0.5 <= down <= 1.5):
-            return f"have their principal point at {self.cx:g},{self.cy:g}, far outside an image of {width}x{height}"
         factor = across + down  # 1 for a principal point in the middle
         if not _OTHER_SIZE[0] < factor < _OTHER_SIZE[1] and abs(across - down) < _SAME_FACTOR * factor:
             meant = f"{round(2 * self.cx + 1)}x{round(2 * self.cy + 1)}"
             return f"are those of an image of about {meant}, and this one has {width}x{height}"
+        if not (-0.5 <= across <= 1.5 and -0.5 <= down <= 1.5):
+            return f"have their principal point at {self.cx:g},{self.cy:g}, far outside an image of {width}x{height}"
         return None
 
 

@@ -155,7 +155,8 @@ class SegmentOptions:
         AfterValidator(_pose),
     ] = ()
     align: Annotated[
-        Align, Field(description="resize all to the size of rgb, or the first; register depth to rgb; none: reject them")
+        Align,
+        Field(description="resize all to the size of rgb, or the first; register depth to rgb; none: reject them"),
     ] = "none"
     sensor_policy: Annotated[
         SensorPolicy | None, Field(description="what to do about a broken sensor; the server's setting when left out")
@@ -163,7 +164,9 @@ class SegmentOptions:
     # None, for transports that send tensors: no file, the label map alone.
     format: Annotated[
         MaskFormat | None,
-        Field(description="png: class indices; palette: in class colours; overlay; json; npz; points as ply, pcd, cloud-npz"),
+        Field(
+            description="png: class indices; palette: in class colours; overlay; json; npz; points: ply, pcd, cloud-npz"
+        ),
     ] = "png"
     overlay_on: Annotated[
         str | None,

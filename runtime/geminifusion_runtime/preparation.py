@@ -87,7 +87,9 @@ def _check_points(
     if (options.align == "register" or options.format in CLOUD_FORMATS) and not (
         model.metadata.distance_modality(kept) and (options.align != "register" or "rgb" in kept)
     ):
-        raise InvalidOptionError(f"{needs} needs a sensor that sensor_policy=drop-modality left out: {'; '.join(notes)}")
+        raise InvalidOptionError(
+            f"{needs} needs a sensor that sensor_policy=drop-modality left out: {'; '.join(notes)}"
+        )
 
 
 def _warnings(model: Model, options: SegmentOptions, decoded: DecodedRequest) -> tuple[str, ...]:

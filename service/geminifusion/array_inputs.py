@@ -96,8 +96,8 @@ def _unmasked(array: np.ma.MaskedArray[Any, Any], name: str) -> NDArray[Any]:
     if name == "depth":
         return np.asarray(array.filled(0))
     raise InvalidInputError(
-        f"{name} is masked at {masked} pixels, and which of its numbers means no measurement only you know: give floats, "
-        f"or fill it and name the value by {name}_invalid"
+        f"{name} is masked at {masked} pixels, and which of its numbers means no measurement only you know: give "
+        f"floats, or fill it and name the value by {name}_invalid"
     )
 
 

@@ -14,6 +14,7 @@ from geminifusion_runtime.png_encoder import encode_png
 
 from .errors import InvalidInputError, requires_extra
 
+
 class _ArrayInterface(Protocol):
     """What PIL images and torch tensors share with arrays; `array_inputs` reads them."""
 

@@ -35,12 +35,14 @@ def result_cloud(result: Result, intrinsics: Numbers | None, depth: str) -> tupl
     given = options if intrinsics is None else checked_options({"intrinsics": intrinsics})
     if not given.intrinsics:
         raise InvalidInputError(
-            f"points need the camera of {depth}; give intrinsics=(fx, fy, cx, cy) in pixels of the {depth} that was posted"
+            f"points need the camera of {depth}; give intrinsics=(fx, fy, cx, cy) in pixels of the one that was posted"
         )
     camera = _camera("intrinsics", given.intrinsics, metres.shape)
     metres, camera = _aligned(metres, camera, options, result.labels.shape)
     if metres.shape != result.labels.shape:
-        raise InvalidInputError(f"{depth} is {metres.shape} but the labels are {result.labels.shape}; was it registered?")
+        raise InvalidInputError(
+            f"{depth} is {metres.shape} but the labels are {result.labels.shape}; was it registered?"
+        )
     rgb = result.sources.get("rgb")
     cloud = point_cloud(
         metres,

@@ -124,9 +124,7 @@ class Result:
 
         return result_cloud(self, intrinsics, depth)[0]
 
-    def save_pointcloud(
-        self, path: str | Path, intrinsics: Numbers | None = None, *, depth: str = "depth"
-    ) -> Path:
+    def save_pointcloud(self, path: str | Path, intrinsics: Numbers | None = None, *, depth: str = "depth") -> Path:
         """Write `to_pointcloud(intrinsics)`: `.ply`, `.pcd`, or `.npz` with the arrays.
 
         Raises:

@@ -153,7 +153,7 @@ def _max_calls(limits: LimitSettings) -> int:
 
 
 def _response_bytes(max_pixels: int) -> int:
-    """Most bytes of a response: an overlay of the largest images, or points of as many pixels as points are given of."""
+    """Most bytes of a response: an overlay of the largest images, or the most points."""
     return max(4 * max_pixels, CLOUD_BYTES_PER_PIXEL * min(max_pixels, MAX_CLOUD_PIXELS)) + _MAPS_BYTES
 
 

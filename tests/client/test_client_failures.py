@@ -23,8 +23,8 @@ from geminifusion.errors import (
     ServerError,
     ServerUnreachableError,
 )
-from geminifusion.server_process import open_port
 from geminifusion.options import segment_call
+from geminifusion.server_process import open_port
 from geminifusion.wire import result_from_json
 from geminifusion_runtime.png_encoder import encode_png
 

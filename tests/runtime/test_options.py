@@ -161,8 +161,8 @@ def test_options_travel_between_processes():
         ),
         (
             {"extrinsics": "2,0,0,0,0,1,0,0,0,0,1,0"},
-            "extrinsics have a matrix that is no rotation: the products of its rows are off by 3; send [R|t] row by row, "
-            "twelve numbers, R with rows of length 1 at right angles",
+            "extrinsics have a matrix that is no rotation: the products of its rows are off by 3; send [R|t] row "
+            "by row, twelve numbers, R with rows of length 1 at right angles",
         ),
         (
             {"extrinsics": "1,0,0,0,0,1,0,0,0,0,-1,0"},
@@ -174,8 +174,8 @@ def test_options_travel_between_processes():
         ),
         (
             {"extrinsics": "0.05,0,0"},
-            "extrinsics is '0.05,0,0', expected the twelve numbers of [R|t] from the depth camera to the rgb camera, row "
-            "by row, t in metres",
+            "extrinsics is '0.05,0,0', expected the twelve numbers of [R|t] from the depth camera to the rgb camera, "
+            "row by row, t in metres",
         ),
         ({"confidence": "yes"}, "confidence is 'yes', expected 1 or 0"),
         ({"request_id": "a\n"}, r"request_id is 'a\n', expected 1 to 128 of A-Z a-z 0-9 . _ : -"),

@@ -22,8 +22,8 @@ def encode_cloud(cloud: PointCloud, file_format: CloudFormat, comments: Sequence
     Args:
         cloud: the points.
         file_format: `ply`: binary little-endian, `x y z red green blue label confidence`; `pcd`: version 0.7, binary,
-            `x y z rgb label confidence` with the color in three bytes of a number as PCL has it; `cloud-npz`: the arrays
-            `xyz`, `rgb`, `label` and `confidence`.
+            `x y z rgb label confidence` with the color in three bytes of a number as PCL has it; `cloud-npz`: the
+            arrays `xyz`, `rgb`, `label` and `confidence`.
         comments: lines for the header of PLY and PCD; other than ASCII characters become question marks.
     """
     return _WRITERS[file_format](cloud, [_ascii(line) for line in comments])
@@ -96,4 +96,8 @@ def _ascii(text: str) -> str:
     return "".join(character if " " <= character <= "~" else "?" for character in text)
 
 
-_WRITERS: dict[CloudFormat, Callable[[PointCloud, Sequence[str]], bytes]] = {"ply": _ply, "pcd": _pcd, "cloud-npz": _npz}
+_WRITERS: dict[CloudFormat, Callable[[PointCloud, Sequence[str]], bytes]] = {
+    "ply": _ply,
+    "pcd": _pcd,
+    "cloud-npz": _npz,
+}

@@ -37,9 +37,7 @@ class ClassSpace:
     volume_m3: float
 
 
-def class_spaces(
-    depth_m: NDArray[np.float32], labels: NDArray[np.uint8], camera: Intrinsics
-) -> dict[int, ClassSpace]:
+def class_spaces(depth_m: NDArray[np.float32], labels: NDArray[np.uint8], camera: Intrinsics) -> dict[int, ClassSpace]:
     """The measures of every class that has a measured pixel, by its id.
 
     Args:

@@ -15,6 +15,7 @@ from geminifusion_runtime.geometry.points import points_map
 
 _OVERLAP = 1.1  # of neighbouring squares
 _NEAREST_M = 0.01  # in front of the other camera
+_MOST_WRITTEN = 8  # pixels, for each of both images: cameras that see one scene write one to four
 _LARGEST_SIDE = 32.0  # of a square in pixels; a time-of-flight camera of 224 columns beside one of 4K has 16
 
 
@@ -50,8 +51,12 @@ def register_depth(
             f"make a pixel of the depth {finer:.3g} pixels wide in rgb; send both cameras in pixels of their own images"
         )
     u, v, z, side = _project(depth_m, camera, target, pose)
-    inside = (u > -0.5 - side / 2) & (u < width - 0.5 + side / 2) & (v > -0.5 - side / 2) & (v < height - 0.5 + side / 2)
+    inside = (
+        (u > -0.5 - side / 2) & (u < width - 0.5 + side / 2) & (v > -0.5 - side / 2) & (v < height - 0.5 + side / 2)
+    )
     u, v, z, side = u[inside], v[inside], z[inside], side[inside]
+    if float(np.square(np.ceil(side)).sum()) > _MOST_WRITTEN * (height * width + depth_m.size):
+        raise ValueError("lay many times the depth's pixels over one another; send cameras that see one scene")
     left, top = _first(u, side), _first(v, side)
     right, bottom = _last(u, side, left), _last(v, side, top)
     buffer = np.full(height * width, np.inf, np.float32)
@@ -86,7 +91,5 @@ def _first(centre: NDArray[np.float32], side: NDArray[np.float32]) -> NDArray[np
     return np.minimum(np.ceil(centre - side / 2), np.rint(centre)).astype(np.int32)
 
 
-def _last(
-    centre: NDArray[np.float32], side: NDArray[np.float32], first: NDArray[np.int32]
-) -> NDArray[np.int32]:
+def _last(centre: NDArray[np.float32], side: NDArray[np.float32], first: NDArray[np.int32]) -> NDArray[np.int32]:
     return np.maximum(np.ceil(centre + side / 2).astype(np.int32) - 1, first)

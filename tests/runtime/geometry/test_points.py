@@ -219,7 +219,11 @@ def test_a_scene_without_a_measurement_is_an_empty_file(file_format):
         ((500, 500, 150, 300), (480, 640), None),  # cut out of a larger image
         ((600, 600, 639.5, 359.5), (360, 640), "are those of an image of about 1280x720, and this one has 640x360"),
         ((250, 250, 159.5, 119.5), (480, 640), "are those of an image of about 320x240, and this one has 640x480"),
-        ((500, 500, 5000, 239.5), (480, 640), "have their principal point at 5000,239.5, far outside an image of 640x480"),
+        (
+            (500, 500, 5000, 239.5),
+            (480, 640),
+            "have their principal point at 5000,239.5, far outside an image of 640x480",
+        ),
         ((0.5, 500, 319.5, 239.5), (480, 640), "give an image of 640x480 an angle of view of 180 degrees"),
         ((5e5, 5e5, 319.5, 239.5), (480, 640), "give an image of 640x480 an angle of view of 0.0733 degrees"),
     ],
