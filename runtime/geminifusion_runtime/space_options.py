@@ -23,25 +23,25 @@ def check_space(options: SegmentOptions, metadata: ArtifactMetadata, came: Colle
     """
     names = ", ".join(spec.name for spec in metadata.modalities)
     metric = [spec.name for spec in metadata.modalities if spec.unit == "metre"]
-    if options.intrinsics and not metric and not any(spec.encoding == "hha" for spec in metadata.modalities):
-        raise InvalidOptionError(
-            f"intrinsics say where the pixels of depth are, and {metadata.reference} takes no depth, but {names}; "
-            "leave them out"
-        )
     if options.align != "register" and (options.rgb_intrinsics or options.extrinsics):
         given = "rgb_intrinsics" if options.rgb_intrinsics else "extrinsics"
         raise InvalidOptionError(f"{given} came without align=register, which alone needs them; send both, or neither")
     wanting = [f"align={options.align}"] if options.align == "register" else []
     if options.format in CLOUD_FORMATS:
         wanting.append(f"format={options.format}")
-    if not wanting:
-        return
     wanted = " and ".join(wanting)
-    if not metric:
+    if wanting and not metric:
         raise InvalidOptionError(
             f"{wanted} needs depth in metres, and {metadata.reference} takes {names}, none of which is; ask a model "
             "that takes depth"
         )
+    if options.intrinsics and not metric and not any(spec.encoding == "hha" for spec in metadata.modalities):
+        raise InvalidOptionError(
+            f"intrinsics say where the pixels of depth are, and {metadata.reference} takes no depth, but {names}; "
+            "leave them out"
+        )
+    if not wanting:
+        return
     if metadata.distance_modality(came) is None:
         raise InvalidOptionError(f"{wanted} needs {metric[0]}, and {' and '.join(came)} came; send it as well")
     if not options.intrinsics and metadata.intrinsics is None:
