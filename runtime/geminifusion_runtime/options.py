@@ -71,10 +71,12 @@ def _pose(values: tuple[float, ...]) -> tuple[float, ...]:
     """None or the twelve numbers of a rotation and a translation."""
     if values and len(values) != 12:
         raise ValueError("no pose")
-    try:
-        return values and Pose.of(values) and values
-    except ValueError as error:
-        raise _WrongPoseError(str(error)) from None
+    if values:
+        try:
+            Pose.of(values)
+        except ValueError as error:
+            raise _WrongPoseError(str(error)) from None
+    return values
 
 
 Flag = Annotated[bool, BeforeValidator(_flag)]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InvalidInputError
+from .images import PlainImage
 
 _LARGEST = 2**16 - 1
 # Modes of PIL whose pixels are numbers of a sensor, and not colors.
@@ -23,7 +24,7 @@ def is_image(value: object) -> bool:
     return isinstance(value, str | Path | bytes | np.ndarray) or _library(value) in _READERS
 
 
-def plain_image(value: Any, name: str) -> str | Path | bytes | NDArray[Any]:  # noqa: ANN401 - of any library
+def plain_image(value: Any, name: str) -> PlainImage:  # noqa: ANN401 - of any library
     """The image of a modality as a path, as bytes or as a NumPy array.
 
     Args:
@@ -88,7 +89,7 @@ def _narrow(array: NDArray[Any], name: str) -> NDArray[Any]:
 
 
 def _unmasked(array: np.ma.MaskedArray[Any, Any], name: str) -> NDArray[Any]:
-    masked = int(np.ma.count_masked(array))
+    masked = int(np.ma.getmaskarray(array).sum())
     if not masked:
         return np.asarray(array.data)
     if array.dtype.kind == "f":

@@ -26,10 +26,11 @@ class _Tensor(Protocol):
     def __array__(self, *arguments: Any) -> NDArray[Any]: ...  # noqa: ANN401 - NumPy's protocol
 
 
-ImageInput = str | Path | bytes | NDArray[Any] | _ArrayInterface | _Tensor
+PlainImage = str | Path | bytes | NDArray[Any]
+ImageInput = PlainImage | _ArrayInterface | _Tensor
 
 
-def image_bytes(image: ImageInput, name: str) -> bytes:
+def image_bytes(image: PlainImage, name: str) -> bytes:
     """The encoded image of one modality.
 
     Args:

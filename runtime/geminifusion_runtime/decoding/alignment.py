@@ -49,7 +49,7 @@ def align_images(
         return AlignedImages(dict(images), camera)
     resized = resize_to_reference(images, specs)
     if distance is not None and camera is not None:
-        camera = camera.resized(images[distance].array.shape[:2], resized[distance].array.shape[:2])  # type: ignore[arg-type]
+        camera = camera.resized(images[distance].array.shape[:2], resized[distance].array.shape[:2])
     return AlignedImages(resized, camera)
 
 
@@ -59,7 +59,7 @@ def _camera(image: DecodedImage, metadata: ArtifactMetadata, options: SegmentOpt
     if values is None:
         return None
     camera = Intrinsics.of(values)
-    if problem := camera.problem(image.array.shape[:2]):  # type: ignore[arg-type]
+    if problem := camera.problem(image.array.shape[:2]):
         if not options.intrinsics and options.align != "register" and options.format not in CLOUD_FORMATS:
             return None
         whose = "intrinsics" if options.intrinsics else f"the intrinsics that {metadata.reference} brings"

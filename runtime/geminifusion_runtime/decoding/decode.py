@@ -206,6 +206,6 @@ def _hha(metres: NDArray[np.float32], spec: ModalitySpec, intrinsics: Sequence[f
             f"intrinsics have focal lengths {fx:g} and {fy:g}; send fx,fy,cx,cy in pixels of the depth image"
         )
     camera = Intrinsics.of(intrinsics)
-    if problem := camera.problem(metres.shape):  # type: ignore[arg-type]
+    if problem := camera.problem(metres.shape):
         raise InvalidOptionError(f"intrinsics {problem}; send fx,fy,cx,cy in pixels of the depth image")
     return np.rint(hha_from_depth(metres, camera)).astype(np.uint8)

@@ -41,7 +41,8 @@ def rays(size: tuple[int, int], camera: Intrinsics) -> tuple[NDArray[np.float64]
         camera: its camera.
     """
     height, width = size
-    return (np.arange(width) - camera.cx) / camera.fx, (np.arange(height) - camera.cy) / camera.fy
+    columns, rows = np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64)
+    return (columns - camera.cx) / camera.fx, (rows - camera.cy) / camera.fy
 
 
 def points_map(depth_m: NDArray[np.float32], camera: Intrinsics) -> NDArray[np.float32]:
@@ -76,7 +77,7 @@ def point_cloud(
     if confidence is None:
         sure = np.full(len(measured), np.nan, np.float32)
     else:
-        sure = _enlarged(confidence, depth_m.shape).astype(np.float32).ravel().take(measured)  # type: ignore[arg-type]
+        sure = _enlarged(confidence, depth_m.shape).astype(np.float32).ravel().take(measured)
     return PointCloud(
         xyz=points_map(depth_m, camera).reshape(-1, 3).take(measured, axis=0),
         rgb=colors.reshape(-1, 3).take(measured, axis=0),
