@@ -21,7 +21,7 @@ from geminifusion_runtime.types import DEFAULT_SENSOR_POLICY
 
 from .array_inputs import plain_image
 from .errors import InvalidInputError, requires_extra
-from .images import ImageInput, check_array, file_bytes
+from .images import ImageInput, PlainImage, check_array, file_bytes
 from .options import LOCAL_OPTIONS, checked_options, split_arguments
 from .results import Result
 
@@ -93,10 +93,9 @@ class LocalModel:
         """
         started = time.perf_counter()
         inputs, given = split_arguments(rgb, depth, others)
-        inputs = {name: plain_image(image, name) for name, image in inputs.items()}
         options = checked_options({"depth_scale": depth_scale, "depth_invalid": depth_invalid, **given})
         _check_local(given)
-        decoded_images = self._decode(inputs, options)
+        decoded_images = self._decode({name: plain_image(image, name) for name, image in inputs.items()}, options)
         prepared = prepare(self._model, options, decoded_images, DEFAULT_SENSOR_POLICY)
         arrays = {name: image.array for name, image in prepared.decoded.images.items()}
         decoded = time.perf_counter()
@@ -122,7 +121,7 @@ class LocalModel:
             depth_m=distances(self.metadata, {name: image.array for name, image in decoded_images.items()}),
         )
 
-    def _decode(self, inputs: Mapping[str, ImageInput], options: SegmentOptions) -> dict[str, DecodedImage]:
+    def _decode(self, inputs: Mapping[str, PlainImage], options: SegmentOptions) -> dict[str, DecodedImage]:
         """The images as the model takes them, in its order."""
         given = images_by_modality(self.metadata, inputs)
         check_names(self.metadata, list(given))

@@ -94,13 +94,13 @@ def segment_call(images: Mapping[str, ImageInput], options: Mapping[str, Any]) -
     # Naming the request here lets even an error that never reached the server be matched with its log.
     request_id = options.get("request_id") or secrets.token_hex(8)
     checked = checked_options({**options, "request_id": request_id, "format": "json"})
-    images = {name: plain_image(image, name) for name, image in images.items()}
-    encoded = {name: image_bytes(image, name) for name, image in images.items()}
+    plain = {name: plain_image(image, name) for name, image in images.items()}
+    encoded = {name: image_bytes(image, name) for name, image in plain.items()}
     return SegmentCall(
         images=encoded,
         options=checked,
         request_id=request_id,
-        sources={name: image if isinstance(image, np.ndarray) else encoded[name] for name, image in images.items()},
+        sources={name: image if isinstance(image, np.ndarray) else encoded[name] for name, image in plain.items()},
     )
 
 

@@ -63,8 +63,8 @@ def encode(
         assert depth_m is not None, "prepare rejects requests of points without distances"
         assert decoded.camera is not None, "prepare rejects requests of points without a camera"
         cloud = _cloud(metadata, decoded, depth_m, decoded.camera, prediction)
-        names = {int(one): metadata.classes[one].name for one in np.unique(labels)}
-        mask = encode_cloud(cloud, wanted, cloud_comments(metadata.reference, decoded.camera, names))
+        present = {int(one): metadata.classes[one].name for one in np.unique(labels)}
+        mask = encode_cloud(cloud, wanted, cloud_comments(metadata.reference, decoded.camera, present))
     else:
         maps: dict[str, NDArray[np.generic]] = {
             "labels": labels,

@@ -388,7 +388,7 @@ def test_the_reference_sends_calls_that_only_ask(tiny_server, visit):
 
 
 def test_depth_is_registered_where_the_cameras_are_given(tiny_server, visit, choose_files, tmp_path):
-    """A board at 1.5 m before a wall at 3 m, seen by a depth camera 10 cm beside; in RGB it is 4 pixels further left."""
+    """A board at 1.5 m before a wall, seen by a depth camera 10 cm beside: in RGB it is 4 pixels further left."""
     depth = np.full((48, 64), 3000, np.uint16)
     depth[10:38, 24:40] = 1500
     cameras = {"intrinsics": "60,60,31.5,23.5", "rgb_intrinsics": "60,60,31.5,23.5"}
@@ -398,12 +398,13 @@ def test_depth_is_registered_where_the_cameras_are_given(tiny_server, visit, cho
         page.click("#options summary")
         for name, text in cameras.items():
             page.fill(f"[name={name}]", text)
+            page.keyboard.press("Tab")
         choose_files(page, {"rgb.png": png(np.full((48, 64, 3), 200, np.uint8)), "depth.png": png(depth)})
         wait_for_result(page)
         assert "align=register" in page.text_content("#call")
         assert "was registered to rgb" in page.text_content("#notes")
         page.click("#views >> text=3-D")
-        page.wait_for_function("document.querySelector('#result-note').textContent.includes('points')")
+        page.wait_for_selector("#result-note:has-text('points')")
         assert "assumed" not in page.text_content("#result-note")
         with page.expect_download() as started:
             page.click("#downloads [data-save=ply]")
