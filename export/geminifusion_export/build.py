@@ -66,7 +66,8 @@ class ExportOptions:
         max_pixels: larger images are reduced to fit before they reach the graph; None takes 1280x960, or what the
             task's input policy makes of frames twice as long as wide, if that is more.
         reference: height and width the service warms up with.
-        intrinsics: fx, fy, cx, cy of the depth camera in pixels, for a network of HHA that is computed from depth.
+        intrinsics: fx, fy, cx, cy of the depth camera in pixels, for requests that name none: for points and measures,
+            and for HHA that is computed from depth.
     """
 
     name: str
@@ -83,6 +84,8 @@ class ExportOptions:
         """Reject, before minutes go into tracing, what no server would load."""
         if self.max_pixels is not None and self.max_pixels > MAX_PIXELS:
             raise ExportError(f"--max-pixels is {self.max_pixels}; a model takes at most {MAX_PIXELS}")
+        if self.intrinsics is not None and min(self.intrinsics[:2]) <= 0:
+            raise ExportError(f"--intrinsics have focal lengths {self.intrinsics[:2]}; give FX FY CX CY in pixels")
 
 
 def build_artifact(checkpoint: Path, destination: Path, options: ExportOptions) -> ArtifactMetadata:

@@ -61,6 +61,12 @@ def export() -> None:
     type=click.IntRange(min=1),
     help="Larger images are reduced first.  [default: 1228800, or more where the task's input policy needs it]",
 )
+@click.option(
+    "--intrinsics",
+    type=float,
+    nargs=4,
+    help="FX FY CX CY of the depth camera in pixels, for requests that name none: for points, measures and HHA.",
+)
 @click.option("--golden", type=_FOLDER, help="A data set of labeled frames to ship and to verify the export on.")
 @click.option(
     "--to",
@@ -97,6 +103,7 @@ def artifact(
     precision: Literal["float32", "float16", "bfloat16"] | None,
     weights: Literal["float32", "float16"] | None,
     max_pixels: int | None,
+    intrinsics: tuple[float, float, float, float] | None,
     golden: Path | None,
     targets: tuple[str, ...],
     calibration: Path | None,
@@ -127,6 +134,7 @@ def artifact(
             "--precision": precision,
             "--weights": weights,
             "--max-pixels": max_pixels,
+            "--intrinsics": intrinsics,
             "--golden": golden,
         }
         if given := [option for option, value in fixed.items() if value is not None]:
@@ -166,6 +174,7 @@ def artifact(
                 targets=options,
                 golden=golden,
                 max_pixels=max_pixels,
+                intrinsics=intrinsics,
             ),
         )
     _report(metadata, destination)

@@ -285,7 +285,7 @@ class ArtifactMetadata:
     size: SizePolicy
     input_scale: Annotated[float, Field(gt=0, le=1)] = 1.0  # the graph reduces its inputs by this factor
     label_upsampling: Upsampling = "bilinear"  # of the logits to the size of the images; bicubic is torch's, a = -0.75
-    intrinsics: tuple[float, float, float, float] | None = None  # fx, fy, cx, cy: computes HHA from depth in metres
+    intrinsics: tuple[float, float, float, float] | None = None  # fx, fy, cx, cy of requests that name none
     temperature: Annotated[float, Field(gt=0)] | None = None  # the graph divides logits by it before the confidence
     classes: Annotated[tuple[ClassSpec, ...], Field(min_length=1, max_length=255)]
     ignore_index: _Byte
@@ -332,6 +332,10 @@ class ArtifactMetadata:
         if any(spec.name == "depth" for spec in self.modalities):
             return None
         return next((spec for spec in self.modalities if spec.encoding == "hha"), None)
+
+    def distance_modality(self, came: Collection[str]) -> str | None:
+        """The first modality in metres of those that came, by whose distances pixels are places; None without one."""
+        return next((spec.name for spec in self.modalities if spec.unit == "metre" and spec.name in came), None)
 
     @property
     def reference(self) -> str:

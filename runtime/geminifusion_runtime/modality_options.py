@@ -36,11 +36,6 @@ def check_modalities(options: SegmentOptions, metadata: ArtifactMetadata) -> Non
             f"overlay_on is {options.overlay_on[:SHOWN_CHARACTERS]!r}, expected a modality of {metadata.reference}: "
             f"{', '.join(spec.name for spec in metadata.modalities)}"
         )
-    if options.intrinsics and not any(spec.encoding == "hha" for spec in metadata.modalities):
-        raise InvalidOptionError(
-            f"intrinsics compute HHA from depth, and {metadata.reference} takes no HHA, but "
-            f"{', '.join(spec.name for spec in metadata.modalities)}; leave them out"
-        )
 
 
 def modality_option_schemas(spec: ModalitySpec) -> dict[str, dict[str, Any]]:

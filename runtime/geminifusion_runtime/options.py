@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args, get_type
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo
 from pydantic.dataclasses import dataclass
 
+from geminifusion_runtime.camera import Pose
 from geminifusion_runtime.errors import InvalidOptionError
 from geminifusion_runtime.types import Align, MaskFormat, Priority, SensorPolicy
 
@@ -55,10 +56,26 @@ def _numbers(value: object, info: ValidationInfo) -> object:
     return (value,) if isinstance(value, Real) else value
 
 
+class _WrongPoseError(ValueError):
+    """Numbers of the right count that are no pose; the text says why."""
+
+
 def _camera(values: tuple[float, ...]) -> tuple[float, ...]:
     """None or four numbers, the focal lengths above 0."""
     if values and (len(values) != 4 or min(values[:2]) <= 0):
         raise ValueError("no camera")
+    return values
+
+
+def _pose(values: tuple[float, ...]) -> tuple[float, ...]:
+    """None or the twelve numbers of a rotation and a translation."""
+    if values and len(values) != 12:
+        raise ValueError("no pose")
+    if values:
+        try:
+            Pose.of(values)
+        except ValueError as error:
+            raise _WrongPoseError(str(error)) from None
     return values
 
 
@@ -69,6 +86,11 @@ Scale = Annotated[float, Expected(_METRES_PER_UNIT), Field(gt=0, le=1000)]
 Markers = Annotated[
     tuple[float, ...], Expected(_NOT_MEASURED), Field(max_length=_MOST_MARKERS), BeforeValidator(_numbers)
 ]
+
+
+def _numbers_field(count: int, description: str) -> Any:  # noqa: ANN401 - as pydantic's own
+    """Numbers that come together or not at all."""
+    return Field(description=description, json_schema_extra={"minItems": count, "maxItems": count})
 
 
 class ModalityOptions(NamedTuple):
@@ -116,12 +138,27 @@ class SegmentOptions:
     intrinsics: Annotated[
         tuple[float, ...],
         Expected("fx,fy,cx,cy of the depth camera in pixels, the focal lengths above 0"),
-        Field(description="fx,fy,cx,cy of the depth camera in pixels, where the model takes HHA and depth is sent"),
+        _numbers_field(4, "fx,fy,cx,cy of the depth camera in pixels, for points and measures, and HHA of depth"),
         BeforeValidator(_numbers),
         AfterValidator(_camera),
     ] = ()
+    rgb_intrinsics: Annotated[
+        tuple[float, ...],
+        Expected("fx,fy,cx,cy of the rgb camera in pixels, the focal lengths above 0"),
+        _numbers_field(4, "fx,fy,cx,cy of the rgb camera in pixels, for align=register"),
+        BeforeValidator(_numbers),
+        AfterValidator(_camera),
+    ] = ()
+    extrinsics: Annotated[
+        tuple[float, ...],
+        Expected("the twelve numbers of [R|t] from the depth camera to the rgb camera, row by row, t in metres"),
+        _numbers_field(12, "[R|t] from the depth camera to the rgb camera, row by row, metres, for align=register"),
+        BeforeValidator(_numbers),
+        AfterValidator(_pose),
+    ] = ()
     align: Annotated[
-        Align, Field(description="resize: bring all modalities to the size of rgb, or the first; none: reject them")
+        Align,
+        Field(description="resize all to the size of rgb, or the first; register depth to rgb; none: reject them"),
     ] = "none"
     sensor_policy: Annotated[
         SensorPolicy | None, Field(description="what to do about a broken sensor; the server's setting when left out")
@@ -129,7 +166,9 @@ class SegmentOptions:
     # None, for transports that send tensors: no file, the label map alone.
     format: Annotated[
         MaskFormat | None,
-        Field(description="png: class indices; palette: in the class colours; overlay: over a picture; json; npz"),
+        Field(
+            description="png: class indices; palette: in class colours; overlay; json; npz; points: ply, pcd, cloud-npz"
+        ),
     ] = "png"
     overlay_on: Annotated[
         str | None,
@@ -276,6 +315,8 @@ def _invalid_option(error: ValidationError, *, flags: str) -> InvalidOptionError
     if failure["type"] == "too_long":
         count, most = failure["ctx"]["actual_length"], failure["ctx"]["max_length"]
         return InvalidOptionError(f"{name} is {count} values, expected at most {most}")
+    if isinstance(why := failure.get("ctx", {}).get("error"), _WrongPoseError):
+        return InvalidOptionError(f"{name} {why}")
     shown = str(value)[:SHOWN_CHARACTERS]
     came = repr(shown) if isinstance(value, str) else shown
     return InvalidOptionError(f"{name} is {came}, expected {_expectation(name, annotation, flags)}")

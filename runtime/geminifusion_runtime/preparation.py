@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from geminifusion_runtime.decoding.alignment import resize_to_reference
+from geminifusion_runtime.decoding.alignment import align_images
 from geminifusion_runtime.decoding.decode import DecodedImage, DecodedRequest
 from geminifusion_runtime.decoding.orientation import ORIENTATION_NOTE
 from geminifusion_runtime.decoding.sensor_policy import apply_policy
-from geminifusion_runtime.errors import InvalidOptionError, SizeMismatchError
+from geminifusion_runtime.errors import ImageTooLargeError, InvalidOptionError, SizeMismatchError
 from geminifusion_runtime.model import Model
 from geminifusion_runtime.options import SegmentOptions
 from geminifusion_runtime.preprocessing import PreparedItem, absence_warnings, without
-from geminifusion_runtime.types import SensorHealth, SensorPolicy
+from geminifusion_runtime.types import CLOUD_FORMATS, SensorHealth, SensorPolicy
+
+CLOUD_BYTES_PER_PIXEL = 24  # of a file of points; three times that while it is made
+# As many as depth cameras have.
+MAX_CLOUD_PIXELS = 1920 * 1200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +48,9 @@ def prepare(
         )
     specs = {spec.name: spec for spec in model.metadata.modalities}
     kept, notes = apply_policy(images, specs, options.sensor_policy or default_policy)
-    if options.align == "resize":
-        kept = resize_to_reference(kept, specs)
-    decoded = DecodedRequest(images=kept)
+    _check_points(model, options, kept, notes)
+    kept, camera = align_images(kept, model.metadata, options)
+    decoded = DecodedRequest(images=kept, camera=camera)
     try:
         item = model.prepare({name: image.array for name, image in kept.items()})
     except SizeMismatchError as error:
@@ -61,12 +65,31 @@ def prepare(
                 "send one more or leave the option out"
             )
         items = (item, without(model.metadata, item, others))
+    if options.format in CLOUD_FORMATS and item.image_size[0] * item.image_size[1] > MAX_CLOUD_PIXELS:
+        height, width = item.image_size
+        raise ImageTooLargeError(
+            f"the images are {width}x{height}; points are given of up to {MAX_CLOUD_PIXELS / 1e6:.1f} megapixels: send "
+            "smaller ones, or make the points of a mask yourself, with Result.to_pointcloud"
+        )
     return PreparedRequest(
         decoded=decoded,
         items=items,
         sensors={name: image.health for name, image in images.items()},
         warnings=notes + _warnings(model, options, decoded),
     )
+
+
+def _check_points(
+    model: Model, options: SegmentOptions, kept: Mapping[str, DecodedImage], notes: tuple[str, ...]
+) -> None:
+    """Reject a request whose places the sensor policy took away."""
+    needs = "align=register" if options.align == "register" else f"format={options.format}"
+    if (options.align == "register" or options.format in CLOUD_FORMATS) and not (
+        model.metadata.distance_modality(kept) and (options.align != "register" or "rgb" in kept)
+    ):
+        raise InvalidOptionError(
+            f"{needs} needs a sensor that sensor_policy=drop-modality left out: {'; '.join(notes)}"
+        )
 
 
 def _warnings(model: Model, options: SegmentOptions, decoded: DecodedRequest) -> tuple[str, ...]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Align = Literal["none", "resize"]
+Align = Literal["none", "resize", "register"]
 Isolation = Literal["thread", "process"]  # where an engine or a decoder runs: in the server, or in its own process
-MaskFormat = Literal["png", "palette", "json", "npz", "overlay"]
+CloudFormat = Literal["ply", "pcd", "cloud-npz"]
+MaskFormat = Literal["png", "palette", "json", "npz", "overlay", "ply", "pcd", "cloud-npz"]
 Priority = Literal["high", "normal"]
 SensorPolicy = Literal["reject", "warn", "drop-modality"]
 
 DEFAULT_SENSOR_POLICY: SensorPolicy = "warn"
+CLOUD_FORMATS: tuple[CloudFormat, ...] = get_args(CloudFormat)
 MASK_FORMATS: tuple[MaskFormat, ...] = get_args(MaskFormat)
 PRIORITIES = get_args(Priority)
 SENSOR_POLICIES = get_args(SensorPolicy)

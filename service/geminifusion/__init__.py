@@ -14,18 +14,31 @@ if TYPE_CHECKING:
     from .client import Client
     from .errors import ClientError
     from .local import LocalModel, load
-    from .results import ClassShare, Result
+    from .results import ClassShare, ClassSpace, PointCloud, Result
 
 __version__ = "0.1.0"
 
-__all__ = ["AsyncClient", "ClassShare", "Client", "ClientError", "LocalModel", "Result", "__version__", "load"]
+__all__ = [
+    "AsyncClient",
+    "ClassShare",
+    "ClassSpace",
+    "Client",
+    "ClientError",
+    "LocalModel",
+    "PointCloud",
+    "Result",
+    "__version__",
+    "load",
+]
 
 _HOME = {
     "AsyncClient": "async_client",
     "ClassShare": "results",
+    "ClassSpace": "results",
     "Client": "client",
     "ClientError": "errors",
     "LocalModel": "local",
+    "PointCloud": "results",
     "Result": "results",
     "load": "local",
 }

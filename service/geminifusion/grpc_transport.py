@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from .errors import (
 from .options import SegmentCall
 from .proxies import may_use_proxy, through_proxy, unreachable_advice
 from .response_limits import MAX_RESPONSE_BYTES, check_size
-from .results import ClassShare, Result
+from .results import ClassShare, ClassSpace, Result
 from .streaming import FrameResponse, PendingFrames
 from .wire import NOT_OURS, byte, seconds
 from .wrong_port import advice
@@ -62,7 +62,7 @@ class GrpcTransport:
         """Send the images and read the response."""
         with _client_errors(self._url, self._timeout_s, call.request_id):
             response = self._stub.Segment(_request(call), timeout=self._timeout_s, metadata=self._metadata)
-        return _result(response, call.sources)
+        return _result(response, call)
 
     def stream(self, calls: Iterator[SegmentCall], *, newest: bool) -> Iterator[FrameResponse]:
         """Send frames as fast as they are accepted, and read the responses."""
@@ -108,7 +108,7 @@ class AsyncGrpcTransport:
         with _client_errors(self._url, self._timeout_s, call.request_id):
             stub = stubs.SegmentationStub(self._channel())  # type: ignore[no-untyped-call]
             response = await stub.Segment(_request(call), timeout=self._timeout_s, metadata=self._metadata)
-        return await asyncio.to_thread(_result, response, call.sources)
+        return await asyncio.to_thread(_result, response, call)
 
     async def stream(self, calls: AsyncIterator[SegmentCall], *, newest: bool) -> AsyncIterator[FrameResponse]:
         """Send frames as fast as they are accepted, and read the responses."""
@@ -184,7 +184,7 @@ class _PendingMessages(PendingFrames):
         """The server's response to one of the frames."""
         call = self.pop(message.frame)
         if message.WhichOneof("result") == "response":
-            return FrameResponse(number=message.frame, result=_result(message.response, call.sources))
+            return FrameResponse(number=message.frame, result=_result(message.response, call))
         error = message.error
         return FrameResponse(
             number=message.frame,
@@ -247,17 +247,17 @@ def _models(response: pb.ListModelsResponse) -> list[dict[str, Any]]:
         raise InvalidResponseError("the list of models is not one of geminifusion's; check the address") from None
 
 
-def _result(response: pb.SegmentResponse, sources: Mapping[str, bytes | NDArray[Any]]) -> Result:
+def _result(response: pb.SegmentResponse, call: SegmentCall) -> Result:
     try:
-        check_size(response.height, response.width, sources)
-        return _checked_result(response, sources)
+        check_size(response.height, response.width, call.sources)
+        return _checked_result(response, call)
     except NOT_OURS as error:
         raise InvalidResponseError(
             f"the response makes no sense ({error}); install client and server of one release"
         ) from error
 
 
-def _checked_result(response: pb.SegmentResponse, sources: Mapping[str, bytes | NDArray[Any]]) -> Result:
+def _checked_result(response: pb.SegmentResponse, call: SegmentCall) -> Result:
     return Result(
         labels=labels_from_runs({runs.class_id: runs.counts for runs in response.rle}, response.height, response.width),
         classes=tuple(
@@ -269,6 +269,7 @@ def _checked_result(response: pb.SegmentResponse, sources: Mapping[str, bytes | 
                 fraction=share.fraction,
                 median_depth_m=share.median_depth_m if share.HasField("median_depth_m") else None,
                 nearest_depth_m=share.nearest_depth_m if share.HasField("nearest_depth_m") else None,
+                space=_space(share.space) if share.HasField("space") else None,
             )
             for share in response.classes
         ),
@@ -291,7 +292,20 @@ def _checked_result(response: pb.SegmentResponse, sources: Mapping[str, bytes | 
         warnings=tuple(map(escape_controls, response.warnings)),
         request_id=escape_controls(response.request_id),
         batch_size=response.batch_size,
-        sources=sources,
+        sources=call.sources,
+        posted=call.options,
+    )
+
+
+def _space(space: pb.ClassSpace) -> ClassSpace:
+    (left, top, front), (right, bottom, back) = space.box_min_m, space.box_max_m
+    return ClassSpace(
+        points=space.points,
+        nearest_m=space.nearest_m,
+        box_min_m=(left, top, front),
+        box_max_m=(right, bottom, back),
+        area_m2=space.area_m2,
+        volume_m3=space.volume_m3,
     )
 
 

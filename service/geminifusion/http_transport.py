@@ -66,7 +66,7 @@ class HttpTransport:
             params=segment_query(call),
             files=_parts(call),
         )
-        return result_from_json(body, call.sources)
+        return result_from_json(body, call)
 
     def stream(self, calls: Iterator[SegmentCall], *, newest: bool) -> Iterator[FrameResponse]:
         """Send frames over a WebSocket as fast as they are accepted, and read the responses."""
@@ -123,7 +123,7 @@ class AsyncHttpTransport:
             params=segment_query(call),
             files=_parts(call),
         )
-        return await asyncio.to_thread(result_from_json, body, call.sources)
+        return await asyncio.to_thread(result_from_json, body, call)
 
     def stream(self, calls: AsyncIterator[SegmentCall], *, newest: bool) -> AsyncIterator[FrameResponse]:
         """Send frames over a WebSocket as fast as they are accepted, and read the responses."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,23 @@ from geminifusion_runtime.png_encoder import encode_png
 
 from .errors import InvalidInputError, requires_extra
 
-ImageInput = str | Path | bytes | NDArray[Any]
+
+class _ArrayInterface(Protocol):
+    """What PIL images and torch tensors share with arrays; `array_inputs` reads them."""
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]: ...
 
 
-def image_bytes(image: ImageInput, name: str) -> bytes:
+class _Tensor(Protocol):
+    def __array__(self, *arguments: Any) -> NDArray[Any]: ...  # noqa: ANN401 - NumPy's protocol
+
+
+PlainImage = str | Path | bytes | NDArray[Any]
+ImageInput = PlainImage | _ArrayInterface | _Tensor
+
+
+def image_bytes(image: PlainImage, name: str) -> bytes:
     """The encoded image of one modality.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,10 +16,12 @@ from geminifusion_runtime.bundled import artifact_path
 from geminifusion_runtime.encoding.class_shares import class_shares, distances
 from geminifusion_runtime.modality_options import check_modalities
 from geminifusion_runtime.options import OPTION_NAMES, SegmentOptions
+from geminifusion_runtime.space_options import check_space
 from geminifusion_runtime.types import DEFAULT_SENSOR_POLICY
 
+from .array_inputs import plain_image
 from .errors import InvalidInputError, requires_extra
-from .images import ImageInput, check_array, file_bytes
+from .images import ImageInput, PlainImage, check_array, file_bytes
 from .options import LOCAL_OPTIONS, checked_options, split_arguments
 from .results import Result
 
@@ -92,7 +95,8 @@ class LocalModel:
         inputs, given = split_arguments(rgb, depth, others)
         options = checked_options({"depth_scale": depth_scale, "depth_invalid": depth_invalid, **given})
         _check_local(given)
-        prepared = prepare(self._model, options, self._decode(inputs, options), DEFAULT_SENSOR_POLICY)
+        decoded_images = self._decode({name: plain_image(image, name) for name, image in inputs.items()}, options)
+        prepared = prepare(self._model, options, decoded_images, DEFAULT_SENSOR_POLICY)
         arrays = {name: image.array for name, image in prepared.decoded.images.items()}
         decoded = time.perf_counter()
         prediction = self._model.run(prepared.items)[0]
@@ -101,7 +105,9 @@ class LocalModel:
         names = [spec.name for spec in self.metadata.modalities[1:]]
         return Result(
             labels=prediction.labels,
-            classes=class_shares(prediction.labels, distances(self.metadata, arrays), self.metadata.classes),
+            classes=class_shares(
+                prediction.labels, distances(self.metadata, arrays), self.metadata.classes, prepared.decoded.camera
+            ),
             model=self.metadata.reference,
             confidence=prediction.confidence,
             gate=prediction.gate,
@@ -111,13 +117,16 @@ class LocalModel:
             sensors=prepared.sensors,
             request_id=uuid4().hex,
             sources=arrays,
+            posted=dataclasses.replace(options, intrinsics=options.intrinsics or self.metadata.intrinsics or ()),
+            depth_m=distances(self.metadata, {name: image.array for name, image in decoded_images.items()}),
         )
 
-    def _decode(self, inputs: Mapping[str, ImageInput], options: SegmentOptions) -> dict[str, DecodedImage]:
+    def _decode(self, inputs: Mapping[str, PlainImage], options: SegmentOptions) -> dict[str, DecodedImage]:
         """The images as the model takes them, in its order."""
         given = images_by_modality(self.metadata, inputs)
         check_names(self.metadata, list(given))
         check_modalities(options, self.metadata)
+        check_space(options, self.metadata, list(given))
         images = {}
         for spec in self.metadata.modalities:
             if spec.name not in given:

@@ -16,6 +16,8 @@ from geminifusion_runtime.errors import InvalidOptionError
 from geminifusion_runtime.options import OPTION_NAMES, SegmentOptions, is_option, parse_values, unknown_option
 from geminifusion_runtime.types import Align, Priority, SensorPolicy
 
+from .array_inputs import is_image, plain_image
+from .cameras import Numbers, extrinsics_numbers, intrinsics_numbers
 from .errors import InvalidInputError
 from .images import ImageInput, image_bytes
 
@@ -23,7 +25,15 @@ Frame = ImageInput | tuple[ImageInput, ImageInput] | Mapping[str, ImageInput]
 """The rgb alone, rgb and depth, or images by modality."""
 
 
-LOCAL_OPTIONS = ("depth_scale", "depth_invalid", "intrinsics", "align", "sensor_policy")
+LOCAL_OPTIONS = (
+    "depth_scale",
+    "depth_invalid",
+    "intrinsics",
+    "rgb_intrinsics",
+    "extrinsics",
+    "align",
+    "sensor_policy",
+)
 """The options about the images, so that they hold without a server too; those of modalities do as well."""
 
 
@@ -38,7 +48,9 @@ class FrameOptions(TypedDict, total=False):
     model: str | None
     depth_scale: float | None
     depth_invalid: float | Sequence[float]
-    intrinsics: Sequence[float]
+    intrinsics: Numbers
+    rgb_intrinsics: Numbers
+    extrinsics: Numbers
     align: Align
     sensor_policy: SensorPolicy | None
     confidence: bool
@@ -82,12 +94,13 @@ def segment_call(images: Mapping[str, ImageInput], options: Mapping[str, Any]) -
     # Naming the request here lets even an error that never reached the server be matched with its log.
     request_id = options.get("request_id") or secrets.token_hex(8)
     checked = checked_options({**options, "request_id": request_id, "format": "json"})
-    encoded = {name: image_bytes(image, name) for name, image in images.items()}
+    plain = {name: plain_image(image, name) for name, image in images.items()}
+    encoded = {name: image_bytes(image, name) for name, image in plain.items()}
     return SegmentCall(
         images=encoded,
         options=checked,
         request_id=request_id,
-        sources={name: image if isinstance(image, np.ndarray) else encoded[name] for name, image in images.items()},
+        sources={name: image if isinstance(image, np.ndarray) else encoded[name] for name, image in plain.items()},
     )
 
 
@@ -131,6 +144,12 @@ def checked_options(values: Mapping[str, Any]) -> SegmentOptions:
     Raises:
         InvalidInputError: an unknown name, or a value of the wrong type or out of range.
     """
+    values = dict(values)
+    for name in ("intrinsics", "rgb_intrinsics"):
+        if name in values:
+            values[name] = intrinsics_numbers(values[name], name)
+    if "extrinsics" in values:
+        values["extrinsics"] = extrinsics_numbers(values["extrinsics"])
     try:
         return parse_values(values)
     except InvalidOptionError as error:
@@ -139,13 +158,13 @@ def checked_options(values: Mapping[str, Any]) -> SegmentOptions:
 
 def _modality_image(name: str, value: object) -> ImageInput:
     """The image of a modality that came by its name, which could as well be a misspelt option."""
-    if not isinstance(value, str | Path | bytes | np.ndarray):
+    if not is_image(value):
         raise InvalidInputError(
             f"{unknown_option(name, OPTION_NAMES)}; or, if {name} is a modality of the model, give it as a path, bytes "
-            "or a numpy array"
+            "or an array"
         )
     if isinstance(value, str) and not Path(value).is_file():
         near = difflib.get_close_matches(name, OPTION_NAMES, 1)
         hint = f"; or did you mean the option {near[0]}?" if near else ""
         raise InvalidInputError(f"{name} file {value!r} cannot be read; check the path{hint}")
-    return value
+    return value  # type: ignore[return-value]  # is_image said so

@@ -12,7 +12,6 @@ from geminifusion_runtime.options import option_schemas
 # The command's own --format names the files to write, for which the classes and these maps are always fetched. Overlays
 # are drawn by the client.
 _LEFT_OUT = ("format", "overlay_on", "classes", "confidence", "gate")
-_CAMERA = "intrinsics"  # four numbers together
 
 
 def request_options() -> list[click.Option]:
@@ -21,7 +20,8 @@ def request_options() -> list[click.Option]:
 
 
 def _option(name: str, schema: Mapping[str, Any]) -> click.Option:
-    several = schema["type"] == "array" and name != _CAMERA
+    together = schema.get("minItems", 1)  # numbers that make sense as one alone, such as a camera's
+    several = schema["type"] == "array" and together == 1
     text = schema["description"]
     if several:
         text += "; may be given several times"
@@ -30,7 +30,7 @@ def _option(name: str, schema: Mapping[str, Any]) -> click.Option:
     return click.Option(
         [f"--{name.replace('_', '-')}"],
         type=_type(schema.get("items", schema)),
-        nargs=4 if name == _CAMERA else 1,
+        nargs=together,
         is_flag=schema["type"] == "boolean",
         multiple=several,
         help=text[0].upper() + text[1:],

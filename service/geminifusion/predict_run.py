@@ -14,6 +14,7 @@ from .frame_run import Report, run
 from .progress import Progress
 from .segmenters import LocalSegmenter, Segmenter, ServedSegmenter
 from .sinks.base import Sink, SinkRequest
+from .sinks.clouds import frame_points
 from .sinks.registry import open_sinks
 from .sources.base import Source, SourceRequest, listed
 from .sources.registry import open_source
@@ -117,6 +118,7 @@ def _sinks(plan: PredictPlan, source: Source, segmenter: Segmenter, *, overwrite
         period_s=source.period_s,
         overlay_on=plan.overlay_on,
         overwrite=overwrite,
+        points=frame_points,
     )
     return open_sinks(plan.formats, request)
 

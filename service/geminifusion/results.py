@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_runtime.encoding.class_shares import ClassShare
+from geminifusion_runtime.encoding.class_shares import ClassShare, ClassSpace
+from geminifusion_runtime.geometry.points import PointCloud
+from geminifusion_runtime.options import SegmentOptions
 from geminifusion_runtime.png_encoder import encode_png
 from geminifusion_runtime.types import SensorHealth
 
 from .images import picture, stored_values
 
-__all__ = ["ClassShare", "Result"]
+if TYPE_CHECKING:
+    from .cameras import Numbers
+
+__all__ = ["ClassShare", "ClassSpace", "PointCloud", "Result"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -39,6 +44,10 @@ class Result:
         sources: the images that the labels belong to, by modality, for `overlay`: encoded, or arrays.
         modality_weights: which of the modalities beside the first counted where, each 0…1 like `gate`, by name; of
             models of more than two modalities, sorted by name.
+        posted: the options of the request, which say how depth is scaled and aligned and what its camera is; None where
+            they are not known.
+        depth_m: the distances as posted, in metres before any alignment, of results of `load()`; elsewhere they are
+            among the sources.
     """
 
     labels: NDArray[np.uint8]
@@ -54,6 +63,8 @@ class Result:
     batch_size: int = 1
     sources: Mapping[str, bytes | NDArray[Any]] = field(default_factory=dict)
     modality_weights: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    posted: SegmentOptions | None = None
+    depth_m: NDArray[np.float32] | None = None
 
     @property
     def palette(self) -> NDArray[np.uint8]:
@@ -97,6 +108,32 @@ class Result:
         images = list(self.sources.values())
         return next((image for image in images if stored_values(image).dtype == np.uint8), images[0])
 
+    def to_pointcloud(self, intrinsics: Numbers | None = None, *, depth: str = "depth") -> PointCloud:
+        """The measured pixels as points with color, class and confidence; the same as a server's `format=ply`.
+
+        Args:
+            intrinsics: `fx, fy, cx, cy` of the depth camera in pixels of the depth as posted, or its matrix of 3 by 3;
+                None takes those of the request. Where the request had depth resized or registered, so are the points.
+            depth: the modality that measures distance.
+
+        Raises:
+            InvalidInputError: there is no such image, no camera, or one that cannot be that of the image.
+            MissingExtraError: the image is encoded, and OpenCV to decode it is not installed.
+        """
+        from .point_clouds import result_cloud
+
+        return result_cloud(self, intrinsics, depth)[0]
+
+    def save_pointcloud(self, path: str | Path, intrinsics: Numbers | None = None, *, depth: str = "depth") -> Path:
+        """Write `to_pointcloud(intrinsics)`: `.ply`, `.pcd`, or `.npz` with the arrays.
+
+        Raises:
+            InvalidInputError: the suffix is another; or see `to_pointcloud`.
+        """
+        from .point_clouds import save_cloud
+
+        return save_cloud(self, Path(path), intrinsics, depth)
+
     def save(self, path: str | Path) -> Path:
         """Write the labels: `.png` as an indexed PNG in the class colors, `.npz` with all maps.
 
@@ -136,6 +173,12 @@ class Result:
             distance = "no depth" if share.median_depth_m is None else f"{share.median_depth_m:.2f} m"
             lines.append(f"{share.name:<{width}}  {share.fraction:6.1%}   {distance:>15}")
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        from .notebook import result_html
+
+        return result_html(self)
 
     def __repr__(self) -> str:
         height, width = self.labels.shape

@@ -190,7 +190,7 @@ def _response(message: str | bytes, sent: PendingFrames) -> FrameResponse:
     if problem is not None:
         problem.request_id = call.request_id
         return FrameResponse(number=number, error=problem)
-    return FrameResponse(number=number, result=result_from_facts(facts, call.sources))
+    return FrameResponse(number=number, result=result_from_facts(facts, call))
 
 
 def _problem_in(facts: dict[str, dict[str, str | float]]) -> ServerError | None:

@@ -21,7 +21,7 @@ from geminifusion_runtime.types import SensorHealth
 from .errors import InvalidResponseError, ServerError, error_of_status
 from .options import SegmentCall
 from .response_limits import check_size
-from .results import ClassShare, Result
+from .results import ClassShare, ClassSpace, Result
 
 # What reading a document raises that is not as expected, whatever it holds.
 NOT_OURS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
@@ -39,7 +39,7 @@ def frame_message(call: SegmentCall) -> bytes:
     return b"".join((struct.pack("<I", len(header)), header, *call.images.values()))
 
 
-def result_from_json(body: bytes, sources: Mapping[str, bytes | NDArray[Any]]) -> Result:
+def result_from_json(body: bytes, call: SegmentCall) -> Result:
     """The result in a response of `format=json`.
 
     Raises:
@@ -49,10 +49,10 @@ def result_from_json(body: bytes, sources: Mapping[str, bytes | NDArray[Any]]) -
         facts = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise _not_ours(error) from error
-    return result_from_facts(facts, sources)
+    return result_from_facts(facts, call)
 
 
-def result_from_facts(facts: dict[str, Any], sources: Mapping[str, bytes | NDArray[Any]]) -> Result:
+def result_from_facts(facts: dict[str, Any], call: SegmentCall) -> Result:
     """The result in the JSON object of a response.
 
     Raises:
@@ -61,7 +61,7 @@ def result_from_facts(facts: dict[str, Any], sources: Mapping[str, bytes | NDArr
     try:
         facts = escape_in(facts)  # type: ignore[assignment]  # an object stays one
         height, width = int(facts["size"]["height"]), int(facts["size"]["width"])
-        check_size(height, width, sources)
+        check_size(height, width, call.sources)
         runs = {int(mask["class_id"]): str(mask["counts"]) for mask in facts["mask"]["rle"]}
         return Result(
             labels=labels_from_runs(runs, height, width),
@@ -74,6 +74,7 @@ def result_from_facts(facts: dict[str, Any], sources: Mapping[str, bytes | NDArr
                     fraction=float(entry["fraction"]),
                     median_depth_m=_optional_float(entry["median_depth_m"]),
                     nearest_depth_m=_optional_float(entry.get("nearest_depth_m")),
+                    space=_space(entry.get("space")),
                 )
                 for entry in facts["classes"]
             ),
@@ -91,10 +92,29 @@ def result_from_facts(facts: dict[str, Any], sources: Mapping[str, bytes | NDArr
             warnings=tuple(map(str, facts["warnings"])),
             request_id=str(facts["request_id"]),
             batch_size=int(facts["batch_size"]),
-            sources=sources,
+            sources=call.sources,
+            posted=call.options,
         )
     except NOT_OURS as error:
         raise _not_ours(error) from error
+
+
+def _space(entry: dict[str, Any] | None) -> ClassSpace | None:
+    if entry is None:
+        return None
+    return ClassSpace(
+        points=int(entry["points"]),
+        nearest_m=float(entry["nearest_m"]),
+        box_min_m=_point(entry["box_min_m"]),
+        box_max_m=_point(entry["box_max_m"]),
+        area_m2=float(entry["area_m2"]),
+        volume_m3=float(entry["volume_m3"]),
+    )
+
+
+def _point(values: list[float]) -> tuple[float, float, float]:
+    x, y, z = map(float, values)
+    return x, y, z
 
 
 def byte(value: Any) -> int:  # noqa: ANN401 - of a response

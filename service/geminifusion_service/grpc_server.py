@@ -9,6 +9,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from geminifusion_runtime.preparation import CLOUD_BYTES_PER_PIXEL, MAX_CLOUD_PIXELS
 from geminifusion_service.api.open_inference.inference import OpenInference
 from geminifusion_service.api.open_inference.servicer import SERVICE_NAME as OPEN_INFERENCE_NAME
 from geminifusion_service.api.open_inference.servicer import TRANSPORT as OPEN_INFERENCE_TRANSPORT
@@ -151,17 +152,22 @@ def _max_calls(limits: LimitSettings) -> int:
     return 2 * (4 * limits.queue_size + limits.max_streams + limits.max_watches + _OTHER_CALLS)
 
 
+def _response_bytes(max_pixels: int) -> int:
+    """Most bytes of a response: an overlay of the largest images, or the most points."""
+    return max(4 * max_pixels, CLOUD_BYTES_PER_PIXEL * min(max_pixels, MAX_CLOUD_PIXELS)) + _MAPS_BYTES
+
+
 def channel_options(
     limits: LimitSettings, *, handshake_timeout_s: float, max_connections: int
 ) -> list[tuple[str, int]]:
     """Options of the server's channels, by their gRPC names.
 
     A request may be as long as a body over HTTP. A response may be an overlay, which at worst is as large as its
-    pixels, or run lengths and maps.
+    pixels, points, or run lengths and maps.
     """
     return [
         (_MESSAGE_LIMIT, min(limits.max_body_bytes + _FIELDS_BYTES, _MAX_MESSAGE_BYTES)),
-        ("grpc.max_send_message_length", min(4 * limits.max_pixels + _MAPS_BYTES, _MAX_MESSAGE_BYTES)),
+        ("grpc.max_send_message_length", min(_response_bytes(limits.max_pixels), _MAX_MESSAGE_BYTES)),
         # Otherwise a second server would silently share the port.
         ("grpc.so_reuseport", 0),
         ("grpc.max_concurrent_streams", _max_calls(limits)),

@@ -23,6 +23,7 @@ from geminifusion.errors import (
     ServerError,
     ServerUnreachableError,
 )
+from geminifusion.options import segment_call
 from geminifusion.server_process import open_port
 from geminifusion.wire import result_from_json
 from geminifusion_runtime.png_encoder import encode_png
@@ -231,6 +232,6 @@ def test_grpc_address_without_grpcio_says_what_to_install(monkeypatch):
 
 def test_overlay_of_encoded_bytes_without_opencv_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
-    result = result_from_json(json.dumps(ANSWER).encode(), {"rgb": encode_png(RGB)})
+    result = result_from_json(json.dumps(ANSWER).encode(), segment_call({"rgb": encode_png(RGB)}, {}))
     with pytest.raises(ClientError, match=r'needs cv2; run: pip install "geminifusion\[client\]"'):
         result.overlay()

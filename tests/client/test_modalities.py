@@ -12,7 +12,8 @@ from geminifusion import AsyncClient, Client, load
 from geminifusion.commands import demo, models, predict
 from geminifusion.errors import InvalidInputError, RequestRejectedError
 from geminifusion.server_process import open_port, running_server
-from geminifusion_runtime.decoding.hha import Intrinsics, hha_from_depth
+from geminifusion_runtime.camera import Intrinsics
+from geminifusion_runtime.decoding.hha import hha_from_depth
 from geminifusion_runtime.errors import GeminiFusionError
 
 TRANSPORTS = ("http", "grpc")
@@ -191,7 +192,7 @@ REFUSALS = {
         (
             {"rgb", "thermal"},
             {"intrinsics": (500, 500, 35, 25)},
-            "intrinsics compute HHA from depth, and warm@1 takes no HHA, but rgb, thermal; leave them out",
+            "intrinsics say where the pixels of depth are, and warm@1 takes no depth, but rgb, thermal; leave them out",
             "invalid_option",
         ),
     ]
@@ -212,6 +213,53 @@ def test_what_does_not_fit_the_model_is_refused_in_its_own_words(
         load(artifacts["warm"], threads=1)(**images, **options)
     assert sentence in str(here.value)
     assert here.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("model", "names", "query", "sentence"),
+    [
+        (
+            "warm",
+            {"rgb", "thermal"},
+            {"format": "ply"},
+            "format=ply needs depth in metres, and warm@1 takes rgb, thermal",
+        ),
+        ("geocentric", {"rgb", "depth"}, {"format": "pcd"}, "format=pcd needs depth in metres, and geocentric@1 takes"),
+        ("four", {"rgb"}, {"format": "ply"}, "format=ply needs depth, and rgb came; send it as well"),
+        ("four", {"depth"}, {"align": "register"}, "align=register brings depth to the pixels of rgb, and none came"),
+    ],
+)
+def test_points_of_what_has_none_are_refused_in_one_sentence(model, names, query, sentence, addresses, files):
+    query = {"model": model, "intrinsics": "60,60,35,25", **query}
+    with httpx.Client(trust_env=False) as http:
+        answer = http.post(
+            f"{addresses['http']}/v1/segment",
+            params=query,
+            files={name: files[name].read_bytes() for name in names},
+        )
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_option")
+    assert sentence in answer.json()["detail"]
+
+
+def test_points_without_rgb_have_the_colors_of_the_classes(addresses, artifacts, scene, files, tmp_path):
+    with httpx.Client(trust_env=False) as http:
+        answer = http.post(
+            f"{addresses['http']}/v1/segment",
+            params={"model": "four", "intrinsics": "60,60,35,25", "format": "ply"},
+            files={"depth": files["depth"].read_bytes()},
+        )
+    here = load(artifacts["four"], threads=1)(depth=scene["depth"], intrinsics=(60, 60, 35, 25))
+    assert here.save_pointcloud(tmp_path / "points.ply").read_bytes() == answer.content
+    cloud = here.to_pointcloud()
+    np.testing.assert_array_equal(cloud.rgb, here.palette[cloud.label])
+
+
+def test_points_of_depth_that_the_sensor_policy_leaves_out_are_refused(artifacts, scene):
+    segment = load(artifacts["four"], threads=1)
+    options = {"intrinsics": (60, 60, 35, 25), "rgb_intrinsics": (60, 60, 35, 25), "align": "register"}
+    options["extrinsics"] = np.eye(4)
+    with pytest.raises(GeminiFusionError, match="align=register needs a sensor that sensor_policy=drop-modality left"):
+        segment(scene["rgb"], np.zeros_like(scene["depth"]), sensor_policy="drop-modality", **options)
 
 
 @pytest.mark.parametrize(

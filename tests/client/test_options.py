@@ -30,8 +30,10 @@ NAMES = [name for name in OPTION_NAMES if name not in SET_BY_THE_CLIENT]
 
 def another_than_the_default(name):
     schema = option_schemas()[name]
-    if name == "intrinsics":
+    if name.endswith("intrinsics"):
         return (500.0, 501.0, 320.5, 240.0)
+    if name == "extrinsics":
+        return (1.0, 0.0, 0.0, 0.05, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
     if "enum" in schema:
         return next(choice for choice in reversed(schema["enum"]) if choice != schema.get("default"))
     return {"string": "tiny-1", "number": 0.5, "boolean": True, "array": (65535.0, 1.5)}[schema["type"]]
@@ -62,7 +64,7 @@ def test_type_checkers_see_the_options_and_types_of_the_definition():
     typed, defined = get_type_hints(CallOptions), get_type_hints(SegmentOptions)
     assert list(typed) == NAMES
     for name in NAMES:
-        if name not in ("depth_invalid", "intrinsics"):  # one number as well, or any sequence
+        if name not in ("depth_invalid", "intrinsics", "rgb_intrinsics", "extrinsics"):  # any numbers, or a matrix
             assert typed[name] == defined[name], name
 
 

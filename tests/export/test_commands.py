@@ -43,3 +43,8 @@ def test_checkpoint_without_a_task_cannot_be_exported(tmp_path):
 def test_existing_destination_is_not_overwritten(checkpoint, artifact):
     with pytest.raises(ExportError, match="exists; remove it"):
         build_artifact(checkpoint, artifact, ExportOptions(name="x"))
+
+
+def test_a_camera_that_is_none_is_refused_before_anything_is_traced():
+    with pytest.raises(ExportError, match="--intrinsics have focal lengths"):
+        ExportOptions(name="x", intrinsics=(0.0, 500.0, 320.0, 240.0))

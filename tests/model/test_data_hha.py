@@ -7,7 +7,8 @@ from geminifusion_model.data.depth_encodings import hha_encoding
 from geminifusion_model.data.hha import WithHHA
 from geminifusion_model.data.nyuv2 import nyuv2_task
 from geminifusion_model.data.sample import Sample
-from geminifusion_runtime.decoding.hha import Intrinsics, hha_from_depth
+from geminifusion_runtime.camera import Intrinsics
+from geminifusion_runtime.decoding.hha import hha_from_depth
 
 CAMERA = Intrinsics(fx=130.0, fy=130.0, cx=79.5, cy=59.5)
 CAMERA_HEIGHT_M = 1.4

@@ -27,7 +27,9 @@ def test_text_and_typed_values_give_the_same_options():
         "depth_scale": "0.001",
         "depth_invalid": "65535,1.5",
         "intrinsics": "500,501,320.5,240",
-        "align": "resize",
+        "rgb_intrinsics": "600,601,320.5,240",
+        "extrinsics": "1,0,0,0.05,0,1,0,0,0,0,1,0",
+        "align": "register",
         "sensor_policy": "drop-modality",
         "format": "json",
         "overlay_on": "thermal",
@@ -44,6 +46,8 @@ def test_text_and_typed_values_give_the_same_options():
         "depth_scale": 0.001,
         "depth_invalid": [65535, 1.5],
         "intrinsics": [500, 501, 320.5, 240],
+        "rgb_intrinsics": [600, 601, 320.5, 240],
+        "extrinsics": [1, 0, 0, 0.05, 0, 1, 0, 0, 0, 0, 1, 0],
         "confidence": True,
         "gate": True,
         "disagreement": True,
@@ -137,7 +141,7 @@ def test_options_travel_between_processes():
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ({"format": "gif"}, "format is 'gif', expected one of png, palette, json, npz, overlay"),
+        ({"format": "gif"}, "format is 'gif', expected one of png, palette, json, npz, overlay, ply, pcd, cloud-npz"),
         ({"depthscale": "1"}, "there is no option 'depthscale'; did you mean depth_scale?"),
         ({"colour": "1"}, f"there is no option 'colour'; expected {', '.join(OPTION_NAMES)}"),
         (
@@ -154,6 +158,24 @@ def test_options_travel_between_processes():
         (
             {"intrinsics": "500,500,3"},
             "intrinsics is '500,500,3', expected fx,fy,cx,cy of the depth camera in pixels, the focal lengths above 0",
+        ),
+        (
+            {"extrinsics": "2,0,0,0,0,1,0,0,0,0,1,0"},
+            "extrinsics have a matrix that is no rotation: the products of its rows are off by 3; send [R|t] row "
+            "by row, twelve numbers, R with rows of length 1 at right angles",
+        ),
+        (
+            {"extrinsics": "1,0,0,0,0,1,0,0,0,0,-1,0"},
+            "extrinsics have a matrix that mirrors; send a rotation, whose determinant is 1, not -1",
+        ),
+        (
+            {"extrinsics": "1,0,0,50,0,1,0,0,0,0,1,0"},
+            "extrinsics put the cameras 50 m apart; send the translation in metres, not millimetres",
+        ),
+        (
+            {"extrinsics": "0.05,0,0"},
+            "extrinsics is '0.05,0,0', expected the twelve numbers of [R|t] from the depth camera to the rgb camera, "
+            "row by row, t in metres",
         ),
         ({"confidence": "yes"}, "confidence is 'yes', expected 1 or 0"),
         ({"request_id": "a\n"}, r"request_id is 'a\n', expected 1 to 128 of A-Z a-z 0-9 . _ : -"),

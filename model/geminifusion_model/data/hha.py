@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from geminifusion_model.data.depth_encodings import hha_encoding
 from geminifusion_model.data.sample import Dataset, Sample, labels_of
 from geminifusion_model.task import Task
-from geminifusion_runtime.decoding.hha import Intrinsics, hha_from_depth
+from geminifusion_runtime.camera import Intrinsics
+from geminifusion_runtime.decoding.hha import hha_from_depth
 
 __all__ = ["Intrinsics", "WithHHA"]
 

@@ -1,16 +1,101 @@
-"""Resizing of the modalities to one size, where the client asks for it."""
+"""Bringing of the modalities to the same pixels, where the client asks for it, and the camera of those pixels."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 import cv2
+import numpy as np
 
-from geminifusion_runtime.artifact import ModalitySpec
+from geminifusion_runtime.artifact import ArtifactMetadata, ModalitySpec
+from geminifusion_runtime.camera import Intrinsics, Pose
 from geminifusion_runtime.decoding.decode import DecodedImage
+from geminifusion_runtime.errors import InvalidOptionError
+from geminifusion_runtime.geometry.registration import register_depth
+from geminifusion_runtime.options import SegmentOptions
+from geminifusion_runtime.types import CLOUD_FORMATS
 
 _SAME_SHAPE = 0.02  # aspect ratios that differ by more make a warning
+
+
+class AlignedImages(NamedTuple):
+    """Images by modality, and the camera of the pixels of the one that measures distance, where it is known."""
+
+    images: dict[str, DecodedImage]
+    camera: Intrinsics | None
+
+
+def align_images(
+    images: Mapping[str, DecodedImage], metadata: ArtifactMetadata, options: SegmentOptions
+) -> AlignedImages:
+    """Align the images of a request as its options say.
+
+    Args:
+        images: by modality name, in the model's order; for `align=register` with rgb and distances among them.
+        metadata: of the model, whose camera is used where the request names none.
+        options: of the request.
+
+    Raises:
+        InvalidOptionError: a camera cannot be that of its image, or registration leaves nothing.
+    """
+    specs = {spec.name: spec for spec in metadata.modalities}
+    distance = metadata.distance_modality(images)
+    camera = None if distance is None else _camera(images[distance], metadata, options)
+    if distance is not None and camera is not None and options.align == "register":
+        return _registered(images, distance, camera, options)
+    if options.align != "resize":
+        return AlignedImages(dict(images), camera)
+    resized = resize_to_reference(images, specs)
+    if distance is not None and camera is not None:
+        camera = camera.resized(images[distance].array.shape[:2], resized[distance].array.shape[:2])
+    return AlignedImages(resized, camera)
+
+
+def _camera(image: DecodedImage, metadata: ArtifactMetadata, options: SegmentOptions) -> Intrinsics | None:
+    """The depth camera; the model's own is passed over where it is of another size and nothing asked for needs it."""
+    values = options.intrinsics or metadata.intrinsics
+    if values is None:
+        return None
+    camera = Intrinsics.of(values)
+    if problem := camera.problem(image.array.shape[:2]):
+        if not options.intrinsics and options.align != "register" and options.format not in CLOUD_FORMATS:
+            return None
+        whose = "intrinsics" if options.intrinsics else f"the intrinsics that {metadata.reference} brings"
+        raise InvalidOptionError(f"{whose} {problem}; send intrinsics=fx,fy,cx,cy in pixels of the depth that you send")
+    return camera
+
+
+def _registered(
+    images: Mapping[str, DecodedImage], distance: str, camera: Intrinsics, options: SegmentOptions
+) -> AlignedImages:
+    """The images with the distances at the pixels of rgb, whose camera they then have."""
+    height, width = images["rgb"].array.shape[:2]
+    target = Intrinsics.of(options.rgb_intrinsics)
+    if problem := target.problem((height, width)):
+        raise InvalidOptionError(f"rgb_intrinsics {problem}; send those of the rgb that you send")
+    depth = images[distance]
+    try:
+        array = register_depth(
+            depth.array.astype(np.float32, copy=False),
+            camera,
+            target=target,
+            pose=Pose.of(options.extrinsics),
+            size=(height, width),
+        )
+    except ValueError as error:
+        raise InvalidOptionError(f"intrinsics, rgb_intrinsics and extrinsics {error}") from None
+    measured = np.count_nonzero(array) / array.size
+    if not measured and depth.array.any():
+        raise InvalidOptionError(
+            f"with these extrinsics rgb sees no point of {distance}; send [R|t] from the depth camera to the rgb "
+            "camera, not the other way round"
+        )
+    rows, columns = depth.array.shape[:2]
+    note = f"{distance} ({columns}x{rows}) was registered to rgb, of whose pixels {measured:.0%} have a distance"
+    moved = dataclasses.replace(depth, array=array, warnings=(*depth.warnings, note))
+    return AlignedImages({**images, distance: moved}, target)
 
 
 def size_reference(names: Collection[str]) -> str:
@@ -28,8 +113,7 @@ def resize_to_reference(
     """Resize every image to the size of `size_reference`.
 
     Distances and HHA by nearest neighbour, because a mean over a depth edge would be a place where nothing is; the
-    others by area or bilinearly. Only sizes are matched: frames of cameras at different places must be registered
-    before they are sent.
+    others by area or bilinearly. Only sizes are matched: frames of cameras at different places are registered.
 
     Args:
         images: by modality name, in the model's order.

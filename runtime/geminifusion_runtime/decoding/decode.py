@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_runtime.artifact import ModalitySpec
+from geminifusion_runtime.camera import Intrinsics
 from geminifusion_runtime.decoding.depth import DepthImage, to_metres
-from geminifusion_runtime.decoding.hha import Intrinsics, hha_from_depth
+from geminifusion_runtime.decoding.hha import hha_from_depth
 from geminifusion_runtime.decoding.image_headers import read_header
 from geminifusion_runtime.decoding.images import decode_depth, decode_rgb
 from geminifusion_runtime.decoding.orientation import orientation_warnings
@@ -43,9 +44,10 @@ class DecodedImage:
 
 @dataclass(frozen=True, kw_only=True)
 class DecodedRequest:
-    """The decoded images of a request, by modality name."""
+    """The decoded images of a request, by modality name, and the camera of the pixels that measure distance."""
 
     images: Mapping[str, DecodedImage]
+    camera: Intrinsics | None = None
 
 
 def decode_modality(
@@ -198,9 +200,12 @@ def _hha(metres: NDArray[np.float32], spec: ModalitySpec, intrinsics: Sequence[f
             f"{spec.name} came as distances, and the model takes HHA, which cannot be computed without the camera: "
             "send intrinsics=fx,fy,cx,cy in pixels of the depth image, or the HHA picture, three channels of 8 bits"
         )
-    fx, fy, cx, cy = intrinsics
+    fx, fy = intrinsics[:2]
     if min(fx, fy) <= 0:
         raise InvalidOptionError(
             f"intrinsics have focal lengths {fx:g} and {fy:g}; send fx,fy,cx,cy in pixels of the depth image"
         )
-    return np.rint(hha_from_depth(metres, Intrinsics(fx=fx, fy=fy, cx=cx, cy=cy))).astype(np.uint8)
+    camera = Intrinsics.of(intrinsics)
+    if problem := camera.problem(metres.shape):
+        raise InvalidOptionError(f"intrinsics {problem}; send fx,fy,cx,cy in pixels of the depth image")
+    return np.rint(hha_from_depth(metres, camera)).astype(np.uint8)

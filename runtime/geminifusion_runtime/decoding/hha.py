@@ -6,11 +6,12 @@ The direction of gravity is estimated from the surface normals: surfaces are mos
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from geminifusion_runtime.camera import Intrinsics
+from geminifusion_runtime.geometry.points import rays
 
 Floats = NDArray[np.float64]
 
@@ -24,20 +25,6 @@ _LOWEST_CAMERA_M = 0.9  # a camera this low or lower is taken to stand 1.3 m hig
 _ASSUMED_CAMERA_M = 1.3
 _MOMENT_WINDOW = 11  # pixels at 640 wide
 _THRESHOLDS_DEG = (45.0,) * 5 + (15.0,) * 5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Intrinsics:
-    """A pinhole camera: focal lengths and principal point in pixels of the depth image."""
-
-    fx: float
-    fy: float
-    cx: float
-    cy: float
-
-    def __post_init__(self) -> None:
-        if min(self.fx, self.fy) <= 0:
-            raise ValueError(f"focal lengths are {self.fx}, {self.fy}; expected positive numbers of pixels")
 
 
 def hha_from_depth(depth_m: NDArray[np.float32], camera: Intrinsics) -> NDArray[np.float32]:
@@ -77,11 +64,9 @@ def hha_from_depth(depth_m: NDArray[np.float32], camera: Intrinsics) -> NDArray[
 
 def _points(depth_m: NDArray[np.float32], camera: Intrinsics) -> Floats:
     """`H W 3` camera coordinates of every pixel, 0 where nothing was measured."""
-    height, width = depth_m.shape
     z = depth_m.astype(np.float64)
-    x = (np.arange(width) - camera.cx) / camera.fx * z
-    y = (np.arange(height) - camera.cy)[:, None] / camera.fy * z
-    return np.stack([x, y, z], axis=2)
+    x_at_1m, y_at_1m = rays(z.shape, camera)
+    return np.stack([x_at_1m * z, y_at_1m[:, None] * z, z], axis=2)
 
 
 def _normals(points: Floats, measured: NDArray[np.bool_]) -> Floats:

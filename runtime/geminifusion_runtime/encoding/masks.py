@@ -1,4 +1,4 @@
-"""Encoding of label maps: PNG, palette PNG, overlay and npz.
+"""Encoding of label maps: PNG, palette PNG and overlay; the media types of all formats.
 
 PNGs of indices come from our own encoder: a label map is flat areas, so no row filter and the fastest compression
 already make it small, in a fraction of a general encoder's time.
@@ -6,9 +6,7 @@ already make it small, in a fraction of a general encoder's time.
 
 from __future__ import annotations
 
-import io
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -23,6 +21,9 @@ MEDIA_TYPES: dict[MaskFormat, str] = {
     "overlay": "image/png",
     "npz": "application/x-npz",
     "json": "application/json",
+    "ply": "application/x-ply",
+    "pcd": "application/x-pcd",
+    "cloud-npz": "application/x-npz",
 }
 
 _OVERLAY_OPACITY = 0.5
@@ -54,14 +55,3 @@ def overlay_png(rgb: NDArray[np.uint8], labels: NDArray[np.uint8], palette: Pale
     )
     assert done, "OpenCV encodes any 8-bit image"
     return bytes(png)
-
-
-def npz(arrays: Mapping[str, NDArray[np.generic]]) -> bytes:
-    """Encode arrays as an `.npz` file, compressed for speed rather than size."""
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for name, array in arrays.items():
-            member = io.BytesIO()
-            np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
-            archive.writestr(f"{name}.npy", member.getbuffer())
-    return stream.getvalue()

@@ -43,8 +43,6 @@ class Nav2Recording:
         self._add(nav2.LABELS_TOPIC, nav2.LABELS, is_latched=True)
         self._add(nav2.MASK_TOPIC, nav2.IMAGE)
         self._add(nav2.CONFIDENCE_TOPIC, nav2.IMAGE)
-        if self._points is not None:
-            self._add(nav2.CLOUD_TOPIC, nav2.CLOUD)
 
     def has(self, frame: SourceFrame) -> bool:
         """Nothing can be added to a recording."""
@@ -59,6 +57,8 @@ class Nav2Recording:
         self._write(nav2.MASK_TOPIC, stamp_ns, self._make.mono8(header, result.labels))
         self._write(nav2.CONFIDENCE_TOPIC, stamp_ns, self._make.mono8(header, nav2.confidence_levels(result)))
         if self._points is not None and (points := self._points(frame, result)) is not None:
+            if nav2.CLOUD_TOPIC not in self._topics:
+                self._add(nav2.CLOUD_TOPIC, nav2.CLOUD)
             self._write(nav2.CLOUD_TOPIC, stamp_ns, self._make.cloud(header, points))
         self._count += 1
         return []

@@ -15,12 +15,16 @@ class MaskFormat(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MASK_FORMAT_RLE: _ClassVar[MaskFormat]
     MASK_FORMAT_NPZ: _ClassVar[MaskFormat]
     MASK_FORMAT_OVERLAY: _ClassVar[MaskFormat]
+    MASK_FORMAT_PLY: _ClassVar[MaskFormat]
+    MASK_FORMAT_PCD: _ClassVar[MaskFormat]
+    MASK_FORMAT_CLOUD_NPZ: _ClassVar[MaskFormat]
 
 class Align(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     ALIGN_UNSPECIFIED: _ClassVar[Align]
     ALIGN_NONE: _ClassVar[Align]
     ALIGN_RESIZE: _ClassVar[Align]
+    ALIGN_REGISTER: _ClassVar[Align]
 
 class SensorPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -40,9 +44,13 @@ MASK_FORMAT_PALETTE: MaskFormat
 MASK_FORMAT_RLE: MaskFormat
 MASK_FORMAT_NPZ: MaskFormat
 MASK_FORMAT_OVERLAY: MaskFormat
+MASK_FORMAT_PLY: MaskFormat
+MASK_FORMAT_PCD: MaskFormat
+MASK_FORMAT_CLOUD_NPZ: MaskFormat
 ALIGN_UNSPECIFIED: Align
 ALIGN_NONE: Align
 ALIGN_RESIZE: Align
+ALIGN_REGISTER: Align
 SENSOR_POLICY_UNSPECIFIED: SensorPolicy
 SENSOR_POLICY_REJECT: SensorPolicy
 SENSOR_POLICY_WARN: SensorPolicy
@@ -52,7 +60,7 @@ PRIORITY_NORMAL: Priority
 PRIORITY_HIGH: Priority
 
 class SegmentRequest(_message.Message):
-    __slots__ = ("images", "model", "depth_scale", "format", "confidence", "gate", "classes", "deadline_ms", "request_id", "align", "sensor_policy", "disagreement", "priority", "supersedable", "depth_invalid", "intrinsics", "overlay_on", "scales", "invalids")
+    __slots__ = ("images", "model", "depth_scale", "format", "confidence", "gate", "classes", "deadline_ms", "request_id", "align", "sensor_policy", "disagreement", "priority", "supersedable", "depth_invalid", "intrinsics", "overlay_on", "scales", "invalids", "rgb_intrinsics", "extrinsics")
     class ImagesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -93,6 +101,8 @@ class SegmentRequest(_message.Message):
     OVERLAY_ON_FIELD_NUMBER: _ClassVar[int]
     SCALES_FIELD_NUMBER: _ClassVar[int]
     INVALIDS_FIELD_NUMBER: _ClassVar[int]
+    RGB_INTRINSICS_FIELD_NUMBER: _ClassVar[int]
+    EXTRINSICS_FIELD_NUMBER: _ClassVar[int]
     images: _containers.ScalarMap[str, bytes]
     model: str
     depth_scale: float
@@ -112,7 +122,9 @@ class SegmentRequest(_message.Message):
     overlay_on: str
     scales: _containers.ScalarMap[str, float]
     invalids: _containers.MessageMap[str, Values]
-    def __init__(self, images: _Optional[_Mapping[str, bytes]] = ..., model: _Optional[str] = ..., depth_scale: _Optional[float] = ..., format: _Optional[_Union[MaskFormat, str]] = ..., confidence: _Optional[bool] = ..., gate: _Optional[bool] = ..., classes: _Optional[bool] = ..., deadline_ms: _Optional[float] = ..., request_id: _Optional[str] = ..., align: _Optional[_Union[Align, str]] = ..., sensor_policy: _Optional[_Union[SensorPolicy, str]] = ..., disagreement: _Optional[bool] = ..., priority: _Optional[_Union[Priority, str]] = ..., supersedable: _Optional[bool] = ..., depth_invalid: _Optional[_Iterable[float]] = ..., intrinsics: _Optional[_Iterable[float]] = ..., overlay_on: _Optional[str] = ..., scales: _Optional[_Mapping[str, float]] = ..., invalids: _Optional[_Mapping[str, Values]] = ...) -> None: ...
+    rgb_intrinsics: _containers.RepeatedScalarFieldContainer[float]
+    extrinsics: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, images: _Optional[_Mapping[str, bytes]] = ..., model: _Optional[str] = ..., depth_scale: _Optional[float] = ..., format: _Optional[_Union[MaskFormat, str]] = ..., confidence: _Optional[bool] = ..., gate: _Optional[bool] = ..., classes: _Optional[bool] = ..., deadline_ms: _Optional[float] = ..., request_id: _Optional[str] = ..., align: _Optional[_Union[Align, str]] = ..., sensor_policy: _Optional[_Union[SensorPolicy, str]] = ..., disagreement: _Optional[bool] = ..., priority: _Optional[_Union[Priority, str]] = ..., supersedable: _Optional[bool] = ..., depth_invalid: _Optional[_Iterable[float]] = ..., intrinsics: _Optional[_Iterable[float]] = ..., overlay_on: _Optional[str] = ..., scales: _Optional[_Mapping[str, float]] = ..., invalids: _Optional[_Mapping[str, Values]] = ..., rgb_intrinsics: _Optional[_Iterable[float]] = ..., extrinsics: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class Values(_message.Message):
     __slots__ = ("values",)
@@ -183,7 +195,7 @@ class SensorHealth(_message.Message):
     def __init__(self, holes: _Optional[float] = ..., saturated: _Optional[float] = ..., noise: _Optional[float] = ..., problem: _Optional[str] = ...) -> None: ...
 
 class ClassShare(_message.Message):
-    __slots__ = ("id", "name", "color", "pixels", "fraction", "median_depth_m", "nearest_depth_m")
+    __slots__ = ("id", "name", "color", "pixels", "fraction", "median_depth_m", "nearest_depth_m", "space")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     COLOR_FIELD_NUMBER: _ClassVar[int]
@@ -191,6 +203,7 @@ class ClassShare(_message.Message):
     FRACTION_FIELD_NUMBER: _ClassVar[int]
     MEDIAN_DEPTH_M_FIELD_NUMBER: _ClassVar[int]
     NEAREST_DEPTH_M_FIELD_NUMBER: _ClassVar[int]
+    SPACE_FIELD_NUMBER: _ClassVar[int]
     id: int
     name: str
     color: Color
@@ -198,7 +211,24 @@ class ClassShare(_message.Message):
     fraction: float
     median_depth_m: float
     nearest_depth_m: float
-    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., color: _Optional[_Union[Color, _Mapping]] = ..., pixels: _Optional[int] = ..., fraction: _Optional[float] = ..., median_depth_m: _Optional[float] = ..., nearest_depth_m: _Optional[float] = ...) -> None: ...
+    space: ClassSpace
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., color: _Optional[_Union[Color, _Mapping]] = ..., pixels: _Optional[int] = ..., fraction: _Optional[float] = ..., median_depth_m: _Optional[float] = ..., nearest_depth_m: _Optional[float] = ..., space: _Optional[_Union[ClassSpace, _Mapping]] = ...) -> None: ...
+
+class ClassSpace(_message.Message):
+    __slots__ = ("points", "nearest_m", "box_min_m", "box_max_m", "area_m2", "volume_m3")
+    POINTS_FIELD_NUMBER: _ClassVar[int]
+    NEAREST_M_FIELD_NUMBER: _ClassVar[int]
+    BOX_MIN_M_FIELD_NUMBER: _ClassVar[int]
+    BOX_MAX_M_FIELD_NUMBER: _ClassVar[int]
+    AREA_M2_FIELD_NUMBER: _ClassVar[int]
+    VOLUME_M3_FIELD_NUMBER: _ClassVar[int]
+    points: int
+    nearest_m: float
+    box_min_m: _containers.RepeatedScalarFieldContainer[float]
+    box_max_m: _containers.RepeatedScalarFieldContainer[float]
+    area_m2: float
+    volume_m3: float
+    def __init__(self, points: _Optional[int] = ..., nearest_m: _Optional[float] = ..., box_min_m: _Optional[_Iterable[float]] = ..., box_max_m: _Optional[_Iterable[float]] = ..., area_m2: _Optional[float] = ..., volume_m3: _Optional[float] = ...) -> None: ...
 
 class Color(_message.Message):
     __slots__ = ("red", "green", "blue")

@@ -8,11 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_runtime.artifact import ArtifactMetadata
+from geminifusion_runtime.camera import Intrinsics
 from geminifusion_runtime.decoding.decode import DecodedRequest
 from geminifusion_runtime.encoding.class_shares import ClassShare, class_shares, distances
-from geminifusion_runtime.encoding.masks import index_png, npz, overlay_png
+from geminifusion_runtime.encoding.masks import index_png, overlay_png
 from geminifusion_runtime.encoding.run_lengths import RunLengths, encode_classes
 from geminifusion_runtime.encoding.views import view
+from geminifusion_runtime.geometry.files import cloud_comments, encode_cloud
+from geminifusion_runtime.geometry.points import PointCloud, point_cloud
+from geminifusion_runtime.npz_encoder import npz
 from geminifusion_runtime.options import SegmentOptions
 from geminifusion_runtime.postprocessing import Prediction
 
@@ -42,9 +46,9 @@ def encode(
     """
     labels, wanted = prediction.labels, options.format
     classes: tuple[ClassShare, ...] = ()
+    depth_m = distances(metadata, {name: image.array for name, image in decoded.images.items()})
     if options.classes or wanted == "json":
-        arrays = {name: image.array for name, image in decoded.images.items()}
-        classes = class_shares(labels, distances(metadata, arrays), metadata.classes)
+        classes = class_shares(labels, depth_m, metadata.classes, decoded.camera)
     if wanted is None:
         return Encoded(classes=classes)
     if wanted == "json":
@@ -55,6 +59,12 @@ def encode(
         mask = index_png(labels, metadata.palette())
     elif wanted == "overlay":
         mask = overlay_png(view(_overlay_base(options, metadata, decoded)), labels, metadata.palette())
+    elif wanted in ("ply", "pcd", "cloud-npz"):
+        assert depth_m is not None, "prepare rejects requests of points without distances"
+        assert decoded.camera is not None, "prepare rejects requests of points without a camera"
+        cloud = _cloud(metadata, decoded, depth_m, decoded.camera, prediction)
+        present = {int(one): metadata.classes[one].name for one in np.unique(labels)}
+        mask = encode_cloud(cloud, wanted, cloud_comments(metadata.reference, decoded.camera, present))
     else:
         maps: dict[str, NDArray[np.generic]] = {
             "labels": labels,
@@ -70,6 +80,24 @@ def encode(
             maps["disagreement"] = disagreement
         mask = npz(maps)
     return Encoded(mask=mask, classes=classes)
+
+
+def _cloud(
+    metadata: ArtifactMetadata,
+    decoded: DecodedRequest,
+    depth_m: NDArray[np.float32],
+    camera: Intrinsics,
+    prediction: Prediction,
+) -> PointCloud:
+    """The points of a request, in the colors of rgb, or without it of the classes."""
+    rgb = decoded.images.get("rgb")
+    return point_cloud(
+        depth_m,
+        camera,
+        labels=prediction.labels,
+        colors=np.array(metadata.palette(), np.uint8)[prediction.labels] if rgb is None else view(rgb.array),
+        confidence=prediction.confidence,
+    )
 
 
 def _overlay_base(options: SegmentOptions, metadata: ArtifactMetadata, decoded: DecodedRequest) -> NDArray[np.generic]:

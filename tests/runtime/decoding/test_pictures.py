@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
+from geminifusion_runtime.camera import Intrinsics
 from geminifusion_runtime.decoding.decode import decode_modality
-from geminifusion_runtime.decoding.hha import Intrinsics, hha_from_depth
+from geminifusion_runtime.decoding.hha import hha_from_depth
 from geminifusion_runtime.errors import InvalidOptionError, UnsupportedImageError
 
 RNG = np.random.default_rng(3)

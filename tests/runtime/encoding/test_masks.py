@@ -7,7 +7,8 @@ import numpy as np
 
 from geminifusion_runtime.artifact import ClassSpec
 from geminifusion_runtime.encoding.class_shares import class_shares
-from geminifusion_runtime.encoding.masks import index_png, npz, overlay_png
+from geminifusion_runtime.encoding.masks import index_png, overlay_png
+from geminifusion_runtime.npz_encoder import npz
 
 PALETTE = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
 LABELS = np.random.default_rng(3).integers(0, 3, (23, 37), dtype=np.uint8)

@@ -22,8 +22,10 @@ MAPS = ("confidence", "gate", "disagreement")
 def another_than_the_default(name):
     """A value of an option as JSON has it."""
     schema = SCHEMAS[name]
-    if name == "intrinsics":
+    if name.endswith("intrinsics"):
         return [500, 501, 320.5, 240]
+    if name == "extrinsics":
+        return [1, 0, 0, 0.05, 0, 1, 0, 0, 0, 0, 1, 0]
     if "enum" in schema:
         return next(choice for choice in reversed(schema["enum"]) if choice != schema.get("default"))
     return {"string": "tiny-1", "number": 0.5, "boolean": True, "array": [65535, 1.5]}[schema["type"]]

@@ -202,3 +202,16 @@ async def test_a_model_loaded_on_too_few_devices_is_rejected(tiny_artifact):
     with pytest.raises(ValueError, match="loaded on 1 devices, but the settings name 2"):
         segmenter.mark_ready(ModelRegistry([Model.open(tiny_artifact, threads=1)]))
     await segmenter.close(1)
+
+
+@pytest.mark.parametrize(("file_format", "times"), [("png", 1), ("ply", 6)])
+async def test_pixels_of_points_count_for_the_memory_that_their_file_takes(file_format, times, tiny_artifact, pair):
+    async with open_segmenter(tiny_artifact) as (segmenter, backend, _):
+        segmenter._max_pixels = 10**6
+        backend.gate.clear()
+        request = request_of(pair, format=file_format, intrinsics=(500.0, 500.0, 35.0, 25.0))
+        waiting = asyncio.create_task(segmenter.segment(request))
+        await until(lambda: backend.batches)
+        assert segmenter.budget._held["pixels"] == times * 2 * pair.rgb.shape[0] * pair.rgb.shape[1]
+        backend.gate.set()
+        assert (await waiting).mask

@@ -51,6 +51,7 @@ def response_message(response: SegmentResponse) -> pb.SegmentResponse:
                 fraction=share.fraction,
                 median_depth_m=share.median_depth_m,
                 nearest_depth_m=share.nearest_depth_m,
+                space=None if share.space is None else pb.ClassSpace(**vars(share.space)),
             )
             for share in response.classes
         ],

@@ -69,7 +69,11 @@ _RESULT: dict[str, Any] = {
         "model": {"type": "string"},
         "request_id": {"type": "string"},
         "size": {"type": "object"},
-        "classes": {"type": "array", "items": {"type": "object"}, "description": "largest first"},
+        "classes": {
+            "type": "array",
+            "items": {"type": "object"},
+            "description": "largest first; with intrinsics each has space",
+        },
         "mask": {"type": "object", "description": "rle: COCO compressed run lengths, one entry per class"},
         "confidence": {
             "type": "object",
@@ -94,6 +98,8 @@ SEGMENT_OPERATION: dict[str, Any] = {
             "content": {
                 MEDIA_TYPES["png"]: {"schema": _BINARY},
                 MEDIA_TYPES["npz"]: {"schema": _BINARY},
+                MEDIA_TYPES["ply"]: {"schema": _BINARY},
+                MEDIA_TYPES["pcd"]: {"schema": _BINARY},
                 MEDIA_TYPES["json"]: {"schema": _RESULT},
             },
         },

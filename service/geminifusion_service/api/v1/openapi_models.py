@@ -11,6 +11,7 @@ from geminifusion_runtime.modality_options import modality_option_schemas
 from geminifusion_service.models.description import what_to_send
 
 _BINARY: dict[str, Any] = {"type": "string", "format": "binary"}
+_CAMERA = "518.9,519.5,325.6,253.7"  # of a Kinect, for examples
 _BASE64: dict[str, Any] = {"type": "string", "format": "byte"}
 
 
@@ -88,11 +89,19 @@ def _samples(model: ArtifactMetadata) -> list[dict[str, str]]:
     files = {spec.name: f"{spec.name}.{'jpg' if spec.encoding == 'imagenet' else 'png'}" for spec in model.modalities}
     parts = " ".join(f"-F {shlex.quote(f'{name}=@{file}')}" for name, file in files.items())
     arguments = ", ".join(f"{name}={file!r}" for name, file in files.items() if name.isidentifier())
+    address = f"http://localhost:8000/v1/segment?model={model.reference}"
+    points = [
+        {
+            "lang": "Shell",
+            "label": f"curl, points of {model.reference}",
+            "source": f"curl {parts} '{address}&format=ply&intrinsics={_CAMERA}' -o points.ply",
+        }
+    ]
     return [
         {
             "lang": "Shell",
             "label": f"curl, {model.reference}",
-            "source": f"curl {parts} 'http://localhost:8000/v1/segment?model={model.reference}' -o mask.png",
+            "source": f"curl {parts} '{address}' -o mask.png",
         },
         {
             "lang": "Python",
@@ -101,4 +110,5 @@ def _samples(model: ArtifactMetadata) -> list[dict[str, str]]:
             f'with Client("http://localhost:8000") as client:\n'
             f'    print(client.segment({arguments}, model="{model.reference}"))\n',
         },
+        *(points if model.distance_modality(files) is not None else ()),
     ]

@@ -12,7 +12,7 @@ from geminifusion_runtime.types import MaskFormat
 _MAPS = ("confidence", "gate", "disagreement")
 _CARRY_MAPS = ("json", "npz")
 # By media type; image/png, which palette and overlay share, means png.
-_FORMATS: dict[str, MaskFormat] = {MEDIA_TYPES[name]: name for name in ("npz", "json", "png")}
+_FORMATS: dict[str, MaskFormat] = {MEDIA_TYPES[name]: name for name in ("npz", "json", "ply", "pcd", "png")}
 
 
 def options_from_query(pairs: Sequence[tuple[str, str]], *, request_id: str, accept: str | None) -> SegmentOptions:

@@ -7,6 +7,7 @@ import struct
 import cv2
 import numpy as np
 import pytest
+import trimesh
 
 pytestmark = pytest.mark.browser
 
@@ -384,3 +385,31 @@ def test_the_reference_sends_calls_that_only_ask(tiny_server, visit):
         page.wait_for_selector("pre:has-text('threshold')")
         page.fill("#find", "healthz/ready")
         assert page.locator(".operation:visible").count() == 1
+
+
+def test_depth_is_registered_where_the_cameras_are_given(tiny_server, visit, choose_files, tmp_path):
+    """A board at 1.5 m before a wall, seen by a depth camera 10 cm beside: in RGB it is 4 pixels further left."""
+    depth = np.full((48, 64), 3000, np.uint16)
+    depth[10:38, 24:40] = 1500
+    cameras = {"intrinsics": "60,60,31.5,23.5", "rgb_intrinsics": "60,60,31.5,23.5"}
+    cameras["extrinsics"] = "1,0,0,-0.1,0,1,0,0,0,0,1,0"
+    with visit(tiny_server) as page:
+        page.wait_for_selector("#model:enabled")
+        page.click("#options summary")
+        for name, text in cameras.items():
+            page.fill(f"[name={name}]", text)
+            page.keyboard.press("Tab")
+        choose_files(page, {"rgb.png": png(np.full((48, 64, 3), 200, np.uint8)), "depth.png": png(depth)})
+        wait_for_result(page)
+        assert "align=register" in page.text_content("#call")
+        assert "was registered to rgb" in page.text_content("#notes")
+        page.click("#views >> text=3-D")
+        page.wait_for_selector("#result-note:has-text('points')")
+        assert "assumed" not in page.text_content("#result-note")
+        with page.expect_download() as started:
+            page.click("#downloads [data-save=ply]")
+        started.value.save_as(tmp_path / "points.ply")
+    cloud = trimesh.load(tmp_path / "points.ply").vertices
+    board = cloud[cloud[:, 2] < 2]
+    assert board[:, 0].min() == pytest.approx((20 - 31.5) / 60 * 1.5, abs=1e-3)
+    assert board[:, 0].max() == pytest.approx((35 - 31.5) / 60 * 1.5, abs=1e-3)

@@ -397,7 +397,8 @@ def test_the_openapi_document_describes_both_files_every_option_and_every_error(
     form = operation["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
     assert set(form) == {"rgb", "depth"}
     assert {option["name"] for option in operation["parameters"]} == {
-        "model", "depth_scale", "depth_invalid", "intrinsics", "align", "sensor_policy", "format", "overlay_on",
+        "model", "depth_scale", "depth_invalid", "intrinsics", "rgb_intrinsics", "extrinsics",
+        "align", "sensor_policy", "format", "overlay_on",
         "confidence", "gate", "disagreement", "classes", "priority", "deadline_ms", "request_id",
     }  # fmt: skip
     assert {"200", "400", "404", "408", "413", "415", "422", "429", "500", "503", "504"} <= set(operation["responses"])

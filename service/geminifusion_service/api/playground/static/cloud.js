@@ -1,5 +1,7 @@
 // The points of a depth image in metres, and files of them.
 
+const SIZE = 20; // bytes of a point in a PLY
+
 // Where no intrinsics are known: the horizontal angle of view of the usual RGB-D camera.
 export const ASSUMED_ANGLE = 60;
 
@@ -38,13 +40,33 @@ export function pointsOf(depth, values, { fx, fy, cx, cy }, size, most = Infinit
   return { positions: positions.slice(0, 3 * count), labelPixel: labelPixel.slice(0, count), count, step, focal: fx / step };
 }
 
+/**
+ * What a server made of depth that it registered: its file, the points in it, and the depth at the pixels of the labels.
+ * @param content the PLY, whose records are those of `plyOf`
+ * @param lens camera of the pixels
+ * @param size of the labels
+ */
+export function registeredOf(content, lens, { width, height }) {
+  const end = "end_header\n";
+  const start = new TextDecoder("latin1").decode(content.slice(0, 1 << 16)).indexOf(end) + end.length;
+  const data = new DataView(content, start);
+  const count = data.byteLength / SIZE;
+  const [positions, labelPixel, values] = [new Float32Array(3 * count), new Uint32Array(count), new Float32Array(width * height)];
+  for (let k = 0; k < count; k++) {
+    const [x, y, z] = [0, 4, 8].map((offset) => data.getFloat32(SIZE * k + offset, true));
+    positions.set([x, y, z], 3 * k);
+    labelPixel[k] = Math.round((y / z) * lens.fy + lens.cy) * width + Math.round((x / z) * lens.fx + lens.cx);
+    values[labelPixel[k]] = z;
+  }
+  return { content, size: { width, height }, values, lens, points: { positions, labelPixel, count, step: 1, focal: lens.fx } };
+}
+
 /** Binary PLY with position, color, class and confidence of each point. */
 export function plyOf({ positions, labelPixel, count }, colors, labels, confidence, comments) {
   const ascii = (text) => text.replace(/[^\x20-\x7e]/g, "?");
   const header = ["ply", "format binary_little_endian 1.0", ...comments.map((text) => `comment ${ascii(text)}`), `element vertex ${count}`,
     "property float x", "property float y", "property float z", "property uchar red", "property uchar green", "property uchar blue",
     "property uchar label", "property float confidence", "end_header", ""].join("\n");
-  const SIZE = 20;
   const body = new DataView(new ArrayBuffer(SIZE * count));
   for (let k = 0; k < count; k++) {
     for (let axis = 0; axis < 3; axis++) {

@@ -5,6 +5,9 @@ import { isMetric, percent } from "./inputs.js";
 
 const metres = (value) => (value == null ? "" : `${value.toFixed(value < 10 ? 1 : 0)} m`);
 
+/** The sides of a class's box along the camera's axes, where a camera was given. */
+const boxOf = (space) => (space ? `, box ${[0, 1, 2].map((i) => (space.box_max_m[i] - space.box_min_m[i]).toFixed(2)).join(" × ")} m` : "");
+
 /** Every class of the model: those in the image first, with share and nearest distance. */
 export function showLegend(classes, shares, hidden, onToggle) {
   const found = new Map(shares.map((share) => [share.id, share]));
@@ -18,7 +21,7 @@ export function showLegend(classes, shares, hidden, onToggle) {
     const box = el("input", { type: "checkbox", checked: !hidden.has(id), onchange: ({ target }) => onToggle(id, target.checked) });
     const facts = share && el("span", { class: "facts" }, el("b", {}, percent(share.fraction)),
       share.nearest_depth_m == null ? null : ` from ${metres(share.nearest_depth_m)}`);
-    if (share?.median_depth_m != null) facts.title = `nearest ${metres(share.nearest_depth_m)}, median ${metres(share.median_depth_m)}`;
+    if (share?.median_depth_m != null) facts.title = `nearest ${metres(share.nearest_depth_m)}, median ${metres(share.median_depth_m)}${boxOf(share.space)}`;
     return el("li", {}, el("label", share ? {} : { class: "absent" }, box, swatch(color), el("span", { class: "name" }, name), facts, share && bar));
   }));
 }
@@ -74,6 +77,10 @@ export function showOptions(specs, onChange) {
   ]);
   if (measuring.some(isMetric))
     fields.push(field("intrinsics", "Camera of the depth, in pixels: fx,fy,cx,cy", "an angle of view of 60° is assumed", numbers));
+  if (specs.some(isMetric) && specs.some(({ name }) => name === "rgb"))
+    fields.push(
+      field("rgb_intrinsics", "To register depth to RGB, the camera of RGB: fx,fy,cx,cy", "depth is taken as aligned", numbers),
+      field("extrinsics", "and the twelve numbers of [R|t] from depth to RGB, in metres", "1,0,0,0.025,0,1,0,0,0,0,1,0", numbers));
   if (specs.length > 1)
     fields.push(el("label", { class: "check" }, el("input", { type: "checkbox", name: "align", onchange: onChange }), "Scale all images to the size of the first"));
   $("option-fields").replaceChildren(...fields);

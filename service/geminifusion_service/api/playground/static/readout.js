@@ -6,7 +6,7 @@ import { answerNow, at, depthInput, FULL, state, view } from "./state.js";
 
 function readoutAt({ x, y }) {
   const answer = answerNow();
-  const depth = depthInput();
+  const depth = answer?.registered ?? depthInput();
   const metres = depth && at({ ...depth.size, width: depth.size.width, height: depth.size.height, values: depth.values }, x, y);
   const found = { pixel: `${x}, ${y}`, metres: depth ? (metres ? `${metres.toFixed(3)} m` : "hole") : "–", name: "–", confidence: "–", gate: "–" };
   if (answer) {

@@ -1,8 +1,10 @@
 // Requests of the scene on screen, whole and without one of its inputs, and what came back.
 
 import { Problem, segment } from "./api.js";
+import { camera, registeredOf } from "./cloud.js";
 import { labelsOf, mapOf } from "./codecs.js";
 import { $ } from "./dom.js";
+import { isMetric } from "./inputs.js";
 import { MAPS, maskLayer } from "./layers.js";
 import { option } from "./panels.js";
 import { show, showAnswer } from "./stage.js";
@@ -23,8 +25,11 @@ export function requestOf(inputs, without = FULL) {
     }
   }
   const intrinsics = option("intrinsics")?.value.replace(/\s/g, "");
-  if (intrinsics && sent.some(({ spec, part }) => spec.encoding === "hha" && part === "depth")) query.intrinsics = intrinsics;
+  if (intrinsics && sent.some(({ spec, part }) => isMetric(spec) || part === "depth")) query.intrinsics = intrinsics;
   if (option("align")?.checked && sent.length > 1) query.align = "resize";
+  const [rgbCamera, extrinsics] = ["rgb_intrinsics", "extrinsics"].map((name) => option(name)?.value.replace(/\s/g, ""));
+  if (rgbCamera && extrinsics && sent.some(({ part }) => part === "rgb") && sent.some(({ spec }) => isMetric(spec)))
+    Object.assign(query, { align: "register", rgb_intrinsics: rgbCamera, extrinsics });
   return { parts: sent, query };
 }
 
@@ -38,7 +43,13 @@ async function ask(inputs, without, signal, more = {}) {
   const maps = {};
   for (const name of Object.keys(MAPS)) if (document[name]) maps[name] = mapOf(document[name]);
   for (const [name, map] of Object.entries(document.modality_weights ?? {})) maps[`weight ${name}`] = mapOf(map);
-  return { parts, query: all, content, ms, document, maps, labels: labelsOf(document), ...document.size };
+  let registered = null; // the points of depth that the server brought to the pixels of RGB
+  if (all.align === "register") {
+    const { confidence, gate, disagreement, ...plain } = all;
+    const made = await segment(parts, { ...plain, format: "ply" }, signal);
+    registered = registeredOf(await made.content.arrayBuffer(), camera(all.rgb_intrinsics), document.size);
+  }
+  return { parts, query: all, content, ms, document, maps, registered, labels: labelsOf(document), ...document.size };
 }
 
 /** Segment what is chosen. */

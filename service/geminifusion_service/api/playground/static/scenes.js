@@ -65,7 +65,7 @@ export function applyOptions() {
 }
 
 export function onOptions({ target } = {}) {
-  if (target?.name === "intrinsics" && !state.model.modalities.some(({ encoding }) => encoding === "hha")) {
+  if (target?.name === "intrinsics" && !option("extrinsics")?.value && !state.model.modalities.some(({ encoding }) => encoding === "hha")) {
     state.layers.points = null; // the camera is the 3-D view's alone
     showStage();
     return;

@@ -7,7 +7,7 @@ const FLAGS = new Set(["confidence", "gate", "disagreement", "classes"]);
 const value = (name, text) => {
   if (FLAGS.has(name)) return "True";
   if (/_scale$/.test(name)) return text;
-  return /_invalid$|^intrinsics$/.test(name) ? `[${text}]` : literal(text);
+  return /_invalid$|intrinsics$|^extrinsics$/.test(name) ? `[${text}]` : literal(text);
 };
 
 /**
@@ -57,7 +57,7 @@ function grpc(parts, query, { host, grpcPort, secure, keyed }) {
     if (name === "format") continue;
     if (FLAGS.has(name)) fields.push(`"${name}": true`);
     else if (name === "align") fields.push(`"align": "ALIGN_${text.toUpperCase()}"`);
-    else if (modality === "depth" || name === "intrinsics") fields.push(`"${name}": ${kind === "scale" ? text : `[${text}]`}`);
+    else if (modality === "depth" || /intrinsics$|^extrinsics$/.test(name)) fields.push(`"${name}": ${kind === "scale" ? text : `[${text}]`}`);
     else if (kind === "scale") others.scales.push(`${literal(modality)}: ${text}`);
     else if (kind === "invalid") others.invalids.push(`${literal(modality)}: {"values": [${text}]}`);
     else fields.push(`"${name}": ${literal(text)}`);

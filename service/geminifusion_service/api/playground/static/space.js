@@ -14,6 +14,8 @@ let cloud = null;
 export function scenePoints(most = Infinity) {
   const depth = depthInput();
   if (!depth) throw new Problem("The 3-D view needs depth: choose a depth image, then segment again.");
+  const { registered } = answerNow();
+  if (registered) return { answer: answerNow(), lens: registered.lens, ...registered.points };
   const lens = camera(option("intrinsics")?.value ?? "", depth.size.width, depth.size.height);
   if (!lens) throw new Problem("The camera is not four numbers fx,fy,cx,cy with focal lengths above 0; correct it under Options, or leave it empty.");
   const answer = answerNow();

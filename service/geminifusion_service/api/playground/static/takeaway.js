@@ -15,6 +15,8 @@ export async function download(kind) {
   await attempt("Preparing the file…", async (signal) => {
     if (kind === "json") save(content, `${name}.json`);
     else if (kind === "ply") {
+      const { registered } = answerNow();
+      if (registered) return save(new Blob([registered.content]), `${name}.ply`);
       const points = scenePoints();
       const { fx, fy, cx, cy, assumed } = points.lens;
       const comments = [`model ${document.model}`, `camera fx ${fx} fy ${fy} cx ${cx} cy ${cy}${assumed ? " (assumed)" : ""}`, "metres; x right, y down, z forward", ...state.model.classes.map((one) => `label ${one.id} ${one.name}`)];
