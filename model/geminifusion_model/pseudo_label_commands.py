@@ -9,7 +9,7 @@ import click
 from geminifusion_runtime.cpu_count import usable_cores
 
 
-class _Size(click.ParamType):
+class _Size(click.ParamType):  # type: ignore[type-arg]  # generic in its stub alone
     name = "HEIGHTxWIDTH"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:

@@ -119,7 +119,7 @@ def fit_label_head(
         on_epoch: called after every pass over all frames.
     """
     torch.manual_seed(seed)
-    head = LabelHead(teacher.info, len(frames.task.class_names)).to(memory_format=torch.channels_last)
+    head = LabelHead(teacher.info, len(frames.task.class_names))
     maps, stored = teacher_maps_of(teacher, frames, side, on_frame)
     labels = torch.from_numpy(stored).long()
     weights = class_weights(frames, _CLASS_BALANCE)

@@ -119,7 +119,7 @@ def _labels_of(
     return labels.to(torch.uint8).numpy()
 
 
-def _write(path: Path, image: NDArray[np.uint8], options: Sequence[int] = ()) -> None:
+def _write(path: Path, image: cv2.typing.MatLike, options: Sequence[int] = ()) -> None:
     if not cv2.imwrite(str(path), image, options):
         raise DatasetError(f"{path} cannot be written; is the disk full?")
 

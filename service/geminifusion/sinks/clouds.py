@@ -33,7 +33,7 @@ def cloud_npz_files(request: SinkRequest) -> FrameFiles:
 
 
 def frame_points(frame: SourceFrame, result: Result) -> NDArray[np.float32] | None:
-    """The points of all pixels, `H W 3` float32 metres, NaN where nothing was measured; None without depth or camera."""
+    """`H W 3` float32 metres of all pixels, NaN where nothing was measured; None without depth or a known camera."""
     try:
         points = result_points_map(result, _camera(frame, result))
     except InvalidInputError:

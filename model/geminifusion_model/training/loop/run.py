@@ -168,7 +168,9 @@ class TrainingRun:
 
     def _batches(self) -> Iterator[Batch]:
         config, processes = self.config, self.processes
-        further = self.further and FurtherFrames(dataset=self.further, per_batch=config.further_per_batch)
+        further = None
+        if self.further is not None:
+            further = FurtherFrames(dataset=self.further, per_batch=config.further_per_batch)
         return training_batches(
             self.frames,
             config.augmentation,
