@@ -77,7 +77,7 @@ def nyuv2_b0_robust() -> TrainingConfig:
 
 
 def rooms_b0() -> TrainingConfig:
-    """First half of the bundled model: B0 from random weights on rendered rooms of 240x320 pixels.
+    """First step of the bundled model: B0 from random weights on rendered rooms of 240x320 pixels.
 
     These are as large as NYUv2's frames after `input_scale` 0.5, so crops show things at the sizes that the second
     half, `nyuv2_b0_from_rooms`, shows them at.
@@ -97,7 +97,7 @@ def rooms_b0() -> TrainingConfig:
 
 
 def nyuv2_b0_from_rooms() -> TrainingConfig:
-    """Second half of the bundled model: `rooms_b0` goes on with NYUv2's training frames, seen by failing sensors."""
+    """Second step of the bundled model: `rooms_b0` goes on with NYUv2's training frames, seen by failing sensors."""
     noise = dataclasses.replace(_FAILING_SENSORS, curriculum=Curriculum(begin=0, end=1500))
     return _varied(
         nyuv2_b0_from_scratch(),
@@ -111,7 +111,7 @@ def nyuv2_b0_from_rooms() -> TrainingConfig:
 
 
 def nyuv2_b0_distilled() -> TrainingConfig:
-    """The bundled model: B0 from an encoder of `geminifusion distil`, on NYUv2's frames and pseudo-labeled photographs.
+    """Last step of the bundled model: B0 from an encoder of `geminifusion distil`, on NYUv2's frames and pseudo-labeled photographs.
 
     Three of eight frames of a batch are photographs, which have no depth; so depth need not be taken from the others
     as often as `_FAILING_SENSORS` does.
