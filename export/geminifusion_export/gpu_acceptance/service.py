@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -136,12 +136,14 @@ def served(arguments: Sequence[object], log: Path, ready_s: float = _READY_S) ->
 def _wait_ready(process: subprocess.Popen[bytes], port: int, log: Path, ready_s: float) -> None:
     end = time.monotonic() + ready_s
     while time.monotonic() < end and process.poll() is None:
-        connection = http.client.HTTPConnection(_HOST, port, timeout=5)
-        with suppress(OSError, http.client.HTTPException):
+        with (
+            suppress(OSError, http.client.HTTPException),
+            closing(http.client.HTTPConnection(_HOST, port, timeout=5)) as connection,
+        ):
             connection.request("GET", "/healthz/ready")
-            if connection.getresponse().status == 200:
-                return
-        connection.close()
+            with connection.getresponse() as response:
+                if response.status == 200:
+                    return
         time.sleep(0.1)
     last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
     raise ServerFailedError(f"the server was not ready within {ready_s:g} s; its log ends: {' / '.join(last)}")
@@ -167,7 +169,7 @@ def run_load(url: str, *, seconds: float, clients: int, watches_gpu: bool) -> Lo
                 files = {"rgb": ("rgb.jpg", rgb), "depth": ("depth.png", depth)}
                 start = time.monotonic()
                 try:
-                    response = session.post("/v1/segment", files=files, data={"depth_scale": pair.depth_scale})
+                    response = session.post("/v1/segment", files=files, params={"depth_scale": pair.depth_scale})
                     code = str(response.status_code)
                 except httpx.HTTPError as error:
                     code = type(error).__name__

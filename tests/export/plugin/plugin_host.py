@@ -46,7 +46,7 @@ class CudaStandIn:
     """
 
     def __init__(self, host_library: Path) -> None:
-        self._host = ctypes.CDLL(str(host_library), mode=ctypes.RTLD_GLOBAL)
+        self._host = ctypes.CDLL(str(host_library))
         self._host.host_fat_binary.restype = self._host.host_stream.restype = ctypes.c_void_p
         signature = ctypes.CFUNCTYPE(
             ctypes.c_int, ctypes.c_char_p, ctypes.c_uint, ctypes.c_uint, ctypes.POINTER(ctypes.c_void_p)
