@@ -1,4 +1,4 @@
-"""What a process and its children cost, from /proc: CPU seconds and resident memory. Linux."""
+"""What a process and its children cost, from /proc: CPU seconds and memory. Linux."""
 
 from __future__ import annotations
 
@@ -40,6 +40,21 @@ def resident_bytes(pid: int) -> int:
         except OSError:
             continue  # it ended meanwhile
     return total
+
+
+def proportional_bytes(pid: int) -> dict[int, int]:
+    """Memory of the process and each of its children, by process id: pages that several share are split among them.
+
+    The sum is what a container with nothing else in it is charged for, except for files in the page cache.
+    """
+    found = {}
+    for member in family(pid):
+        try:
+            text = Path(f"/proc/{member}/smaps_rollup").read_text()
+        except OSError:
+            continue  # it ended meanwhile
+        found[member] = 1024 * next((int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")), 0)
+    return found
 
 
 def thread_cpu_seconds() -> dict[int, float]:
