@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_BLOCK = 512  # bytes, of st_blocks
+_RESIDENT = re.compile(r"^Rss(Anon|File):\s+([0-9]+) kB", re.MULTILINE)
 
 
 def family(pid: int) -> list[int]:
@@ -42,19 +45,27 @@ def resident_bytes(pid: int) -> int:
     return total
 
 
-def proportional_bytes(pid: int) -> dict[int, int]:
-    """Memory of the process and each of its children, by process id: pages that several share are split among them.
+def charged_bytes(pid: int) -> int:
+    """Memory of the process and its children as a container's limit counts it: what they share counts once.
 
-    The sum is what a container with nothing else in it is charged for, except for files in the page cache.
+    That is the memory of each alone, the anonymous files by which they hand arrays to each other, and the mapped part
+    of libraries and other files, of which the process that maps most has nearly all. Buffers of sockets, which the
+    kernel makes smaller when memory is short, are not counted.
     """
-    found = {}
+    alone, of_files, anonymous_files = 0, 0, {}
     for member in family(pid):
         try:
-            text = Path(f"/proc/{member}/smaps_rollup").read_text()
+            text = Path(f"/proc/{member}/status").read_text()
+            for file in Path(f"/proc/{member}/fd").iterdir():
+                if file.readlink().name.startswith("memfd:"):
+                    found = file.stat()
+                    anonymous_files[found.st_ino] = found.st_blocks * _BLOCK
         except OSError:
             continue  # it ended meanwhile
-        found[member] = 1024 * next((int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")), 0)
-    return found
+        sizes = {name: int(size) * 1024 for name, size in _RESIDENT.findall(text)}
+        alone += sizes.get("Anon", 0)
+        of_files = max(of_files, sizes.get("File", 0))
+    return alone + of_files + sum(anonymous_files.values())
 
 
 def thread_cpu_seconds() -> dict[int, float]:

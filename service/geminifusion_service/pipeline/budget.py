@@ -193,9 +193,14 @@ class Holding:
         Raises:
             QueueFullError: it would exceed the limit; what was held before still is.
         """
-        for resource, amount in (("bytes", bytes), ("pixels", pixels), ("elements", elements)):
-            if amount and not self._is_closed:
-                self._budget._take(self, resource, amount)  # type: ignore[arg-type]  # a Resource each
+        if self._is_closed:
+            return
+        if bytes:
+            self._budget._take(self, "bytes", bytes)
+        if pixels:
+            self._budget._take(self, "pixels", pixels)
+        if elements:
+            self._budget._take(self, "elements", elements)
 
     async def take_pixels_when_free(self, pixels: int) -> None:
         """Hold more pixels as soon as they are free; first come, first served, among those with few and with many."""
@@ -205,8 +210,8 @@ class Holding:
     def settle(self, **amounts: int) -> None:
         """Hold exactly so much of the named resources, whatever the limit: it is there already."""
         for resource, amount in amounts.items():
-            if not self._is_closed:
-                self._budget._settle(self, resource, amount)  # type: ignore[arg-type]  # a Resource each
+            if not self._is_closed and self.amounts[resource] != amount:  # type: ignore[index]  # a Resource each
+                self._budget._settle(self, resource, amount)  # type: ignore[arg-type]
 
     def close(self) -> None:
         """Give everything back; of no effect the second time."""

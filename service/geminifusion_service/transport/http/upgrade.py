@@ -33,6 +33,7 @@ class UpgradeIgnoringParser:
         self._headers: list[tuple[bytes, bytes]] = []
         self._ignores = False  # an upgrade, whose head is to be parsed again
         self._repeats = False  # parses that head, whose parts the protocol has already
+        self.on_body = protocol.on_body  # called often, and nothing is to be added to it
         self._parser = self._new_parser()
 
     def feed_data(self, data: bytes) -> None:
@@ -101,10 +102,6 @@ class UpgradeIgnoringParser:
             return
         self._repeats = False
         self._protocol.on_headers_complete()
-
-    def on_body(self, body: bytes) -> None:
-        """See httptools."""
-        self._protocol.on_body(body)
 
     def on_message_complete(self) -> None:
         """See httptools."""
