@@ -96,10 +96,10 @@ class AdmissionControl:
             raise DeadlineExceededError("the deadline had passed when the request came; allow more time")
         self._forget_late()
         capacity = self._capacity(priority)
-        if self._num_taken >= capacity:
+        if self._num_in_flight + len(self._arriving) >= capacity:
             self._forget_those_behind()
-        if self._num_taken >= capacity:
-            raise self._full(f"{self._num_taken} requests are in flight, which is all this server takes")
+            if (taken := self._num_in_flight + len(self._arriving)) >= capacity:
+                raise self._full(f"{taken} requests are in flight, which is all this server takes")
         try:
             self.budget.check(bytes=body_bytes, promised=self._promised_bytes())
         except QueueFullError:
@@ -151,10 +151,6 @@ class AdmissionControl:
         self._arriving.pop(ticket, None)
         ticket.in_flight = True
         self._num_in_flight += 1
-
-    @property
-    def _num_taken(self) -> int:
-        return self._num_in_flight + len(self._arriving)
 
     def _forget_late(self) -> None:
         """Let go of the places of those whose grace period is over."""
