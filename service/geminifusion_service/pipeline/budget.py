@@ -89,7 +89,9 @@ class ResourceBudget:
 
     def _take(self, holding: Holding, resource: Resource, amount: int) -> None:
         with self._lock:
-            if self._fits(holding, resource, amount):
+            limit = self._limits[resource]
+            # The usual case first: bytes are taken for every piece of a body.
+            if limit is None or self._held[resource] + amount <= limit or self._fits(holding, resource, amount):
                 self._add(holding, resource, amount)
                 return
         if resource == "bytes" and self._has_room(resource, amount, beside=holding):
@@ -136,8 +138,9 @@ class ResourceBudget:
 
     def _add(self, holding: Holding, resource: Resource, amount: int) -> None:
         holding.amounts[resource] += amount
-        self._held[resource] += amount
-        self._most[resource] = max(self._most[resource], self._held[resource])
+        self._held[resource] = held = self._held[resource] + amount
+        if held > self._most[resource]:
+            self._most[resource] = held
 
     def _serve_waiting(self) -> None:
         """Give pixels to those that wait for them, in order: a large request is not passed for ever by others."""
