@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.util
-import json
 import re
 import sys
 import threading
@@ -46,9 +45,8 @@ def test_the_compose_file_allows_what_the_formula_says():
     )
     total = documented()[0] + needed(vars(LimitSettings()) | {"decode_workers": decoders})
     assert total <= allowed * MIB < total + 256 * MIB
-    said = re.search(
-        r"that is ([\d,]+) MiB, and it allows ([\d,]+)", (ROOT / "docs/guides/deploy.md").read_text().replace("\n", " ")
-    )
+    guide = " ".join((ROOT / "docs/guides/deploy.md").read_text().split())
+    said = re.search(r"that is ([\d,]+) MiB, and it allows ([\d,]+)", guide)
     assert [int(number.replace(",", "")) for number in said.groups()] == [round(total / MIB), allowed]
 
 
@@ -67,7 +65,7 @@ def test_all_that_clients_can_hold_at_once_takes_no_more_memory_than_the_formula
     rgb = encode(".jpg", np.zeros((3000, 4000, 3), np.uint8))
     depth = encode(".png", np.full((3000, 4000), 2000, np.uint16))
     numbers = ",".join(str(number % 256) for number in range(900_000))
-    tensor = f'{{"name":"rgb","datatype":"UINT8","shape":[480,625,3],"data":[{numbers}]}}'
+    tensor = f'{{"name":"rgb","datatype":"UINT8","shape":[1,480,625,3],"data":[{numbers}]}}'
     document = f'{{"inputs":[{tensor}]}}'.encode()
     settings = {
         "max_inflight_bytes": 96 * MIB,
@@ -86,8 +84,7 @@ def test_all_that_clients_can_hold_at_once_takes_no_more_memory_than_the_formula
 
         def tensors():
             url = f"{server.url}/v2/models/tiny_raw/infer"
-            answer = httpx.post(url, content=document, trust_env=False, timeout=60)
-            statuses.append(answer.status_code)
+            statuses.append(httpx.post(url, content=document, trust_env=False, timeout=60).status_code)
 
         def unfinished():
             def parts():
@@ -95,17 +92,20 @@ def test_all_that_clients_can_hold_at_once_takes_no_more_memory_than_the_formula
                     yield bytes(MIB)
                 time.sleep(3)
 
-            with contextlib.suppress(httpx.HTTPError):
-                httpx.post(f"{server.url}/v1/segment", content=parts(), trust_env=False, timeout=60)
+            httpx.post(f"{server.url}/v1/segment", content=parts(), trust_env=False, timeout=60)
 
-        threads = [threading.Thread(target=send) for send in (pictures, tensors, unfinished) for _ in range(10)]
+        def send(request):
+            with contextlib.suppress(httpx.HTTPError):  # a rejection may come while the rest is sent
+                request()
+
+        kinds = (pictures, tensors, unfinished)
+        threads = [threading.Thread(target=send, args=(kind,)) for kind in kinds for _ in range(10)]
         for thread in threads:
             thread.start()
         while any(thread.is_alive() for thread in threads):
             peak = max(peak, memory(server.process.pid))
             time.sleep(0.02)
         assert 200 in statuses
-        assert set(statuses) <= {200, 400, 422, 429}
+        assert set(statuses) <= {200, 400, 429}  # 400: there is no depth with the numbers
         assert before < documented()[0] + documented()[1]["decode_workers"] * settings["decode_workers"]
-        assert peak - before < needed(settings)
-        print(f"grew by {(peak - before) / MIB:.0f} MiB, allowed {needed(settings) / MIB:.0f}; {sorted(statuses)}")
+        assert needed(settings) / 5 < peak - before < needed(settings)  # else nothing was held at once
