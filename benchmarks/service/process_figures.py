@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -56,16 +57,25 @@ def charged_bytes(pid: int) -> int:
     for member in family(pid):
         try:
             text = Path(f"/proc/{member}/status").read_text()
-            for file in Path(f"/proc/{member}/fd").iterdir():
-                if file.readlink().name.startswith("memfd:"):
-                    found = file.stat()
-                    anonymous_files[found.st_ino] = found.st_blocks * _BLOCK
         except OSError:
             continue  # it ended meanwhile
         sizes = {name: int(size) * 1024 for name, size in _RESIDENT.findall(text)}
         alone += sizes.get("Anon", 0)
         of_files = max(of_files, sizes.get("File", 0))
+        anonymous_files |= _anonymous_files(member)
     return alone + of_files + sum(anonymous_files.values())
+
+
+def _anonymous_files(pid: int) -> dict[int, int]:
+    """Bytes of the anonymous files that a process has open, by inode."""
+    found = {}
+    with contextlib.suppress(OSError):  # it ends meanwhile
+        for file in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):  # it is closed meanwhile
+                if file.readlink().name.startswith("memfd:"):
+                    status = file.stat()
+                    found[status.st_ino] = status.st_blocks * _BLOCK
+    return found
 
 
 def thread_cpu_seconds() -> dict[int, float]:

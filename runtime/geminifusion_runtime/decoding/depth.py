@@ -16,7 +16,7 @@ MILLIMETRE = 0.001
 FARTHEST_M = 100_000.0  # beyond the reach of any depth sensor: a number that stands for no data, as float's largest
 _NEAREST_PLAUSIBLE_M, _FARTHEST_PLAUSIBLE_M = 0.05, 100.0  # of a model that says no range
 _SUSPICIOUS_SHARE = 0.05  # of the pixels, at the farthest reading
-_MOST_BEYOND = 0.2  # of the measured pixels, beyond what the network tells apart
+_MOST_BEYOND = 0.2  # less than half of the measured pixels, beyond what the network tells apart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,8 @@ def to_metres(
         UnsupportedImageError: another dtype.
         InvalidOptionError: a scale that is no positive number, or too many markers.
     """
-    parse_values({"depth_scale": depth_scale, "depth_invalid": tuple(depth_invalid)})
+    if depth_scale is not None or depth_invalid:
+        parse_values({"depth_scale": depth_scale, "depth_invalid": tuple(depth_invalid)})
     readings = readings.astype(readings.dtype.newbyteorder("="), copy=False)
     warnings = []
     if readings.dtype == np.uint16 or readings.dtype == np.uint8:
@@ -143,10 +144,10 @@ def _distance_warnings(
                 f"measurement; if it is, say {field}_invalid={float(mark):.7g}"
             )
             distances = others
-    if distances.min() >= _NEAREST_PLAUSIBLE_M and farthest <= high:
-        return warnings  # and so are their median and all others
+    beyond = np.count_nonzero(distances > high) / distances.size if farthest > high else 0.0
+    if distances.min() >= _NEAREST_PLAUSIBLE_M and beyond <= _MOST_BEYOND:
+        return warnings  # the median, which takes long, is plausible too
     median = float(np.median(distances))
-    beyond = np.count_nonzero(distances > high) / distances.size
     trained = "" if trained_range is None else f", and the model was trained on {low:g} to {high:g} m"
     if not _NEAREST_PLAUSIBLE_M <= median <= high:
         warnings.append(

@@ -125,7 +125,8 @@ def _is_outside(
     low, high = trained_range
     if low <= least and largest <= high:
         return False
-    return float(((measured < low) | (measured > high)).mean()) > _MOST_OUTSIDE
+    outside = np.count_nonzero(measured > high) + (np.count_nonzero(measured < low) if least < low else 0)
+    return outside > _MOST_OUTSIDE * measured.size
 
 
 def _outside_text(trained_range: tuple[float, float], unit: str) -> str:

@@ -14,7 +14,6 @@ import functools
 import logging
 import os
 import sys
-from dataclasses import asdict
 from typing import Any
 
 import cv2
@@ -73,7 +72,7 @@ def _decode(memory: SharedArrays, message: dict[str, Any]) -> dict[str, Any]:
             results.append({"code": public.code, "message": str(public)})
             continue
         arrays[str(index)] = image.array
-        results.append({"array": str(index), "health": asdict(image.health), "warnings": image.warnings})
+        results.append({"array": str(index), "health": vars(image.health), "warnings": image.warnings})
     # Behind the files, of which arrays may be views.
     outputs = memory.write(arrays, start=max(end_offset(place) for place in message["inputs"]))
     return {"results": results, "outputs": outputs}
