@@ -308,6 +308,7 @@ def _http_server(
                 head_timeout_s=network.head_timeout_s,
                 max_connections=limits.max_connections,
                 max_head_bytes=network.max_head_bytes,
+                max_body_bytes=limits.max_body_bytes,
                 budget=budget,
                 rules=HeaderRules(hosts),
                 reject=reject,
