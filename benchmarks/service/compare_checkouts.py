@@ -4,7 +4,8 @@
 
 OTHER is a clone at the commit to compare with, whose dependencies this environment must satisfy. Both servers run all
 the time and are driven in turn by the same load generator, in alternating order. Printed are the ratios of throughput
-and of the server's CPU time per response, taken round by round: this checkout over the other.
+and of the server's CPU time per response, taken round by round: this checkout over the other; and, for one client, what
+the latency of a request is and how many milliseconds this checkout adds.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from figures import describe_run, median, ratio
+from figures import describe_run, median, quartiles, ratio
 from load import Outcome, run_load
 from overhead import server_options
 from requests_to_send import Transport, pair_of, transports
@@ -32,6 +33,7 @@ from geminifusion_runtime.artifact import read_metadata
 from geminifusion_runtime.bundled import artifact_path
 
 HERE = Path(__file__).resolve().parents[2]
+ADDED_MS = 1.0  # to a request alone
 _PACKAGES = ("runtime", "model", "export", "service")
 
 
@@ -66,8 +68,11 @@ def _server(checkout: Path, folder: Path, *, stand_in: bool) -> Iterator[Served]
         yield Served(host=http.hostname, http_port=http.port, grpc_port=grpc.port, pid=server.pid)
 
 
+Outcomes = Mapping[Path, list[Outcome]]  # of each checkout, by round
+
+
 def compare(other: Path, options: argparse.Namespace, *, stand_in: bool) -> str:
-    """A Markdown table: every transport at every number of clients."""
+    """Two Markdown tables: every transport at every number of clients, and with one client."""
     outcomes: dict[tuple[str, int], dict[Path, list[Outcome]]] = defaultdict(lambda: defaultdict(list))
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as servers:
         folder = Path(temporary)
@@ -78,7 +83,7 @@ def compare(other: Path, options: argparse.Namespace, *, stand_in: bool) -> str:
         }
         for number in range(options.rounds):
             for way in ways:
-                for clients in options.clients:
+                for clients in dict.fromkeys((*options.clients, 1)):
                     for checkout in (HERE, other) if number % 2 else (other, HERE):
                         server = running[checkout]
                         load = way.load(
@@ -90,25 +95,52 @@ def compare(other: Path, options: argparse.Namespace, *, stand_in: bool) -> str:
                             watched_pid=server.pid,
                         )
                         outcomes[way.name, clients][checkout].append(run_load(load))
+    return f"{_under_load(outcomes, other, options.clients)}\n\nOne request alone\n\n{_alone(outcomes, other)}"
+
+
+def _under_load(outcomes: Mapping[tuple[str, int], Outcomes], other: Path, counts: Sequence[int]) -> str:
     lines = [
         "| transport | clients | pairs/s of other | of this | throughput (quartiles) | CPU (quartiles) | failures |",
         "|---|---|---|---|---|---|---|",
     ]
     for (name, clients), runs in outcomes.items():
+        if clients not in counts:
+            continue
         ours, theirs = runs[HERE], runs[other]
         speed = ratio([run.throughput for run in ours], [run.throughput for run in theirs])
         cost = ratio([run.server_cpu_ms for run in ours], [run.server_cpu_ms for run in theirs])
-        failures = sum(sum(run.failures.values()) for run in (*ours, *theirs))
         middle = [median([run.throughput for run in each]) for each in (theirs, ours)]
         lines.append(
             f"| {name} | {clients} | {middle[0]:.1f} | {middle[1]:.1f} | {_quartiles(speed)} | {_quartiles(cost)} "
-            f"| {failures} |"
+            f"| {_failures(runs)} |"
         )
     return "\n".join(lines)
 
 
-def _quartiles(found: tuple[float, float, float]) -> str:
-    return f"{found[0]:.3f} ({found[1]:.3f} … {found[2]:.3f})"
+def _alone(outcomes: Mapping[tuple[str, int], Outcomes], other: Path) -> str:
+    lines = [
+        "| transport | ms of other | of this | added, ms (quartiles) | CPU (quartiles) | failures | at most 1 ms |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for (name, clients), runs in outcomes.items():
+        if clients != 1:
+            continue
+        ours, theirs = ([run.codes["200"].p50 for run in runs[checkout]] for checkout in (HERE, other))
+        added = quartiles([mine - its for mine, its in zip(ours, theirs, strict=True)])
+        cost = ratio([run.server_cpu_ms for run in runs[HERE]], [run.server_cpu_ms for run in runs[other]])
+        lines.append(
+            f"| {name} | {median(theirs):.2f} | {median(ours):.2f} | {_quartiles(added, '+.2f')} | {_quartiles(cost)} "
+            f"| {_failures(runs)} | {'met' if added[0] <= ADDED_MS else 'missed'} |"
+        )
+    return "\n".join(lines)
+
+
+def _failures(runs: Outcomes) -> int:
+    return sum(count for outcomes in runs.values() for run in outcomes for count in run.failures.values())
+
+
+def _quartiles(found: tuple[float, float, float], form: str = ".3f") -> str:
+    return f"{found[0]:{form}} ({found[1]:{form}} … {found[2]:{form}})"
 
 
 def main() -> None:

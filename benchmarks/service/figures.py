@@ -12,7 +12,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from machine import describe_machine
 
-from geminifusion_export.benchmarking.paired import paired_ratio
+from geminifusion_export.benchmarking.paired import middle_and_quartiles, paired_ratio
 
 
 def describe_run(*facts: object) -> str:
@@ -29,3 +29,8 @@ def median(values: Sequence[float]) -> float:
 def ratio(numerator: Sequence[float], denominator: Sequence[float]) -> tuple[float, float, float]:
     """Median and quartiles of the ratio taken round by round."""
     return paired_ratio(list(numerator), list(denominator))
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """Median and quartiles of what was found round by round."""
+    return middle_and_quartiles(list(values))

@@ -31,6 +31,7 @@ from geminifusion_service.security.api_keys import AccessControl
 from geminifusion_service.settings import Settings
 from geminifusion_service.transport.http.api_keys import RequireKey
 from geminifusion_service.transport.http.cross_site import RejectCrossSite
+from geminifusion_service.transport.http.direct_routes import DirectRoutes
 from geminifusion_service.transport.http.request_context import RequestContextMiddleware
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -91,6 +92,8 @@ def build_http_app(
                 open_metrics=settings.security.open_metrics,
             )
         )
+    direct = {route.path_regex: route.endpoint for route in admitted_routes(routes)}
+    middleware.append(Middleware(DirectRoutes, handlers=direct, on_error=_service_error))
     # FastAPI's own routing parses parameters and validates bodies that these routes take raw; they are Starlette's.
     return FastAPI(
         routes=[*routes, document_route(routes), *playground_routes(grpc_port)],
@@ -102,9 +105,12 @@ def build_http_app(
 
 def admitted_paths(routes: Iterable[BaseRoute]) -> dict[Pattern[str], str]:
     """Patterns of the paths whose POST needs admission, with the transport that metrics count them under."""
-    return {
-        route.path_regex: route.admission for route in routes if isinstance(route, DocumentedRoute) and route.admission
-    }
+    return {route.path_regex: route.admission for route in admitted_routes(routes) if route.admission}
+
+
+def admitted_routes(routes: Iterable[BaseRoute]) -> list[DocumentedRoute]:
+    """The routes whose POST needs admission."""
+    return [route for route in routes if isinstance(route, DocumentedRoute) and route.admission]
 
 
 def error_response(path: str, error: GeminiFusionError, request_id: str) -> Response:

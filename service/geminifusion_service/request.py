@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -36,6 +38,9 @@ class Timings:
     encode: float
 
 
+_TIMED = tuple(stage.name for stage in dataclasses.fields(Timings))
+
+
 @dataclass(frozen=True, kw_only=True)
 class SegmentResponse:
     """The result. `mask` is the encoded file; empty for json, which has `rle`, and where no file was requested."""
@@ -64,13 +69,11 @@ class SegmentResponse:
         """Bytes of its large parts, which are held until the response has left."""
         return int(len(self.mask) + self.labels.nbytes)
 
-    @property
+    @functools.cached_property
     def timings(self) -> Timings:
         """Durations of the stages that every request passes, from the timeline."""
-        milliseconds = self.timeline.milliseconds
-        return Timings(
-            decode=milliseconds("decode"),
-            queue=milliseconds("queue"),
-            compute=milliseconds("compute"),
-            encode=milliseconds("encode"),
-        )
+        milliseconds = dict.fromkeys(_TIMED, 0.0)
+        for timing in self.timeline.stages:
+            if timing.stage in milliseconds:
+                milliseconds[timing.stage] += 1000 * timing.seconds
+        return Timings(**milliseconds)

@@ -188,7 +188,7 @@ class LimitSettings(SettingsGroup):
         low=64,
     )
     max_inflight_bytes: int = setting(
-        384 * 1024 * 1024,
+        256 * 1024 * 1024,
         "Most bytes that all requests, streams and unfinished messages hold together; the next is rejected with 429.",
         low=1024,
     )
@@ -198,7 +198,7 @@ class LimitSettings(SettingsGroup):
         low=1,
     )
     max_inflight_elements: int = setting(
-        8_000_000, "Most elements of the JSON arrays of all requests in flight; the next is rejected with 429.", low=1
+        4_000_000, "Most elements of the JSON arrays of all requests in flight; the next is rejected with 429.", low=1
     )
     body_timeout_s: float = setting(30.0, "Longest a request body may take to arrive.", low=0.01)
     max_connections: int = setting(

@@ -23,8 +23,12 @@ def paired_seconds(
 
 def paired_ratio(numerator: list[float], denominator: list[float]) -> tuple[float, float, float]:
     """Median, lower and upper quartile of the ratio taken round by round; all three the same for a single round."""
-    ratios = [n / d for n, d in zip(numerator, denominator, strict=True)]
-    if len(ratios) == 1:
-        return ratios[0], ratios[0], ratios[0]
-    low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
+    return middle_and_quartiles([n / d for n, d in zip(numerator, denominator, strict=True)])
+
+
+def middle_and_quartiles(values: list[float]) -> tuple[float, float, float]:
+    """Median, lower and upper quartile; all three the same for a single round."""
+    if len(values) == 1:
+        return values[0], values[0], values[0]
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
     return middle, low, high

@@ -24,6 +24,7 @@ from geminifusion_runtime.errors import GeminiFusionError, UndecodableImageError
 ImageFormat = Literal["png", "jpeg", "webp", "tiff", "npy", "pgm", "ppm"]
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_CHUNK, _PNG_CHECKSUM = struct.Struct(">I4s"), struct.Struct(">I")
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _JPEG_LS = 0xF7  # the marker of its frame, where other JPEGs have 0xC0…
 _MAX_SEGMENTS = 4096  # far beyond any camera's file; bounds the work for a hostile one
@@ -117,10 +118,11 @@ def _read_png(data: bytes, field: str) -> ImageHeader:
         raise UndecodableImageError(_cut_short(field, "png"))
     position, has_pixels = len(_PNG_SIGNATURE), False
     view = memoryview(data)
+    head, checksum = _PNG_CHUNK.unpack_from, _PNG_CHECKSUM.unpack_from  # for a hundred chunks
     for _ in range(_MAX_SEGMENTS + len(data) // _BYTES_PER_PNG_CHUNK):
-        length, kind = struct.unpack_from(">I4s", data, position)
+        length, kind = head(data, position)
         end = position + 8 + length
-        (crc,) = struct.unpack_from(">I", data, end)
+        (crc,) = checksum(data, end)
         if isal_zlib.crc32(view[position + 4 : end]) != crc:
             raise UndecodableImageError(_cut_short(field, "png"))
         if kind == b"acTL":

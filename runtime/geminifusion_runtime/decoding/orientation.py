@@ -17,6 +17,7 @@ _UPRIGHT, _LAST = 1, 8
 _MAX_ENTRIES = 512
 _MAX_CHUNKS = 4096
 TIFF_SIGNATURES = (b"II*\x00", b"MM\x00*")
+_PNG_CHUNK, _RIFF_CHUNK = struct.Struct(">I4s"), struct.Struct("<4sI")
 _EXIF = b"Exif\0\0"  # before the TIFF structure in a JPEG, and sometimes in a WebP
 
 
@@ -77,9 +78,9 @@ def _exif(data: bytes) -> bytes | None:
     if data.startswith(b"\xff\xd8\xff"):
         found = _jpeg_exif(data)
     elif data.startswith(b"\x89PNG"):
-        found = _chunk(data, 8, ">I4s", b"eXIf", padding=4)
+        found = _png_exif(data)
     elif data[8:12] == b"WEBP":
-        found = _chunk(data, 12, "<4sI", b"EXIF", padding=0)
+        found = _webp_exif(data)
     return None if found is None else found.removeprefix(_EXIF)
 
 
@@ -99,16 +100,27 @@ def _jpeg_exif(data: bytes) -> bytes | None:
     return None
 
 
-def _chunk(data: bytes, position: int, layout: str, wanted: bytes, *, padding: int) -> bytes | None:
-    """Content of the first chunk of a kind in a file of chunks: a length and a kind, in the order of `layout`."""
+def _png_exif(data: bytes) -> bytes | None:
+    position, unpack_from, size = 8, _PNG_CHUNK.unpack_from, len(data)
+    for _ in range(_MAX_CHUNKS):
+        if position + 8 > size:
+            return None
+        length, kind = unpack_from(data, position)
+        if kind == b"eXIf":
+            return data[position + 8 : position + 8 + length]
+        position += 12 + length  # and a checksum
+    return None
+
+
+def _webp_exif(data: bytes) -> bytes | None:
+    position = 12
     for _ in range(_MAX_CHUNKS):
         if position + 8 > len(data):
             return None
-        first, second = struct.unpack_from(layout, data, position)
-        kind, length = (first, second) if isinstance(first, bytes) else (second, first)
-        if kind == wanted:
+        kind, length = _RIFF_CHUNK.unpack_from(data, position)
+        if kind == b"EXIF":
             return data[position + 8 : position + 8 + length]
-        position += 8 + length + padding + (length % 2 if padding == 0 else 0)  # of RIFF, to an even length
+        position += 8 + length + length % 2
     return None
 
 

@@ -42,6 +42,7 @@ _TIMEOUT_S = 60.0  # where there is no deadline; longer than that, as others wan
 _LEAST_S = 1.0  # of decoding: a new process costs more than letting an ordinary image be finished for nobody
 _BYTES_PER_PIXEL = 36  # of the costliest decoder (three channels of 16 bits), and of the decoded array
 _BYTES_PER_HHA_PIXEL = 256  # where HHA is computed from depth
+_SHARED_BYTES = 24 * 2**20  # kept in memory for the files and arrays of the next images: a pair of full HD
 _LIBRARIES_BYTES = 256 * 2**20  # for everything whose size no image decides
 _SPEC = TypeAdapter(ModalitySpec)
 
@@ -205,7 +206,8 @@ class ProcessDecoderPool:
         with self._lock:
             if self._closed:
                 raise NotReadyError("the server stopped before this request was decoded; send it again")
-            worker = WorkerProcess(DECODER_MODULE, str(self._max_bytes), str(self._max_cpu_s))
+            limits = (self._max_bytes, self._max_cpu_s, _SHARED_BYTES)
+            worker = WorkerProcess(DECODER_MODULE, *map(str, limits), kept_bytes=_SHARED_BYTES)
             self._workers.add(worker)
             return worker
 

@@ -1,10 +1,11 @@
 """A process that decodes, which `ProcessDecoderPool` starts and talks to.
 
-    python -m geminifusion_service.isolation.decoder_process CONNECTION MEMORY MAX_BYTES MAX_CPU_S
+    python -m geminifusion_service.isolation.decoder_process CONNECTION MEMORY MAX_BYTES MAX_CPU_S KEPT_BYTES
 
 The first two arguments are inherited file descriptors: a socket for short JSON messages and memory for files and
 arrays. A message places the files of one request; the response places the decoded arrays, or says what is wrong with a
-file. The others are what decoding may take: memory, and processor time for each message.
+file. The others are what decoding may take, memory and processor time for each message, and what is kept of the shared
+memory.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import functools
 import logging
 import os
 import sys
-from dataclasses import asdict
 from typing import Any
 
 import cv2
@@ -33,7 +33,7 @@ from geminifusion_service.isolation.worker_main import run_worker
 
 _NICENESS = 10  # the event loop goes first: rejections and finished responses do not wait for others' images
 _BYTES_PER_PIXEL = 22  # at most: of three channels of 16 bits
-_KEPT_BYTES = 64 * 2**20  # of freed memory, for the next image
+_KEPT_BYTES = 16 * 2**20  # of freed memory, for the next image
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def _decode(memory: SharedArrays, message: dict[str, Any]) -> dict[str, Any]:
             results.append({"code": public.code, "message": str(public)})
             continue
         arrays[str(index)] = image.array
-        results.append({"array": str(index), "health": asdict(image.health), "warnings": image.warnings})
+        results.append({"array": str(index), "health": vars(image.health), "warnings": image.warnings})
     # Behind the files, of which arrays may be views.
     outputs = memory.write(arrays, start=max(end_offset(place) for place in message["inputs"]))
     return {"results": results, "outputs": outputs}
@@ -89,4 +89,5 @@ if __name__ == "__main__":
     keep_freed_memory(_KEPT_BYTES)
     forbid_core_dumps()
     allow_memory(int(sys.argv[3]))
-    run_worker(int(sys.argv[1]), functools.partial(decode, SharedArrays(int(sys.argv[2])), float(sys.argv[4])))
+    memory = SharedArrays(int(sys.argv[2]), kept_bytes=int(sys.argv[5]))
+    run_worker(int(sys.argv[1]), functools.partial(decode, memory, float(sys.argv[4])))

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _ALIGNMENT = 64  # bytes of a cache line, and enough for vector loads
-_KEPT_BYTES = 64 * 1024 * 1024
+KEPT_BYTES = 64 * 2**20
 
 
 class ArrayPlace(TypedDict):
@@ -37,10 +37,16 @@ def open_shared_memory() -> int:
 
 
 class SharedArrays:
-    """One side's view of the memory. The two sides take turns writing, as their messages tell them to."""
+    """One side's view of the memory. The two sides take turns writing, as their messages tell them to.
 
-    def __init__(self, descriptor: int) -> None:
+    Args:
+        descriptor: of `open_shared_memory`.
+        kept_bytes: to keep for the next arrays; an unusually large image takes more for as long as it is worked on.
+    """
+
+    def __init__(self, descriptor: int, *, kept_bytes: int = KEPT_BYTES) -> None:
         self._descriptor = descriptor
+        self._kept_bytes = -(-kept_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
         self._map: mmap.mmap | None = None
 
     def write(self, arrays: Mapping[str, NDArray[np.generic]], *, start: int = 0) -> list[ArrayPlace]:
@@ -66,16 +72,16 @@ class SharedArrays:
         return {place["name"]: self._view(place) for place in places}
 
     def trim(self) -> None:
-        """Give the system back what lies beyond the first 64 MiB, which an unusually large image leaves behind.
+        """Give the system back what lies beyond `kept_bytes`, which an unusually large image leaves behind.
 
         Call it when nobody needs the arrays there; the maps of both sides stay as they are.
         """
-        if self._map is not None and len(self._map) > _KEPT_BYTES and hasattr(mmap, "MADV_REMOVE"):
-            self._map.madvise(mmap.MADV_REMOVE, _KEPT_BYTES)
+        if self._map is not None and len(self._map) > self._kept_bytes and hasattr(mmap, "MADV_REMOVE"):
+            self._map.madvise(mmap.MADV_REMOVE, self._kept_bytes)
 
     def unmap_surplus(self) -> None:
-        """Keep no more than 64 MiB mapped, once the last view is gone; what is needed is mapped again."""
-        if self._map is not None and len(self._map) > _KEPT_BYTES:
+        """Keep no more than `kept_bytes` mapped, once the last view is gone; what is needed is mapped again."""
+        if self._map is not None and len(self._map) > self._kept_bytes:
             self._map = None
 
     def close(self) -> None:
@@ -90,7 +96,7 @@ class SharedArrays:
         if os.fstat(self._descriptor).st_size < size:
             os.ftruncate(self._descriptor, size)
         # Not all of a file that an unusually large image has made long: what is mapped counts against a limit.
-        length = max(size, min(os.fstat(self._descriptor).st_size, _KEPT_BYTES))
+        length = max(size, min(os.fstat(self._descriptor).st_size, self._kept_bytes))
         # The old map is unmapped when the last view of it goes; closing it here would raise while there is one.
         self._map = mmap.mmap(self._descriptor, length)
 

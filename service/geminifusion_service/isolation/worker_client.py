@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_service.isolation.shared_arrays import SharedArrays, open_shared_memory
+from geminifusion_service.isolation.shared_arrays import KEPT_BYTES, SharedArrays, open_shared_memory
 
 
 class WorkerLostError(Exception):
@@ -35,17 +35,20 @@ class WorkerProcess:
         module: run as `python -m module CONNECTION MEMORY`, both inherited file descriptors.
         arguments: further ones.
         timeout_s: longest to wait for a response; None waits for ever.
+        kept_bytes: of the shared memory; see `SharedArrays`.
 
     Attributes:
         has_responded: whether it has started: its first response takes as long as its imports.
     """
 
-    def __init__(self, module: str, *arguments: str, timeout_s: float | None = None) -> None:
+    def __init__(
+        self, module: str, *arguments: str, timeout_s: float | None = None, kept_bytes: int = KEPT_BYTES
+    ) -> None:
         self._socket, theirs = socket.socketpair()
         self._socket.settimeout(timeout_s)
         self._lines = self._socket.makefile("rb")
         memory = open_shared_memory()
-        self._memory = SharedArrays(memory)
+        self._memory = SharedArrays(memory, kept_bytes=kept_bytes)
         self._using = threading.Lock()
         self.has_responded = False
         with theirs:

@@ -107,4 +107,8 @@ def log_request(
     if timeline is not None:
         fields["batch_size"] = timeline.batch_size
         fields |= {f"{timing.stage}_ms": round(timing.seconds * 1000, 3) for timing in timeline.stages}
-    access_log.info("request", extra={name: value for name, value in fields.items() if value is not None})
+    known = {name: value for name, value in fields.items() if value is not None}
+    # Not by `info`, which walks the stack for the place of the call: every request is logged here.
+    access_log.handle(
+        access_log.makeRecord(access_log.name, logging.INFO, __file__, 0, "request", (), None, extra=known)
+    )

@@ -14,6 +14,11 @@ from geminifusion_runtime.types import Priority
 from geminifusion_service.errors import DeadlineExceededError, QueueFullError
 from geminifusion_service.pipeline.budget import GRACE_S, Holding, ResourceBudget
 
+# Where others need its place or its room, a body that is behind gives them up before its grace period is over: after
+# this, if less of it has come than would make it complete in time, and after the second, if its size is not known.
+_PATIENCE_S, _PATIENCE_UNSIZED_S = 0.1, 0.25
+# Of a body of which nothing has come, at most this share of all bytes is kept free; then as much as has come of it.
+_PROMISED_SHARE = 64
 _RESERVED_SHARE = 8  # one place more for every eight, for requests of high priority only
 
 
@@ -37,9 +42,9 @@ class Ticket:
 class AdmissionControl:
     """Counts the requests in flight and what they hold, and rejects what exceeds the limits. Use from one event loop.
 
-    A body on its way keeps its place, and the room that its headers ask for, for a grace period; a slower one holds
-    what has come of it and needs a free place once it is complete, or clients that send a byte a second would keep all
-    others out.
+    A body on its way keeps its place, and some room for what is still to come of it, for a grace period, and only while
+    it is on time where others need them. A slower one holds what has come of it and needs a free place once it is
+    complete, or clients that announce a body and send nothing would keep all others out.
 
     Args:
         capacity: most requests in flight before one of this priority is rejected.
@@ -60,7 +65,8 @@ class AdmissionControl:
         self._capacity = capacity
         self._expected_wait_s = expected_wait_s
         self._clock = clock
-        self._arriving: dict[Ticket, None] = {}  # within their grace period, oldest first
+        self._least_promised = max_bytes // _PROMISED_SHARE
+        self._arriving: dict[Ticket, None] = {}  # those that keep their place, oldest first
         self._num_in_flight = 0
         self.budget = ResourceBudget(bytes=max_bytes, pixels=max_pixels, elements=max_elements, clock=clock)
 
@@ -88,11 +94,17 @@ class AdmissionControl:
         """
         if deadline_ms is not None and deadline_ms <= 0:
             raise DeadlineExceededError("the deadline had passed when the request came; allow more time")
-        promised = self._promised_bytes()
-        taken = self._num_in_flight + len(self._arriving)
-        if taken >= self._capacity(priority):
-            raise self._full(f"{taken} requests are in flight, which is all this server takes")
-        self.budget.check(bytes=body_bytes, promised=promised)
+        self._forget_late()
+        capacity = self._capacity(priority)
+        if self._num_in_flight + len(self._arriving) >= capacity:
+            self._forget_those_behind()
+            if (taken := self._num_in_flight + len(self._arriving)) >= capacity:
+                raise self._full(f"{taken} requests are in flight, which is all this server takes")
+        try:
+            self.budget.check(bytes=body_bytes, promised=self._promised_bytes())
+        except QueueFullError:
+            self._forget_those_behind()
+            self.budget.check(bytes=body_bytes, promised=self._promised_bytes())
         wait_s = self._expected_wait_s(self._num_in_flight)
         if deadline_ms is not None and 1000 * wait_s > deadline_ms:
             raise self._full(f"about {1000 * wait_s:.0f} ms of work are queued, more than deadline_ms={deadline_ms:g}")
@@ -131,8 +143,8 @@ class AdmissionControl:
         Raises:
             QueueFullError: the body took so long that its place was given away.
         """
-        late = ticket.arrival <= self._clock() - GRACE_S
-        if late and self._num_in_flight >= self._capacity(priority):
+        keeps_place = ticket in self._arriving and ticket.arrival > self._clock() - GRACE_S
+        if not keeps_place and self._num_in_flight >= self._capacity(priority):
             raise self._full(f"{self._num_in_flight} requests are in flight, which is all this server takes")
         ticket.holding.end_arrival()
         ticket.holding.settle(bytes=max(body_bytes, ticket.holding.amounts["bytes"]))
@@ -140,13 +152,32 @@ class AdmissionControl:
         ticket.in_flight = True
         self._num_in_flight += 1
 
-    def _promised_bytes(self) -> int:
-        """Bytes still to come of the bodies that are within their grace period; the others are forgotten."""
+    def _forget_late(self) -> None:
+        """Let go of the places of those whose grace period is over."""
         late = self._clock() - GRACE_S
         while self._arriving and (oldest := next(iter(self._arriving))).arrival <= late:
             del self._arriving[oldest]
-        return sum(max(0, one.announced_bytes - one.holding.amounts["bytes"]) for one in self._arriving)
+
+    def _forget_those_behind(self) -> None:
+        now = self._clock()
+        for ticket in [one for one in self._arriving if _is_behind(one, now - one.arrival)]:
+            del self._arriving[ticket]
+
+    def _promised_bytes(self) -> int:
+        """Bytes that are kept free for those on their way."""
+        promised = 0
+        for ticket in self._arriving:
+            came = ticket.holding.amounts["bytes"]
+            promised += min(max(0, ticket.announced_bytes - came), max(came, self._least_promised))
+        return promised
 
     def _full(self, why: str) -> QueueFullError:
         retry_after_s = max(1, round(self._expected_wait_s(self._num_in_flight)))
         return QueueFullError(f"{why}; try again in {retry_after_s} s", retry_after_s=retry_after_s)
+
+
+def _is_behind(ticket: Ticket, age_s: float) -> bool:
+    if not ticket.announced_bytes:
+        return age_s >= _PATIENCE_UNSIZED_S
+    came = ticket.holding.amounts["bytes"]
+    return age_s >= _PATIENCE_S and came < ticket.announced_bytes * age_s / GRACE_S

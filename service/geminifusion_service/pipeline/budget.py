@@ -89,7 +89,9 @@ class ResourceBudget:
 
     def _take(self, holding: Holding, resource: Resource, amount: int) -> None:
         with self._lock:
-            if self._fits(holding, resource, amount):
+            limit = self._limits[resource]
+            # The usual case first: bytes are taken for every piece of a body.
+            if limit is None or self._held[resource] + amount <= limit or self._fits(holding, resource, amount):
                 self._add(holding, resource, amount)
                 return
         if resource == "bytes" and self._has_room(resource, amount, beside=holding):
@@ -136,8 +138,9 @@ class ResourceBudget:
 
     def _add(self, holding: Holding, resource: Resource, amount: int) -> None:
         holding.amounts[resource] += amount
-        self._held[resource] += amount
-        self._most[resource] = max(self._most[resource], self._held[resource])
+        self._held[resource] = held = self._held[resource] + amount
+        if held > self._most[resource]:
+            self._most[resource] = held
 
     def _serve_waiting(self) -> None:
         """Give pixels to those that wait for them, in order: a large request is not passed for ever by others."""
@@ -193,9 +196,14 @@ class Holding:
         Raises:
             QueueFullError: it would exceed the limit; what was held before still is.
         """
-        for resource, amount in (("bytes", bytes), ("pixels", pixels), ("elements", elements)):
-            if amount and not self._is_closed:
-                self._budget._take(self, resource, amount)  # type: ignore[arg-type]  # a Resource each
+        if self._is_closed:
+            return
+        if bytes:
+            self._budget._take(self, "bytes", bytes)
+        if pixels:
+            self._budget._take(self, "pixels", pixels)
+        if elements:
+            self._budget._take(self, "elements", elements)
 
     async def take_pixels_when_free(self, pixels: int) -> None:
         """Hold more pixels as soon as they are free; first come, first served, among those with few and with many."""
@@ -205,8 +213,8 @@ class Holding:
     def settle(self, **amounts: int) -> None:
         """Hold exactly so much of the named resources, whatever the limit: it is there already."""
         for resource, amount in amounts.items():
-            if not self._is_closed:
-                self._budget._settle(self, resource, amount)  # type: ignore[arg-type]  # a Resource each
+            if not self._is_closed and self.amounts[resource] != amount:  # type: ignore[index]  # a Resource each
+                self._budget._settle(self, resource, amount)  # type: ignore[arg-type]
 
     def close(self) -> None:
         """Give everything back; of no effect the second time."""

@@ -141,6 +141,7 @@ class RayExecutor:
         submitted = time.monotonic()
         options = dataclasses.replace(
             request.options,
+            model=model.reference,  # what a request without one means is decided here
             request_id=request.options.request_id or new_request_id(),
             # The rest of it, so that the replica drops what nobody waits for here any more.
             deadline_ms=None if deadline is None else max(1000 * (deadline - submitted), 0.001),
@@ -179,14 +180,17 @@ class RayExecutor:
         return Ray.start(cpus=self._plan.total_cpus, gpus=self._plan.total_gpus)
 
 
-async def open_replicas(executor: RayExecutor, segmenter: Segmenter) -> None:
+async def open_replicas(executor: RayExecutor, segmenter: Segmenter, *, default_model: str = "") -> None:
     """Start the replicas and take requests for their models.
+
+    Args:
+        default_model: of requests that name none: a name or `name@version`; "" for the first.
 
     Raises:
         ArtifactError, RayError: see `RayExecutor.start`.
     """
     await segmenter.start()
-    segmenter.mark_ready(ModelRegistry(executor.models))
+    segmenter.mark_ready(ModelRegistry(executor.models, default=default_model or None))
 
 
 def _continued(passed: Sequence[StageTiming], timeline: Timeline, submitted: float) -> Timeline:

@@ -7,11 +7,14 @@ that no site can have are safe.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from collections.abc import Iterable
 
 ANY = "*"
+_LONGEST = 255 + 6  # of a name and a port
+_REMEMBERED = 64  # hosts: nearly all requests name the same
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[^\[\]:/?#@\s]+))(?::[0-9]{0,5})?")
 # Nobody can register a site below these; the last are Kubernetes' and Docker's.
 _PRIVATE_SUFFIXES = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".svc", ".cluster.local")
@@ -30,10 +33,12 @@ class AllowedHosts:
         self._names = frozenset(name.lower().rstrip(".") for name in names)
         self._own = listens_on.lower()
         self._on_loopback = _is_loopback(self._own)
+        self._remembered = functools.lru_cache(_REMEMBERED)(self._allows)
 
     def __contains__(self, host: str) -> bool:
-        if ANY in self._names:
-            return True
+        return ANY in self._names or (len(host) <= _LONGEST and self._remembered(host))
+
+    def _allows(self, host: str) -> bool:
         match = _HOST.fullmatch(host)
         if match is None:
             return False

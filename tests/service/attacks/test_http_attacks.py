@@ -2,10 +2,11 @@
 
 import socket
 import ssl
+import threading
 import time
 
 import pytest
-from tests.service.attacks.conftest import KEY, eventually
+from tests.service.attacks.conftest import KEY, SMALL, Raw, eventually
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 POST = b"POST /v1/segment HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -53,6 +54,33 @@ def test_bodies_that_are_announced_and_do_not_come_keep_nobody_out(small, raw, p
         client = raw(small)
         client.send(POST + b"Content-Length: 262144\r\n\r\n")
     assert eventually(lambda: small.post(pair.files()).status_code == 200, 2)
+
+
+def test_bodies_that_are_announced_again_and_again_keep_nobody_out(serving, raw, pair):
+    with serving(**SMALL, queue_size=4) as live:
+        stop = threading.Event()
+
+        def announce():
+            while not stop.is_set():
+                client = Raw(live.server.http_port)
+                client.send(POST + b"Content-Length: 262144\r\n\r\n")
+                stop.wait(0.25)
+                client.socket.close()
+
+        attackers = [threading.Thread(target=announce) for _ in range(5)]
+        try:
+            for attacker in attackers:
+                attacker.start()
+                time.sleep(0.05)
+            statuses = []
+            for _ in range(20):
+                statuses.append(live.post(pair.files()).status_code)
+                time.sleep(0.05)
+        finally:
+            stop.set()
+            for attacker in attackers:
+                attacker.join()
+        assert statuses.count(200) >= 18
 
 
 @pytest.mark.parametrize("framing", ["chunked", "length"])

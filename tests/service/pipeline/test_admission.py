@@ -80,10 +80,59 @@ def test_high_priority_has_a_reserve_of_an_eighth():
 def test_the_bytes_of_all_bodies_are_limited_but_a_single_body_is_admitted_whatever_its_size():
     control = admission_control(requests=9, max_bytes=1000)
     with ExitStack() as held:
-        admit(control, held, body_bytes=5000)
+        large = admit(control, held, body_bytes=5000)
+        control.check(body_bytes=1)  # nothing has come of it yet
+        control.start(large, body_bytes=5000)
         with pytest.raises(QueueFullError, match="bodies of 5000 bytes"):
             control.check(body_bytes=1)
     control.check(body_bytes=1)
+
+
+def test_the_room_that_is_kept_for_a_body_grows_with_what_has_come_of_it():
+    control = admission_control(requests=9, max_bytes=6400)
+    with ExitStack() as held:
+        slow = admit(control, held, body_bytes=6000)
+        control.check(body_bytes=6300)
+        with pytest.raises(QueueFullError):
+            control.check(body_bytes=6301)
+        slow.holding.take(bytes=1000)
+        control.check(body_bytes=4400)
+        with pytest.raises(QueueFullError):
+            control.check(body_bytes=4401)
+
+
+def test_those_that_announce_bodies_and_send_nothing_give_their_places_to_others():
+    clock = Clock()
+    control = admission_control(requests=3, clock=clock)
+    with ExitStack() as held:
+        quick = admit(control, held, body_bytes=100)
+        for _ in range(2):
+            admit(control, held, body_bytes=100)
+        with pytest.raises(QueueFullError, match="3 requests"):
+            control.check()
+        clock.now += 0.15
+        quick.holding.take(bytes=20)
+        for _ in range(2):
+            admit(control, held, body_bytes=100)
+        with pytest.raises(QueueFullError, match="3 requests"):  # the quick one has kept its place
+            control.check()
+        clock.now += 0.15  # now it is behind too, and needs a free place once it is complete
+        for _ in range(3):
+            control.start(admit(control, held, body_bytes=10), body_bytes=10)
+        with pytest.raises(QueueFullError):
+            control.start(quick, body_bytes=100)
+
+
+def test_bodies_of_unannounced_size_keep_their_places_for_longer():
+    clock = Clock()
+    control = admission_control(requests=1, clock=clock)
+    with ExitStack() as held:
+        admit(control, held)
+        clock.now += 0.2
+        with pytest.raises(QueueFullError):
+            control.check()
+        clock.now += 0.1
+        control.check()
 
 
 def test_a_body_of_unannounced_size_counts_by_the_bytes_that_came():

@@ -232,6 +232,25 @@ def test_sigterm_under_load_fails_nothing_that_was_accepted_and_leaves_nothing(
     assert {path.name for path in server.home.iterdir()} <= {".cache"}
 
 
+def test_a_request_without_a_model_gets_the_default_one(
+    tiny_artifact: Path, make_artifact: Callable[..., Path], tmp_path: Path, pair: Any
+) -> None:
+    other = make_artifact(tmp_path / "other", name="other")
+    server = OnRay(
+        tiny_artifact, tmp_path / "log", "--artifact", str(other), "--default-model", "other", "--threads", "1"
+    )
+    try:
+        with httpx.Client(base_url=server.url, trust_env=False) as client:
+            models = [one["name"] for one in client.get("/v1/models").json()["models"]]
+            answers = [
+                client.post("/v1/segment", files=pair.files(), params=query) for query in ({}, {"model": "tiny"})
+            ]
+        assert models == ["other", "tiny"]
+        assert [answer.headers["X-Geminifusion-Model"] for answer in answers] == ["other@1", "tiny@1"]
+    finally:
+        server.stop()
+
+
 def test_nothing_stays_when_the_front_is_killed(tiny_artifact: Path, tmp_path: Path) -> None:
     server = OnRay(tiny_artifact, tmp_path / "log")
     assert processes_of(server.folder)

@@ -5,7 +5,6 @@ Axes: N images of a batch, H W pixels of an image, h w a quarter of those the gr
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -141,7 +140,7 @@ def _stack(name: str, planes: Sequence[NDArray[np.generic] | None]) -> NDArray[n
 
 def response_parameters(responses: Sequence[SegmentResponse]) -> dict[str, Parameter]:
     """Parameters of the response: the longest time of each stage, every warning, and the classes where asked for."""
-    stages = [dataclasses.asdict(response.timings) for response in responses]
+    stages = [vars(response.timings) for response in responses]
     parameters: dict[str, Parameter] = {
         f"{stage}_ms": round(max(timings[stage] for timings in stages), 3) for stage in stages[0]
     }

@@ -115,7 +115,7 @@ def response_document(response: SegmentResponse) -> dict[str, Any]:
         "size": {"height": response.height, "width": response.width},
         "classes": [dataclasses.asdict(share) for share in response.classes],
         "mask": {"rle": [{"class_id": runs.class_id, "size": size, "counts": runs.counts} for runs in response.rle]},
-        "timings_ms": {k: round(v, 3) for k, v in dataclasses.asdict(response.timings).items()},
+        "timings_ms": {k: round(v, 3) for k, v in vars(response.timings).items()},
         "batch_size": response.batch_size,
         "sensors": {name: vars(health) for name, health in response.sensors.items()},
         "warnings": list(response.warnings),

@@ -111,8 +111,9 @@ async def read_body(request: Request, *, max_bytes: int, timeout_s: float) -> by
                         raise _too_large(length, max_bytes)
                     chunks.append(chunk)
     except TimeoutError:
+        came = length if incoming is None else incoming.holding.amounts["bytes"]
         raise BodyTimeoutError(
-            f"{length} bytes of the body came within {timeout_s:g} s and then not the rest; send it faster"
+            f"{came} bytes of the body came within {timeout_s:g} s and then not the rest; send it faster"
         ) from None
     if not length:
         raise EmptyBodyError("the body is empty; post the images as multipart/form-data or JSON")

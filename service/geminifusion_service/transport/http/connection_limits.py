@@ -36,6 +36,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     head_timeout_s: ClassVar[float]  # for the whole head of a request, the first from the start of the connection
     max_connections: ClassVar[int]
     max_head_bytes: ClassVar[int]  # and most of the framing, beside as many bytes as the body has
+    max_body_bytes: ClassVar[int]  # what comes beyond is dropped, and the handler finds the body too long
     budget: ClassVar[ResourceBudget]
     rules: ClassVar[HeaderRules]
     reject: ClassVar[Reject]
@@ -143,10 +144,18 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """See httptools."""
+        """See httptools.
+
+        uvicorn wakes the handler for each piece, and stops reading until it has taken it. Handlers here have no use for
+        pieces, and the budget bounds what is kept of a body: they are woken when all of it is there, or too much.
+        """
         self._arrived += len(body)
-        if not self.transport.is_closing() and not self._is_discarded:
-            super().on_body(body)
+        if self.transport.is_closing() or self._is_discarded or self.cycle.response_complete:
+            return
+        if len(self.cycle.body) <= self.max_body_bytes:
+            self.cycle.body += body
+            if len(self.cycle.body) > self.max_body_bytes:
+                self.cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         """See httptools."""
@@ -271,6 +280,7 @@ def limited_http_protocol(
     head_timeout_s: float,
     max_connections: int,
     max_head_bytes: int,
+    max_body_bytes: int,
     budget: ResourceBudget,
     rules: HeaderRules,
     reject: Reject,
@@ -284,6 +294,7 @@ def limited_http_protocol(
             "head_timeout_s": head_timeout_s,
             "max_connections": max_connections,
             "max_head_bytes": max_head_bytes,
+            "max_body_bytes": max_body_bytes,
             "budget": budget,
             "rules": rules,
             "reject": staticmethod(reject),

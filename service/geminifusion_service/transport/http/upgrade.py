@@ -13,7 +13,10 @@ import httptools
 
 
 class HttpCallbacks(Protocol):
-    """The protocol that the parser reports to, as uvicorn's."""
+    """The protocol that the parser reports to, as uvicorn's; it keeps the head that it was told of."""
+
+    url: bytes
+    headers: list[tuple[bytes, bytes]]  # names in lower case
 
     def on_message_begin(self) -> None: ...  # noqa: D102
     def on_url(self, url: bytes) -> None: ...  # noqa: D102
@@ -29,11 +32,12 @@ class UpgradeIgnoringParser:
 
     def __init__(self, protocol: HttpCallbacks) -> None:
         self._protocol = protocol
-        self._url = b""
-        self._headers: list[tuple[bytes, bytes]] = []
         self._ignores = False  # an upgrade, whose head is to be parsed again
-        self._repeats = False  # parses that head, whose parts the protocol has already
-        self._parser = self._new_parser()
+        self._is_repeated = False  # its head, of which the protocol was told
+        # The parser calls the protocol itself, without a step between, where there is nothing to add.
+        self.on_url, self.on_header, self.on_body = protocol.on_url, protocol.on_header, protocol.on_body
+        self._parser: httptools.HttpRequestParser
+        self._use(httptools.HttpRequestParser(self))
 
     def feed_data(self, data: bytes) -> None:
         """Parse more of the connection.
@@ -51,72 +55,59 @@ class UpgradeIgnoringParser:
                     raise
                 data = data[upgrade.args[0] :]
             head = self._head_without_upgrade()
-            self._ignores, self._repeats = False, True
-            self._parser = self._new_parser()
+            self._ignores, self._is_repeated = False, True
+            self._use(httptools.HttpRequestParser(_AfterRepeatedHead(self)))
             self._parser.feed_data(head)
             if not data:
                 return
 
-    def get_method(self) -> bytes:
-        """See httptools."""
-        method: bytes = self._parser.get_method()
-        return method
-
-    def get_http_version(self) -> str:
-        """See httptools."""
-        version: str = self._parser.get_http_version()
-        return version
-
-    def should_keep_alive(self) -> bool:
-        """See httptools."""
-        return bool(self._parser.should_keep_alive())
-
-    def should_upgrade(self) -> bool:
-        """See httptools."""
-        return bool(self._parser.should_upgrade())
+    def _use(self, parser: httptools.HttpRequestParser) -> None:
+        parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
+        self._parser = parser
+        self.get_method, self.get_http_version = parser.get_method, parser.get_http_version
+        self.should_keep_alive, self.should_upgrade = parser.should_keep_alive, parser.should_upgrade
 
     def on_message_begin(self) -> None:
         """See httptools."""
-        if not self._repeats:
-            self._url, self._headers = b"", []
+        if not self._is_repeated:
             self._protocol.on_message_begin()
-
-    def on_url(self, url: bytes) -> None:
-        """See httptools."""
-        if not self._repeats:
-            self._url += url
-            self._protocol.on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """See httptools."""
-        if not self._repeats:
-            self._headers.append((name, value))
-            self._protocol.on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """See httptools."""
-        asks = any(name.lower() == b"upgrade" for name, _ in self._headers)  # CONNECT upgrades without asking
-        if asks and not self._repeats and self.should_upgrade() and not self._protocol._should_upgrade():
-            self._ignores = True
-            return
-        self._repeats = False
+        if self.should_upgrade() and not self._is_repeated:
+            asks = any(name == b"upgrade" for name, _ in self._protocol.headers)  # CONNECT upgrades without asking
+            if asks and not self._protocol._should_upgrade():
+                self._ignores = True
+                return
+        self._is_repeated = False
         self._protocol.on_headers_complete()
-
-    def on_body(self, body: bytes) -> None:
-        """See httptools."""
-        self._protocol.on_body(body)
 
     def on_message_complete(self) -> None:
         """See httptools."""
         if not self._ignores:
             self._protocol.on_message_complete()
 
-    def _new_parser(self) -> httptools.HttpRequestParser:
-        parser = httptools.HttpRequestParser(self)
-        parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
-        return parser
-
     def _head_without_upgrade(self) -> bytes:
         version = self.get_http_version().encode()
-        lines = [b"%b: %b\r\n" % header for header in self._headers if header[0].lower() != b"upgrade"]
-        return b"".join([self.get_method(), b" ", self._url, b" HTTP/", version, b"\r\n", *lines, b"\r\n"])
+        lines = [b"%b: %b\r\n" % header for header in self._protocol.headers if header[0] != b"upgrade"]
+        return b"".join([self.get_method(), b" ", self._protocol.url, b" HTTP/", version, b"\r\n", *lines, b"\r\n"])
+
+
+class _AfterRepeatedHead:
+    """Reports what follows a head that is parsed once more, and the heads of later requests."""
+
+    def __init__(self, parser: UpgradeIgnoringParser) -> None:
+        self._parser = parser
+        self.on_body = parser.on_body
+        self.on_message_begin, self.on_message_complete = parser.on_message_begin, parser.on_message_complete
+        self.on_headers_complete = parser.on_headers_complete
+
+    def on_url(self, url: bytes) -> None:
+        """See httptools."""
+        if not self._parser._is_repeated:
+            self._parser.on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """See httptools."""
+        if not self._parser._is_repeated:
+            self._parser.on_header(name, value)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import Any, ClassVar
 
-from uvicorn._types import ASGIReceiveEvent
+from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import ProtocolError
 from websockets.frames import CloseCode, Frame, Opcode
@@ -146,6 +146,13 @@ class LimitedWebSocketProtocol(WebSocketsSansIOProtocol):
 
     def send_receive_event_to_app(self) -> None:
         """Called by uvicorn for a whole message."""
+        if self.curr_msg_data_type == "text" and not _is_utf8(b"".join(self.frames)):
+            # uvicorn would log what a client sent as an error of this server, with a traceback.
+            self._fragment_bytes = 0
+            self._forget_unfinished()
+            self.conn.fail(CloseCode.INVALID_DATA, "a text message is not UTF-8; send frames as binary messages")
+            self.handle_parser_exception()
+            return
         self._queued_bytes += self._fragment_bytes
         self._fragment_bytes = 0
         super().send_receive_event_to_app()
@@ -158,6 +165,13 @@ class LimitedWebSocketProtocol(WebSocketsSansIOProtocol):
             self._queued_bytes = max(0, self._queued_bytes - len(event.get("bytes") or event.get("text") or b""))
             self._count()
         return event
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """See ASGI."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and self.close_sent:
+            # The handshake ended with a rejection. uvicorn would log that the application has left it unfinished.
+            self.handshake_complete = True
 
     def _count(self) -> None:
         """Hold what has come of messages and was not taken by the application."""
@@ -186,6 +200,14 @@ class LimitedWebSocketProtocol(WebSocketsSansIOProtocol):
     def _forget_unfinished(self) -> None:
         self.frames = []
         self.conn.reader.buffer.clear()
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def limited_websocket_protocol(*, budget: ResourceBudget) -> type[LimitedWebSocketProtocol]:

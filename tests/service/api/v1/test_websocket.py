@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import socket as socket_module
 import struct
 import threading
@@ -157,6 +158,25 @@ def test_behind_a_proxy_a_default_port_in_the_name_of_the_server_changes_nothing
 def test_unknown_modes_are_refused_at_the_door(live_server, query):
     response = refusal(live_server, query)
     assert (response.status_code, json.loads(response.body)["code"]) == (400, "invalid_option")
+
+
+def test_a_refusal_is_no_error_of_the_server(live_server, caplog):
+    refusal(live_server, origin="https://elsewhere.example")
+    refusal(live_server, "?mode=fast")
+    with pytest.raises(InvalidStatus) as missing, connect(live_server.url.replace("http", "ws") + "/v1/none"):
+        pass
+    assert missing.value.response.status_code == 403
+    assert not [record.getMessage() for record in caplog.records if record.levelno > logging.INFO]
+
+
+def test_text_that_is_no_utf_8_ends_the_stream_and_is_no_error_of_the_server(live_server, caplog):
+    with opened(live_server) as socket:
+        socket.send([b"\xff\xfe", b"end"], text=True)
+        with pytest.raises(ConnectionClosed) as ended:
+            socket.recv()
+    assert ended.value.rcvd.code == 1007
+    assert "send frames as binary messages" in ended.value.rcvd.reason
+    assert not [record.getMessage() for record in caplog.records if record.levelno > logging.INFO]
 
 
 def test_no_banner_and_no_body_at_the_door(live_server):
