@@ -5,7 +5,7 @@ CLIENTS := .venv-clients
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow lint protos docs-reference clean
+.PHONY: demo test test-slow container-test sbom lint protos docs-reference clean
 
 demo: $(VENV)/with-service
 	$(BIN)/geminifusion demo $(ARGS)
@@ -19,6 +19,21 @@ test: $(VENV)/with-dev
 test-slow: $(VENV)/with-nvidia $(VENV)/with-ray $(CLIENTS)/created
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow --numprocesses 2 --dist loadfile $(ARGS) --ignore tests/client --ignore tests/service || [ $$? -eq 5 ]
 	$(BIN)/pytest -m slow $(ARGS) --ignore tests/docs --ignore tests/end_to_end --ignore tests/export --ignore tests/model --ignore tests/runtime || [ $$? -eq 5 ]
+
+# Builds the images on Debian's packages and runs the profiles of docker-compose.yml with podman, as root.
+container-test: $(VENV)/with-dev
+	$(BIN)/pytest -m container tests/containers $(ARGS)
+
+# What is in an environment with the service, as CycloneDX, and its licences.
+sbom: $(VENV)/created
+	rm -rf $(VENV)-sbom && $(PYTHON) -m venv --without-pip $(VENV)-sbom
+	$(BIN)/pip --python $(VENV)-sbom/bin/python install --quiet --no-deps --require-hashes -r docker/locks/service.txt
+	$(BIN)/pip --python $(VENV)-sbom/bin/python install --quiet --no-deps .
+	$(BIN)/pip install --quiet "cyclonedx-bom>=7.5,<8" "pip-licenses>=5.5,<6"
+	mkdir -p dist
+	$(BIN)/cyclonedx-py environment --output-reproducible --output-file dist/sbom.cdx.json $(VENV)-sbom
+	$(BIN)/pip-licenses --python $(VENV)-sbom/bin/python --format markdown --output-file dist/licences.md
+	rm -rf $(VENV)-sbom
 
 lint: $(VENV)/with-dev
 	$(BIN)/ruff check .

@@ -11,12 +11,13 @@ environment=/opt/geminifusion
 packages=$(echo "$environment"/lib/python3*/site-packages)
 # The tests of packages, tools that convert models, debugging symbols, and a second copy of ONNX Runtime for programs in C.
 find "$packages"/numpy -type d -name tests -prune -exec rm -r {} +
+rm -rf "$packages"/numpy/f2py "$packages"/numpy/distutils
 if [ "$1" = service ]; then
   rm -rf "$packages"/onnxruntime/transformers "$packages"/onnxruntime/tools "$packages"/onnxruntime/quantization \
     "$packages"/onnxruntime/datasets "$packages"/onnxruntime/capi/libonnxruntime.so.*
 fi
 if [ -d "$packages/uvloop" ]; then
-  strip --strip-unneeded "$packages"/uvloop/*.so
+  strip --strip-unneeded "$packages"/uvloop/*.so "$packages"/kornia_rs/*.so
   rm -f "$packages"/uvloop/*.c "$packages"/uvloop/*.pyx
 fi
 # A server that segments is the proof that nothing of this was needed.

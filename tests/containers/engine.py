@@ -24,8 +24,9 @@ NEEDED = ("podman", "crun", "conmon", "netavark", "aardvark-dns", "catatonit", "
 _HELPERS = ("/usr/lib/podman", "/usr/libexec/podman", "/usr/sbin", "/usr/bin")
 BASE = "docker.io/library/debian:bookworm-slim"
 _EXCLUDED = ("man", "doc", "locale", "info")  # as Debian's slim image
-_DOCKERFILE = """FROM {base}
-RUN apt-get update -qq && apt-get install -qq --no-install-recommends {package} >/dev/null && rm -rf /var/lib/apt/lists/*
+_DOCKERFILE = r"""FROM {base}
+RUN apt-get update -qq && apt-get install -qq --no-install-recommends {package} >/dev/null \
+    && rm -rf /var/lib/apt/lists/*
 {rest}
 """
 # Of other people's images: Debian's package under the tag of docker-compose.yml.
@@ -52,7 +53,7 @@ def missing() -> list[str]:
 
 
 class Engine:
-    """Images, containers and networks in one folder, all of them gone with `close`.
+    """Images, containers and networks in one folder, all of them gone with `stop` and `remove`.
 
     Args:
         folder: for storage and configuration; the base image's archive stays there for the next run.
@@ -79,20 +80,23 @@ class Engine:
         }
         self._pid = 0
 
-    def close(self) -> None:
-        """End every process and remove every image; the archive of the base image stays."""
+    def stop(self) -> None:
+        """End every process."""
         if self._pid:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._pid, signal.SIGKILL)
         for mount in sorted(Path("/proc/self/mounts").read_text().splitlines(), reverse=True):
             if str(self.storage) in (place := mount.split()[1]):
                 subprocess.run(["umount", "-l", place], check=False)
+        _remove_empty_cgroups()
+
+    def remove(self) -> None:
+        """Remove every image; the archive of the base image stays."""
         for _ in range(20):
             shutil.rmtree(self.storage, ignore_errors=True)
             if not self.storage.exists():
                 break
             time.sleep(0.2)
-        _remove_empty_cgroups()
 
     # Images: with the machine's own network, which has the package indexes.
 
@@ -101,8 +105,10 @@ class Engine:
         archive = self.folder / "base.tar"
         if not archive.exists() or not archive.stat().st_size:
             options = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _EXCLUDED]
+            # As Debian's images are made: without the program that merges /bin into /usr, and its Perl.
+            options += ["--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr", "--include=usr-is-merged"]
             unfinished = archive.with_suffix(".unfinished.tar")
-            command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", "--include=ca-certificates", *options]
+            command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", *options]
             _run([*command, "bookworm", str(unfinished), *_sources()])
             unfinished.rename(archive)
         self._in_mounts(["podman", "import", "--quiet", str(archive), BASE])
@@ -196,10 +202,10 @@ def _remove_empty_cgroups() -> None:
             folder.rmdir()
 
 
-def _run(
-    command: list[str], *, check: bool = True, timeout: float = 900, env: dict[str, str] | None = None
-) -> str:
+def _run(command: list[str], *, check: bool = True, timeout: float = 900, env: dict[str, str] | None = None) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=env, check=False)
     if check and done.returncode:
-        raise AssertionError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
+        raise AssertionError(
+            f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
+        )
     return done.stdout + done.stderr
