@@ -38,5 +38,5 @@ def mixture_problem(folders: Iterable[str] | None = None) -> str | None:
     flavor = "service-gpu" if "onnxruntime-gpu" in packages else "service"
     return (
         f"{' and '.join(packages)} are both installed and overwrite each other's files; expected one of them. Run: "
-        f'pip uninstall --yes {" ".join(packages)} && pip install "geminifusion[{flavor}]"'
+        f'pip uninstall -y {" ".join(packages)} && pip install "geminifusion[{flavor}]"'
     )

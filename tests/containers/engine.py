@@ -72,7 +72,7 @@ class Engine:
             f'[engine.runtimes]\ncrun = ["{HERE / "crun_clamp.py"}"]\n'
         )
         self._pip_conf = folder / "pip.conf"
-        self._pip_conf.write_text("[global]\ncert = /etc/ssl/certs/ca-certificates.crt\n")
+        self._pip_conf.write_text("[global]\ncert = /machine/certificates.crt\n")
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("GEMINIFUSION_")},
             "CONTAINERS_STORAGE_CONF": str(folder / "storage.conf"),
@@ -127,7 +127,10 @@ class Engine:
         self._build([f"--file={ROOT / 'docker/Dockerfile'}", f"--target={target}", f"--tag={tag}", str(ROOT)])
 
     def _build(self, arguments: list[str]) -> None:
-        mounts = ["--volume=/etc/ssl/certs:/etc/ssl/certs:ro", f"--volume={self._pip_conf}:/etc/pip.conf:ro"]
+        mounts = [
+            "--volume=/etc/ssl/certs/ca-certificates.crt:/machine/certificates.crt:ro",
+            f"--volume={self._pip_conf}:/etc/pip.conf:ro",
+        ]
         self._in_mounts(
             ["podman", "build", "--quiet", "--pull=never", "--network=host", "--format=docker", *mounts, *arguments]
         )

@@ -11,7 +11,10 @@ from geminifusion_runtime.options import OPTION_NAMES
 from geminifusion_service.observability.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = (".ci", "benchmarks", "docker", "docs", "export", "model", "protos", "runtime", "service", "tests", "typings")
+FOLDERS = (
+    *(".ci", "benchmarks", "docker", "docs", "export", "kubernetes", "model"),
+    *("protos", "runtime", "service", "tests", "typings"),
+)
 PAGES = sorted([*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))])
 LIMITED = {ROOT / "README.md": 120, ROOT / "service/README.md": 150} | {
     page: 250 for page in PAGES if page.is_relative_to(ROOT / "docs")

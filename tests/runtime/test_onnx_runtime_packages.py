@@ -35,7 +35,7 @@ def test_a_mixture_is_named_with_the_way_out(installed):
     problem = mixture_problem(folders)
     assert problem.startswith("onnxruntime and onnxruntime-gpu are both installed")
     assert problem.endswith(
-        'pip uninstall --yes onnxruntime onnxruntime-gpu && pip install "geminifusion[service-gpu]"'
+        'pip uninstall -y onnxruntime onnxruntime-gpu && pip install "geminifusion[service-gpu]"'
     )
 
 

@@ -138,7 +138,7 @@ def _cuda_provider(machine: Machine) -> Capability:
     import onnxruntime as ort
 
     if "CUDAExecutionProvider" not in ort.get_available_providers():
-        command = 'run: pip uninstall --yes onnxruntime && pip install "geminifusion[service-gpu]"'
+        command = 'run: pip uninstall -y onnxruntime && pip install "geminifusion[service-gpu]"'
         advice = command if machine.gpus else None
         return Capability(name=name, works=False, detail="this build of ONNX Runtime has no CUDA", advice=advice)
     if not machine.gpus:
