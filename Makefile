@@ -8,7 +8,7 @@ CLIENTS := .venv-clients
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow gpu-acceptance lint protos docs docs-reference clean
+.PHONY: demo test test-slow container-test gpu-acceptance sbom lint protos docs docs-reference clean
 
 demo: $(VENV)/with-service
 	$(BIN)/geminifusion demo $(ARGS)
@@ -26,6 +26,20 @@ test-slow: $(VENV)/with-nvidia $(VENV)/with-ray $(CLIENTS)/created
 # Offline once the environment is there. In an environment of your own: geminifusion doctor --gpu
 gpu-acceptance: $(VENV)/with-dev
 	$(BIN)/geminifusion doctor --gpu --json gpu-acceptance.json $(ARGS)
+# Builds the images on Debian's packages and runs the profiles of docker-compose.yml with podman, as root.
+container-test: $(VENV)/with-dev
+	$(BIN)/pytest -m container tests/containers $(ARGS)
+
+# What is in an environment with the service, as CycloneDX, and its licences.
+sbom: $(VENV)/created
+	rm -rf $(VENV)-sbom && $(PYTHON) -m venv --without-pip $(VENV)-sbom
+	$(BIN)/pip --python $(VENV)-sbom/bin/python install --quiet --no-deps --require-hashes -r docker/locks/service.txt
+	$(BIN)/pip --python $(VENV)-sbom/bin/python install --quiet --no-deps .
+	$(BIN)/pip install --quiet "cyclonedx-bom>=7.5,<8" "pip-licenses>=5.5,<6"
+	mkdir -p dist
+	$(BIN)/cyclonedx-py environment --output-reproducible --output-file dist/sbom.cdx.json $(VENV)-sbom
+	$(BIN)/pip-licenses --python $(VENV)-sbom/bin/python --format markdown --output-file dist/licences.md
+	rm -rf $(VENV)-sbom
 
 lint: $(VENV)/with-dev
 	$(BIN)/ruff check .

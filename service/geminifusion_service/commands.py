@@ -131,6 +131,10 @@ def _serve(**values: Any) -> None:  # noqa: ANN401 - click hands over what the s
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise click.ClickException(f'serving needs {", ".join(missing)}; run: pip install "geminifusion[service]"')
+    from geminifusion_runtime.onnx_runtime_packages import mixture_problem
+
+    if problem := mixture_problem():
+        raise click.ClickException(problem)
     try:
         if not values["artifacts"] and not values["model_repository"]:
             values["artifacts"] = (_bundled_artifact(),)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from re import Pattern
-from typing import Any
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from geminifusion_runtime.errors import BadRequestError, GeminiFusionError
@@ -19,6 +18,7 @@ from geminifusion_service.api.open_inference.inference import OpenInference
 from geminifusion_service.api.open_inference.responses import error_response as open_inference_error
 from geminifusion_service.api.open_inference.routes import is_open_inference, open_inference_routes
 from geminifusion_service.api.openapi import PAGE_PATH, DocumentedRoute, document_route
+from geminifusion_service.api.operations import operations_routes
 from geminifusion_service.api.playground.routes import is_page, playground_routes
 from geminifusion_service.api.v1.responses import error_response as v1_error
 from geminifusion_service.api.v1.routes import v1_routes
@@ -33,9 +33,6 @@ from geminifusion_service.transport.http.api_keys import RequireKey
 from geminifusion_service.transport.http.cross_site import RejectCrossSite
 from geminifusion_service.transport.http.direct_routes import DirectRoutes
 from geminifusion_service.transport.http.request_context import RequestContextMiddleware
-
-_METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_JSON: dict[str, Any] = {"description": "as JSON", "content": {"application/json": {"schema": {"type": "object"}}}}
 
 
 def build_http_app(
@@ -66,7 +63,7 @@ def build_http_app(
     routes: list[BaseRoute] = [
         *v1_routes(segmenter, settings.limits, metrics, telemetry, model_manager),
         *open_inference_routes(open_inference, settings.limits),
-        *_operations_routes(segmenter, metrics),
+        *operations_routes(segmenter, metrics),
     ]
     middleware = [Middleware(RequestContextMiddleware, error_response=error_response)]
     if origins := settings.security.cors_allowed:
@@ -116,34 +113,6 @@ def admitted_routes(routes: Iterable[BaseRoute]) -> list[DocumentedRoute]:
 def error_response(path: str, error: GeminiFusionError, request_id: str) -> Response:
     """The response to a failed request, in the format of the API that its path belongs to."""
     return open_inference_error(error, request_id) if is_open_inference(path) else v1_error(error, request_id)
-
-
-def _operations_routes(segmenter: Segmenter, metrics: Metrics) -> list[DocumentedRoute]:
-    async def live(_: Request) -> Response:
-        """200 while the process is worth keeping; 503 once the engine has died."""
-        return JSONResponse({"status": "broken" if segmenter.broken else "live"}, 503 if segmenter.broken else 200)
-
-    async def ready(_: Request) -> Response:
-        """200 when models are verified and warm and the server is not stopping."""
-        return JSONResponse(
-            {"status": "ready" if segmenter.ready else segmenter.state.value},
-            200 if segmenter.ready else 503,
-        )
-
-    async def prometheus(_: Request) -> Response:
-        """Prometheus text."""
-        return Response(metrics.text(), media_type=_METRICS_TYPE)
-
-    def health(otherwise: str) -> dict[str, Any]:
-        return {"responses": {"200": _JSON, "503": {**_JSON, "description": otherwise}}}
-
-    text = {"description": "as text", "content": {"text/plain": {"schema": {"type": "string"}}}}
-    return [
-        DocumentedRoute("/healthz", live, tag="operations", operation=health("only a restart can help")),
-        DocumentedRoute("/healthz/live", live, tag="operations", operation=health("only a restart can help")),
-        DocumentedRoute("/healthz/ready", ready, tag="operations", operation=health("starting or stopping")),
-        DocumentedRoute("/metrics", prometheus, tag="operations", operation={"responses": {"200": text}}),
-    ]
 
 
 async def _service_error(request: Request, error: Exception) -> Response:

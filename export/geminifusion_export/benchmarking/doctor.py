@@ -17,6 +17,7 @@ from geminifusion_export.kernels.plugin_build import TENSORRT_HEADERS, find_head
 from geminifusion_runtime import strict_json
 from geminifusion_runtime.backends.openvino import run_in_fresh_thread
 from geminifusion_runtime.machine import Machine, describe_machine
+from geminifusion_runtime.onnx_runtime_packages import mixture_problem
 
 _TIMEOUT_S = 20.0
 _PRODUCTS = {
@@ -107,6 +108,8 @@ def _onnx_runtime() -> Capability:
     name = "ONNX Runtime (CPU)"
     if not _installed("onnxruntime"):
         return _missing(name, "onnxruntime", "service")
+    if problem := mixture_problem():
+        return Capability(name=name, works=False, detail=problem)
     import onnxruntime as ort
 
     providers = ", ".join(ort.get_available_providers())
@@ -135,7 +138,8 @@ def _cuda_provider(machine: Machine) -> Capability:
     import onnxruntime as ort
 
     if "CUDAExecutionProvider" not in ort.get_available_providers():
-        advice = "pip uninstall onnxruntime, then pip install onnxruntime-gpu" if machine.gpus else None
+        command = 'run: pip uninstall -y onnxruntime && pip install "geminifusion[service-gpu]"'
+        advice = command if machine.gpus else None
         return Capability(name=name, works=False, detail="this build of ONNX Runtime has no CUDA", advice=advice)
     if not machine.gpus:
         return Capability(name=name, works=False, detail="built with CUDA, but there is no GPU here")

@@ -21,7 +21,7 @@ from geminifusion_runtime.backends.protocol import (
 
 _PROVIDER = "CUDAExecutionProvider"
 # Both packages install the same files, so one of them has to go first.
-_INSTALL = 'pip uninstall onnxruntime onnxruntime-gpu && pip install "geminifusion[gpu]"'
+_INSTALL = 'pip uninstall -y onnxruntime && pip install "geminifusion[service-gpu]"'
 
 
 def provider_problem() -> str | None:

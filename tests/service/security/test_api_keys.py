@@ -127,7 +127,8 @@ def test_a_request_without_a_key_is_answered_before_its_body_is_read(guarded):
 def test_health_needs_no_key_and_everything_else_does(guarded):
     assert guarded.get("/healthz/ready").status_code == 200
     assert guarded.get("/v2/health/ready").status_code == 200
-    for path in ("/v1/models", "/metrics", "/openapi.json", "/v2/models/tiny"):
+    assert guarded.get("/v1/health/ready").status_code == 200
+    for path in ("/v1/models", "/metrics", "/v1/metrics", "/v1/version", "/openapi.json", "/v2/models/tiny"):
         assert guarded.get(path).status_code == 401, path
 
 

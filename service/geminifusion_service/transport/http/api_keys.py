@@ -17,7 +17,8 @@ from geminifusion_service.security.api_keys import AccessControl, Role
 from geminifusion_service.transport.http.request_context import ErrorResponse
 
 # Load balancers have no key, and health endpoints reveal nothing else.
-_OPEN = ("/healthz", "/v2/health/")
+_OPEN = ("/healthz", "/v1/health/", "/v2/health/")
+_METRICS = ("/metrics", "/v1/metrics")
 BEARER_SUBPROTOCOL = "bearer"  # new WebSocket(url, ["bearer", encodeURIComponent(key)]): browsers can set no header
 _CHANGES_MODELS = ("/v1/repository/models/", "/v2/repository/models/")
 
@@ -69,7 +70,7 @@ class RequireKey:
         await self._app(scope, receive, send)
 
     def _is_open(self, path: str) -> bool:
-        if self._open_metrics and path == "/metrics":
+        if self._open_metrics and path in _METRICS:
             return True
         return path.startswith(_OPEN) or path == "/v2" or self._is_page(path)
 

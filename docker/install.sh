@@ -1,0 +1,30 @@
+#!/bin/sh
+# Installs what a lock file names, then our wheel, into /opt/geminifusion; for the stages of the Dockerfile.
+#   install.sh LOCK          a file of docker/locks, without its ending
+set -eu
+
+environment=/opt/geminifusion
+/opt/pip/bin/pip --python "$environment/bin/python" install --no-cache-dir --no-deps --require-hashes \
+  --requirement "docker/locks/$1.txt"
+/opt/pip/bin/pip --python "$environment/bin/python" install --no-cache-dir --no-deps /wheels/geminifusion-*.whl
+
+packages=$(echo "$environment"/lib/python3*/site-packages)
+# The tests of packages, tools that convert models, debugging symbols, and a second copy of ONNX Runtime for programs in C.
+find "$packages"/numpy -type d -name tests -prune -exec rm -r {} +
+rm -rf "$packages"/numpy/f2py "$packages"/numpy/distutils
+if [ "$1" = service ]; then
+  rm -rf "$packages"/onnxruntime/transformers "$packages"/onnxruntime/tools "$packages"/onnxruntime/quantization \
+    "$packages"/onnxruntime/datasets "$packages"/onnxruntime/capi/libonnxruntime.so.*
+fi
+if [ -d "$packages/uvloop" ]; then
+  strip --strip-unneeded "$packages"/uvloop/*.so "$packages"/kornia_rs/*.so
+  rm -f "$packages"/uvloop/*.c "$packages"/uvloop/*.pyx
+fi
+# A server that segments is the proof that nothing of this was needed.
+if [ "$1" = service ]; then
+  "$environment/bin/geminifusion" demo --help >/dev/null
+  "$environment/bin/python" -c "
+import numpy
+from geminifusion import load
+load(threads=1)(numpy.zeros((96, 128, 3), numpy.uint8), numpy.ones((96, 128), numpy.float32))"
+fi

@@ -1,0 +1,20 @@
+#!/bin/sh
+# Writes docker/locks: every package of every image with its version and hashes; needs uv. Arguments go to uv, as --upgrade.
+set -eu
+cd "$(dirname "$0")/.."
+
+# Debian's Python in the images is 3.11, Ubuntu's, below NVIDIA's images, 3.12.
+while read -r name python extras; do
+  options=""
+  for extra in $extras; do options="$options --extra $extra"; done
+  # shellcheck disable=SC2086 # options are words
+  uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --generate-hashes \
+    --python-version "$python" --python-platform x86_64-manylinux_2_28 $options "$@" \
+    --output-file "docker/locks/$name.txt" pyproject.toml
+done <<'LOCKS'
+service 3.11 service
+service-gpu 3.11 service-gpu
+ray 3.11 service ray
+train 3.11 model export
+tensorrt 3.12 service-gpu tensorrt onnx
+LOCKS

@@ -1,0 +1,38 @@
+"""The workflows: their schema, their security, and actions pinned to commits."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+
+
+def lint(*command):
+    program = str(Path(sys.executable).with_name(command[0]))
+    done = subprocess.run([program, *map(str, command[1:])], capture_output=True, text=True, cwd=ROOT, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_schema_accepts_every_workflow():
+    code, said = lint("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *WORKFLOWS)
+    assert code == 0, said
+    code, said = lint("check-jsonschema", "--builtin-schema", "vendor.dependabot", ".github/dependabot.yml")
+    assert code == 0, said
+
+
+def test_zizmor_finds_nothing():
+    code, said = lint("zizmor", "--offline", "--no-progress", ".github")
+    assert code == 0, said
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_actions_are_pinned_to_commits_and_jobs_end(path):
+    text = path.read_text()
+    uses = re.findall(r"uses: (.*)", text)
+    assert uses
+    assert all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v[\d.]+", use) for use in uses)
+    assert text.count("runs-on:") == text.count("timeout-minutes:")
