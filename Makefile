@@ -26,6 +26,7 @@ test-slow: $(VENV)/with-nvidia $(VENV)/with-ray $(CLIENTS)/created
 # Offline once the environment is there. In an environment of your own: geminifusion doctor --gpu
 gpu-acceptance: $(VENV)/with-dev
 	$(BIN)/geminifusion doctor --gpu --json gpu-acceptance.json $(ARGS)
+
 # Builds the images on Debian's packages and runs the profiles of docker-compose.yml with podman, as root.
 container-test: $(VENV)/with-dev
 	$(BIN)/pytest -m container tests/containers $(ARGS)

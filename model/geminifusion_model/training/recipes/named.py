@@ -111,7 +111,7 @@ def nyuv2_b0_from_rooms() -> TrainingConfig:
 
 
 def nyuv2_b0_distilled() -> TrainingConfig:
-    """Last step of the bundled model: B0 from an encoder of `geminifusion distil`, on NYUv2's frames and pseudo-labeled photographs.
+    """Last step of the bundled model: B0 from a distilled encoder, on NYUv2's frames and pseudo-labeled photographs.
 
     Three of eight frames of a batch are photographs, which have no depth; so depth need not be taken from the others
     as often as `_FAILING_SENSORS` does.
