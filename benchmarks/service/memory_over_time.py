@@ -53,8 +53,8 @@ class MemoryOverTime:
 
     @property
     def minutes(self) -> list[Minute]:
-        """One for each minute that was begun."""
-        count = int(self._seconds // 60) + 1
+        """One for each minute; seconds beyond the last whole one are no minute."""
+        count = max(1, round(self._seconds / 60))
         groups = [[size for at, size in self._samples if at // 60 == minute] for minute in range(count)]
         return [
             Minute(floor=_floor(sizes), median=statistics.median(sizes), most=max(sizes)) for sizes in groups if sizes
