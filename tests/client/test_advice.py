@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 OF_OTHER_PROGRAMS = {
     *("--address", "--dryrun", "--force-reinstall", "--gpus", "--list-gpu-code"),  # ray, nvcc, pip, docker
-    *("--no-optional-locks", "--porcelain", "--query-gpu"),  # git, nvidia-smi
+    *("--error-exitcode", "--no-optional-locks", "--porcelain", "--query-gpu"),  # compute-sanitizer, git, nvidia-smi
 }
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 

@@ -18,9 +18,10 @@ def test_bundled_artifact_is_whole_small_and_says_where_it_comes_from():
     metadata = open_artifact(artifact_path())
     assert sum(path.stat().st_size for path in artifact_path().iterdir()) < 30e6
     assert [c.name for c in metadata.classes][:3] == ["bed", "books", "ceiling"]
-    assert "no ImageNet" in metadata.training.summary
+    assert "EfficientNet-Lite2 (ImageNet-1k; Apache-2.0" in metadata.training.summary
     assert metadata.training.miou is not None
     assert "NYU Depth V2" in metadata.weights_license
+    assert "Places365" in metadata.weights_license
     assert min(report.label_agreement for report in metadata.verification) >= 0.999
     assert (artifact_path() / "MODEL_CARD.md").is_file()
 

@@ -220,7 +220,7 @@ def test_every_error_is_a_client_error_with_a_code():
         kind = kinds.pop()
         kinds += kind.__subclasses__()
         codes.append(kind("text").code)
-    assert len(codes) == len(set(codes)) == 10
+    assert len(codes) == len(set(codes)) >= 10  # those of modules that are imported
 
 
 def test_grpc_address_without_grpcio_says_what_to_install(monkeypatch):

@@ -30,7 +30,7 @@ from geminifusion_service.settings import ALL_SETTINGS
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("model/README.md", "export/README.md", "export/plugin/README.md", "service/README.md")
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / name for name in PACKAGES)])
-LANGUAGES = {"bash", "dockerfile", "js", "json", "python", "text", "toml", "yaml"}
+LANGUAGES = {"bash", "dockerfile", "js", "json", "python", "text", "toml", "xml", "yaml"}
 HTTP, GRPC = "localhost:8000", "localhost:8001"
 
 # What does not run here, by page and a text of the block. The commands in it are parsed all the same.

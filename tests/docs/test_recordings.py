@@ -18,7 +18,7 @@ from geminifusion.sinks.formats import FORMATS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/guides/recordings.md").read_text(encoding="utf-8")
-(COMMANDS,) = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
+_, COMMANDS = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
 SERVED_AT = "grpc://localhost:8001"
 
 
@@ -76,6 +76,6 @@ def test_every_command_runs(folder, tmp_path):
 def test_the_page_has_every_format():
     section = PAGE.split("\n## What it writes\n")[1].split("\n## ")[0]
     named = [
-        name for row in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+        name for row in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE) for name in re.findall(r"`([\w-]+)`", row)
     ]
     assert sorted(named) == sorted(FORMATS)

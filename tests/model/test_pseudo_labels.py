@@ -100,7 +100,7 @@ def test_a_folder_is_never_overwritten(tmp_path):
 
 @pytest.mark.usefixtures("teacher")
 def test_a_modality_that_cannot_be_marked_missing_is_refused(tmp_path):
-    labeled = write_own_data(tmp_path / "own", modality={"encoding": "raw", "bits": 16})
+    labeled = write_own_data(tmp_path / "own", modality={"encoding": "raw", "bits": 16, "metres_per_unit": 0.001})
     result = invoke(tmp_path, labeled=labeled)
     assert result.exit_code != 0
     assert "pseudo-labels go with metric depth" in str(result.exception)

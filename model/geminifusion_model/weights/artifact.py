@@ -14,6 +14,7 @@ nothing in eval mode. Training it further needs `freeze_decoder_norm`.
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -30,7 +31,7 @@ from geminifusion_model.network import GeminiFusion
 from geminifusion_model.weights.files import OfficialWeightsError
 from geminifusion_runtime.artifact import METADATA_NAME, MODEL_NAME, ArtifactMetadata, open_artifact
 
-_PREFIX = "network."
+_NETWORK = re.compile(r"(part\d+\.)?network\.")  # a graph that resizes is joined from numbered parts
 _STORED_IN_HALF = ".float16"
 _SMALLEST_SINGULAR = 1e-3  # of a solved matrix, as a share of its largest: half precision has rounded the rest away
 
@@ -84,11 +85,11 @@ def _graph(path: Path) -> Any:  # noqa: ANN401 - onnx has no types for its messa
 def _tensors(graph: Any) -> dict[str, Tensor]:  # noqa: ANN401
     to_array = importlib.import_module("onnx.numpy_helper").to_array
     return {
-        each.name.removeprefix(_PREFIX).removesuffix(_STORED_IN_HALF): torch.from_numpy(
+        _NETWORK.sub("", each.name, count=1).removesuffix(_STORED_IN_HALF): torch.from_numpy(
             to_array(each).astype(np.float64)
         )
         for each in graph.initializer
-        if each.name.startswith(_PREFIX)
+        if _NETWORK.match(each.name)
     }
 
 

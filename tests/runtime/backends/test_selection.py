@@ -91,7 +91,7 @@ def test_a_backend_that_cannot_use_the_device_is_refused(tiny_artifact, metadata
 def test_a_gpu_that_was_named_is_never_replaced_by_the_cpu(tiny_artifact, metadata):
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this ONNX Runtime has a CUDA provider")
-    with pytest.raises(RuntimeError, match=r"no CUDAExecutionProvider .*geminifusion\[gpu\]"):
+    with pytest.raises(RuntimeError, match=r"no CUDAExecutionProvider .*geminifusion\[service-gpu\]"):
         open_backend(tiny_artifact, metadata, threads=1, device=parse_devices("cuda")[0])
 
 
