@@ -34,9 +34,7 @@ def test_a_mixture_is_named_with_the_way_out(installed):
     assert installed_packages(folders) == ("onnxruntime", "onnxruntime-gpu")
     problem = mixture_problem(folders)
     assert problem.startswith("onnxruntime and onnxruntime-gpu are both installed")
-    assert problem.endswith(
-        'pip uninstall -y onnxruntime onnxruntime-gpu && pip install "geminifusion[service-gpu]"'
-    )
+    assert problem.endswith('pip uninstall -y onnxruntime onnxruntime-gpu && pip install "geminifusion[service-gpu]"')
 
 
 def test_metadata_without_a_name_is_no_package(installed, tmp_path):
