@@ -78,13 +78,15 @@ class Engine:
             "CONTAINERS_STORAGE_CONF": str(folder / "storage.conf"),
             "CONTAINERS_CONF": str(folder / "containers.conf"),
         }
-        self._pid = 0
+        self._holder: subprocess.Popen[bytes] | None = None
+        self._first = 0
 
     def stop(self) -> None:
         """End every process."""
-        if self._pid:
+        if self._holder is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._pid, signal.SIGKILL)
+                os.killpg(self._holder.pid, signal.SIGKILL)
+            self._holder.wait()
         for mount in sorted(Path("/proc/self/mounts").read_text().splitlines(), reverse=True):
             if str(self.storage) in (place := mount.split()[1]):
                 subprocess.run(["umount", "-l", place], check=False)
@@ -148,15 +150,14 @@ class Engine:
         """Make the namespaces; a first process that reaps holds them."""
         script = "umount /sys/fs/cgroup/unified 2>/dev/null; ip link set lo up; exec catatonit -P"
         flags = ["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation=private"]
-        holder = subprocess.Popen(["unshare", *flags, "sh", "-c", script], start_new_session=True)
+        holder = self._holder = subprocess.Popen(["unshare", *flags, "sh", "-c", script], start_new_session=True)
         children = Path(f"/proc/{holder.pid}/task/{holder.pid}/children")
         for _ in range(100):
             if children.read_text().split():
                 break
             time.sleep(0.05)
         self._first = int(children.read_text().split()[0])
-        self._pid = holder.pid
-        time.sleep(0.3)
+        time.sleep(0.3)  # until catatonit is what the first process is
 
     def run(self, *command: str, check: bool = True, timeout: float = 300, **environment: str) -> str:
         """The output of a command inside the namespaces, in the project's folder."""

@@ -76,6 +76,8 @@ def test_every_command_runs(folder, tmp_path):
 def test_the_page_has_every_format():
     section = PAGE.split("\n## What it writes\n")[1].split("\n## ")[0]
     named = [
-        name for row in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE) for name in re.findall(r"`([\w-]+)`", row)
+        name
+        for row in re.findall(r"^\| (`.*?)(?:, or .*?)? \|", section, re.MULTILINE)
+        for name in re.findall(r"`(\w[\w-]*)`", row)
     ]
     assert sorted(named) == sorted(FORMATS)
