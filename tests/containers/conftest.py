@@ -1,15 +1,21 @@
 """One engine for all tests of containers, with the images built; skipped where it cannot run."""
 
+import importlib.util
 import os
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
-from tests.containers.engine import ROOT, TOOLS, Engine, missing
 
-PAIR = ROOT / "runtime/geminifusion_runtime/pairs"
+# importlib mode gives test folders no package, so what several files share is loaded by path once
+_spec = importlib.util.spec_from_file_location("container_engine", Path(__file__).parent / "container_engine.py")
+sys.modules["container_engine"] = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(sys.modules["container_engine"])
+
+from container_engine import TOOLS, Engine, missing  # noqa: E402 - loaded above
 
 
 @pytest.fixture(scope="session")
@@ -97,13 +103,3 @@ class Load:
 @pytest.fixture
 def load():
     return Load
-
-
-def wait_until(true, seconds, what):
-    """Poll `true` until it returns something."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := true():
-            return found
-        time.sleep(0.5)
-    raise AssertionError(f"no {what} within {seconds} s")

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.containers.conftest import PAIR, wait_until
-from tests.containers.engine import ROOT
+from container_engine import PAIR, ROOT, wait_until
 
 from geminifusion import Client
 

@@ -2,7 +2,7 @@
 
 import httpx
 import pytest
-from tests.containers.conftest import PAIR, wait_until
+from container_engine import PAIR, wait_until
 
 from geminifusion import Client
 from geminifusion.errors import ServerBusyError, ServerError

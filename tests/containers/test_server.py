@@ -4,7 +4,7 @@ import json
 
 import httpx
 import pytest
-from tests.containers.conftest import PAIR, wait_until
+from container_engine import PAIR, wait_until
 
 from geminifusion import Client
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+PAIR = ROOT / "runtime/geminifusion_runtime/pairs"
 NEEDED = ("podman", "crun", "conmon", "netavark", "aardvark-dns", "catatonit", "iptables", "mmdebstrap", "unshare")
 _HELPERS = ("/usr/lib/podman", "/usr/libexec/podman", "/usr/sbin", "/usr/bin")
 BASE = "docker.io/library/debian:bookworm-slim"
@@ -213,3 +214,13 @@ def _run(command: list[str], *, check: bool = True, timeout: float = 900, env: d
             f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
         )
     return done.stdout + done.stderr
+
+
+def wait_until(true, seconds, what):
+    """Poll `true` until it returns something."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := true():
+            return found
+        time.sleep(0.5)
+    raise AssertionError(f"no {what} within {seconds} s")
