@@ -126,7 +126,7 @@ def _is_outside(
     if low <= least and largest <= high:
         return False
     outside = np.count_nonzero(measured > high) + (np.count_nonzero(measured < low) if least < low else 0)
-    return outside > _MOST_OUTSIDE * measured.size
+    return bool(outside > _MOST_OUTSIDE * measured.size)
 
 
 def _outside_text(trained_range: tuple[float, float], unit: str) -> str:
