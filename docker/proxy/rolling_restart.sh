@@ -15,5 +15,5 @@ for replica in geminifusion geminifusion-2; do
     fi
     sleep 1
   done
-  sleep 2 # until the proxy has seen it
+  sleep 5 # until the proxy has found its address, which may be another one, and seen it ready
 done

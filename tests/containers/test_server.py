@@ -84,11 +84,13 @@ def test_prometheus_scrapes_it_and_knows_the_alertmanager(stack):
 
 
 def test_a_stop_under_load_breaks_no_request(stack, load):
+    timeout = httpx.Timeout(30, connect=2)
+
     def post():
         files = {"rgb": RGB.read_bytes(), "depth": DEPTH.read_bytes()}
         try:
-            return httpx.post(f"{HTTP}/v1/segment?format=png", files=files, timeout=30, trust_env=False).status_code
-        except httpx.ConnectError:
+            return httpx.post(f"{HTTP}/v1/segment?format=png", files=files, timeout=timeout, trust_env=False).status_code
+        except (httpx.ConnectError, httpx.ConnectTimeout):  # once it is gone, nothing answers at its address
             return "refused"
 
     with load(post, post) as running:
