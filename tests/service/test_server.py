@@ -103,7 +103,8 @@ def test_sigterm_loses_none_of_the_requests_in_flight(tiny_artifact, make_pair):
 
 
 def test_sighup_drains_like_sigterm(tiny_artifact, pair):
-    with process(*free_ports(tiny_artifact)) as started:
+    plain = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL); "  # whatever started the tests, such as nohup
+    with process(*free_ports(tiny_artifact), script=plain + SERVE) as started:
         wait_until_ready(started)
         started.send_signal(signal.SIGHUP)
         assert "stopping: finishing" in started.stdout.readline()
