@@ -10,6 +10,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
+import trimesh
 from click.testing import CliRunner
 from mcap.reader import make_reader
 from mcap_ros2.decoder import DecoderFactory
@@ -26,6 +27,10 @@ from geminifusion.sources.base import SourceFrame
 
 def invoke(*arguments):
     return CliRunner().invoke(predict, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def invoke_any(*arguments):
+    return CliRunner().invoke(predict, [str(argument) for argument in arguments])
 
 
 def refusal(*arguments):
@@ -121,6 +126,35 @@ def test_the_recording_plays_with_a_cloud_where_points_are_known(segment, make_s
     ]
     assert (cloud.height, cloud.width, cloud.row_step, cloud.is_dense) == (60, 80, 960, False)
     np.testing.assert_array_equal(np.frombuffer(bytes(cloud.data), "<f4").reshape(60, 80, 3), points)
+
+
+@pytest.mark.parametrize("where", ["here", "grpc", "http"])
+def test_points_have_the_camera_of_the_recording(recorder, make_scene, tiny_artifact, live_server, tmp_path, where):
+    recording = recorder.write("room", count=3, offset_ns=0)
+    urls = {"grpc": live_server.grpc_url, "http": live_server.http_url}
+    place = ["--artifact", tiny_artifact] if where == "here" else ["--url", urls[where]]
+    done = invoke(recording, *place, "--format", "ply", "--format", "mcap", "--output", tmp_path)
+    assert done.exit_code == 0, done.output
+    messages, _ = decoded(tmp_path / "room_segmentation")
+    for number, (_, cloud) in enumerate(messages[nav2.CLOUD_TOPIC]):
+        depth = make_scene(number).depth_mm * 0.001
+        rows, columns = np.indices(depth.shape)
+        expected = np.stack([(columns - 31.5) / 60.5 * depth, (rows - 23.5) / 61.0 * depth, depth], axis=-1)
+        expected[depth == 0] = np.nan
+        points = np.frombuffer(bytes(cloud.data), "<f4").reshape(*depth.shape, 3)
+        np.testing.assert_allclose(points, expected, atol=1e-5)
+        written = trimesh.load(tmp_path / f"room_{number:06d}.ply")
+        np.testing.assert_allclose(written.vertices, expected[depth > 0], atol=1e-5)
+    assert len(messages[nav2.CLOUD_TOPIC]) == 3
+
+
+def test_points_without_a_camera_are_refused(folders, tiny_artifact, tmp_path):
+    done = invoke_any(*folders, "--artifact", tiny_artifact, "--format", "ply", "--output", tmp_path / "out")
+    assert done.exit_code != 0
+    assert "points need the camera of depth" in done.output + str(done.exception)
+    given = [*folders, "--artifact", tiny_artifact, "--format", "pcd", "--intrinsics", 60.5, 61, 31.5, 23.5]
+    assert invoke(*given, "--output", tmp_path / "out").exit_code == 0
+    assert len(list((tmp_path / "out").rglob("*.pcd"))) == 4
 
 
 def test_folders_are_paired_by_stem_and_go_on_where_they_stopped(folders, segment, tiny_artifact, tmp_path):
