@@ -154,7 +154,7 @@ def test_points_without_a_camera_are_refused(folders, tiny_artifact, tmp_path):
     assert "points need the camera of depth" in done.output + str(done.exception)
     given = [*folders, "--artifact", tiny_artifact, "--format", "pcd", "--intrinsics", 60.5, 61, 31.5, 23.5]
     assert invoke(*given, "--output", tmp_path / "out").exit_code == 0
-    assert len(list((tmp_path / "out").rglob("*.pcd"))) == 4
+    assert len(list((tmp_path / "out").rglob("*.pcd"))) == 3
 
 
 def test_folders_are_paired_by_stem_and_go_on_where_they_stopped(folders, segment, tiny_artifact, tmp_path):

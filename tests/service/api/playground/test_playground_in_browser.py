@@ -383,7 +383,7 @@ def test_the_reference_sends_calls_that_only_ask(tiny_server, visit):
         operation.locator("input").fill("tiny")
         operation.locator("form button").click()
         page.wait_for_selector("pre:has-text('threshold')")
-        page.fill("#find", "healthz/ready")
+        page.fill("#find", "v1/health/ready")
         assert page.locator(".operation:visible").count() == 1
 
 
