@@ -1,19 +1,25 @@
 #!/bin/sh
-# Restarts the replicas behind the proxy one after the other, each only once the others serve.
+# Restarts the replicas behind the proxy one after the other, each only while the proxy says that both are ready.
 #   COMPOSE="docker compose --profile proxy" sh docker/proxy/rolling_restart.sh
 set -eu
 
 compose=${COMPOSE:-docker compose --profile proxy}
-for replica in geminifusion geminifusion-2; do
-  $compose restart --timeout 30 "$replica"
+ask='import urllib.request; urllib.request.urlopen("http://proxy:8404/all-ready", timeout=2)'
+
+wait_for_both() {
   tries=0
-  until $compose exec -T "$replica" geminifusion healthcheck >/dev/null 2>&1; do
+  until $compose exec -T "$1" python3 -c "$ask" >/dev/null 2>&1; do
     tries=$((tries + 1))
     if [ "$tries" -ge 120 ]; then
-      echo "$replica is not ready after $tries tries; the other replica serves. Read its log, then run this again." >&2
+      echo "a replica is not ready after $tries tries; the other one serves. Read their logs, then run this again." >&2
       exit 1
     fi
     sleep 1
   done
-  sleep 5 # until the proxy has found its address, which may be another one, and seen it ready
+}
+
+wait_for_both geminifusion
+for replica in geminifusion geminifusion-2; do
+  $compose restart --timeout 30 "$replica"
+  wait_for_both "$replica"
 done

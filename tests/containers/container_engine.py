@@ -70,6 +70,7 @@ class Engine:
         (folder / "containers.conf").write_text(
             '[containers]\ncgroups = "disabled"\n'
             '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\nruntime = "crun"\n'
+            f'[network]\nnetwork_config_dir = "{self.storage}/networks"\n'
             f'[engine.runtimes]\ncrun = ["{HERE / "crun_clamp.py"}"]\n'
         )
         self._pip_conf = folder / "pip.conf"
@@ -149,7 +150,10 @@ class Engine:
 
     def start(self) -> None:
         """Make the namespaces; a first process that reaps holds them."""
-        script = "umount /sys/fs/cgroup/unified 2>/dev/null; ip link set lo up; exec catatonit -P"
+        # Addresses and names of networks are kept in /run: those of a run that was killed would be given to this one.
+        script = (
+            "umount /sys/fs/cgroup/unified 2>/dev/null; mount -t tmpfs tmpfs /run; ip link set lo up; exec catatonit -P"
+        )
         flags = ["--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation=private"]
         holder = self._holder = subprocess.Popen(["unshare", *flags, "sh", "-c", script], start_new_session=True)
         children = Path(f"/proc/{holder.pid}/task/{holder.pid}/children")

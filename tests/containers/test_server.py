@@ -89,11 +89,10 @@ def test_a_stop_under_load_breaks_no_request(stack, load):
     def post():
         files = {"rgb": RGB.read_bytes(), "depth": DEPTH.read_bytes()}
         try:
-            return httpx.post(
-                f"{HTTP}/v1/segment?format=png", files=files, timeout=timeout, trust_env=False
-            ).status_code
+            sent = httpx.post(f"{HTTP}/v1/segment?format=png", files=files, timeout=timeout, trust_env=False)
         except (httpx.ConnectError, httpx.ConnectTimeout):  # once it is gone, nothing answers at its address
             return "refused"
+        return sent.status_code
 
     with load(post, post) as running:
         wait_until(lambda: len(running.all) > 6, 60, "responses")
