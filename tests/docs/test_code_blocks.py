@@ -39,8 +39,10 @@ NOT_RUN = {
     ("README.md", "make demo"): ".ci/run does both, in a clean clone",
     ("docs/start.md", "make demo"): ".ci/run does it, in a clean clone",
     ("docs/guides/bring-your-own-model.md", "geminifusion "): "test_bring_your_own_model.py runs it",
+    ("docs/guides/labeling.md", "geminifusion"): "test_labeling.py runs it on small frames",
     ("docs/guides/observability.md", "--otlp-endpoint"): "needs a collector of traces",
     ("docs/guides/ray.md", "--executor ray"): "needs Ray; test-slow runs it with settings of its own",
+    ("docs/guides/recordings.md", "geminifusion"): "test_recordings.py runs it on small recordings",
     ("docs/guides/triton-kserve.md", "triton"): "needs a client whose messages have the names of ours",
     ("docs/guides/triton-kserve.md", "perf_analyzer"): "needs NVIDIA's program and a newer C library",
     ("docs/guides/your-own-data.md", "geminifusion "): "trains; tests of the model run it on small frames",
@@ -50,7 +52,7 @@ NOT_RUN = {
     ("model/README.md", "geminifusion "): "trains for hours",
     ("model/README.md", "load_imagenet"): "needs weights that may not be shipped",
 }
-MOST_NOT_RUN = 14
+MOST_NOT_RUN = 16
 
 
 @dataclass(frozen=True)
