@@ -31,7 +31,7 @@ class RtxError(RuntimeError):
 def examine(report: Report) -> None:
     """Build, run the first golden frame, compare, time."""
     require_torch_gpu()
-    import tensorrt_rtx as trt  # type: ignore[import-not-found, unused-ignore]
+    import tensorrt_rtx as trt  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
     directory = artifact_path()
     metadata = read_metadata(directory)
