@@ -112,17 +112,17 @@ def pseudo_label(
     from geminifusion_model.data.sample import Subset
     from geminifusion_model.distillation.images import Photographs
     from geminifusion_model.distillation.label_head import STAGES, fit_label_head, score_label_head
-    from geminifusion_model.distillation.pseudo_labels import check_new_folder, write_pseudo_labels
+    from geminifusion_model.distillation.pseudo_labels import check_pseudo_labels, write_pseudo_labels
     from geminifusion_model.distillation.teacher_maps import TeacherMaps
     from geminifusion_model.distillation.teachers import open_teacher
 
     if teacher_side % 32:
         raise click.BadParameter(f"{teacher_side} is no multiple of 32", param_hint="--teacher-side")
-    check_new_folder(out)
     torch.set_num_threads(threads or usable_cores())
     every = open_dataset(kind_of(labeled, dataset), labeled, "train")
     if len(every) <= holdout:
         raise click.ClickException(f"{labeled} has {len(every)} training frames, --holdout is {holdout}; leave some")
+    check_pseudo_labels(out, every.task)
     frames = Subset(every, range(len(every) - holdout))
     photographs = Photographs(sources)
     network = open_teacher(teacher)

@@ -98,9 +98,12 @@ def test_a_folder_is_never_overwritten(tmp_path):
     assert "is not empty; name a new folder" in str(result.exception)
 
 
-@pytest.mark.usefixtures("teacher")
-def test_a_modality_that_cannot_be_marked_missing_is_refused(tmp_path):
+def test_a_modality_that_cannot_be_marked_missing_is_refused_before_the_teacher_is_asked(tmp_path, monkeypatch):
+    teachers = []
+    monkeypatch.setitem(TEACHERS, "tiny", lambda: teachers.append(TinyTeacher()) or teachers[-1])
     labeled = write_own_data(tmp_path / "own", modality={"encoding": "raw", "bits": 16, "metres_per_unit": 0.001})
     result = invoke(tmp_path, labeled=labeled)
     assert result.exit_code != 0
     assert "pseudo-labels go with metric depth" in str(result.exception)
+    assert teachers == []
+    assert not (tmp_path / "out").exists()

@@ -50,7 +50,7 @@ PARTS = (
     Part(
         letter="f",
         title="TensorRT",
-        module=f"{_PACKAGE}.tensorrt",
+        module=f"{_PACKAGE}.tensorrt_engine",
         limit_s=90.0,
         packages=(("tensorrt", 'pip install "geminifusion[tensorrt]"'), _ONNX),
     ),

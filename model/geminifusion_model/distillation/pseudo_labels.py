@@ -66,9 +66,9 @@ def write_pseudo_labels(
         least_confidence: pixels whose most probable class has less are void.
 
     Raises:
-        DatasetError: the folder exists and is not empty, or cannot be written.
+        DatasetError: see `check_pseudo_labels`, or the folder cannot be written.
     """
-    check_new_folder(root)
+    check_pseudo_labels(root, task)
     for folder in ("rgb", "labels"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     others = [modality.name for modality in task.modalities[1:]]
@@ -100,14 +100,20 @@ def write_pseudo_labels(
     )
 
 
-def check_new_folder(root: Path) -> None:
-    """Check that nothing would be overwritten.
+def check_pseudo_labels(root: Path, task: Task) -> None:
+    """Check that nothing would be overwritten and that a missing measurement can be told; before any work.
 
     Raises:
-        DatasetError: the folder exists and is not empty.
+        DatasetError: the folder exists and is not empty, or a modality besides the RGB is not metric.
     """
     if root.exists() and any(root.iterdir()):
         raise DatasetError(f"{root} is not empty; name a new folder")
+    for modality in task.modalities[1:]:
+        if modality.encoding != "metric":
+            raise DatasetError(
+                f"{modality.name} is encoded as {modality.encoding}; pseudo-labels go with metric depth, in which a "
+                "pixel without a measurement says so"
+            )
 
 
 def _labels_of(
@@ -142,11 +148,6 @@ def _write_contract(root: Path, photographs: Photographs, task: Task) -> None:
 def _described(modalities: Iterable[ModalityEncoding]) -> Iterable[tuple[str, dict[str, object]]]:
     """Each modality as a contract describes it."""
     for modality in modalities:
-        if modality.encoding != "metric":
-            raise DatasetError(
-                f"{modality.name} is encoded as {modality.encoding}; pseudo-labels go with metric depth, in which a "
-                "pixel without a measurement says so"
-            )
         yield (
             modality.name,
             {

@@ -12,7 +12,7 @@ from geminifusion_export.gpu_acceptance.fusion_checks import SHAPES, check_fusio
 from geminifusion_export.gpu_acceptance.kernels import _GUARD, OutOfBoundsError, fuse_with
 from geminifusion_export.gpu_acceptance.networks import OriginalGraph, graph_of, random_network
 from geminifusion_export.gpu_acceptance.result import Report
-from geminifusion_export.gpu_acceptance.tensorrt import half_artifact
+from geminifusion_export.gpu_acceptance.tensorrt_engine import half_artifact
 from geminifusion_export.graph import example_inputs
 from geminifusion_export.precision import require_precision
 from geminifusion_model.fusion_op import pixelwise_fusion_reference

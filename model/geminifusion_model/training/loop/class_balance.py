@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from geminifusion_model.data.sample import Dataset
+from geminifusion_model.data.sample import Dataset, labels_of
 
 
 def class_weights(frames: Dataset, power: float) -> Tensor | None:
@@ -29,7 +29,7 @@ def class_weights(frames: Dataset, power: float) -> Tensor | None:
     num_classes = len(frames.task.class_names)
 
     def count(index: int) -> NDArray[np.int64]:
-        return np.bincount(frames[index].labels.ravel(), minlength=256)[:num_classes]
+        return np.bincount(labels_of(frames, index).ravel(), minlength=256)[:num_classes]
 
     with ThreadPoolExecutor() as pool:
         counts = np.stack(list(pool.map(count, range(len(frames)))))
