@@ -19,9 +19,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from geminifusion_runtime.artifact import (
     MODEL_NAME,
-    ArtifactMetadata,
     ClassSpec,
     ModalitySpec,
+    SegmentationMetadata,
     SizePolicy,
     Training,
     sha256_of,
@@ -119,7 +119,7 @@ def write_tiny_artifact(
     )
     write_metadata(
         directory,
-        ArtifactMetadata(
+        SegmentationMetadata(
             schema_version=1,
             name=name,
             version=version,
@@ -308,7 +308,7 @@ def write_sensor_artifact(directory: Path, specs: Sequence[ModalitySpec], **chan
         "weights_license": "Apache-2.0",
         "data_license": "none",
     }
-    write_metadata(directory, ArtifactMetadata(**(values | changed)))
+    write_metadata(directory, SegmentationMetadata(**(values | changed)))
     return directory
 
 

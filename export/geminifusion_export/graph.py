@@ -36,8 +36,8 @@ from geminifusion_model.encoding import network_inputs
 from geminifusion_model.inference_form import InferenceForm
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.task import ModalityEncoding, Task
-from geminifusion_runtime.artifact import Encoding, ModalitySpec, Unit
-from geminifusion_runtime.backends.protocol import BatchShape, output_names
+from geminifusion_runtime.artifact import Encoding, ModalitySpec, Unit, segmentation_outputs
+from geminifusion_runtime.backends.protocol import BatchShape
 from geminifusion_runtime.dummy_inputs import random_inputs
 
 OPSET = 20
@@ -75,7 +75,7 @@ class SegmentationGraph(nn.Module):
     @property
     def output_names(self) -> tuple[str, ...]:
         """The outputs, in the order of `forward`."""
-        return output_names(len(self.task.modalities))
+        return tuple(each.name for each in segmentation_outputs(len(self.task.modalities)))
 
     @property
     def resizes(self) -> bool:

@@ -11,12 +11,11 @@ from uuid import uuid4
 
 import numpy as np
 
-from geminifusion_runtime.artifact import ArtifactMetadata
+from geminifusion_runtime.artifact import SegmentationMetadata, require_segmentation
 from geminifusion_runtime.bundled import artifact_path
 from geminifusion_runtime.encoding.class_shares import class_shares, distances
-from geminifusion_runtime.modality_options import check_modalities
+from geminifusion_runtime.option_types import modality_options
 from geminifusion_runtime.options import OPTION_NAMES, SegmentOptions
-from geminifusion_runtime.space_options import check_space
 from geminifusion_runtime.types import DEFAULT_SENSOR_POLICY
 
 from .array_inputs import plain_image
@@ -28,8 +27,7 @@ from .results import Result
 with requires_extra("geminifusion.load()", "runtime"):
     from geminifusion_runtime.decoding.decode import DecodedImage, decode_modality
     from geminifusion_runtime.model import Model
-    from geminifusion_runtime.preparation import prepare
-    from geminifusion_runtime.preprocessing import check_names, images_by_modality
+    from geminifusion_runtime.tasks.segmentation.runtime import SegmentationTask
 
 # A caller's own files need no guard against strangers; this is as much as OpenCV decodes.
 _MAX_PIXELS = 2**30
@@ -43,11 +41,12 @@ class LocalModel:
 
     def __init__(self, model: Model) -> None:
         self._model = model
+        self._task = SegmentationTask(require_segmentation(model.metadata))
 
     @property
-    def metadata(self) -> ArtifactMetadata:
+    def metadata(self) -> SegmentationMetadata:
         """Description of the artifact: classes, modalities, limits, scores, licenses."""
-        return self._model.metadata
+        return self._task.metadata
 
     @overload
     def __call__(
@@ -96,7 +95,9 @@ class LocalModel:
         options = checked_options({"depth_scale": depth_scale, "depth_invalid": depth_invalid, **given})
         _check_local(given)
         decoded_images = self._decode({name: plain_image(image, name) for name, image in inputs.items()}, options)
-        prepared = prepare(self._model, options, decoded_images, DEFAULT_SENSOR_POLICY)
+        prepared = self._task.prepare(
+            options, decoded_images, DEFAULT_SENSOR_POLICY, size_problem=self._model.backend.size_problem
+        )
         arrays = {name: image.array for name, image in prepared.decoded.images.items()}
         decoded = time.perf_counter()
         prediction = self._model.run(prepared.items)[0]
@@ -123,10 +124,7 @@ class LocalModel:
 
     def _decode(self, inputs: Mapping[str, PlainImage], options: SegmentOptions) -> dict[str, DecodedImage]:
         """The images as the model takes them, in its order."""
-        given = images_by_modality(self.metadata, inputs)
-        check_names(self.metadata, list(given))
-        check_modalities(options, self.metadata)
-        check_space(options, self.metadata, list(given))
+        given = self._task.accept(options, inputs)
         images = {}
         for spec in self.metadata.modalities:
             if spec.name not in given:
@@ -139,7 +137,7 @@ class LocalModel:
                 spec,
                 max_pixels=_MAX_PIXELS,
                 intrinsics=options.intrinsics or self.metadata.intrinsics,
-                **options.of_modality(spec)._asdict(),
+                **modality_options(options, spec)._asdict(),
             )
         return images
 

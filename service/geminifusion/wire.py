@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from geminifusion_runtime import strict_json
 from geminifusion_runtime.encoding.run_lengths import labels_from_runs
-from geminifusion_runtime.options import as_text, given_values
+from geminifusion_runtime.option_sets import as_text, given_values
 from geminifusion_runtime.printable import escape_in
 from geminifusion_runtime.types import SensorHealth
 

@@ -1,4 +1,4 @@
-"""A segmentation request and its response, the same for every transport."""
+"""A request and its response, the same for every transport."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_runtime.encoding.class_shares import ClassShare
-from geminifusion_runtime.encoding.run_lengths import RunLengths
-from geminifusion_runtime.options import SegmentOptions
-from geminifusion_runtime.types import MaskFormat, SensorHealth
+from geminifusion_runtime.option_types import RequestOptions
+from geminifusion_runtime.tasks.base import TaskResult
+from geminifusion_runtime.tasks.segmentation.runtime import SegmentationResult
+from geminifusion_runtime.types import SensorHealth
 from geminifusion_service.observability.timeline import Timeline
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentRequest:
-    """Images by modality name, and options.
+class TaskRequest:
+    """What a request carries, by part name, and its options, whose class says which task it is for.
 
-    Bytes are an encoded file; an array is decoded pixels, as `decode_modality` takes it.
+    Bytes are an encoded file; an array is decoded, as `decode_part` takes it.
     """
 
-    images: Mapping[str, bytes | NDArray[np.generic]]
-    options: SegmentOptions
+    parts: Mapping[str, bytes | NDArray[np.generic]]
+    options: RequestOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,32 +43,15 @@ _TIMED = tuple(stage.name for stage in dataclasses.fields(Timings))
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentResponse:
-    """The result. `mask` is the encoded file; empty for json, which has `rle`, and where no file was requested."""
+class TaskResponse(TaskResult):
+    """The result of a request, and what became of it on its way; each task's adds the fields of its result."""
 
     model: str
     request_id: str
-    height: int
-    width: int
-    format: MaskFormat | None
-    labels: NDArray[np.uint8]  # H W, at the size of the posted rgb, or without it of the first modality
-    mask: bytes
-    classes: tuple[ClassShare, ...]
-    rle: tuple[RunLengths, ...]
-    confidence: NDArray[np.float16] | None
-    gate: NDArray[np.float16] | None
     batch_size: int
     warnings: tuple[str, ...]
     timeline: Timeline = field(default_factory=Timeline)
     sensors: Mapping[str, SensorHealth] = field(default_factory=dict)  # of every image received, by modality name
-    disagreement: NDArray[np.float16] | None = None  # h w, 0…1; see `disagreement` in the runtime's postprocessing
-    # h w, 0…1, by modality beside the first, in the model's order; with the gate, of models of more than two
-    modality_weights: Mapping[str, NDArray[np.float16]] = field(default_factory=dict)
-
-    @property
-    def num_bytes(self) -> int:
-        """Bytes of its large parts, which are held until the response has left."""
-        return int(len(self.mask) + self.labels.nbytes)
 
     @functools.cached_property
     def timings(self) -> Timings:
@@ -77,3 +61,24 @@ class SegmentResponse:
             if timing.stage in milliseconds:
                 milliseconds[timing.stage] += 1000 * timing.seconds
         return Timings(**milliseconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentResponse(SegmentationResult, TaskResponse):
+    """Of a segmentation request."""
+
+
+_RESPONSES: Mapping[type[TaskResult], type[TaskResponse]] = {
+    SegmentationResult: SegmentResponse,
+}
+
+
+def segment_response_of(response: TaskResponse) -> SegmentResponse:
+    """The response to a request with options of segmentation."""
+    assert isinstance(response, SegmentResponse), "a request gets the response of its own task"
+    return response
+
+
+def response_of(result: TaskResult, **facts: Any) -> TaskResponse:  # noqa: ANN401 - the fields of `TaskResponse`
+    """The response with the result of a task."""
+    return _RESPONSES[type(result)](**vars(result), **facts)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from geminifusion_export.errors import ExportError
 from geminifusion_export.verification.certificate import Certificate, Verification, machine_facts
-from geminifusion_runtime.artifact import ArtifactMetadata
+from geminifusion_runtime.artifact import ArtifactMetadata, require_segmentation
 from geminifusion_runtime.backends.protocol import GraphOutputs
 from geminifusion_runtime.golden_set import ReferenceBatch
 
@@ -82,20 +82,20 @@ def _frames(verification: Verification, metadata: ArtifactMetadata) -> list[list
         return []
     if importlib.util.find_spec("cv2") is None:
         return None
-    palette = np.array(metadata.palette(), np.uint8)
+    palette = np.array(require_segmentation(metadata).palette(), np.uint8)
     return [_row(index, batch, verification.outputs, palette) for index, batch in enumerate(verification.golden)]
 
 
 def _row(
     index: int, batch: ReferenceBatch, outputs: Mapping[str, Sequence[GraphOutputs]], palette: _Image
 ) -> list[_Figure]:
-    wanted = batch.outputs.labels[0]
+    wanted = np.asarray(batch.outputs["labels"][0], np.uint8)
     figures = [_figure(name, _sensor_image(values[0])) for name, values in batch.inputs.items()]
     if batch.truth is not None:
         figures.append(_figure("truth", _colored(batch.truth[0], palette)))
     figures.append(_figure("torch", _colored(wanted, palette)))
     for name, frames in outputs.items():
-        found = frames[index].labels[0]
+        found = np.asarray(frames[index]["labels"][0], np.uint8)
         image = _colored(found, palette)
         image[found != wanted] = _DISAGREES
         figures.append(_figure(f"{name}: {int((found != wanted).sum())} pixels differ", image))

@@ -12,12 +12,10 @@ import logging
 import sys
 from typing import Any
 
-from numpy.typing import NDArray
-
 from geminifusion_runtime.artifact import open_artifact
 from geminifusion_runtime.backends.protocol import Backend
 from geminifusion_runtime.devices import pin_to_cores
-from geminifusion_runtime.dummy_inputs import blank_inputs
+from geminifusion_runtime.tasks.registry import open_task
 from geminifusion_service.isolation.process_backend import WorkerConfig
 from geminifusion_service.isolation.shared_arrays import SharedArrays, end_offset
 from geminifusion_service.isolation.worker_main import run_worker
@@ -47,7 +45,7 @@ def _open(config: WorkerConfig) -> tuple[Backend, str]:
     pin_to_cores(config.device.cores)
     metadata = open_artifact(config.directory)
     chosen = config.open_backend(metadata)
-    chosen.backend.run(blank_inputs(metadata.modalities, (1, *metadata.size.reference)))
+    chosen.backend.run(open_task(metadata).blank_batch())
     return chosen.backend, chosen.reason
 
 
@@ -59,8 +57,7 @@ def _run(backend: Backend, memory: SharedArrays, request: dict[str, Any]) -> dic
         return {"failed": f"{type(error).__name__}: {error}"}
     # Behind the inputs, of which a runtime may have returned views.
     start = max(end_offset(place) for place in request["inputs"])
-    arrays: dict[str, NDArray[Any]] = {"labels": outputs.labels, "confidence": outputs.confidence, "gate": outputs.gate}
-    return {"outputs": memory.write(arrays, start=start)}
+    return {"outputs": memory.write(outputs, start=start)}
 
 
 if __name__ == "__main__":

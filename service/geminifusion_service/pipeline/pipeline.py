@@ -15,33 +15,29 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from geminifusion_runtime.artifact import ArtifactMetadata, ModalitySpec
 from geminifusion_runtime.decoding.decode import DecodedImage
 from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_runtime.model import Model
-from geminifusion_runtime.postprocessing import Prediction, disagreement
-from geminifusion_runtime.preparation import PreparedRequest, prepare
-from geminifusion_runtime.preprocessing import PreparedItem
+from geminifusion_runtime.tasks.base import BatchItem, PreparedRequest
+from geminifusion_runtime.tasks.parts import PartSpec
 from geminifusion_runtime.types import SensorPolicy
 from geminifusion_service.batching.batch_queue import Finished
 from geminifusion_service.batching.batcher import Batcher
 from geminifusion_service.errors import NotReadyError
-from geminifusion_service.isolation.decoder_pool import DecoderPool, EncodedImage
+from geminifusion_service.isolation.decoder_pool import DecoderPool, EncodedPart
 from geminifusion_service.observability.request_context import new_request_id
 from geminifusion_service.observability.timeline import StageTiming, Timeline
-from geminifusion_service.pipeline.encoding import encode
-from geminifusion_service.request import SegmentRequest, SegmentResponse
+from geminifusion_service.request import TaskRequest, TaskResponse, response_of
 
-BatchKey = tuple[Model, tuple[int, int]]  # by identity; height and width the graph sees
-Item = tuple[Model, PreparedItem]
+# The model by identity, height and width that the graph sees, and what else the task tells batches apart by.
+BatchKey = tuple[Model, tuple[int, int], Hashable]
+Item = tuple[Model, Any]
 
 
 class Pipeline:
@@ -62,7 +58,7 @@ class Pipeline:
         decoder_pool: DecoderPool,
         max_pixels: int,
         sensor_policy: SensorPolicy = "warn",
-        make_batcher: Callable[[Callable[[], bool]], Batcher[BatchKey, Item, Prediction]],
+        make_batcher: Callable[[Callable[[], bool]], Batcher[BatchKey, Item, Any]],
     ) -> None:
         self.max_pixels = max_pixels
         self.sensor_policy = sensor_policy
@@ -84,11 +80,11 @@ class Pipeline:
     def submit(
         self,
         model: Model,
-        request: SegmentRequest,
+        request: TaskRequest,
         *,
         deadline: float | None = None,
         passed: Sequence[StageTiming] = (),
-    ) -> Future[SegmentResponse]:
+    ) -> Future[TaskResponse]:
         """Start a request; cancel the future when nobody waits for it any more.
 
         Args:
@@ -125,11 +121,11 @@ class _PipelineRun:
         self,
         pipeline: Pipeline,
         model: Model,
-        request: SegmentRequest,
+        request: TaskRequest,
         deadline: float | None,
         passed: Sequence[StageTiming],
     ) -> None:
-        self.response: Future[SegmentResponse] = Future()
+        self.response: Future[TaskResponse] = Future()
         self._pipeline = pipeline
         self._model = model
         self._request = request
@@ -139,31 +135,31 @@ class _PipelineRun:
         self._lock = threading.Lock()
         self._is_decoding = True  # counted as on its way to the batcher
         self._decoded: dict[str, DecodedImage | BaseException] = {}
-        self._computing: list[Future[Finished[Prediction]]] = []
+        self._computing: list[Future[Finished[Any]]] = []
 
     def start(self) -> None:
         """Submit the first stage: a decoding job for each image, or one for all while every decoder is busy."""
         self.response.add_done_callback(partial(_forget_if_cancelled, weakref.ref(self)))  # a cycle would stay for long
         has_free_decoder = self._pipeline.begin_decoding()
-        specs = [spec for spec in self._model.metadata.modalities if spec.name in self._request.images]
+        specs = [spec for spec in self._model.task.parts if spec.name in self._request.parts]
         if not specs:
             self._run_stage(self._enqueue)
             return
         for part in [[spec] for spec in specs] if has_free_decoder else [specs]:
             self._submit_stage(self._pipeline.decoders, partial(self._decode, part, len(specs)))
 
-    def _decode(self, part: Sequence[ModalitySpec], num_all: int) -> None:
+    def _decode(self, part: Sequence[PartSpec], num_all: int) -> None:
         request = self._request
         if self.response.cancelled():  # between the check of `_run_stage` and the line above
             self._end_decoding()
             self._release()
             return
-        options = request.options
+        options, task = request.options, self._model.task
         found = self._pipeline.decoder_pool.decode(
-            [EncodedImage(spec, request.images[spec.name], options.of_modality(spec)) for spec in part],
+            [EncodedPart(spec, request.parts[spec.name], task.part_options(options, spec)) for spec in part],
             {
                 "max_pixels": self._pipeline.max_pixels,
-                "intrinsics": options.intrinsics or self._model.metadata.intrinsics,
+                "intrinsics": task.camera(options),
             },
             deadline=self._deadline,
         )
@@ -175,18 +171,21 @@ class _PipelineRun:
 
     def _enqueue(self) -> None:
         images: dict[str, DecodedImage] = {}
-        for spec in self._model.metadata.modalities:  # in the model's order: of several bad images it names the first
+        for spec in self._model.task.parts:  # in the model's order: of several bad images it names the first
             result = self._decoded.get(spec.name)
             if isinstance(result, BaseException):
                 raise result
             if result is not None:
                 images[spec.name] = result
-        options = self._request.options
-        prepared = prepare(self._model, options, images, self._pipeline.sensor_policy)
+        options, model = self._request.options, self._model
+        prepared = model.task.prepare(
+            options, images, self._pipeline.sensor_policy, size_problem=model.backend.size_problem
+        )
+        first: BatchItem = prepared.items[0]
         self._timings.append(StageTiming.between("decode", self._started, time.monotonic()))
         self._computing += self._pipeline.batcher.submit_together(
-            (self._model, prepared.items[0].shape),
-            [(self._model, item) for item in prepared.items],
+            (model, first.shape, first.batch_key),
+            [(model, item) for item in prepared.items],
             deadline=self._deadline,
             urgent=options.priority == "high",
         )
@@ -194,7 +193,7 @@ class _PipelineRun:
         self.response.add_done_callback(partial(_cancel, self._computing))
         self._continue_after(self._computing[-1], prepared)
 
-    def _continue_after(self, item: Future[Finished[Prediction]], prepared: PreparedRequest) -> None:
+    def _continue_after(self, item: Future[Finished[Any]], prepared: PreparedRequest) -> None:
         item.add_done_callback(lambda _: self._run_stage(partial(self._encode_when_computed, prepared)))
 
     def _encode_when_computed(self, prepared: PreparedRequest) -> None:
@@ -205,31 +204,18 @@ class _PipelineRun:
         finished = [item.result() for item in self._computing]
         self._submit_stage(self._pipeline.encoders, partial(self._encode, prepared, finished))
 
-    def _encode(self, prepared: PreparedRequest, finished: Sequence[Finished[Prediction]]) -> None:
-        first = finished[0]
-        changes = disagreement(first.result, finished[1].result) if len(finished) > 1 else None
-        encoded = encode(self._request.options, self._model.metadata, prepared.decoded, first.result, changes)
+    def _encode(self, prepared: PreparedRequest, finished: Sequence[Finished[Any]]) -> None:
+        first, options = finished[0], self._request.options
+        result = self._model.task.encode(options, prepared, [one.result for one in finished])
         self._timings += [
             StageTiming.between("queue", first.arrival, first.started),
             StageTiming.between("compute", first.started, first.ended),
             StageTiming.between("encode", max(one.ended for one in finished), time.monotonic()),
         ]
-        options, prediction = self._request.options, first.result
-        height, width = prediction.labels.shape
-        response = SegmentResponse(
+        response = response_of(
+            result,
             model=self._model.reference,
             request_id=options.request_id or new_request_id(),
-            height=height,
-            width=width,
-            format=options.format,
-            labels=prediction.labels,
-            mask=encoded.mask,
-            classes=encoded.classes,
-            rle=encoded.rle,
-            confidence=prediction.confidence.astype(np.float16) if options.confidence else None,
-            gate=prediction.gate.astype(np.float16) if options.gate else None,
-            disagreement=changes,
-            modality_weights=_weights_by_name(self._model.metadata, prediction) if options.gate else {},
             timeline=Timeline(stages=tuple(self._timings), batch_size=first.batch_size),
             batch_size=first.batch_size,
             warnings=prepared.warnings,
@@ -269,7 +255,7 @@ class _PipelineRun:
 
     def forget_images(self) -> None:
         """Let go of the images of a request that nobody waits for: a stage may be queued for it for long yet."""
-        self._request = SegmentRequest(images={}, options=self._request.options)
+        self._request = TaskRequest(parts={}, options=self._request.options)
 
     def _release(self) -> None:
         """Break the cycle of futures and their callbacks: its images would wait for the garbage collector."""
@@ -284,23 +270,15 @@ class _PipelineRun:
             self._pipeline.end_decoding()
 
 
-def _weights_by_name(metadata: ArtifactMetadata, prediction: Prediction) -> dict[str, NDArray[np.float16]]:
-    """The weights of the modalities beside the first, `h w` each; none where the model has no such map."""
-    if prediction.modality_weights is None:
-        return {}
-    names = [spec.name for spec in metadata.modalities[1:]]
-    return dict(zip(names, prediction.modality_weights.astype(np.float16), strict=True))
-
-
-def batch_of(items: Sequence[Item]) -> Callable[[int], Sequence[Prediction]]:
-    """Stack items of one model and one shape; returns what runs them on the engine instance of a number."""
+def batch_of(items: Sequence[Item]) -> Callable[[int], Sequence[Any]]:
+    """Stack items of one model and one batch key; returns what runs them on the engine instance of a number."""
     model = items[0][0]  # the key holds the model, so a batch has one
     frames = [item for _, item in items]
     inputs = model.stack(frames)
     return lambda instance: model.run_stacked(frames, inputs, instance)
 
 
-def _cancel(items: Sequence[Future[Finished[Prediction]]], response: Future[SegmentResponse]) -> None:
+def _cancel(items: Sequence[Future[Finished[Any]]], response: Future[TaskResponse]) -> None:
     if response.cancelled():
         for item in items:
             item.cancel()
@@ -310,6 +288,6 @@ def _stopped() -> NotReadyError:
     return NotReadyError("the server stopped before this request was answered; send it again")
 
 
-def _forget_if_cancelled(run: weakref.ref[_PipelineRun], response: Future[SegmentResponse]) -> None:
+def _forget_if_cancelled(run: weakref.ref[_PipelineRun], response: Future[TaskResponse]) -> None:
     if response.cancelled() and (left := run()) is not None:
         left.forget_images()

@@ -17,14 +17,9 @@ from contextlib import (
     nullcontext,
 )
 
-from geminifusion_runtime.artifact import ArtifactMetadata
 from geminifusion_runtime.errors import GeminiFusionError
-from geminifusion_runtime.modality_options import check_modalities
 from geminifusion_runtime.model import Model
-from geminifusion_runtime.options import SegmentOptions
-from geminifusion_runtime.preprocessing import check_names, images_by_modality
-from geminifusion_runtime.space_options import check_space
-from geminifusion_runtime.types import CLOUD_FORMATS, Priority
+from geminifusion_runtime.types import Priority
 from geminifusion_service.errors import DeadlineExceededError, NotReadyError
 from geminifusion_service.models.registry import ModelRegistry
 from geminifusion_service.observability.metrics import Metrics
@@ -34,7 +29,7 @@ from geminifusion_service.pipeline.budget import Holding, ResourceBudget
 from geminifusion_service.pipeline.executor import STOPPED, Executor
 from geminifusion_service.pipeline.pixel_count import count_pixels
 from geminifusion_service.pipeline.telemetry import Telemetry
-from geminifusion_service.request import SegmentRequest, SegmentResponse
+from geminifusion_service.request import TaskRequest, TaskResponse
 
 
 class State(enum.Enum):
@@ -195,8 +190,8 @@ class Segmenter:
                 self._telemetry.failed(error, started)
             raise
 
-    async def segment(self, request: SegmentRequest, ticket: Ticket | None = None) -> SegmentResponse:
-        """Segment one request; cancel the call when nobody waits for the response any more.
+    async def segment(self, request: TaskRequest, ticket: Ticket | None = None) -> TaskResponse:
+        """Run one request of any task; cancel the call when nobody waits for the response any more.
 
         Args:
             ticket: of `admit`; without one the request is admitted, or rejected, here.
@@ -212,19 +207,19 @@ class Segmenter:
         with (
             self._telemetry.request(options, arrival) as record,
             self._place(request, ticket) as place,
-            self._models.lease(options.model) as model,
+            self._models.lease(options.model, options.task) as model,
         ):
-            request = _for_model(request, model.metadata)
+            request = _for_model(request, model)
             async with _deadline(options.deadline_ms, arrival) as deadline:
                 if self._max_pixels is not None:
-                    pixels = count_pixels(request.images, max_pixels=self._max_pixels)
-                    await place.holding.take_pixels_when_free(pixels * _weight(options))
+                    pixels = count_pixels(request.parts, max_pixels=self._max_pixels)
+                    await place.holding.take_pixels_when_free(pixels * model.task.pixel_weight(options))
                 response = await self._executor.submit(model, request, deadline=deadline, passed=passed)
             place.holding.settle(bytes=response.num_bytes, pixels=0, elements=0)  # of the request nothing is left
             record.response = response
         return response
 
-    async def probe(self, model: Model, request: SegmentRequest) -> SegmentResponse:
+    async def probe(self, model: Model, request: TaskRequest) -> TaskResponse:
         """Run one request of the service itself, on a model that clients may not reach yet.
 
         It takes the path of any other request, but without admission and telemetry: it takes up no place and is never
@@ -236,14 +231,14 @@ class Segmenter:
         async with _deadline(request.options.deadline_ms, time.monotonic()) as deadline:
             return await self._executor.submit(model, request, deadline=deadline)
 
-    def _place(self, request: SegmentRequest, ticket: Ticket | None) -> AbstractContextManager[Ticket]:
+    def _place(self, request: TaskRequest, ticket: Ticket | None) -> AbstractContextManager[Ticket]:
         """Place of a request among those in flight: the one its ticket holds, or one that it is admitted to here.
 
         Raises:
             NotReadyError, DeadlineExceededError, QueueFullError: see `check_admission` and `AdmissionControl.start`.
         """
         options = request.options
-        body_bytes = sum(len(image) if isinstance(image, bytes) else image.nbytes for image in request.images.values())
+        body_bytes = sum(len(image) if isinstance(image, bytes) else image.nbytes for image in request.parts.values())
         if ticket is not None:
             self._admission.start(ticket, body_bytes=body_bytes, priority=options.priority)
             return nullcontext(ticket)  # who admitted it gives the place back
@@ -251,23 +246,10 @@ class Segmenter:
         return self._admission.hold(body_bytes=body_bytes, in_flight=True)
 
 
-def _weight(options: SegmentOptions) -> int:
-    """By how much a pixel of a request counts: points take 68 bytes each while their file is made, a mask 14."""
-    return 6 if options.format in CLOUD_FORMATS else 1
-
-
-def _for_model(request: SegmentRequest, metadata: ArtifactMetadata) -> SegmentRequest:
-    """The request with its images under the names of the model's modalities.
-
-    Raises:
-        MissingPartError, UnknownPartError: the images are not the model's modalities.
-        InvalidOptionError: an option is about a modality that the model does not have, or has no use for it.
-    """
-    images = images_by_modality(metadata, request.images)
-    check_names(metadata, list(images))
-    check_modalities(request.options, metadata)
-    check_space(request.options, metadata, list(images))
-    return request if images is request.images else SegmentRequest(images=images, options=request.options)
+def _for_model(request: TaskRequest, model: Model) -> TaskRequest:
+    """The request with its parts under the names of the model's; see `TaskRuntime.accept`."""
+    parts = model.task.accept(request.options, request.parts)
+    return request if parts is request.parts else TaskRequest(parts=parts, options=request.options)
 
 
 def _deadline(deadline_ms: float | None, arrival: float) -> AbstractAsyncContextManager[float | None]:

@@ -16,7 +16,7 @@ from geminifusion_service.models import self_test_schedule as self_test_schedule
 from geminifusion_service.models.description import describe_reference
 from geminifusion_service.models.registry import ModelState, Status
 from geminifusion_service.models.repository_watch import RepositoryWatch
-from geminifusion_service.request import SegmentRequest
+from geminifusion_service.request import TaskRequest
 from geminifusion_service.transport.grpc.health import Health
 
 POLL = {"model_poll_s": 0.02, "model_settle_s": 0.1}
@@ -48,7 +48,7 @@ def states(manager, name="tiny"):
 
 
 def a_request(pair, model=None):
-    return SegmentRequest(images=pair.files(), options=SegmentOptions(model=model))
+    return TaskRequest(parts=pair.files(), options=SegmentOptions(model=model))
 
 
 async def test_the_newest_version_of_every_name_is_loaded_at_the_start(publish, repository, managing, pair):
@@ -488,7 +488,7 @@ async def test_readiness_goes_when_labels_drift_and_comes_back_with_them(
 
 
 def _drifted(outputs):
-    outputs.labels[...] ^= 1
+    outputs["labels"][...] ^= 1
     return outputs
 
 
@@ -527,7 +527,7 @@ async def test_an_artifact_without_golden_frames_is_held_to_what_it_first_answer
 
         def one_pixel_off(inputs):
             outputs = run(inputs)
-            outputs.labels[0, 0, 0] ^= 1
+            outputs["labels"][0, 0, 0] ^= 1
             return outputs
 
         monkeypatch.setattr(backend, "run", one_pixel_off)

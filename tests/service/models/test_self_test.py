@@ -8,7 +8,7 @@ import pytest
 from geminifusion_runtime.artifact import ArtifactError
 from geminifusion_runtime.model import Model
 from geminifusion_service.errors import EngineFailedError, QueueFullError
-from geminifusion_service.models.self_test import labels_alone, run_self_test, self_test_frames
+from geminifusion_service.models.self_test import observed_alone, run_self_test, self_test_frames
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def golden_model(tmp_path, make_artifact, add_golden):
 
 
 async def probe(model, request):
-    return labels_alone(model, request.images)
+    return observed_alone(model, request.parts)
 
 
 async def test_golden_frames_are_compared_with_torchs_labels(golden_model):
@@ -46,9 +46,9 @@ async def test_without_golden_frames_a_model_has_to_answer_as_when_it_was_loaded
     assert "no golden frames" in caplog.text
     assert frames.kind == "self"
     assert (await run_self_test(model, frames, probe)).passed
-    drifted = frames.labels[0].copy()
+    drifted = frames.expected[0].copy()
     drifted[0, 0] ^= 1
-    result = await run_self_test(model, dataclasses.replace(frames, labels=(drifted,)), probe)
+    result = await run_self_test(model, dataclasses.replace(frames, expected=(drifted,)), probe)
     assert not result.passed
     assert "its own when it was loaded" in result.problem
 

@@ -35,7 +35,7 @@ from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pipeline.admission import Ticket
 from geminifusion_service.pipeline.budget import Holding
 from geminifusion_service.pipeline.segmenter import Segmenter
-from geminifusion_service.request import SegmentRequest, SegmentResponse
+from geminifusion_service.request import SegmentResponse, TaskRequest, segment_response_of
 from geminifusion_service.settings import LimitSettings
 
 _log = logging.getLogger(__name__)
@@ -249,16 +249,16 @@ class OpenInference:
     async def _segment_all(
         self, items: Sequence[Images], options: SegmentOptions, ticket: Ticket | None
     ) -> list[SegmentResponse]:
-        requests = [SegmentRequest(images=images, options=options) for images in items]
+        requests = [TaskRequest(parts=images, options=options) for images in items]
         if len(requests) == 1:
-            return [await self._segmenter.segment(requests[0], ticket)]
+            return [segment_response_of(await self._segmenter.segment(requests[0], ticket))]
         # Tasks made together take their first step together, so all of them get the same model if it is swapped now.
         tasks = [
             asyncio.create_task(self._segmenter.segment(request, ticket if index == 0 else None))
             for index, request in enumerate(requests)
         ]
         try:
-            return await asyncio.gather(*tasks)
+            return [segment_response_of(response) for response in await asyncio.gather(*tasks)]
         finally:
             for task in tasks:
                 task.cancel()

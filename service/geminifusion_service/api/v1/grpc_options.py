@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from geminifusion_runtime.errors import InvalidOptionError
-from geminifusion_runtime.options import OPTION_NAMES, SegmentOptions, given_values, parse_values
+from geminifusion_runtime.option_sets import given_values
+from geminifusion_runtime.options import OPTION_NAMES, SEGMENT_OPTIONS, SegmentOptions
 from geminifusion_service.pb import segmentation_pb2 as pb
 
 _FIELDS = {name: pb.SegmentRequest.DESCRIPTOR.fields_by_name[name] for name in OPTION_NAMES}
@@ -53,7 +54,7 @@ def options_from_message(message: pb.SegmentRequest, *, milliseconds_left: float
     if milliseconds_left is not None:
         milliseconds_left = max(milliseconds_left, 0.001)  # one that has just passed leaves 0 or less
         values["deadline_ms"] = min(values.get("deadline_ms", milliseconds_left), milliseconds_left)
-    return parse_values(values)
+    return SEGMENT_OPTIONS.parse_values(values)
 
 
 def _choice(name: str, number: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from geminifusion_runtime.encoding.masks import MEDIA_TYPES
-from geminifusion_runtime.options import option_schemas
+from geminifusion_runtime.options import SEGMENT_OPTIONS
 from geminifusion_service.errors import ERRORS
 
 _PROBLEM: dict[str, Any] = {
@@ -50,7 +50,7 @@ CONTROL_OPERATION: dict[str, Any] = {
 
 def _query_options() -> list[dict[str, Any]]:
     parameters = []
-    for name, schema in option_schemas().items():
+    for name, schema in SEGMENT_OPTIONS.schemas().items():
         description = schema.pop("description")
         if name == "format":
             description += "; without it, the type that Accept ranks first"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from geminifusion_runtime.encoding.masks import MEDIA_TYPES
 from geminifusion_runtime.errors import InvalidOptionError
-from geminifusion_runtime.options import SegmentOptions, parse_text
+from geminifusion_runtime.options import SEGMENT_OPTIONS, SegmentOptions
 from geminifusion_runtime.types import MaskFormat
 
 _MAPS = ("confidence", "gate", "disagreement")
@@ -33,7 +33,7 @@ def options_from_query(pairs: Sequence[tuple[str, str]], *, request_id: str, acc
     values.setdefault("request_id", request_id)
     if "format" not in values:
         values["format"] = preferred_format(accept)
-    options = parse_text(values)
+    options = SEGMENT_OPTIONS.parse_text(values)
     if options.format not in _CARRY_MAPS and any(getattr(options, name) for name in _MAPS):
         raise InvalidOptionError(
             f"format={options.format} cannot carry confidence, gate or disagreement; ask for format=json or format=npz"

@@ -28,7 +28,7 @@ from geminifusion_service.models.registry import Status
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.pipeline.telemetry import Telemetry
-from geminifusion_service.request import SegmentRequest
+from geminifusion_service.request import TaskRequest, segment_response_of
 from geminifusion_service.settings import LimitSettings
 from geminifusion_service.transport.http.body import (
     cancel_on_disconnect,
@@ -129,9 +129,10 @@ class _Segmentation:
             else:
                 images = await asyncio.to_thread(split_json, body)
             del body  # the parts are copies; keeping it would double the memory while the request waits
-            work = self._segmenter.segment(SegmentRequest(images=images, options=options), ticket)
+            work = self._segmenter.segment(TaskRequest(parts=images, options=options), ticket)
             takes_gzip = accepts_gzip(headers.get("accept-encoding"))
-            return segment_response(await cancel_on_disconnect(request, work), accepts_gzip=takes_gzip)
+            response = segment_response_of(await cancel_on_disconnect(request, work))
+            return segment_response(response, accepts_gzip=takes_gzip)
 
 
 class _Models:
