@@ -18,6 +18,10 @@ def needed_to_run(context: click.Context, option: click.Parameter, value: object
     return value
 
 
+RECIPE_HELP = (
+    "A named configuration. It decides the task too, and with it which options there are: `geminifusion train --recipe "
+    "NAME --help`."
+)
 THREADS = click.option("--threads", default=None, type=int, help="CPU threads; as many as usable cores by default.")
 
 

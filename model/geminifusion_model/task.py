@@ -1,4 +1,4 @@
-"""The task of a network: how its inputs are encoded and what its classes are.
+"""The task of a segmentation network: how its inputs are encoded and what its classes are.
 
 Stored in the checkpoint and carried to the artifact, so that no unit has to be guessed.
 """
@@ -12,6 +12,8 @@ from typing import Any, Literal
 from pydantic import ConfigDict
 
 from geminifusion_model.validation import validated
+
+KIND = "semantic-segmentation"  # among the tasks of `tasks.registry`
 
 # encoding -> possible numbers of channels of the measurements
 ENCODING_CHANNELS = {
