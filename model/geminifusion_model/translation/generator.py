@@ -142,12 +142,17 @@ class Generator(nn.Module):
         assert isinstance(ensemble, Tensor)
         return TranslationPrediction(per_stream, ensemble)
 
+    @property
+    def sums_penalty(self) -> bool:
+        """Whether `penalty` is a sum over the batch, and not a mean."""
+        return self.config.fusion == TOKEN_FUSION
+
     def penalty(self) -> Tensor | None:
         """What the last training pass adds to the loss for a sparse exchange; none for fusions that have no such thing.
 
         Of `token_fusion` the sum of its scores over the batch, of others the mean that segmentation takes too.
         """
-        return score_penalty(self) if self.config.fusion == TOKEN_FUSION else fusion_penalty(self)
+        return score_penalty(self) if self.sums_penalty else fusion_penalty(self)
 
     @classmethod
     def from_pretrained(cls, directory: str | Path) -> Generator:

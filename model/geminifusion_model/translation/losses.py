@@ -29,14 +29,11 @@ def adversarial_loss(logits: Tensor, truth: float = 1.0) -> Tensor:
     return per_place.flatten(1).mean(1).sum()
 
 
-def reconstruction_loss(image: Tensor, target: Tensor, measured: Tensor | None = None) -> Tensor:
-    """Mean absolute difference, over the pixels that were measured if some were not.
+def reconstruction_loss(image: Tensor, target: Tensor, counted: Tensor) -> Tensor:
+    """Sum of the absolute differences over the pixels that count, per channel; divide by their number for the mean.
 
     Args:
         image, target: `B 3 H W`.
-        measured: `B H W` bool; all pixels if none. Without any measured pixel the loss is 0.
+        counted: `B H W` bool.
     """
-    difference = (image - target).abs()
-    if measured is None:
-        return difference.mean()
-    return (difference * measured[:, None]).sum() / (measured.sum().clamp_min(1) * image.shape[1])
+    return ((image - target).abs() * counted[:, None]).sum() / image.shape[1]
