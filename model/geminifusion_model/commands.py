@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from geminifusion_model.run_options import config_file
 from geminifusion_model.tasks.command import TaskCommand
 from geminifusion_model.tasks.registry import (
     SEGMENTATION,
@@ -22,10 +23,9 @@ from geminifusion_model.tasks.registry import (
 def _task_of_run(options: dict[str, Any], _: Sequence[str]) -> TaskKind:
     """That of the configuration, of the run to resume, or of the recipe."""
     out, config, recipe = options["out"], options["config"], options["recipe"]
-    if config is None and options["resume"] and out is not None and (Path(out) / "config.yaml").is_file():
-        config = Path(out) / "config.yaml"
-    if config is not None and Path(config).is_file():
-        return task_of_config(Path(config))
+    file = config_file(config and Path(config), out and Path(out), resume=options["resume"])
+    if file is not None and file.is_file():
+        return task_of_config(file)
     return TASKS[SEGMENTATION] if recipe is None else task_of_recipe(recipe)
 
 

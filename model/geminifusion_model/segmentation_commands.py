@@ -10,7 +10,7 @@ import click
 
 from geminifusion_model.data.depth_encodings import DEPTH_ENCODINGS
 from geminifusion_model.evaluation.protocols import PROTOCOLS
-from geminifusion_model.run_options import RECIPE_HELP, THREADS, needed_to_run, run_options
+from geminifusion_model.run_options import RECIPE_HELP, THREADS, config_file, needed_to_run, run_options, trained
 from geminifusion_runtime import strict_json
 from geminifusion_runtime.cpu_count import usable_cores
 
@@ -94,10 +94,9 @@ def train(
 
     overrides = read_overrides(settings)
     note = None
-    if config is not None:
-        chosen = TrainingConfig.from_yaml(config, overrides)
-    elif resume and out is not None and (out / "config.yaml").is_file():
-        chosen = TrainingConfig.from_yaml(out / "config.yaml", overrides)
+    file = config_file(config, out, resume=resume)
+    if file is not None:
+        chosen = TrainingConfig.from_yaml(file, overrides)
     else:
         values = named_recipe(recipe).model_dump(mode="json")
         if data is not None and is_own_data(data, dataset):
@@ -143,13 +142,7 @@ def train(
             wandb_project=wandb,
             workers=workers,
         )
-        try:
-            scores = run.train()
-        except KeyboardInterrupt:
-            if not processes.is_first:
-                raise click.exceptions.Exit(1) from None
-            kept = "nothing is saved yet" if run.saved_step is None else "continue with --resume"
-            raise click.ClickException(f"stopped at step {run.saved_step or 0}; {kept}") from None
+        scores = trained(run)
     if not processes.is_first:
         return
     if scores is not None:

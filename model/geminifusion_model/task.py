@@ -194,6 +194,15 @@ class Task:
             )
         return dataclasses.replace(self, modalities=tuple(encodings[name] for name in names))
 
+    def identity(self) -> dict[str, Any]:
+        """What labels and measurements mean: classes, encodings and the ignore value, as plain data."""
+        values = self.to_dict()
+        kept = {name: values[name] for name in ("class_names", "modalities", "ignore_index")}
+        for modality in kept["modalities"]:
+            if modality["metres_per_unit"] is None:  # as the records of older runs, which did not know the field
+                del modality["metres_per_unit"]
+        return kept
+
     def to_dict(self) -> dict[str, Any]:
         """The task as a plain dict for JSON."""
         return dataclasses.asdict(self)
