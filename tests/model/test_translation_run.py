@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -16,10 +17,10 @@ from geminifusion_model.encoder_sizes import GENERATOR_SIZES
 from geminifusion_model.tasks.registry import task_of_checkpoint, task_of_config
 from geminifusion_model.training.errors import ConfigError, DataChangedError, TrainingError
 from geminifusion_model.training.loop.distributed import Processes
-from geminifusion_model.training.loop.signals import deferred_interruption
 from geminifusion_model.translation.checkpoint import read_translator
 from geminifusion_model.translation.config import KIND
 from geminifusion_model.translation.generator import Generator
+from geminifusion_model.translation.held_out import compare
 from geminifusion_model.translation.run import TranslationRun
 
 
@@ -34,11 +35,13 @@ def run(directory, chosen=None, *, count=10, **arguments):
 
 
 def stop_at(step, monkeypatch):
-    """Ask every run to stop in this step, as Ctrl-C does."""
+    """Press Ctrl-C in this step of every run."""
     take = TranslationRun._take
 
     def stopping(self, batch, wants_stop):
-        return take(self, batch, lambda: self.state.step == step - 1)
+        if self.state.step == step - 1:
+            signal.raise_signal(signal.SIGINT)
+        return take(self, batch, wants_stop)
 
     monkeypatch.setattr(TranslationRun, "_take", stopping)
 
@@ -133,7 +136,7 @@ def test_a_run_starts_from_anothers_generator(tmp_path):
     for name, values in second.state.net.state_dict().items():
         assert torch.equal(values, first.state.average.values[name])
     other = scenarios.config(start_from=str(tmp_path / "first" / "final"), where="all")
-    with pytest.raises(ConfigError, match="whose where is encoder and not all; set network.where as there"):
+    with pytest.raises(ConfigError, match="whose where is encoder and not all; set network"):
         run(tmp_path / "third", other)
     second.train()
     shutil.rmtree(tmp_path / "first")
@@ -176,14 +179,15 @@ def test_interrupted_evaluation_is_repeated_on_resume(tmp_path, monkeypatch):
     whole = run(tmp_path / "whole")
     whole.train()
 
-    def interrupted(self, logger, interruption):
-        interruption.requested = True
-        return type(self).__mro__[1]._stop_if_asked(self, interruption)
+    def press_ctrl_c(net, sample, errors):
+        signal.raise_signal(signal.SIGINT)
+        return compare(net, sample, errors)
 
     with monkeypatch.context() as patch:
-        patch.setattr(TranslationRun, "_evaluate", interrupted)
-        with deferred_interruption(), pytest.raises(KeyboardInterrupt):
+        patch.setattr("geminifusion_model.translation.run.compare", press_ctrl_c)
+        with pytest.raises(KeyboardInterrupt):
             run(tmp_path / "parts").train()
+    assert [line["step"] for line in lines(tmp_path / "parts")] == [1, 2, 3, 4]
     run(tmp_path / "parts", resume=True).train()
     assert lines(tmp_path / "whole") == lines(tmp_path / "parts")
 
@@ -217,7 +221,7 @@ def test_train_command_trains_a_recipe_and_resumes_it(recipe, rooms, tmp_path):
 def test_options_of_another_task_are_refused_and_settings_explained(rooms, tmp_path):
     refused = invoke("--recipe", "rooms-depth-gen-b0", "--data", rooms, "--out", tmp_path, "--further-data", rooms)
     assert refused.exit_code == 2
-    assert "No such option: --further-data" in refused.output.replace("'", "")
+    assert "No such option" in refused.output
     printed = CliRunner().invoke(train, ["--recipe", "taskonomy-gen-b2", "--print-config"])
     assert printed.exit_code == 0, printed.exception
     assert "kind: image-translation" in printed.output

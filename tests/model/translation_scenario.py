@@ -8,13 +8,13 @@ import numpy as np
 import torch
 
 from geminifusion_model.encoder_sizes import GENERATOR_SIZES, MiTSize
-from geminifusion_model.training.loop.distributed import Processes, joined_processes
+from geminifusion_model.training.loop.distributed import joined_processes
 from geminifusion_model.translation.config import TranslatorConfig
 from geminifusion_model.translation.dataset import TranslationBatch, TranslationDataset
 from geminifusion_model.translation.domains import FRAME_DOMAINS
 from geminifusion_model.translation.state import build_state
 from geminifusion_model.translation.step import TranslationStep
-from geminifusion_model.translation.training_config import TranslationConfig
+from geminifusion_model.translation.training_config import TranslationTrainingConfig
 from geminifusion_model.translation.transforms import TranslationAugmentation
 from geminifusion_model.translation.views import View
 
@@ -71,7 +71,7 @@ def config(fusion="geminifusion", inputs=("rgb", "edge_occlusion"), where="encod
         "log_every": 1,
         "ema_decay": 0.9,
     }
-    return TranslationConfig(**{**fields, **changes})
+    return TranslationTrainingConfig(**{**fields, **changes})
 
 
 def dataset(chosen, count=10):

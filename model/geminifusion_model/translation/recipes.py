@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from geminifusion_model.translation.config import TranslatorConfig
-from geminifusion_model.translation.training_config import TranslationConfig
+from geminifusion_model.translation.training_config import TranslationTrainingConfig
 from geminifusion_model.translation.transforms import TranslationAugmentation
 
 
-def taskonomy_gen_b2() -> TranslationConfig:
+def taskonomy_gen_b2() -> TranslationTrainingConfig:
     """RGB and texture edges to depth, 286 to 256 pixels, as published; set network.inputs and target for the others."""
-    return TranslationConfig(
+    return TranslationTrainingConfig(
         network=TranslatorConfig(size="gen_b2", inputs=("rgb", "edge_texture"), target="depth_zbuffer"),
         size=(256, 256),
         augmentation=TranslationAugmentation(as_published=True),
@@ -28,23 +28,23 @@ def taskonomy_gen_b2() -> TranslationConfig:
     )
 
 
-def rooms_depth_gen_b0() -> TranslationConfig:
+def rooms_depth_gen_b0() -> TranslationTrainingConfig:
     """Depth of rendered rooms from RGB and occlusion edges."""
     return _small(("rgb", "edge_occlusion"), "depth")
 
 
-def rooms_rgb_gen_b0() -> TranslationConfig:
+def rooms_rgb_gen_b0() -> TranslationTrainingConfig:
     """RGB of rendered rooms from depth and normals."""
     return _small(("depth", "normal"), "rgb")
 
 
-def nyuv2_depth_gen_b0() -> TranslationConfig:
+def nyuv2_depth_gen_b0() -> TranslationTrainingConfig:
     """Depth of NYUv2's frames from RGB and occlusion edges, more steps and fewer views held out than rooms."""
     return _small(("rgb", "edge_occlusion"), "depth", steps=4000, holdout=40)
 
 
-def _small(inputs: tuple[str, ...], target: str, *, steps: int = 2000, holdout: int = 60) -> TranslationConfig:
-    return TranslationConfig(
+def _small(inputs: tuple[str, ...], target: str, *, steps: int = 2000, holdout: int = 60) -> TranslationTrainingConfig:
+    return TranslationTrainingConfig(
         network=TranslatorConfig(inputs=inputs, target=target, drop_path_rate=0.05),
         size=(128, 128),
         augmentation=TranslationAugmentation(),
@@ -59,7 +59,7 @@ def _small(inputs: tuple[str, ...], target: str, *, steps: int = 2000, holdout: 
     )
 
 
-RECIPES: dict[str, Callable[[], TranslationConfig]] = {
+RECIPES: dict[str, Callable[[], TranslationTrainingConfig]] = {
     "taskonomy-gen-b2": taskonomy_gen_b2,
     "rooms-depth-gen-b0": rooms_depth_gen_b0,
     "rooms-rgb-gen-b0": rooms_rgb_gen_b0,

@@ -25,7 +25,7 @@ from geminifusion_model.translation.held_out import HeldOutErrors, RecordedViews
 from geminifusion_model.translation.state import TranslationState, build_state
 from geminifusion_model.translation.step import TranslationReport, TranslationStep
 from geminifusion_model.translation.task import TranslationTask
-from geminifusion_model.translation.training_config import TranslationConfig
+from geminifusion_model.translation.training_config import TranslationTrainingConfig
 
 _PREVIEWED = 3  # held-out views in the log
 
@@ -50,12 +50,12 @@ class TranslationRun(StepRun[TranslationBatch, TranslationReport, HeldOutErrors]
         OSError: the directory cannot be written.
     """
 
-    config: TranslationConfig
+    config: TranslationTrainingConfig
     state: TranslationState
 
     def __init__(
         self,
-        config: TranslationConfig,
+        config: TranslationTrainingConfig,
         dataset: TranslationDataset,
         directory: Path,
         *,
@@ -156,7 +156,7 @@ class TranslationRun(StepRun[TranslationBatch, TranslationReport, HeldOutErrors]
         )
 
 
-def check_views(config: TranslationConfig, dataset: TranslationDataset, processes: Processes) -> None:
+def check_views(config: TranslationTrainingConfig, dataset: TranslationDataset, processes: Processes) -> None:
     """Check that batches divide among the processes, and that the data is what the network is for.
 
     Raises:
@@ -180,12 +180,12 @@ def check_views(config: TranslationConfig, dataset: TranslationDataset, processe
         )
 
 
-def describe_start(config: TranslationConfig) -> str:
+def describe_start(config: TranslationTrainingConfig) -> str:
     """The start weights in words."""
     return config.start_from or "random weights, no ImageNet"
 
 
-def describe_training(config: TranslationConfig, task: TranslationTask, views: int) -> str:
+def describe_training(config: TranslationTrainingConfig, task: TranslationTask, views: int) -> str:
     """One sentence on how the weights were trained, as checkpoint and artifact carry it.
 
     Args:

@@ -60,15 +60,15 @@ def train(
     from geminifusion_model.translation.dataset import TranslationDataset, layout_of, open_views
     from geminifusion_model.translation.recipes import RECIPES
     from geminifusion_model.translation.run import TranslationRun
-    from geminifusion_model.translation.training_config import TranslationConfig
+    from geminifusion_model.translation.training_config import TranslationTrainingConfig
     from geminifusion_runtime.allocator import keep_freed_memory
 
     overrides = read_overrides(settings)
     file = config_file(config, out, resume=resume)
     if file is not None:
-        chosen = TranslationConfig.from_yaml(file, overrides)
+        chosen = TranslationTrainingConfig.from_yaml(file, overrides)
     else:
-        chosen = TranslationConfig.checked(find_recipe(RECIPES, recipe).model_dump(mode="json"), overrides)
+        chosen = TranslationTrainingConfig.checked(find_recipe(RECIPES, recipe).model_dump(mode="json"), overrides)
     if print_config:
         click.echo(commented_yaml(chosen), nl=False)
         return
