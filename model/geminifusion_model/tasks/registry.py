@@ -75,6 +75,14 @@ _KINDS = (
         network=Part("geminifusion_model.network:GeminiFusion.from_pretrained"),
         export=Part("geminifusion_export.build:build_artifact"),
     ),
+    TaskKind(
+        name="image-translation",
+        recipes=Part("geminifusion_model.translation.recipes:RECIPES"),
+        train=Part("geminifusion_model.translation.train_command:train"),
+        evaluate=Part("geminifusion_model.translation.evaluate_command:evaluate"),
+        network=Part("geminifusion_model.translation.generator:Generator.from_pretrained"),
+        export=Part("geminifusion_export.translation.build:build_artifact"),
+    ),
 )
 
 TASKS: Mapping[str, TaskKind] = {kind.name: kind for kind in _KINDS}

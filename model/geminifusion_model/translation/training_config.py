@@ -18,7 +18,7 @@ def _checked_size(size: tuple[int, int]) -> tuple[int, int]:
     return size
 
 
-class TranslationConfig(RunConfig):
+class TranslationTrainingConfig(RunConfig):
     """All settings that decide the outcome of a translator's training, besides the data itself."""
 
     kind: Literal["image-translation"] = "image-translation"
