@@ -27,6 +27,8 @@ FEWEST_IMAGES = 2
 _LITE_VARIANT = 2
 _KERNEL_DEGREE = 3
 _INCEPTION_FEATURES = "2048"
+_INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
+_INCEPTION_ORIGIN = "from torch-fidelity's releases at GitHub"
 
 
 @dataclass(frozen=True)
@@ -118,9 +120,9 @@ def inception_features(weights: Path | None = None) -> FeatureSpace:
         ) from None
     except (ImportError, RuntimeError, OSError) as error:  # torchvision built for another torch
         raise ConfigError(f"torch-fidelity cannot be imported ({_first_line(error)}); install it again") from None
+    if weights is not None:
+        _check_holds_weights_alone(weights)
     try:
-        if weights is not None:
-            torch.load(weights, map_location="cpu", weights_only=True)  # torch-fidelity would run code in the file
         network: Any = FeatureExtractorInceptionV3(
             "inception-v3-compat",
             [_INCEPTION_FEATURES],
@@ -130,7 +132,7 @@ def inception_features(weights: Path | None = None) -> FeatureSpace:
         where = "fetched from GitHub" if weights is None else f"read from {weights}"
         raise ConfigError(
             f"the Inception weights that FID and KID are defined with cannot be {where} ({_first_line(error)}); "
-            "download weights-inception-2015-12-05-6726825d.pth of torch-fidelity's releases and name it: --fid-weights FILE"
+            f"download {_INCEPTION_FILE}, {_INCEPTION_ORIGIN}, and name it: --fid-weights FILE"
         ) from None
 
     def features(images: Tensor) -> Tensor:
@@ -138,6 +140,16 @@ def inception_features(weights: Path | None = None) -> FeatureSpace:
         return pooled
 
     return FeatureSpace(name="Inception", frechet="FID", kernel="KID", features=features)
+
+
+def _check_holds_weights_alone(path: Path) -> None:
+    """Refuse a file that is more than weights: torch-fidelity would run the code in it."""
+    try:
+        torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from None
+    except Exception:  # unpickling foreign bytes raises anything
+        raise ConfigError(f"{path} is no file of weights alone; give {_INCEPTION_FILE}, {_INCEPTION_ORIGIN}") from None
 
 
 def _first_line(error: Exception) -> str:
