@@ -161,3 +161,27 @@ def test_published_sizes():
 
 def test_every_fusion_of_segmentation_is_one_of_translation():
     assert set(FUSIONS) < set(TRANSLATOR_FUSIONS)
+
+
+@pytest.mark.parametrize(
+    ("size", "fusion", "where", "millions"),
+    [
+        ("gen_b1", "none", "encoder", 65.48),
+        ("gen_b1", "geminifusion", "all", 103.95),
+        ("gen_b2", "none", "encoder", 126.55),
+        ("gen_b2", TOKEN_FUSION, "encoder", 131.10),
+        ("gen_b2", "geminifusion", "encoder", 182.30),
+        ("gen_b2", "geminifusion", "all", 203.41),
+    ],
+)
+def test_parameters_of_the_published_sizes(size, fusion, where, millions):
+    """Counted in the original's networks, without the norms that these have and never call."""
+    with torch.device("meta"):
+        net = Generator(TranslatorConfig(size=size, fusion=fusion, where=where))
+    assert sum(parameter.numel() for parameter in net.parameters()) / 1e6 == pytest.approx(millions, abs=0.006)
+
+
+def test_parameters_of_the_published_discriminator():
+    with torch.device("meta"):
+        net = Discriminator(TranslatorConfig(size="gen_b2"))
+    assert sum(parameter.numel() for parameter in net.parameters()) / 1e6 == pytest.approx(85.3, abs=0.06)
