@@ -102,6 +102,18 @@ def test_the_ensembles_loss_reaches_its_weights_alone():
     assert [name for name, p in net.named_parameters() if p.grad is not None] == ["ensemble_logits"]
 
 
+def test_nothing_is_saturated_before_training(monkeypatch):
+    """SegFormer's start values for a convolution with few outputs make tanh and sigmoid flat."""
+    monkeypatch.undo()
+    torch.manual_seed(0)
+    chosen = TranslatorConfig()
+    with torch.no_grad():
+        found = Generator(chosen)(*images(2, batch=1))
+        logits = Discriminator(chosen)(images(2, batch=1), found.per_stream)
+    assert found.per_stream[0].abs().mean() < 0.5
+    assert logits.abs().max() < 3
+
+
 def test_discriminator_judges_places_of_every_stream():
     net = Discriminator(config()).eval()
     inputs, judged = images(4)[:2], images(4)[2:]
