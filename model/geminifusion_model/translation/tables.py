@@ -48,7 +48,7 @@ def _network(evaluation: TranslationEvaluation, contestant: Contestant) -> str:
     ]
     rows.append([f"95 % of {scores.kept}", *(_interval(within[found.name], found) for found in scores.measures)])
     lines = [
-        f"{contestant.directory.name}: {contestant.title}, {len(scores.views)} views of {width}x{height}, "
+        f"{contestant.directory}: {contestant.title}, {len(scores.views)} views of {width}x{height}, "
         f"{contestant.dataset.views.data}, {evaluation.split}",
         columns(head, rows),
         f"inputs: {relations_text(contestant.relations())}",
