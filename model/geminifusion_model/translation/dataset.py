@@ -264,4 +264,4 @@ def _stacked(arrays: Sequence[NDArray[np.generic]]) -> Tensor:
 def _three_channels(image: Floats) -> Floats:
     """`3 H W` of `H W` or `H W 3`."""
     wide = image.transpose(2, 0, 1) if image.ndim == 3 else np.broadcast_to(image, (3, *image.shape))
-    return np.ascontiguousarray(wide)
+    return np.ascontiguousarray(wide.clip(-1.0, 1.0), np.float32)  # averages round
