@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from geminifusion_runtime.option_types import RequestOptions
 from geminifusion_runtime.tasks.base import TaskResult
 from geminifusion_runtime.tasks.segmentation.runtime import SegmentationResult
+from geminifusion_runtime.tasks.translation.runtime import TranslationResult
 from geminifusion_runtime.types import SensorHealth
 from geminifusion_service.observability.timeline import Timeline
 
@@ -68,8 +69,14 @@ class SegmentResponse(SegmentationResult, TaskResponse):
     """Of a segmentation request."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class TranslateResponse(TranslationResult, TaskResponse):
+    """Of a translation request."""
+
+
 _RESPONSES: Mapping[type[TaskResult], type[TaskResponse]] = {
     SegmentationResult: SegmentResponse,
+    TranslationResult: TranslateResponse,
 }
 
 

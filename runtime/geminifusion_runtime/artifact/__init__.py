@@ -45,6 +45,13 @@ from geminifusion_runtime.artifact.segmentation import (
     Upsampling,
     segmentation_outputs,
 )
+from geminifusion_runtime.artifact.translation import (
+    OutputSpec,
+    TranslationMetadata,
+    TranslationReport,
+    TranslationTraining,
+    translation_output,
+)
 
 __all__ = [
     "MAX_FILE_BYTES",
@@ -62,6 +69,7 @@ __all__ = [
     "GoldenSet",
     "HeldOutScore",
     "ModalitySpec",
+    "OutputSpec",
     "OutputTensor",
     "Precision",
     "RuntimeFile",
@@ -71,6 +79,9 @@ __all__ = [
     "SizePolicy",
     "Training",
     "TrainingRecord",
+    "TranslationMetadata",
+    "TranslationReport",
+    "TranslationTraining",
     "Unit",
     "Upsampling",
     "dump_metadata",
@@ -79,5 +90,6 @@ __all__ = [
     "require_segmentation",
     "segmentation_outputs",
     "sha256_of",
+    "translation_output",
     "write_metadata",
 ]

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from geminifusion_runtime import strict_json
 from geminifusion_runtime.artifact.metadata import ArtifactMetadata
 from geminifusion_runtime.artifact.segmentation import SegmentationMetadata
+from geminifusion_runtime.artifact.translation import TranslationMetadata
 from geminifusion_runtime.bounded_files import UnusableFileError, open_regular, read_bounded
 from geminifusion_runtime.onnx_external_data import external_files
 from geminifusion_runtime.protobuf_wire import WireError
@@ -37,6 +38,7 @@ class ArtifactError(ValueError):
 
 _METADATA: Mapping[str, TypeAdapter[Any]] = {
     "semantic-segmentation": TypeAdapter(SegmentationMetadata),
+    "image-translation": TypeAdapter(TranslationMetadata),
 }
 
 

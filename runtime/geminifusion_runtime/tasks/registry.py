@@ -43,6 +43,11 @@ TASKS: Mapping[str, TaskEntry] = {
             verb="segment",
             runtime="geminifusion_runtime.tasks.segmentation.runtime:SegmentationTask",
         ),
+        TaskEntry(
+            name="image-translation",
+            verb="translate",
+            runtime="geminifusion_runtime.tasks.translation.runtime:TranslationTask",
+        ),
     )
 }
 

@@ -21,6 +21,8 @@ _FROM_METADATA = (
     "input_scale",
     "label_upsampling",
     "intrinsics",
+    "where",
+    "output",
     "classes",
     "ignore_index",
     "training",
