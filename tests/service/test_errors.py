@@ -47,7 +47,7 @@ def test_codes_are_the_public_interface():
         "not_ready",
         "queue_full", "rate_limited", "sensor_broken", "size_mismatch", "size_not_served", "too_large",
         "unauthenticated", "undecodable_image", "unknown_part", "unprocessable", "unsupported_image",
-        "unsupported_media_type", "unsupported_type",
+        "unsupported_media_type", "unsupported_type", "wrong_task",
     ]  # fmt: skip
 
 
