@@ -150,7 +150,9 @@ def artifact(
             f"{source} is to be exported as weights of others; say what they were trained for with --task, a name that "
             "`geminifusion tasks` lists or a YAML file"
         )
-    from geminifusion_export.build import ExportOptions, build_artifact, check_destination
+    from geminifusion_export.build import ExportOptions, check_destination
+    from geminifusion_export.errors import ExportError
+    from geminifusion_model.tasks.registry import task_of_checkpoint
 
     check_destination(destination)
     with tempfile.TemporaryDirectory(prefix="geminifusion-import-") as scratch:
@@ -163,7 +165,10 @@ def artifact(
             click.echo(imported.to_table())
             imported.write(checkpoint)
         click.echo(f"exporting {source} (tracing takes about a minute) …")
-        metadata = build_artifact(
+        kind = task_of_checkpoint(checkpoint)
+        if kind.export is None:
+            raise ExportError(f"{source} is for {kind.name}, of which no artifact can be made; give another checkpoint")
+        metadata = kind.export.load()(
             checkpoint,
             destination,
             ExportOptions(

@@ -73,6 +73,11 @@ class SegmentationGraph(nn.Module):
         self.answer = _Answer(task, temperature)
 
     @property
+    def input_names(self) -> tuple[str, ...]:
+        """The inputs, in the order of `forward`."""
+        return tuple(modality.name for modality in self.task.modalities)
+
+    @property
     def output_names(self) -> tuple[str, ...]:
         """The outputs, in the order of `forward`."""
         return tuple(each.name for each in segmentation_outputs(len(self.task.modalities)))
@@ -215,9 +220,7 @@ def export_onnx(graph: SegmentationGraph, path: Path) -> onnx.ModelProto:
     return model
 
 
-def save_traced(
-    model: onnx.ModelProto, path: Path, *, outputs: Sequence[OutputTensor], has_fusion_nodes: bool
-) -> None:
+def save_traced(model: onnx.ModelProto, path: Path, *, outputs: Sequence[OutputTensor], has_fusion_nodes: bool) -> None:
     """Name the axes of a traced graph, attach the fusion's function, write the file and check it.
 
     Args:
