@@ -3,53 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import ConfigDict
 
 from geminifusion_model.encoder_sizes import MIT_SIZES
 from geminifusion_model.validation import validated
+from geminifusion_runtime.detection.settings import AnchorClass, AnchorSettings, GridSettings, SelectionSettings
 
 RESNET = "resnet50_caffe"
 
 
-@dataclass(frozen=True, kw_only=True)
-class AnchorClass:
-    """A class and its anchors.
-
-    Raises:
-        ValueError: a field is out of range; the message names it.
-    """
-
-    __pydantic_config__ = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-
-    name: str
-    """As in the data, in lower case."""
-    size: tuple[float, float, float]
-    """Length, width and height in metres."""
-    bottom: float
-    """Height of the bottom above the LiDAR's origin, metres."""
-    positive_iou: float
-    """An anchor that overlaps a box of its class this much or more, seen from above, is a positive."""
-    negative_iou: float
-    """Below this with all boxes it is a negative; in between it does not count."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "size", tuple(self.size))
-        if min(self.size) <= 0:
-            raise ValueError(f"size of {self.name} is {self.size}; expected three positive lengths in metres")
-        if not 0.0 < self.negative_iou <= self.positive_iou <= 1.0:
-            raise ValueError(
-                f"negative_iou and positive_iou of {self.name} are {self.negative_iou} and {self.positive_iou}; "
-                "expected 0 < negative_iou <= positive_iou <= 1"
-            )
-
-
-KITTI_CLASSES = (
-    AnchorClass(name="pedestrian", size=(0.8, 0.6, 1.73), bottom=-0.6, positive_iou=0.35, negative_iou=0.2),
-    AnchorClass(name="cyclist", size=(1.76, 0.6, 1.73), bottom=-0.6, positive_iou=0.35, negative_iou=0.2),
-    AnchorClass(name="car", size=(3.9, 1.6, 1.56), bottom=-1.78, positive_iou=0.6, negative_iou=0.45),
+# Sizes are length, width and height; all of KITTI's.
+KITTI_ANCHORS = AnchorSettings(
+    classes=(
+        AnchorClass(name="pedestrian", size=(0.8, 0.6, 1.73), bottom=-0.6),
+        AnchorClass(name="cyclist", size=(1.76, 0.6, 1.73), bottom=-0.6),
+        AnchorClass(name="car", size=(3.9, 1.6, 1.56), bottom=-1.78),
+    )
 )
 
 
@@ -72,10 +44,12 @@ class DetectorConfig:
     """How images and points meet: `none` sees no images, `sum` is stock MVX-Net."""
     fusion_layers: Literal["last", "both"] = "both"
     """Behind the last of the two point layers, as in stock MVX-Net, or behind both, as GeminiFusion's authors have it."""
-    classes: tuple[AnchorClass, ...] = KITTI_CLASSES
-    """Classes in the order of the labels."""
-    anchor_yaws: tuple[float, ...] = (0.0, 1.57)
-    """Radians."""
+    anchors: AnchorSettings = KITTI_ANCHORS
+    """Classes, in the order of the labels, and the boxes the head starts from."""
+    positive_ious: tuple[float, ...] = (0.35, 0.35, 0.6)
+    """For each class: an anchor that overlaps a box this much or more, seen from above, is to find it."""
+    negative_ious: tuple[float, ...] = (0.2, 0.2, 0.45)
+    """For each class: an anchor that overlaps every box less is to find none; those in between do not count."""
     point_range: tuple[float, float, float, float, float, float] = (0.0, -20.48, -3.0, 40.96, 20.48, 1.0)
     """Lowest x, y, z and highest x, y, z in metres; points and boxes outside are left out."""
     voxel_size: tuple[float, float, float] = (0.16, 0.16, 4.0)
@@ -94,14 +68,8 @@ class DetectorConfig:
     """Stride of each block's first convolution; the head's map has the first block's size."""
     neck_channels: int = 128
     """To which each block's output is brought, at the first one's size."""
-    score_threshold: float = 0.1
-    """Detections with a lower score are dropped."""
-    nms_iou: float = 0.01
-    """Of two boxes of a class that overlap more than this, seen from above, the one with the higher score stays."""
-    nms_candidates: int = 100
-    """Anchors with the highest scores that are decoded at all."""
-    max_boxes: int = 50
-    """Detections of a frame."""
+    selection: SelectionSettings = field(default_factory=SelectionSettings)
+    """Which boxes are kept."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -111,18 +79,9 @@ class DetectorConfig:
             raise ValueError(
                 f"image_encoder is {self.image_encoder!r}; expected one of {', '.join((*MIT_SIZES, RESNET))}"
             )
-        if not self.classes or len({each.name for each in self.classes}) != len(self.classes):
-            raise ValueError(f"classes are {self.class_names}; expected at least one, with different names")
-        if not self.anchor_yaws:
-            raise ValueError("anchor_yaws is empty; expected at least one angle in radians")
         self._check_grid()
         self._check_widths()
-        for name in ("score_threshold", "nms_iou"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 <= {name} <= 1")
-        for name in ("nms_candidates", "max_boxes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        self._check_ious()
 
     def _check_grid(self) -> None:
         spans = [high - low for low, high in zip(self.point_range[:3], self.point_range[3:], strict=True)]
@@ -175,10 +134,23 @@ class DetectorConfig:
             if min(values) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected positive widths")
 
+    def _check_ious(self) -> None:
+        if not len(self.positive_ious) == len(self.negative_ious) == len(self.anchors.classes):
+            raise ValueError(
+                f"positive_ious and negative_ious have {len(self.positive_ious)} and {len(self.negative_ious)} entries "
+                f"for {len(self.anchors.classes)} classes; expected one for each"
+            )
+        for positive, negative in zip(self.positive_ious, self.negative_ious, strict=True):
+            if not 0.0 < negative <= positive <= 1.0:
+                raise ValueError(
+                    f"a class has {positive} in positive_ious and {negative} in negative_ious; expected 0 < negative <= "
+                    "positive <= 1"
+                )
+
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names in the order of the labels."""
-        return tuple(each.name for each in self.classes)
+        return self.anchors.class_names
 
     @property
     def grid_shape(self) -> tuple[int, int, int]:
@@ -200,9 +172,10 @@ class DetectorConfig:
         return rows // self.bev_strides[0], columns // self.bev_strides[0]
 
     @property
-    def anchors_per_cell(self) -> int:
-        """Every class with every yaw."""
-        return len(self.classes) * len(self.anchor_yaws)
+    def grid(self) -> GridSettings:
+        """The range and its columns, as the runtime has them."""
+        low, high = self.point_range[:3], self.point_range[3:]
+        return GridSettings(low=low, high=high, pillar_size=self.voxel_size[:2])
 
     @property
     def uses_images(self) -> bool:
@@ -211,9 +184,7 @@ class DetectorConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as a plain dict for JSON or YAML."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(self).items()
-        } | {"classes": [dataclasses.asdict(each) | {"size": list(each.size)} for each in self.classes]}
+        return _as_lists(dataclasses.asdict(self))
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> DetectorConfig:
@@ -223,6 +194,13 @@ class DetectorConfig:
             ValueError: a field is unknown, of another type or out of range; the message names it.
         """
         return validated(cls, values, "network")
+
+
+def _as_lists(value: Any) -> Any:  # noqa: ANN401 - whatever a configuration holds
+    """Mappings and sequences as JSON has them."""
+    if isinstance(value, dict):
+        return {name: _as_lists(each) for name, each in value.items()}
+    return [_as_lists(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 MVXNET = DetectorConfig(
