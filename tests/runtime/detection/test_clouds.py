@@ -7,7 +7,7 @@ import io
 import numpy as np
 import pytest
 
-from geminifusion_runtime.detection.clouds import decode_cloud
+from geminifusion_runtime.decoding.clouds import decode_cloud
 from geminifusion_runtime.detection.pillars import in_image, pillars
 from geminifusion_runtime.detection.settings import GridSettings
 from geminifusion_runtime.errors import TooManyPointsError, UndecodablePointsError
