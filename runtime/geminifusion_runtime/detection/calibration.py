@@ -45,7 +45,9 @@ class Calibration:
     def __post_init__(self) -> None:
         for name, matrix in (("P2", self.p2), ("R0_rect", self.r0_rect), ("Tr_velo_to_cam", self.tr_velo_to_cam)):
             if not np.isfinite(matrix).all():
-                raise UndecodableCalibrationError(f"{name} of the calibration holds NaN or infinity; send finite numbers")
+                raise UndecodableCalibrationError(
+                    f"{name} of the calibration holds NaN or infinity; send finite numbers"
+                )
             if abs(float(np.linalg.det(matrix[:, :3]))) < np.finfo(np.float32).eps:
                 raise UndecodableCalibrationError(
                     f"{name} of the calibration cannot be inverted; send the matrix of a real camera and LiDAR"
