@@ -36,7 +36,14 @@ class MiddleEncoder(Protocol):
 
     out_channels: int
 
-    @dataclass(frozen=True, kw_only=True)
+    def voxelize(self, points: Sequence[Tensor]) -> tuple[list[Tensor], Voxels]:
+        """The points `P_b 4` of each sample that are in range, and their voxels."""
+
+    def __call__(self, features: Tensor, voxels: Voxels, batch: int) -> Tensor:
+        """Features `V C`, not negative, to maps `B C' H W`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class VoxelGrid:
     """Equal voxels over a range.
 
