@@ -124,8 +124,8 @@ def decode_calibration(data: bytes) -> Calibration:
 
     Args:
         data: UTF-8. The text has a line `P2: …` of 12 numbers, `R0_rect: …` of 9 and `Tr_velo_to_cam: …` of 12, row by
-            row, among others that are passed over. The object has lists of that many numbers, or of rows, under the same
-            names, and may have `image_size`, width and height.
+            row, among others that are passed over. The object has lists of that many numbers, or of rows, under the
+            same names, and may have `image_size`, width and height.
 
     Raises:
         UndecodableCalibrationError: too large, not text, a matrix is missing or has another number of numbers, is
