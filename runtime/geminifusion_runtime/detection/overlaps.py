@@ -81,7 +81,9 @@ def _common_areas(polygons: NDArray[np.float64], windows: NDArray[np.float64]) -
     return np.maximum(twice.sum(axis=1) / 2, 0.0)
 
 
-def _clipped(polygons: NDArray[np.float64], start: NDArray[np.float64], end: NDArray[np.float64]) -> NDArray[np.float64]:
+def _clipped(
+    polygons: NDArray[np.float64], start: NDArray[np.float64], end: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Convex polygons `p k 2` without what is right of the lines from `start` to `end` (`p 2`): `p k+2 2`.
 
     A convex polygon gains one corner, and one more where rounding bends a side that lies on the line. Those with fewer

@@ -23,9 +23,7 @@ class Pillars(NamedTuple):
     index: NDArray[np.int64]
 
 
-def in_image(
-    points: NDArray[np.float32], lidar2image: NDArray[np.float64], size: tuple[int, int]
-) -> NDArray[np.bool_]:
+def in_image(points: NDArray[np.float32], lidar2image: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.bool_]:
     """Which points `P 4` are before the camera and inside its image of `size`, height and width; `P`."""
     height, width = size
     pixels, depth = project(points[:, :3], lidar2image)

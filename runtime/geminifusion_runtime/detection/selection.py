@@ -46,9 +46,7 @@ class Detections(NamedTuple):
         return Detections(self.boxes[which], self.scores[which], self.labels[which])
 
 
-def select(
-    maps: HeadMaps, anchors: AnchorSettings, grid: GridSettings, selection: SelectionSettings
-) -> Detections:
+def select(maps: HeadMaps, anchors: AnchorSettings, grid: GridSettings, selection: SelectionSettings) -> Detections:
     """The boxes of a frame before those outside the range of centres are dropped."""
     rows, columns, _, num_classes = maps.class_logits.shape
     logits = maps.class_logits.reshape(-1, num_classes)

@@ -63,7 +63,8 @@ def test_a_point_behind_the_camera_has_a_negative_depth(calibration: Calibration
     pixels, depth = project(np.array([[10.0, 0, 0], [-10, 0, 0]]), calibration.lidar2image)
     assert depth[0] > 0 > depth[1]
     np.testing.assert_allclose(
-        pixels[0], [600 + 45 / depth[0] - 600 * 0.003 / depth[0], 180 + (0.2 - 700 * 0.08 - 180 * 0.003) / depth[0]],
+        pixels[0],
+        [600 + 45 / depth[0] - 600 * 0.003 / depth[0], 180 + (0.2 - 700 * 0.08 - 180 * 0.003) / depth[0]],
         atol=1e-9,
     )
 
