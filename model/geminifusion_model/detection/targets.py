@@ -63,7 +63,7 @@ def _frame_targets(
         if len(mine):
             overlaps = standing_ious(boxes[mine], by_class[:, label].reshape(-1, BOX_NUMBERS))
             chosen = assign(overlaps, config.positive_ious[label], config.negative_ious[label])
-            assigned[:, label] = np.where(chosen >= 0, mine[chosen], chosen).reshape(-1, num_yaws)
+            assigned[:, label] = np.where(chosen >= 0, mine[chosen.clip(min=0)], chosen).reshape(-1, num_yaws)
     flat = assigned.reshape(-1)
     (positive,) = np.nonzero(flat >= 0)
     found = flat[positive]

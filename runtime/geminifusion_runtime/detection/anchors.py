@@ -18,8 +18,7 @@ def anchor_boxes(anchors: AnchorSettings, grid: GridSettings, cells: tuple[int, 
     the original, not in the middle of their cells.
     """
     rows, columns = cells
-    x = np.linspace(grid.low[0], grid.high[0], columns, dtype=np.float32)
-    y = np.linspace(grid.low[1], grid.high[1], rows, dtype=np.float32)
+    x, y = (_even_places(grid.low[axis], grid.high[axis], number) for axis, number in ((0, columns), (1, rows)))
     boxes = np.empty((rows, columns, len(anchors.classes), len(anchors.yaws), 7), np.float32)
     boxes[..., 0] = x[None, :, None, None]
     boxes[..., 1] = y[:, None, None, None]
@@ -30,6 +29,18 @@ def anchor_boxes(anchors: AnchorSettings, grid: GridSettings, cells: tuple[int, 
     boxes = boxes.reshape(-1, 7)
     boxes.setflags(write=False)
     return boxes
+
+
+def _even_places(first: float, last: float, number: int) -> NDArray[np.float32]:
+    """Places from `first` to `last`, bit for bit as `torch.linspace`, which the original calls, rounds them.
+
+    Whether two anchors overlap a box equally, so that both are to find it, hangs on the last bit.
+    """
+    low, high = np.float32(first), np.float32(last)
+    step = float((high - low) / np.float32(max(number - 1, 1)))
+    index = np.arange(number)
+    from_both_ends = np.where(index < max(number // 2, 1), low + step * index, high - step * (number - 1 - index))
+    return from_both_ends.astype(np.float32)
 
 
 def encoded_boxes(boxes: NDArray[np.float32], anchors: NDArray[np.float32]) -> NDArray[np.float32]:
