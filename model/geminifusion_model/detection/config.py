@@ -12,6 +12,7 @@ from geminifusion_model.encoder_sizes import MIT_SIZES
 from geminifusion_model.validation import validated
 from geminifusion_runtime.detection.settings import AnchorClass, AnchorSettings, GridSettings, SelectionSettings
 
+KIND = "object-detection-3d"  # the name of the task
 RESNET = "resnet50_caffe"
 
 
@@ -36,14 +37,14 @@ class DetectorConfig:
     __pydantic_config__ = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     middle: Literal["sparse", "pillars"] = "pillars"
-    """Between voxels and the bird's-eye view: `sparse` convolutions in three dimensions, or `pillars`, voxels as high as
-    the range."""
+    """Between voxels and the bird's-eye view: `sparse` convolutions in three dimensions, or `pillars`, voxels as
+    high as the range."""
     image_encoder: str = "mit_b0"
     """`mit_b0` … `mit_b5`, or `resnet50_caffe`, the published detector's; unused without a fusion."""
     fusion: Literal["none", "sum", "geminifusion"] = "geminifusion"
     """How images and points meet: `none` sees no images, `sum` is stock MVX-Net."""
     fusion_layers: Literal["last", "both"] = "both"
-    """Behind the last of the two point layers, as in stock MVX-Net, or behind both, as GeminiFusion's authors have it."""
+    """Behind the last of the two point layers, as in stock MVX-Net, or behind both, as in GeminiFusion's."""
     anchors: AnchorSettings = KITTI_ANCHORS
     """Classes, in the order of the labels, and the boxes the head starts from."""
     positive_ious: tuple[float, ...] = (0.35, 0.35, 0.6)
@@ -93,12 +94,12 @@ class DetectorConfig:
         for axis, span, size in zip("xyz", spans, self.voxel_size, strict=True):
             if abs(span / size - round(span / size)) > 1e-4:
                 raise ValueError(
-                    f"the range along {axis} is {span:g} m and voxel_size {size:g} m; expected a whole number of voxels"
+                    f"the range along {axis} is {span:g} m, voxel_size {size:g} m; expected a whole number of voxels"
                 )
         depth, rows, columns = self.grid_shape
         if self.middle == "pillars" and depth != 1:
             raise ValueError(
-                f"voxel_size is {self.voxel_size} and the range is {spans[2]:g} m high; pillars are as high as the range"
+                f"voxel_size is {self.voxel_size}, and pillars are as high as the range; expected {spans[2]:g} along z"
             )
         if self.middle == "sparse" and (depth < 24 or rows % 8 or columns % 8):
             raise ValueError(
@@ -111,8 +112,8 @@ class DetectorConfig:
         rows, columns = self.bev_shape
         if min(self.bev_strides, default=0) < 1 or rows % stride or columns % stride:
             raise ValueError(
-                f"bev_strides are {self.bev_strides} and the map is {rows} x {columns}; expected positive strides whose "
-                "product divides both"
+                f"bev_strides are {self.bev_strides} and the map is {rows} x {columns}; expected positive strides "
+                "whose product divides both"
             )
 
     def _check_widths(self) -> None:

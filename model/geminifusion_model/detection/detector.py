@@ -6,11 +6,14 @@ Axes: B samples, P_b points of sample b, V voxels, C channels.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from geminifusion_model.checkpoint import load_weights
 from geminifusion_model.detection.bev import BevNetwork
+from geminifusion_model.detection.checkpoint import read_detector
 from geminifusion_model.detection.config import DetectorConfig
 from geminifusion_model.detection.head import DetectionHead, HeadOutput
 from geminifusion_model.detection.image_pyramid import ImagePyramid
@@ -43,14 +46,12 @@ class Detector(nn.Module):
         )
         self.head = DetectionHead(self.bev.out_channels, config.anchors.per_cell, len(config.class_names))
 
-    def forward(
-        self, images: Tensor | None, points: Sequence[Tensor], lidar2image: Tensor | None = None
-    ) -> HeadOutput:
+    def forward(self, images: Tensor | None, points: Sequence[Tensor], lidar2image: Tensor | None = None) -> HeadOutput:
         """Detect objects in a batch.
 
         Args:
-            images: `B 3 H W`, as `image_pyramid.normalized` gives them and padded at the right and bottom to multiples of
-                32; None without a fusion.
+            images: `B 3 H W`, as `image_pyramid.normalized` gives them and padded at the right and bottom to multiples
+                of 32; None without a fusion.
             points: `P_b 4` of each sample: x, y, z in metres in LiDAR axes, and reflectance 0…1.
             lidar2image: `B 4 4`, from the points as they are to pixels of `images` (see `projection`); None without a
                 fusion.
@@ -69,6 +70,18 @@ class Detector(nn.Module):
         if not isinstance(self.middle, PillarMap):
             raise ValueError(f"this detector has {self.config.middle} convolutions; only one on pillars can be traced")
         return self._dense(images, [points], self.middle.voxels(pillar_index, 1), lidar2image)
+
+    @classmethod
+    def from_pretrained(cls, directory: str | Path) -> Detector:
+        """A detector in eval mode with the weights of a checkpoint directory (`config.json` + `model.safetensors`).
+
+        Raises:
+            CheckpointError: a file is missing or damaged, or the weights do not fit the network.
+        """
+        directory = Path(directory)
+        detector = cls(read_detector(directory).network)
+        load_weights(detector, directory)
+        return detector.eval()
 
     @torch.no_grad()
     def detect(self, output: HeadOutput) -> list[Detections]:
@@ -106,7 +119,8 @@ class Detector(nn.Module):
             raise ValueError(f"images or lidar2image are missing; fusion {self.config.fusion!r} needs both")
         if images.dim() != 4 or images.shape[1] != 3 or lidar2image.shape[1:] != (4, 4):
             raise ValueError(
-                f"images are {tuple(images.shape)} and lidar2image {tuple(lidar2image.shape)}; expected B 3 H W and B 4 4"
+                f"images are {tuple(images.shape)} and lidar2image {tuple(lidar2image.shape)}; expected B 3 H W and "
+                "B 4 4"
             )
         if not len(points) == len(images) == len(lidar2image):
             raise ValueError(

@@ -18,8 +18,8 @@ from geminifusion_model.encoder_sizes import MIT_SIZES
 from geminifusion_model.encoders.mit import MixTransformer
 from geminifusion_model.encoding import encode
 from geminifusion_model.task import IMAGENET_RGB
+from geminifusion_runtime.detection.images import MULTIPLE
 
-SIDE_MULTIPLE = 32  # of the image's sides, padded at the right and bottom
 CAFFE_MEANS_BGR = (102.9801, 115.9465, 122.7717)
 _RESNET_DEPTHS = (3, 4, 6, 3)
 _RESNET_CHANNELS = (256, 512, 1024, 2048)
@@ -67,15 +67,13 @@ class ImagePyramid(nn.Module):
             ValueError: the sides are not multiples of 32.
         """
         height, width = images.shape[-2:]
-        if height % SIDE_MULTIPLE or width % SIDE_MULTIPLE:
-            raise ValueError(f"images are {height}x{width}; pad them to multiples of {SIDE_MULTIPLE}")
+        if height % MULTIPLE or width % MULTIPLE:
+            raise ValueError(f"images are {height}x{width}; pad them to multiples of {MULTIPLE}")
         return self.neck(self.backbone(images))
 
 
 def _one_stream_mit(image_encoder: str) -> MixTransformer:
-    encoder = MixTransformer(
-        MIT_SIZES[image_encoder], "none", 1, _DROP_PATH_RATE, num_modalities=1, num_streams=1
-    )
+    encoder = MixTransformer(MIT_SIZES[image_encoder], "none", 1, _DROP_PATH_RATE, num_modalities=1, num_streams=1)
     encoder.init_weights()
     return encoder
 

@@ -30,7 +30,7 @@ class DetectionLosses(NamedTuple):
 
 
 def detection_losses(output: HeadOutput, targets: Targets, num_classes: int) -> DetectionLosses:
-    """The losses of SECOND: focal, smooth L1 with the sine of the difference of yaws, cross-entropy of the direction."""
+    """SECOND's losses: focal, smooth L1 with the sine of the difference of yaws, cross-entropy of the direction."""
     classes, boxes, directions = (each.float() for each in output.per_anchor(num_classes))
     positive = targets.labels < num_classes
     divisor = positive.sum(dim=1).clamp(min=1).sum()

@@ -1,8 +1,8 @@
 """The middle encoder of pillars, and what of a detector on pillars is traced for an artifact.
 
 A pillar is a voxel as high as the range, so the map of the bird's-eye view has its features where a column has points,
-and zeros elsewhere. What is trained, exported and served is this form: it needs nothing but gathering, scattering by sum
-and by maximum, `GridSample` and two-dimensional layers.
+and zeros elsewhere. What is trained, exported and served is this form: it needs nothing but gathering, scattering by
+sum and by maximum, `GridSample` and two-dimensional layers.
 
 **The traceable part** is `Detector.forward_pillars`, for one frame. Which pillar a point is in, is decided before the
 graph by `geminifusion_runtime.detection.pillars.pillars`, which leaves out the points that are not in range. The graph

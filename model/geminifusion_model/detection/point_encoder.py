@@ -1,4 +1,4 @@
-"""Features of points and of their voxels, with the images' features joined behind one or both layers (arXiv:1904.01649).
+"""Features of points and of their voxels; images' features join behind one or both layers (arXiv:1904.01649).
 
 Axes: B samples, P points of a batch, V voxels, C channels, I_l H_l W_l level l of the image pyramid.
 """

@@ -1,7 +1,7 @@
 """Sparse convolution in three dimensions, in plain torch and differentiable, and the middle encoder made of it.
 
-For every cell of the kernel, the pairs of an input site and the output site it reaches are found by binary search in the
-sorted keys of the sites; their features are gathered, multiplied and added up.
+For every cell of the kernel, the pairs of an input site and the output site it reaches are found by binary search in
+the sorted keys of the sites; their features are gathered, multiplied and added up.
 
 Axes: V sites, C channels, K cells of a kernel (z, y, x).
 """

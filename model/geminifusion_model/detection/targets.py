@@ -1,6 +1,7 @@
 """What the head should say for every anchor of a frame.
 
-Each class's anchors are compared with that class's boxes only, by the overlap of axis-aligned stand-ins seen from above.
+Each class's anchors are compared with that class's boxes only, by the overlap of axis-aligned stand-ins seen from
+above.
 
 Axes: N anchors of the map, M anchors of one class, n boxes.
 """
@@ -77,7 +78,7 @@ def _frame_targets(
 
 
 def facing(yaws: NDArray[np.float32]) -> NDArray[np.int64]:
-    """0 of boxes that face backwards (x < 0), 1 of the others; yaws `n` in radians.
+    """0 of boxes that face forwards (x > 0), 1 of the others; yaws `n` in radians.
 
     Turned by half a circle, a box has the same overlaps; the head's direction tells the two apart.
     """
@@ -99,7 +100,8 @@ def standing_ious(boxes: NDArray[np.float32], anchors: NDArray[np.float32]) -> N
 def _rectangles(boxes: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     across = np.abs(limit_period(boxes[:, 6], 0.5, math.pi)) > math.pi / 4
     size = np.where(across[:, None], boxes[:, [4, 3]], boxes[:, 3:5])
-    return boxes[:, :2] - size / 2, boxes[:, :2] + size / 2
+    half = (size / 2).astype(np.float32)
+    return boxes[:, :2] - half, boxes[:, :2] + half
 
 
 def assign(overlaps: NDArray[np.float32], positive: float, negative: float) -> NDArray[np.int64]:

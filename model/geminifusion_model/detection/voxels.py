@@ -107,7 +107,7 @@ def voxel_mean(values: Tensor, voxels: Voxels) -> Tensor:
 
 
 def voxel_max(values: Tensor, voxels: Voxels) -> Tensor:
-    """The maximum over each voxel's points of values that are not negative: `P C` to `V C`, 0 for one without points."""
+    """The maximum over each voxel's points of values from 0 on: `P C` to `V C`, 0 for a voxel without points."""
     index = voxels.of_point[:, None].expand_as(values)
     empty = values.new_zeros(voxels.number, values.shape[1])
     return empty.scatter_reduce(0, index, values, "amax", include_self=True)

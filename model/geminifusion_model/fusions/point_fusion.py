@@ -101,7 +101,7 @@ class PointFusion(nn.Module):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """The original's start values: Xavier for every convolution and linear map, unlike the fusion's own elsewhere."""
+        """The original's start values: Xavier for every convolution and linear map, also within the fusion."""
         for layer in self.lateral:
             assert isinstance(layer, nn.Conv2d)
             assert layer.bias is not None

@@ -1,4 +1,4 @@
-"""The names that mmdetection3d's MVX-Net, and GeminiFusion's authors' version of it, have for our detector's parameters."""
+"""The names that mmdetection3d's MVX-Net, stock or by GeminiFusion's authors, has for our detector's parameters."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 from torch import Tensor
 
 from geminifusion_model.weights.official_names import official_point_fusion_names
-
 
 _BACKBONE_CONV = {"reduce": "1", "spatial": "2", "expand": "3"}
 _NECK = {"lateral": "lateral_convs", "smooth": "fpn_convs"}
