@@ -176,7 +176,8 @@ def test_targets_of_a_box_on_an_anchor_are_zeros_and_its_class():
     assert targets.counted[0, chosen]
     assert not targets.boxes[0, chosen].any()
     assert targets.directions[0, chosen] == 0
-    assert (targets.labels[1] == 3).all() and targets.counted[1].all()
+    assert (targets.labels[1] == 3).all()
+    assert targets.counted[1].all()
     other_classes = targets.labels[0].view(-1, 3, 2)[:, :2]
     assert (other_classes == 3).all()  # a car says nothing about anchors of pedestrians
 
@@ -213,7 +214,7 @@ def test_configurations_survive_json():
         ({"bev_depths": (1,)}, "same number of blocks"),
         ({"bev_channels": (0, 8)}, "bev_channels is"),
         ({"positive_ious": (0.5,)}, "one for each"),
-        ({"negative_ious": (0.2, 0.2, 0.7)}, "negative <= positive"),
+        ({"negative_ious": (0.2, 0.2, 0.7)}, "<= positive <= 1"),
         ({"anchors": dataclasses.replace(KITTI_ANCHORS, classes=KITTI_ANCHORS.classes[:2])}, "2 classes"),
     ],
 )

@@ -144,8 +144,8 @@ class DetectorConfig:
         for positive, negative in zip(self.positive_ious, self.negative_ious, strict=True):
             if not 0.0 < negative <= positive <= 1.0:
                 raise ValueError(
-                    f"a class has {positive} in positive_ious and {negative} in negative_ious; expected 0 < negative <= "
-                    "positive <= 1"
+                    f"a class has {positive} in positive_ious and {negative} in negative_ious; expected 0 < negative "
+                    "<= positive <= 1"
                 )
 
     @property

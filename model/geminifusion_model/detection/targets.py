@@ -21,7 +21,7 @@ from geminifusion_model.detection.config import DetectorConfig
 from geminifusion_runtime.detection.anchors import anchor_boxes, encoded_boxes
 from geminifusion_runtime.detection.boxes import BOX_NUMBERS, limit_period
 
-_NEGATIVE, _NOT_COUNTED = -1, -2  # besides the index of a box
+_NEGATIVE, _OPEN = -1, -2  # besides the index of a box; what is open does not count
 
 
 class Targets(NamedTuple):
@@ -74,7 +74,7 @@ def _frame_targets(
     wanted[positive] = labels[found]
     coded[positive] = encoded_boxes(boxes[found], anchors[positive])
     directions[positive] = facing(boxes[found, 6])
-    return wanted, flat != _NOT_COUNTED, coded, directions
+    return wanted, flat != _OPEN, coded, directions
 
 
 def facing(yaws: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -105,7 +105,7 @@ def _rectangles(boxes: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArra
 
 
 def assign(overlaps: NDArray[np.float32], positive: float, negative: float) -> NDArray[np.int64]:
-    """Which box each anchor is to find (Faster R-CNN, arXiv:1506.01497): `M`, an index, -1 for none, -2 for not counted.
+    """Which box each anchor is to find (Faster R-CNN, arXiv:1506.01497): `M`, an index, -1 for none, -2 for open.
 
     Args:
         overlaps: `n M`, n at least 1.
@@ -114,7 +114,7 @@ def assign(overlaps: NDArray[np.float32], positive: float, negative: float) -> N
             anchors with exactly that overlap, a later box in preference to an earlier.
     """
     best = overlaps.max(axis=0)
-    chosen = np.where(best >= np.float32(positive), overlaps.argmax(axis=0), _NOT_COUNTED)
+    chosen = np.where(best >= np.float32(positive), overlaps.argmax(axis=0), _OPEN)
     chosen[best < np.float32(negative)] = _NEGATIVE
     for index, row in enumerate(overlaps):
         if row.max() >= np.float32(negative):
