@@ -24,7 +24,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from geminifusion_model.detection.detector import Detector
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -34,6 +33,7 @@ from geminifusion_export.errors import ExportError
 from geminifusion_export.fusion_node import attach_function
 from geminifusion_export.storage import save_model
 from geminifusion_export.tracing import trace
+from geminifusion_model.detection.detector import Detector
 from geminifusion_model.detection.head import DIRECTIONS
 from geminifusion_model.detection.image_pyramid import normalized
 from geminifusion_model.fusions.geminifusion import GeminiFusionBlock
