@@ -67,6 +67,13 @@ def decode_cloud(data: bytes | NDArray[np.generic], *, max_points: int, field: s
     return DecodedCloud(points=points, warnings=_warnings(stored.shape[1], points, field))
 
 
+def declared_points(data: bytes | NDArray[np.generic]) -> int:
+    """Points that a cloud has by its size, before it is decoded; 0 for what is none."""
+    if isinstance(data, np.ndarray):
+        return len(data) if data.ndim == 2 else 0
+    return len(data) // _POINT_BYTES
+
+
 def _stored(data: bytes, field: str) -> NDArray[np.generic]:
     if data.startswith(_NPY):
         try:

@@ -35,6 +35,12 @@ class PreparedFrame:
     calibration: Calibration
 
     @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the image as the graph takes it."""
+        _, height, width, _ = self.inputs["rgb"].shape
+        return height, width
+
+    @property
     def num_points(self) -> int:
         """Points that the detector sees."""
         return len(self.inputs["points"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_runtime.detection.boxes import (
+    BOX_NUMBERS,
     CameraBoxes,
     clipped,
     image_rectangles,
@@ -87,3 +88,31 @@ def boxes_document(found: FrameBoxes) -> list[dict[str, Any]]:
         }
         for index, (label, score, box) in enumerate(zip(labels, scores, boxes, strict=True))
     ]
+
+
+def boxes_from_document(boxes: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> FrameBoxes:
+    """The inverse of `boxes_document`: the same numbers, bit for bit.
+
+    Raises:
+        Exception: LookupError, TypeError or ValueError, if it is no such document.
+    """
+    lidar = [[*box["lidar"]["center"], *box["lidar"]["size"], box["lidar"]["yaw"]] for box in boxes]
+    labels = [int(box["class_id"]) for box in boxes]
+    if any(not 0 <= label < len(class_names) for label in labels):
+        raise ValueError(f"a box has a class that is none of {len(class_names)}")
+    cameras = [box["camera"] for box in boxes]
+    return FrameBoxes(
+        detections=Detections(
+            np.array(lidar, np.float32).reshape(len(boxes), BOX_NUMBERS),
+            np.array([box["score"] for box in boxes], np.float32).reshape(len(boxes)),
+            np.array(labels, np.uint8).reshape(len(boxes)),
+        ),
+        camera=CameraBoxes(
+            location=np.array([one["location"] for one in cameras], np.float64).reshape(len(boxes), 3),
+            dimensions=np.array([one["dimensions"] for one in cameras], np.float64).reshape(len(boxes), 3),
+            rotation_y=np.array([one["rotation_y"] for one in cameras], np.float64).reshape(len(boxes)),
+        ),
+        rectangles=np.array([box["image"] for box in boxes], np.float64).reshape(len(boxes), 4),
+        alphas=np.array([one["alpha"] for one in cameras], np.float64).reshape(len(boxes)),
+        class_names=tuple(class_names),
+    )
