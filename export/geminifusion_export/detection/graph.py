@@ -31,8 +31,8 @@ from torch.nn import functional as F
 from geminifusion_export.build_traces import remove_build_traces
 from geminifusion_export.errors import ExportError
 from geminifusion_export.fusion_node import attach_function
+from geminifusion_export.graph import trace
 from geminifusion_export.storage import save_model
-from geminifusion_export.tracing import trace
 from geminifusion_model.detection.detector import Detector
 from geminifusion_model.detection.head import DIRECTIONS
 from geminifusion_model.detection.image_pyramid import normalized
