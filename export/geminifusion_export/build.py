@@ -36,10 +36,10 @@ from geminifusion_model.task import Task
 from geminifusion_runtime.artifact import (
     MAX_PIXELS,
     MODEL_NAME,
-    ArtifactMetadata,
     ClassSpec,
     GoldenSet,
     ModalitySpec,
+    SegmentationMetadata,
     SizePolicy,
     Training,
     sha256_of,
@@ -88,7 +88,7 @@ class ExportOptions:
             raise ExportError(f"--intrinsics have focal lengths {self.intrinsics[:2]}; give FX FY CX CY in pixels")
 
 
-def build_artifact(checkpoint: Path, destination: Path, options: ExportOptions) -> ArtifactMetadata:
+def build_artifact(checkpoint: Path, destination: Path, options: ExportOptions) -> SegmentationMetadata:
     """Export, verify against torch, and write the artifact; `destination` appears whole or not at all.
 
     Raises:
@@ -195,10 +195,12 @@ def _golden_frames(options: ExportOptions, task: Task) -> GoldenFrames:
     return frames_of(data, _NUM_GOLDEN_FRAMES, task)
 
 
-def _metadata(source: _Source, options: ExportOptions, files: tuple[Path, ...], golden: GoldenSet) -> ArtifactMetadata:
+def _metadata(
+    source: _Source, options: ExportOptions, files: tuple[Path, ...], golden: GoldenSet
+) -> SegmentationMetadata:
     info, task = source.info, source.task
     version = source_version(Path(__file__).parent)
-    return ArtifactMetadata(
+    return SegmentationMetadata(
         schema_version=1,
         name=options.name,
         version=options.version,

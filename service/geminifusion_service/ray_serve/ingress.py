@@ -29,7 +29,7 @@ from geminifusion_service.ray_serve.cluster import Ray, RayError
 from geminifusion_service.ray_serve.deployment import deploy, progress
 from geminifusion_service.ray_serve.plan import plan_replicas
 from geminifusion_service.ray_serve.replica_pool import ReplicaPool
-from geminifusion_service.request import SegmentRequest, SegmentResponse
+from geminifusion_service.request import TaskRequest, TaskResponse
 from geminifusion_service.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -131,11 +131,11 @@ class RayExecutor:
     async def submit(
         self,
         model: Model,
-        request: SegmentRequest,
+        request: TaskRequest,
         *,
         deadline: float | None = None,
         passed: Sequence[StageTiming] = (),
-    ) -> SegmentResponse:
+    ) -> TaskResponse:
         """See `Executor.submit`."""
         assert self._replicas is not None, "no request is admitted before"
         submitted = time.monotonic()
