@@ -36,6 +36,7 @@ from geminifusion_model.task import Task
 from geminifusion_runtime.artifact import (
     MAX_PIXELS,
     MODEL_NAME,
+    ArtifactMetadata,
     ClassSpec,
     GoldenSet,
     ModalitySpec,
@@ -88,7 +89,7 @@ class ExportOptions:
             raise ExportError(f"--intrinsics have focal lengths {self.intrinsics[:2]}; give FX FY CX CY in pixels")
 
 
-def build_artifact(checkpoint: Path, destination: Path, options: ExportOptions) -> SegmentationMetadata:
+def build_artifact(checkpoint: Path, destination: Path, options: ExportOptions) -> ArtifactMetadata:
     """Export, verify against torch, and write the artifact; `destination` appears whole or not at all.
 
     Raises:
@@ -113,8 +114,8 @@ def build_artifact(checkpoint: Path, destination: Path, options: ExportOptions) 
         stage.mkdir()
         files = _write_graph(graph, stage, Path(scratch), options)
         golden = write_golden_set(stage / GOLDEN_NAME, frames, TorchBackend(graph), len(source.task.class_names))
-        metadata = _metadata(source, options, (*files, stage / golden.file), golden)
-        metadata = add_runtimes(stage, metadata, options.targets)
+        described = _metadata(source, options, (*files, stage / golden.file), golden)
+        metadata = add_runtimes(stage, described, options.targets)
         as_traced = Path(scratch) / _TRACED_NAME
         metadata = verify_export(
             stage,

@@ -77,7 +77,7 @@ def observation_angles(boxes: NDArray[np.floating], rotation_y: NDArray[np.float
         rotation_y: of the same boxes in camera axes.
     """
     numbers = boxes.astype(np.float64)
-    return wrap_angle(rotation_y - np.arctan2(-numbers[:, 1], numbers[:, 0]))
+    return wrap_angle(rotation_y.astype(np.float64) - np.arctan2(-numbers[:, 1], numbers[:, 0]))
 
 
 def corners(boxes: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -139,7 +139,7 @@ class RayExecutor:
         """See `Executor.submit`."""
         assert self._replicas is not None, "no request is admitted before"
         submitted = time.monotonic()
-        options = dataclasses.replace(
+        options = dataclasses.replace(  # type: ignore[type-var]  # a dataclass, as of every task
             request.options,
             model=model.reference,  # what a request without one means is decided here
             request_id=request.options.request_id or new_request_id(),
@@ -148,7 +148,8 @@ class RayExecutor:
         )
         self._num_in_flight += 1
         try:
-            response = await self._replicas.submit(dataclasses.replace(request, options=options))
+            asked = dataclasses.replace(request, options=options)  # type: ignore[type-var]  # likewise
+            response = await self._replicas.submit(asked)
         finally:
             self._num_in_flight -= 1
         timeline = _continued(passed, response.timeline, submitted)
