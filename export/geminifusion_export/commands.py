@@ -150,8 +150,7 @@ def artifact(
             f"{source} is to be exported as weights of others; say what they were trained for with --task, a name that "
             "`geminifusion tasks` lists or a YAML file"
         )
-    from geminifusion_export.build import ExportOptions, check_destination
-    from geminifusion_model.tasks.registry import task_of_checkpoint
+    from geminifusion_export.build import ExportOptions, build_artifact, check_destination
 
     check_destination(destination)
     with tempfile.TemporaryDirectory(prefix="geminifusion-import-") as scratch:
@@ -164,7 +163,7 @@ def artifact(
             click.echo(imported.to_table())
             imported.write(checkpoint)
         click.echo(f"exporting {source} (tracing takes about a minute) …")
-        metadata = task_of_checkpoint(checkpoint).export.load()(
+        metadata = build_artifact(
             checkpoint,
             destination,
             ExportOptions(
@@ -189,7 +188,9 @@ def _extended(source: Path, destination: Path, options: TargetOptions) -> Artifa
 
 
 def _report(metadata: ArtifactMetadata, destination: Path) -> None:
-    click.echo(_table(metadata))
+    from geminifusion_export.verification.certificate import verification_table
+
+    click.echo(verification_table(metadata.verification))
     for entry in metadata.runtimes:
         if score := entry.held_out:
             click.echo(
@@ -199,19 +200,6 @@ def _report(metadata: ArtifactMetadata, destination: Path) -> None:
     click.echo(
         f"wrote {destination} ({metadata.reference}); serve it with: geminifusion serve --artifact {destination}"
     )
-
-
-def _table(metadata: ArtifactMetadata) -> str:
-    """What was measured, one line a report."""
-    from geminifusion_runtime.artifact import DetectionMetadata
-
-    if isinstance(metadata, DetectionMetadata):
-        from geminifusion_export.detection.verification import verification_table as detection_table
-
-        return detection_table(metadata.verification)
-    from geminifusion_export.verification.certificate import verification_table
-
-    return verification_table(metadata.verification)
 
 
 def _engine_options(given: dict[str, object]) -> EngineOptions:

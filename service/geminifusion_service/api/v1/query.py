@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from geminifusion_runtime.encoding.masks import MEDIA_TYPES
 from geminifusion_runtime.errors import InvalidOptionError
 from geminifusion_runtime.options import SEGMENT_OPTIONS, SegmentOptions
 from geminifusion_runtime.types import MaskFormat
 
-Format = TypeVar("Format", bound=str)
 _MAPS = ("confidence", "gate", "disagreement")
 _CARRY_MAPS = ("json", "npz")
 # By media type; image/png, which palette and overlay share, means png.
@@ -48,24 +46,15 @@ def preferred_format(accept: str | None) -> MaskFormat:
 
     Unknown types are no reason to reject a request: a server may disregard the header.
     """
-    return preferred(accept, _FORMATS, "png")
-
-
-def preferred(accept: str | None, formats: Mapping[str, Format], default: Format) -> Format:
-    """The format whose media type `Accept` ranks first; the default where it names none, or ranks that as high.
-
-    Args:
-        formats: by media type, that of the default among them.
-    """
     if accept is None or accept == "*/*":
-        return default
+        return "png"
     ranks = _qualities(accept)
-    best = default
-    best_quality = max(_of_type(media_type, ranks) for media_type, one in formats.items() if one == default)
-    for media_type, name in formats.items():
+    best: MaskFormat = "png"
+    best_quality = _of_type(MEDIA_TYPES["png"], ranks)
+    for media_type, mask_format in _FORMATS.items():
         quality = _of_type(media_type, ranks)
         if quality > best_quality:
-            best, best_quality = name, quality
+            best, best_quality = mask_format, quality
     return best
 
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Iterable
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from geminifusion_runtime.errors import GeminiFusionError
-from geminifusion_runtime.option_types import RequestOptions
 from geminifusion_service.api.openapi import DocumentedRoute
-from geminifusion_service.api.v1.detection import DETECT_OPERATION, detect_options_from_query, detect_response
 from geminifusion_service.api.v1.openapi import (
     CONTROL_OPERATION,
     INDEX_OPERATION,
@@ -22,20 +19,17 @@ from geminifusion_service.api.v1.openapi import (
     SEGMENT_OPERATION,
 )
 from geminifusion_service.api.v1.openapi_models import segment_operation
-from geminifusion_service.api.v1.query import accepts_gzip as takes_gzip
-from geminifusion_service.api.v1.query import options_from_query
+from geminifusion_service.api.v1.query import accepts_gzip, options_from_query
 from geminifusion_service.api.v1.responses import cacheable_json, segment_response
 from geminifusion_service.errors import public_error
 from geminifusion_service.model_manager import ModelManager
 from geminifusion_service.models.description import describe_reference
 from geminifusion_service.models.registry import Status
 from geminifusion_service.observability.metrics import Metrics
-from geminifusion_service.pipeline.admission import Ticket
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.pipeline.telemetry import Telemetry
-from geminifusion_service.request import DetectRequest, SegmentRequest, TaskResponse
+from geminifusion_service.request import TaskRequest, segment_response_of
 from geminifusion_service.settings import LimitSettings
-from geminifusion_service.tasks.registry import served_task
 from geminifusion_service.transport.http.body import (
     cancel_on_disconnect,
     check_encoding,
@@ -46,18 +40,8 @@ from geminifusion_service.transport.http.body import (
     split_multipart,
 )
 
-SEGMENT_PATH, DETECT_PATH = "/v1/segment", "/v1/detect"
+SEGMENT_PATH = "/v1/segment"
 TRANSPORT = "http"
-
-OptionsT = TypeVar("OptionsT", bound=RequestOptions)
-OptionsT_co = TypeVar("OptionsT_co", bound=RequestOptions, covariant=True)
-ResponseT = TypeVar("ResponseT", bound=TaskResponse)
-
-
-class _ReadOptions(Protocol[OptionsT_co]):
-    """Options from a query; see `options_from_query`."""
-
-    def __call__(self, pairs: Sequence[tuple[str, str]], *, request_id: str, accept: str | None) -> OptionsT_co: ...
 
 
 def v1_routes(
@@ -68,30 +52,16 @@ def v1_routes(
     model_manager: ModelManager | None,
 ) -> list[DocumentedRoute]:
     """Every path under /v1; the repository's only with a manager. Errors are raised for the application to handle."""
-    tasks = _Tasks(segmenter, limits, metrics, telemetry)
+    segmentation = _Segmentation(segmenter, limits, metrics, telemetry)
     models = _Models(segmenter)
     routes = [
         DocumentedRoute(
             SEGMENT_PATH,
-            tasks.segment,
+            segmentation.segment,
             method="POST",
             tag="segment",
             operation=SEGMENT_OPERATION,
-            of_models=lambda: segment_operation(
-                [
-                    model.metadata
-                    for model in segmenter.models
-                    if served_task(model.metadata).request_type is SegmentRequest
-                ]
-            ),
-            admission=TRANSPORT,
-        ),
-        DocumentedRoute(
-            DETECT_PATH,
-            tasks.detect,
-            method="POST",
-            tag="detect",
-            operation=DETECT_OPERATION,
+            of_models=lambda: segment_operation([model.metadata for model in segmenter.models]),
             admission=TRANSPORT,
         ),
         DocumentedRoute("/v1/models", models.models, tag="models", operation=MODELS_OPERATION),
@@ -115,9 +85,7 @@ def v1_routes(
     return routes
 
 
-class _Tasks:
-    """What the tasks have in common over HTTP: options in the query, parts in the body, one response."""
-
+class _Segmentation:
     def __init__(self, segmenter: Segmenter, limits: LimitSettings, metrics: Metrics, telemetry: Telemetry) -> None:
         self._segmenter = segmenter
         self._limits = limits
@@ -126,50 +94,18 @@ class _Tasks:
 
     async def segment(self, request: Request) -> Response:
         """Segment one scene: an image of each of the model's modalities, of the same pixels."""
-        accepts_gzip = takes_gzip(request.headers.get("accept-encoding"))
-        return await self._counted(
-            request,
-            options_from_query,
-            lambda parts, options, ticket: self._segmenter.segment(
-                SegmentRequest(images=parts, options=options), ticket
-            ),
-            lambda response: segment_response(response, accepts_gzip=accepts_gzip),
-        )
-
-    async def detect(self, request: Request) -> Response:
-        """Detect objects in one frame: the image `rgb`, the LiDAR's `points`, and the `calibration` of both."""
-        return await self._counted(
-            request,
-            detect_options_from_query,
-            lambda parts, options, ticket: self._segmenter.detect(DetectRequest(images=parts, options=options), ticket),
-            detect_response,
-        )
-
-    async def _counted(
-        self,
-        request: Request,
-        read_options: _ReadOptions[OptionsT],
-        run: Callable[[dict[str, bytes], OptionsT, Ticket], Coroutine[Any, Any, ResponseT]],
-        encode: Callable[[ResponseT], Response],
-    ) -> Response:
         try:
-            response = await self._respond(request, read_options, run, encode)
+            response = await self._segment(request)
         except Exception as error:
             self._metrics.requests.labels(TRANSPORT, public_error(error).code).inc()
             raise
         self._metrics.requests.labels(TRANSPORT, "ok").inc()
         return response
 
-    async def _respond(
-        self,
-        request: Request,
-        read_options: _ReadOptions[OptionsT],
-        run: Callable[[dict[str, bytes], OptionsT, Ticket], Coroutine[Any, Any, ResponseT]],
-        encode: Callable[[ResponseT], Response],
-    ) -> Response:
+    async def _segment(self, request: Request) -> Response:
         headers = request.headers
         try:
-            options = read_options(
+            options = options_from_query(
                 request.query_params.multi_items(),
                 request_id=request.state.request_id,
                 accept=headers.get("accept"),
@@ -189,11 +125,14 @@ class _Tasks:
             limits = self._limits
             body = await read_body(request, max_bytes=limits.max_body_bytes, timeout_s=limits.body_timeout_s)
             if boundary is not None:
-                parts = split_multipart(body, boundary)
+                images = split_multipart(body, boundary)
             else:
-                parts = await asyncio.to_thread(split_json, body)
+                images = await asyncio.to_thread(split_json, body)
             del body  # the parts are copies; keeping it would double the memory while the request waits
-            return encode(await cancel_on_disconnect(request, run(parts, options, ticket)))
+            work = self._segmenter.segment(TaskRequest(parts=images, options=options), ticket)
+            takes_gzip = accepts_gzip(headers.get("accept-encoding"))
+            response = segment_response_of(await cancel_on_disconnect(request, work))
+            return segment_response(response, accepts_gzip=takes_gzip)
 
 
 class _Models:
