@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from geminifusion_runtime import strict_json
+from geminifusion_runtime.tasks.registry import TASKS
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -79,7 +80,12 @@ def openapi_document(routes: Iterable[BaseRoute]) -> dict[str, Any]:
             "version": "1",
         },
         "paths": paths,
-        "tags": [{"name": "segment"}, {"name": "models"}, {"name": "operations"}, {"name": "open inference"}],
+        "tags": [
+            *({"name": task.verb} for task in TASKS.values()),
+            {"name": "models"},
+            {"name": "operations"},
+            {"name": "open inference"},
+        ],
     }
 
 

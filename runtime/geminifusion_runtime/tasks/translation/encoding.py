@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from geminifusion_runtime.png_encoder import encode_png
 from geminifusion_runtime.tasks.translation.options import TranslationFormat
 
 DEPTH_SCALE = 0.001  # metres per unit of a depth PNG, as everywhere in this project where nothing else is said
@@ -25,9 +25,6 @@ def encode_output(output: NDArray[np.generic], wanted: TranslationFormat) -> byt
         np.save(stream, output, allow_pickle=False)
         return stream.getvalue()
     if output.ndim == 3:
-        stored = cv2.cvtColor(np.asarray(output, np.uint8), cv2.COLOR_RGB2BGR)
-    else:
-        stored = np.clip(np.rint(np.asarray(output, np.float32) / DEPTH_SCALE), 0, _FARTHEST).astype(np.uint16)
-    done, encoded = cv2.imencode(".png", stored, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-    assert done, "every array of 8 or 16 bits can be written as PNG"
-    return bytes(encoded.tobytes())
+        return encode_png(np.asarray(output, np.uint8))
+    stored = np.clip(np.rint(np.asarray(output, np.float32) / DEPTH_SCALE), 0, _FARTHEST).astype(np.uint16)
+    return encode_png(stored)

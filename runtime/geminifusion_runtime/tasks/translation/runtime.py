@@ -126,7 +126,7 @@ class TranslationTask(ImageTask[TranslateOptions, Translation]):
         )
 
     def predictions(self, outputs: GraphOutputs, items: Sequence[PreparedItem]) -> list[Translation]:
-        """See `TaskRuntime`; padding is cut off, and what was reduced enlarged: pictures bilinearly, depth by nearest."""
+        """See `TaskRuntime`; padding is cut off, and what was reduced enlarged, depth by nearest neighbour."""
         found = outputs[self.metadata.output.kind]
         expected = (len(items), *items[0].shape)
         if found.shape[:3] != expected:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from geminifusion_runtime.encoding.masks import MEDIA_TYPES
+from geminifusion_runtime.option_sets import OptionSet
 from geminifusion_runtime.options import SEGMENT_OPTIONS
 from geminifusion_service.errors import ERRORS
 
@@ -33,6 +34,7 @@ def _problem_response(status: int) -> dict[str, Any]:
     }
 
 
+ERROR_RESPONSES: dict[str, Any] = {str(int(status)): _problem_response(status) for status in _ERROR_STATUSES}
 _JSON: dict[str, Any] = {"description": "as JSON", "content": {"application/json": {"schema": {"type": "object"}}}}
 _NOT_MODIFIED = {"304": {"description": "not changed since the ETag in If-None-Match"}}
 MODELS_OPERATION: dict[str, Any] = {"responses": {"200": _JSON, **_NOT_MODIFIED}}
@@ -48,9 +50,10 @@ CONTROL_OPERATION: dict[str, Any] = {
 }
 
 
-def _query_options() -> list[dict[str, Any]]:
+def query_options(options: OptionSet[Any]) -> list[dict[str, Any]]:
+    """The options as parameters of a query."""
     parameters = []
-    for name, schema in SEGMENT_OPTIONS.schemas().items():
+    for name, schema in options.schemas().items():
         description = schema.pop("description")
         if name == "format":
             description += "; without it, the type that Accept ranks first"
@@ -61,7 +64,7 @@ def _query_options() -> list[dict[str, Any]]:
     return parameters
 
 
-_BINARY: dict[str, Any] = {"type": "string", "format": "binary"}
+BINARY: dict[str, Any] = {"type": "string", "format": "binary"}
 _RESULT: dict[str, Any] = {
     "type": "object",
     "required": ["model", "request_id", "size", "classes", "mask", "timings_ms", "batch_size", "warnings"],
@@ -90,19 +93,19 @@ _RESULT: dict[str, Any] = {
 }
 
 SEGMENT_OPERATION: dict[str, Any] = {
-    "parameters": _query_options(),
+    "parameters": query_options(SEGMENT_OPTIONS),
     "responses": {
         "200": {
             "description": "The mask at the size of the posted rgb, or without it of the first modality; "
             "X-Geminifusion-* headers carry model and timings",
             "content": {
-                MEDIA_TYPES["png"]: {"schema": _BINARY},
-                MEDIA_TYPES["npz"]: {"schema": _BINARY},
-                MEDIA_TYPES["ply"]: {"schema": _BINARY},
-                MEDIA_TYPES["pcd"]: {"schema": _BINARY},
+                MEDIA_TYPES["png"]: {"schema": BINARY},
+                MEDIA_TYPES["npz"]: {"schema": BINARY},
+                MEDIA_TYPES["ply"]: {"schema": BINARY},
+                MEDIA_TYPES["pcd"]: {"schema": BINARY},
                 MEDIA_TYPES["json"]: {"schema": _RESULT},
             },
         },
-        **{str(int(status)): _problem_response(status) for status in _ERROR_STATUSES},
+        **ERROR_RESPONSES,
     },
 }

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from geminifusion_runtime.encoding.masks import MEDIA_TYPES
 from geminifusion_runtime.errors import InvalidOptionError
 from geminifusion_runtime.options import SEGMENT_OPTIONS, SegmentOptions
 from geminifusion_runtime.types import MaskFormat
+
+T = TypeVar("T")
 
 _MAPS = ("confidence", "gate", "disagreement")
 _CARRY_MAPS = ("json", "npz")
@@ -27,10 +30,7 @@ def options_from_query(pairs: Sequence[tuple[str, str]], *, request_id: str, acc
         InvalidOptionError: an unknown name, one that comes twice, a value that does not parse or is out of range, or a
             map that the format cannot carry.
     """
-    values = dict(pairs)
-    if len(values) != len(pairs):
-        raise InvalidOptionError("an option comes twice; send each once")
-    values.setdefault("request_id", request_id)
+    values = query_values(pairs, request_id=request_id)
     if "format" not in values:
         values["format"] = preferred_format(accept)
     options = SEGMENT_OPTIONS.parse_text(values)
@@ -41,17 +41,35 @@ def options_from_query(pairs: Sequence[tuple[str, str]], *, request_id: str, acc
     return options
 
 
+def query_values(pairs: Sequence[tuple[str, str]], *, request_id: str) -> dict[str, str]:
+    """The values in a query string, the id of the request among them.
+
+    Raises:
+        InvalidOptionError: one comes twice.
+    """
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise InvalidOptionError("an option comes twice; send each once")
+    values.setdefault("request_id", request_id)
+    return values
+
+
 def preferred_format(accept: str | None) -> MaskFormat:
-    """The format whose media type `Accept` ranks first; png if it names none of ours, or ranks png as high.
+    """The format whose media type `Accept` ranks first; png if it names none of ours, or ranks png as high."""
+    return ranked_first(accept, _FORMATS, default="png")
+
+
+def ranked_first(accept: str | None, formats: Mapping[str, T], *, default: T) -> T:
+    """The format whose media type `Accept` ranks above that of the default, which is a PNG.
 
     Unknown types are no reason to reject a request: a server may disregard the header.
     """
     if accept is None or accept == "*/*":
-        return "png"
+        return default
     ranks = _qualities(accept)
-    best: MaskFormat = "png"
+    best = default
     best_quality = _of_type(MEDIA_TYPES["png"], ranks)
-    for media_type, mask_format in _FORMATS.items():
+    for media_type, mask_format in formats.items():
         quality = _of_type(media_type, ranks)
         if quality > best_quality:
             best, best_quality = mask_format, quality

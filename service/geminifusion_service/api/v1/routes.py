@@ -1,4 +1,4 @@
-"""The paths under /v1: segmentation, models, and the model repository."""
+"""The paths under /v1: one for each task, models, and the model repository."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from geminifusion_service.api.v1.openapi import (
     INDEX_OPERATION,
     MODEL_OPERATION,
     MODELS_OPERATION,
-    SEGMENT_OPERATION,
 )
-from geminifusion_service.api.v1.openapi_models import segment_operation
-from geminifusion_service.api.v1.query import accepts_gzip, options_from_query
-from geminifusion_service.api.v1.responses import cacheable_json, segment_response
+from geminifusion_service.api.v1.query import accepts_gzip
+from geminifusion_service.api.v1.responses import cacheable_json
+from geminifusion_service.api.v1.task_apis import TASK_APIS, TaskApi
 from geminifusion_service.errors import public_error
 from geminifusion_service.model_manager import ModelManager
 from geminifusion_service.models.description import describe_reference
@@ -28,7 +27,7 @@ from geminifusion_service.models.registry import Status
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.pipeline.telemetry import Telemetry
-from geminifusion_service.request import TaskRequest, segment_response_of
+from geminifusion_service.request import TaskRequest
 from geminifusion_service.settings import LimitSettings
 from geminifusion_service.transport.http.body import (
     cancel_on_disconnect,
@@ -40,7 +39,6 @@ from geminifusion_service.transport.http.body import (
     split_multipart,
 )
 
-SEGMENT_PATH = "/v1/segment"
 TRANSPORT = "http"
 
 
@@ -52,18 +50,9 @@ def v1_routes(
     model_manager: ModelManager | None,
 ) -> list[DocumentedRoute]:
     """Every path under /v1; the repository's only with a manager. Errors are raised for the application to handle."""
-    segmentation = _Segmentation(segmenter, limits, metrics, telemetry)
     models = _Models(segmenter)
     routes = [
-        DocumentedRoute(
-            SEGMENT_PATH,
-            segmentation.segment,
-            method="POST",
-            tag="segment",
-            operation=SEGMENT_OPERATION,
-            of_models=lambda: segment_operation([model.metadata for model in segmenter.models]),
-            admission=TRANSPORT,
-        ),
+        *(_task_route(api, segmenter, limits, metrics, telemetry) for api in TASK_APIS),
         DocumentedRoute("/v1/models", models.models, tag="models", operation=MODELS_OPERATION),
         DocumentedRoute("/v1/models/{name}", models.model, tag="models", operation=MODEL_OPERATION),
     ]
@@ -85,27 +74,55 @@ def v1_routes(
     return routes
 
 
-class _Segmentation:
-    def __init__(self, segmenter: Segmenter, limits: LimitSettings, metrics: Metrics, telemetry: Telemetry) -> None:
+def _task_route(
+    api: TaskApi, segmenter: Segmenter, limits: LimitSettings, metrics: Metrics, telemetry: Telemetry
+) -> DocumentedRoute:
+    """The path of a task's requests."""
+    requests = _TaskRequests(api, segmenter, limits, metrics, telemetry)
+    return DocumentedRoute(
+        api.path,
+        requests.answer,
+        method="POST",
+        tag=api.verb,
+        operation={
+            "summary": api.verb.title(),
+            "description": api.description,
+            "operationId": f"{api.verb}{api.path.replace('/', '_')}_post",
+            **api.operation,
+        },
+        of_models=lambda: api.of_models(
+            [model.metadata for model in segmenter.models if model.metadata.task == api.task]
+        ),
+        admission=TRANSPORT,
+    )
+
+
+class _TaskRequests:
+    """Requests of one task."""
+
+    def __init__(
+        self, api: TaskApi, segmenter: Segmenter, limits: LimitSettings, metrics: Metrics, telemetry: Telemetry
+    ) -> None:
+        self._api = api
         self._segmenter = segmenter
         self._limits = limits
         self._metrics = metrics
         self._telemetry = telemetry
 
-    async def segment(self, request: Request) -> Response:
-        """Segment one scene: an image of each of the model's modalities, of the same pixels."""
+    async def answer(self, request: Request) -> Response:
+        """Run one request, and count it by its outcome."""
         try:
-            response = await self._segment(request)
+            response = await self._answer(request)
         except Exception as error:
             self._metrics.requests.labels(TRANSPORT, public_error(error).code).inc()
             raise
         self._metrics.requests.labels(TRANSPORT, "ok").inc()
         return response
 
-    async def _segment(self, request: Request) -> Response:
+    async def _answer(self, request: Request) -> Response:
         headers = request.headers
         try:
-            options = options_from_query(
+            options = self._api.options(
                 request.query_params.multi_items(),
                 request_id=request.state.request_id,
                 accept=headers.get("accept"),
@@ -131,8 +148,7 @@ class _Segmentation:
             del body  # the parts are copies; keeping it would double the memory while the request waits
             work = self._segmenter.segment(TaskRequest(parts=images, options=options), ticket)
             takes_gzip = accepts_gzip(headers.get("accept-encoding"))
-            response = segment_response_of(await cancel_on_disconnect(request, work))
-            return segment_response(response, accepts_gzip=takes_gzip)
+            return self._api.response(await cancel_on_disconnect(request, work), takes_gzip)
 
 
 class _Models:
