@@ -164,7 +164,10 @@ def artifact(
             click.echo(imported.to_table())
             imported.write(checkpoint)
         click.echo(f"exporting {source} (tracing takes about a minute) …")
-        metadata = task_of_checkpoint(checkpoint).export.load()(
+        kind = task_of_checkpoint(checkpoint)
+        if kind.export is None:
+            raise click.UsageError(f"{source} is a checkpoint for {kind.name}, which cannot be exported yet")
+        metadata = kind.export.load()(
             checkpoint,
             destination,
             ExportOptions(
