@@ -1,1 +1,3 @@
-"""3-D object detection from a camera and a LiDAR: data, the network, its training and its evaluation."""
+"""3-D object detection from a camera and a LiDAR: MVX-Net with GeminiFusion, and a detector on pillars of the project's
+own.
+"""

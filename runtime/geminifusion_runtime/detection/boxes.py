@@ -1,8 +1,8 @@
 """Boxes in LiDAR and in camera axes, and where they are in the image.
 
 A box in LiDAR axes is `x y z dx dy dz yaw`: x forward, y left, z up; (x, y, z) is the centre of the bottom, dx length,
-dy width, dz height, all in metres; yaw in radians, counter-clockwise from x. In camera axes (x right, y down, z forward,
-of the rectified reference camera) a box is what the columns of a KITTI label say.
+dy width, dz height, all in metres; yaw in radians, counter-clockwise from x. In the axes of the rectified reference
+camera (x right, y down, z forward) a box is what the columns of a KITTI label say.
 
 Functions compute in float64 and return the type of what they were given, unless they say otherwise.
 """
@@ -20,7 +20,7 @@ from geminifusion_runtime.detection.calibration import Calibration
 BOX_NUMBERS = 7
 NEAREST_DEPTH_M = 1e-3  # what is nearer to the camera's plane, or behind it, is projected from there
 
-# Corners in halves of the lengths (heights from the bottom): the bottom counter-clockwise from front left, then the top.
+# In lengths and widths, counter-clockwise from the front left; corners are those of the bottom, then those of the top.
 _CORNERS = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]], np.float64) / 2
 EDGES = ((0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4), (1, 5), (2, 6), (3, 7))
 
@@ -110,8 +110,8 @@ def project(
         lidar2image: `4 4`; see `Calibration`.
 
     Returns:
-        Pixels `… 2` (x, y), and depths `…` in metres, which are negative behind the camera. Points that are not in front
-        of it are projected as if they were `NEAREST_DEPTH_M` before it.
+        Pixels `… 2` (x, y), and depths `…` in metres, which are negative behind the camera. Points that are not in
+        front of it are projected as if they were `NEAREST_DEPTH_M` before it.
     """
     projected = transformed(points, lidar2image)
     depth = projected[..., 2]
@@ -119,7 +119,7 @@ def project(
 
 
 def image_rectangles(boxes: NDArray[np.floating], lidar2image: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The rectangles around the projected corners of boxes `n 7`: left, top, right, bottom in pixels, `n 4`, unclipped."""
+    """The rectangles around the projected corners of boxes `n 7`: left, top, right, bottom in pixels, `n 4`."""
     pixels, _ = project(corners(boxes), lidar2image)
     return np.concatenate([pixels.min(axis=1), pixels.max(axis=1)], axis=1)
 

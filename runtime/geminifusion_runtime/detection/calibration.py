@@ -45,7 +45,9 @@ class Calibration:
     def __post_init__(self) -> None:
         for name, matrix in (("P2", self.p2), ("R0_rect", self.r0_rect), ("Tr_velo_to_cam", self.tr_velo_to_cam)):
             if not np.isfinite(matrix).all():
-                raise UndecodableCalibrationError(f"{name} of the calibration holds NaN or infinity; send finite numbers")
+                raise UndecodableCalibrationError(
+                    f"{name} of the calibration holds NaN or infinity; send finite numbers"
+                )
             if abs(float(np.linalg.det(matrix[:, :3]))) < np.finfo(np.float32).eps:
                 raise UndecodableCalibrationError(
                     f"{name} of the calibration cannot be inverted; send the matrix of a real camera and LiDAR"
@@ -122,8 +124,8 @@ def decode_calibration(data: bytes) -> Calibration:
 
     Args:
         data: UTF-8. The text has a line `P2: …` of 12 numbers, `R0_rect: …` of 9 and `Tr_velo_to_cam: …` of 12, row by
-            row, among others that are passed over. The object has lists of that many numbers, or of rows, under the same
-            names, and may have `image_size`, width and height.
+            row, among others that are passed over. The object has lists of that many numbers, or of rows, under the
+            same names, and may have `image_size`, width and height.
 
     Raises:
         UndecodableCalibrationError: too large, not text, a matrix is missing or has another number of numbers, is
