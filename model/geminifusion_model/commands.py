@@ -30,10 +30,14 @@ def _task_of_run(options: dict[str, Any], _: Sequence[str]) -> TaskKind:
 
 
 def _task_of_source(_: dict[str, Any], words: Sequence[str]) -> TaskKind:
-    """That of the checkpoint among the words."""
-    for word in words:
-        if (Path(word) / "model.safetensors").is_file():
-            return task_of_checkpoint(Path(word))
+    """That of the first checkpoint among the words; segmentation's command takes artifacts and servers as well."""
+    folders = [Path(word) for word in words if Path(word).is_dir()]
+    if folders:
+        from geminifusion_model.checkpoint import CONFIG_NAME
+
+        for folder in folders:
+            if (folder / CONFIG_NAME).is_file():
+                return task_of_checkpoint(folder)
     return TASKS[SEGMENTATION]
 
 

@@ -24,7 +24,7 @@ def test_every_part_that_a_task_names_is_there(name):
     assert isinstance(kind.train.load(), click.Command)
     assert isinstance(kind.evaluate.load(), click.Command)
     assert callable(kind.network.load())
-    assert callable(kind.export.load())
+    assert kind.export is None or callable(kind.export.load())
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -50,7 +50,7 @@ def test_a_configuration_names_its_task_and_segmentation_needs_no_name(tmp_path)
     path.write_text("steps: 3\n")
     assert task_of_config(path) is TASKS[SEGMENTATION]
     path.write_text("kind: dance\n")
-    with pytest.raises(ConfigError, match="'dance'; this version of geminifusion knows semantic-segmentation"):
+    with pytest.raises(ConfigError, match="'dance'; this version of geminifusion knows semantic-segmentation, image-"):
         task_of_config(path)
 
 
@@ -83,6 +83,21 @@ def test_segmentation_reads_no_checkpoint_of_another_task(checkpoint):
     describe_as(checkpoint, kind="image-translation")
     with pytest.raises(CheckpointError, match="is a checkpoint for image-translation; give one for semantic-segm"):
         read_info(checkpoint)
+
+
+def test_the_checkpoint_among_the_arguments_decides_who_evaluates(checkpoint, tmp_path):
+    asked = CliRunner().invoke(evaluate, ["--data", str(tmp_path.parent), str(checkpoint), "--help"]).output
+    assert "--protocol" in asked
+    describe_as(checkpoint, kind="image-translation")
+    asked = CliRunner().invoke(evaluate, ["--data", str(tmp_path.parent), str(checkpoint), "--help"]).output
+    assert "--against" in asked
+
+
+def test_a_run_to_resume_decides_who_trains(tmp_path):
+    (tmp_path / "config.yaml").write_text("kind: image-translation\n")
+    for arguments in (["--resume", "--out", str(tmp_path)], ["--config", str(tmp_path / "config.yaml")]):
+        assert "Train a translator" in CliRunner().invoke(train, [*arguments, "--help"]).output
+    assert "--further-data" in CliRunner().invoke(train, ["--out", str(tmp_path), "--help"]).output
 
 
 def test_help_is_that_of_the_task():

@@ -13,7 +13,7 @@ from geminifusion_model.translation.discriminator import Discriminator
 from geminifusion_model.translation.generator import Generator
 from geminifusion_model.translation.state import build_state
 from geminifusion_model.translation.step import TranslationStep
-from geminifusion_model.translation.training_config import TranslationConfig
+from geminifusion_model.translation.training_config import TranslationTrainingConfig
 from geminifusion_model.translation.transforms import TranslationAugmentation
 
 GAINS = next(iter(MANIFEST["generators"].values()))["gain"]
@@ -78,7 +78,7 @@ def keys_of(original, values):
 @pytest.mark.parametrize("name", MANIFEST["steps"])
 def test_step(name):
     case = MANIFEST["steps"][name]
-    config = TranslationConfig(
+    config = TranslationTrainingConfig(
         network=config_of(case), size=(64, 64), augmentation=TranslationAugmentation(), steps=1, batch_size=2
     )
     state = build_state(config, torch.device("cpu"))

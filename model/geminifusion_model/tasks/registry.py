@@ -55,7 +55,7 @@ class TaskKind:
         train: `geminifusion train` for a recipe, configuration or run of this task.
         evaluate: `geminifusion evaluate` for a checkpoint of this task.
         network: from a checkpoint's directory, the network in eval mode.
-        export: from a checkpoint's directory, an artifact in another.
+        export: from a checkpoint's directory, an artifact in another; none where there is no artifact of the task.
     """
 
     name: str
@@ -63,7 +63,7 @@ class TaskKind:
     train: Part[click.Command]
     evaluate: Part[click.Command]
     network: Part[Callable[[Path], nn.Module]]
-    export: Part[Callable[..., Any]]
+    export: Part[Callable[..., Any]] | None = None
 
 
 _KINDS = (
@@ -74,6 +74,13 @@ _KINDS = (
         evaluate=Part("geminifusion_model.segmentation_commands:evaluate"),
         network=Part("geminifusion_model.network:GeminiFusion.from_pretrained"),
         export=Part("geminifusion_export.build:build_artifact"),
+    ),
+    TaskKind(
+        name="image-translation",
+        recipes=Part("geminifusion_model.translation.recipes:RECIPES"),
+        train=Part("geminifusion_model.translation.train_command:train"),
+        evaluate=Part("geminifusion_model.translation.evaluate_command:evaluate"),
+        network=Part("geminifusion_model.translation.generator:Generator.from_pretrained"),
     ),
 )
 

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from geminifusion_model.encoders.mit import init_mit_weights
 from geminifusion_model.translation.config import TranslatorConfig
-from geminifusion_model.translation.generator import build_level_encoder
+from geminifusion_model.translation.generator import build_level_encoder, init_output
 
 
 class Discriminator(nn.Module):
@@ -27,7 +26,7 @@ class Discriminator(nn.Module):
         self.encoder = build_level_encoder(config, fusion="none", in_channels=6)
         self.classify = nn.Conv2d(self.encoder.channels[-1], 1, 1)
         self.encoder.init_weights()
-        init_mit_weights(self.classify)
+        init_output(self.classify)
 
     def forward(self, inputs: Sequence[Tensor], judged: Sequence[Tensor]) -> Tensor:
         """Logits of being true, `S B 1 h w`.

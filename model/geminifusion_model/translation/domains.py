@@ -103,6 +103,12 @@ class Domain:
         scaled = (image + 1.0) * ((high - low) / 2) + low
         return scaled.exp() - self.log_offset if self.scale == "log" else scaled
 
+    def decoded(self, image: Floats) -> Floats:
+        """The inverse of `encode` of one channel, `H W` in [-1, 1], but for what `encode` clipped."""
+        three = torch.from_numpy(np.ascontiguousarray(image))[None].expand(3, -1, -1)
+        found: Floats = self.decode(three).numpy()
+        return found
+
     def modality(self) -> ModalityEncoding:
         """The domain as a network's input, in the words of the artifact contract: encoded so, it is in [-1, 1].
 

@@ -27,6 +27,7 @@ from geminifusion_model.translation.transforms import MULTIPLE
 
 _EPS = 1e-6  # of every LayerNorm
 _IMAGE_CHANNELS = 3
+_OUTPUT_STD = 0.02  # pix2pix's (arXiv:1611.07004), of all its layers
 
 
 class TranslationPrediction(NamedTuple):
@@ -120,6 +121,7 @@ class Generator(nn.Module):
             self.ensemble_logits = nn.Parameter(torch.ones(config.num_streams))
         self.encoder.init_weights()
         init_mit_weights(self.decoder)
+        init_output(self.decoder.project)
         init_fusions(self.decoder)
 
     def forward(self, *images: Tensor) -> TranslationPrediction:
@@ -164,6 +166,13 @@ class Generator(nn.Module):
         net = cls(read_translator(Path(directory)).network)
         load_weights(net, Path(directory))
         return net.eval()
+
+
+def init_output(layer: nn.Conv2d) -> None:
+    """Small start values for a layer with few outputs: SegFormer's would saturate tanh and sigmoid from the start."""
+    nn.init.normal_(layer.weight, std=_OUTPUT_STD)
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
 
 
 def build_level_encoder(config: TranslatorConfig, *, fusion: str, in_channels: int = _IMAGE_CHANNELS) -> MixTransformer:

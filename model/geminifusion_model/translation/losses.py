@@ -22,6 +22,8 @@ def discriminator_loss(on_true: Tensor, on_generated: Tensor) -> Tensor:
 def adversarial_loss(logits: Tensor, truth: float = 1.0) -> Tensor:
     """Cross-entropy of the discriminator's decisions with one truth, summed over the streams.
 
+    From logits: a discriminator that is sure of itself would have no gradient behind a sigmoid.
+
     Args:
         logits: `S B 1 h w`.
     """

@@ -15,7 +15,7 @@ from geminifusion_model.training.loop.state import ExponentialAverage, RunState
 from geminifusion_model.translation.checkpoint import read_translator
 from geminifusion_model.translation.discriminator import Discriminator
 from geminifusion_model.translation.generator import Generator
-from geminifusion_model.translation.training_config import TranslationConfig
+from geminifusion_model.translation.training_config import TranslationTrainingConfig
 
 
 @dataclass
@@ -54,7 +54,7 @@ class TranslationState(RunState):
             self.adversary.optimizer.load_state_dict(content["discriminator_optimizer"])
 
 
-def build_state(config: TranslationConfig, device: torch.device, *, resume: bool = False) -> TranslationState:
+def build_state(config: TranslationTrainingConfig, device: torch.device, *, resume: bool = False) -> TranslationState:
     """The state at step 0, on `device`. One to be resumed reads no start weights, which may be gone.
 
     Raises:
@@ -93,5 +93,5 @@ def start_from(generator: Generator, directory: Path) -> None:
     load_weights(generator, directory)
 
 
-def _adam(net: torch.nn.Module, config: TranslationConfig) -> torch.optim.Adam:
+def _adam(net: torch.nn.Module, config: TranslationTrainingConfig) -> torch.optim.Adam:
     return torch.optim.Adam(net.parameters(), lr=config.learning_rate, betas=config.betas)

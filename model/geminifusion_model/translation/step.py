@@ -19,7 +19,7 @@ from geminifusion_model.translation.dataset import TranslationBatch
 from geminifusion_model.translation.generator import Generator, TranslationPrediction, streams_of
 from geminifusion_model.translation.losses import adversarial_loss, discriminator_loss, reconstruction_loss
 from geminifusion_model.translation.state import Adversary, TranslationState
-from geminifusion_model.translation.training_config import TranslationConfig
+from geminifusion_model.translation.training_config import TranslationTrainingConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class TranslationStep:
         state: of the networks on the processes' device.
     """
 
-    def __init__(self, config: TranslationConfig, state: TranslationState, processes: Processes) -> None:
+    def __init__(self, config: TranslationTrainingConfig, state: TranslationState, processes: Processes) -> None:
         assert isinstance(state.net, Generator)
         self.config, self.state, self.processes = config, state, processes
         self.generator = state.net
@@ -181,7 +181,7 @@ class TranslationStep:
             )
 
 
-def rate_factor(config: TranslationConfig, step: int) -> float:
+def rate_factor(config: TranslationTrainingConfig, step: int) -> float:
     """Of the learning rate of one step, 0-based, to its base."""
     if config.schedule == "cosine":
         return warmup_cosine(step, warmup_steps=config.warmup_steps, total_steps=config.steps)

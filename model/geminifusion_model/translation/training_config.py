@@ -18,7 +18,7 @@ def _checked_size(size: tuple[int, int]) -> tuple[int, int]:
     return size
 
 
-class TranslationConfig(RunConfig):
+class TranslationTrainingConfig(RunConfig):
     """All settings that decide the outcome of a translator's training, besides the data itself."""
 
     kind: Literal["image-translation"] = "image-translation"
@@ -76,8 +76,4 @@ class TranslationConfig(RunConfig):
     def _check_combinations(self) -> Self:
         if self.adversarial_weight == self.reconstruction_weight == 0:
             raise ValueError("adversarial_weight and reconstruction_weight are both 0; nothing would be learned")
-        if self.schedule == "cosine" and self.warmup_steps >= self.steps:
-            raise ValueError(
-                f"the rate is to rise for {self.warmup_steps} steps (warmup_steps) of {self.steps}; expected fewer"
-            )
         return self

@@ -95,18 +95,21 @@ def resized(image: Floats, size: tuple[int, int]) -> Floats:
     return np.ascontiguousarray(result, np.float32)
 
 
-def resized_where_measured(image: Floats, measured: Mask, size: tuple[int, int]) -> tuple[Floats, Mask]:
-    """As `resized`, of the measured pixels alone; the second result says where half of what a pixel covers was.
-
-    What was not measured becomes 0.
-    """
+def resized_where_measured(image: Floats, measured: Mask, size: tuple[int, int]) -> Floats:
+    """As `resized`, of the measured pixels alone; 0 where none was."""
     if measured.all():
-        return resized(image, size), np.ones(size, np.bool_)
-    share = resized(measured.astype(np.float32), size)
+        return resized(image, size)
     wide = (..., None) if image.ndim == 3 else (...,)
+    share = resized(measured.astype(np.float32), size)[wide]
     total = resized(image * measured[wide], size)
-    trusted = share >= _TRUSTED_SHARE
-    return np.where(trusted[wide], total / np.maximum(share, 1e-6)[wide], 0).astype(np.float32), trusted
+    return np.where(share > 0, total / np.maximum(share, 1e-6), 0).astype(np.float32)
+
+
+def resized_mask(measured: Mask, size: tuple[int, int]) -> Mask:
+    """Which pixels of an image of `size` are averaged from measured ones, by half or more."""
+    if measured.all():
+        return np.ones(size, np.bool_)
+    return resized(measured.astype(np.float32), size) >= _TRUSTED_SHARE
 
 
 def cropped(image: NDArray[np.generic], place: Place, size: tuple[int, int], fill: float) -> NDArray[np.generic]:
@@ -122,15 +125,18 @@ def varied(
     measured: Mapping[str, Mask],
     domains: Mapping[str, Domain],
     size: tuple[int, int],
-    how: TranslationAugmentation | None,
+    how: TranslationAugmentation | None = None,
     place: Place | None = None,
+    *,
+    mix_unmeasured: bool = False,
 ) -> tuple[dict[str, Floats], dict[str, Mask]]:
     """All images of a view at `size`: resized alone, or also cropped and mirrored at `place`.
 
     Args:
-        images: encoded, `H W` or `H W 3` each.
-        measured: `H W` each; as the images, by domain.
+        images: by domain, encoded, `H W` or `H W 3` each.
+        measured: by domain, `H W` each.
         how: must be given with a place.
+        mix_unmeasured: average whatever unmeasured pixels hold with the others, as published.
 
     Returns:
         Images and masks of `size`.
@@ -139,11 +145,11 @@ def varied(
     found: dict[str, Floats] = {}
     masks: dict[str, Mask] = {}
     for name, image in images.items():
-        values, mask = resized_where_measured(image, measured[name], first)
+        values = resized(image, first) if mix_unmeasured else resized_where_measured(image, measured[name], first)
+        mask = resized_mask(measured[name], first)
         if how is not None and place is not None:
             values = np.asarray(cropped(values, place, size, _BLACK), np.float32)
-            # a black line beyond the image counts in the published losses, as an unmeasured pixel does not
-            mask = np.asarray(cropped(mask, place, size, how.as_published), np.bool_)
+            mask = np.asarray(cropped(mask, place, size, False), np.bool_)
             if place.mirrored and domains[name].kind == "normal" and not how.as_published:
                 values[..., 0] *= -1
         found[name], masks[name] = values, mask
