@@ -1,15 +1,14 @@
 """Boxes and calibrations as training and evaluation use them."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
 from geminifusion_model.data.sample import DatasetError
-from geminifusion_model.detection import boxes as ours
-from geminifusion_model.detection.calibration import in_image, kitti_text, read_calibration, turned
-from geminifusion_runtime.detection.boxes import corners, project
-from geminifusion_runtime.detection.calibration import Calibration, decode_calibration
+from geminifusion_model.detection.boxes import boxes_after, points_inside
+from geminifusion_model.detection.calibration import kitti_text, read_calibration, turned
+from geminifusion_model.detection.projection import point_matrix
+from geminifusion_runtime.detection.boxes import corners, project, transformed
+from geminifusion_runtime.detection.calibration import Calibration
 
 BOXES = np.array([[10, 2, -1.7, 3.9, 1.6, 1.5, 0.4], [25, -6, -1.6, 0.8, 0.6, 1.8, -3.0]], np.float32)
 
@@ -30,33 +29,26 @@ def points_of_corners(shrunk):
 
 
 def test_points_just_inside_the_corners_are_inside_and_those_just_outside_are_not():
-    inside = ours.points_inside(points_of_corners(0.999).reshape(-1, 3), BOXES)
+    inside = points_inside(points_of_corners(0.999).reshape(-1, 3), BOXES)
     assert inside.reshape(2, 2, 8)[[0, 1], [0, 1]].all()
     assert inside.sum() == 16
-    assert not ours.points_inside(points_of_corners(1.001).reshape(-1, 3), BOXES).any()
+    assert not points_inside(points_of_corners(1.001).reshape(-1, 3), BOXES).any()
 
 
-@pytest.mark.parametrize("change", ["rotated", "scaled", "moved", "mirrored"])
+@pytest.mark.parametrize(
+    "change",
+    [{"yaw": 2.5}, {"scale": 1.05}, {"translation": (0.3, -0.2, 0.1)}, {"mirrored": True}, None],
+)
 def test_boxes_change_as_their_corners_do(change):
-    before = corners(BOXES).astype(np.float32)
-    if change == "rotated":
-        after, expected = ours.rotated(BOXES, 2.5), before.copy()
-        expected[..., :2] = before[..., :2] @ ours.rotation(2.5)
-    elif change == "scaled":
-        after, expected = ours.scaled(BOXES, 1.05), before * 1.05
-    elif change == "moved":
-        offset = np.array([0.3, -0.2, 0.1], np.float32)
-        after, expected = ours.moved(BOXES, offset), before + offset
-    else:
-        after, expected = ours.mirrored(BOXES), before * [1, -1, 1]
+    if change is None:
+        change = {"yaw": -1.9, "scale": 0.96, "translation": (0.3, -0.2, 0.1), "mirrored": True}
+    expected = transformed(corners(BOXES), point_matrix(**change))
+    if change.get("mirrored"):
         expected = expected[:, [3, 2, 1, 0, 7, 6, 5, 4]]  # what was left is now right
+    after = boxes_after(BOXES, **change)
     assert after.dtype == np.float32
     assert np.abs(after[:, 6]).max() <= np.pi
     np.testing.assert_allclose(corners(after), expected, atol=2e-5)
-
-
-def test_a_rotation_turns_x_towards_y():
-    np.testing.assert_allclose(np.array([[1, 0]]) @ ours.rotation(np.pi / 2), [[0, 1]], atol=1e-7)
 
 
 def test_a_calibration_survives_its_file(tmp_path):
@@ -83,11 +75,3 @@ def test_a_turned_camera_moves_the_projection_sideways_by_the_same_number_of_pix
     after, _ = project(near_and_far, turned(calibration(), 1.0).lidar2image)
     np.testing.assert_allclose(after[:, 0] - before[:, 0], 720 * np.tan(np.radians(1)), rtol=0.02)
     np.testing.assert_allclose(after[:, 1], before[:, 1], atol=0.1)
-
-
-def test_points_behind_the_camera_or_beside_its_image_are_not_in_it():
-    points = np.array([[10, 0, 0, 0.5], [-10, 0, 0, 0.5], [10, 12, 0, 0.5], [10, 0, 9, 0.5]], np.float32)
-    assert in_image(points, calibration(), (375, 1242)).tolist() == [True, False, False, False]
-    wide = dataclasses.replace(calibration(), p2=calibration().p2 * [[2.0], [1], [1]])
-    assert in_image(points[:1], wide, (375, 1242)).tolist() == [True]
-    assert decode_calibration(kitti_text(wide).encode()).p2[0, 0] == 1440

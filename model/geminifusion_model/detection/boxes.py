@@ -1,4 +1,4 @@
-"""What training and evaluation do with boxes, besides what serving does too (`geminifusion_runtime.detection.boxes`).
+"""What training does with boxes, besides what serving does too (`geminifusion_runtime.detection.boxes`).
 
 Boxes are `n 7` x, y, z, dx, dy, dz, yaw in LiDAR axes, as that module describes them: metres and radians, z of the
 bottom.
@@ -6,15 +6,13 @@ bottom.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_runtime.detection.boxes import wrap_angle
-
-CLASS_NAMES = ("pedestrian", "cyclist", "car")
-"""What the detector tells apart, in the order of its labels."""
+from geminifusion_model.detection.projection import point_matrix
+from geminifusion_runtime.detection.boxes import transformed, wrap_angle
 
 
 def points_inside(points: NDArray[np.floating], boxes: NDArray[np.floating]) -> NDArray[np.bool_]:
@@ -33,32 +31,19 @@ def points_inside(points: NDArray[np.floating], boxes: NDArray[np.floating]) -> 
     return inside
 
 
-def rotated(boxes: NDArray[np.float32], angle: float) -> NDArray[np.float32]:
-    """Boxes turned about the z axis, counter-clockwise by `angle` radians."""
-    turned = boxes.copy()
-    turned[:, :2] = boxes[:, :2] @ rotation(angle)
-    turned[:, 6] = wrap_angle(boxes[:, 6].astype(np.float64) + angle)
-    return turned
-
-
-def rotation(angle: float) -> NDArray[np.float32]:
-    """The matrix `2 2` that turns row vectors (x, y) counter-clockwise by `angle` radians: `rows @ matrix`."""
-    cosine, sine = math.cos(angle), math.sin(angle)
-    return np.array([[cosine, sine], [-sine, cosine]], np.float32)
-
-
-def scaled(boxes: NDArray[np.float32], factor: float) -> NDArray[np.float32]:
-    """Boxes of a scene whose every length grew by `factor`."""
-    return boxes * np.array([factor] * 6 + [1], np.float32)
-
-
-def moved(boxes: NDArray[np.float32], offset: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Boxes moved by x, y, z."""
-    return boxes + np.concatenate([offset, np.zeros(4, np.float32)]).astype(np.float32)
-
-
-def mirrored(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Boxes of a scene whose left became its right: y and yaw change their sign."""
-    turned = boxes * np.array([1, -1, 1, 1, 1, 1, -1], np.float32)
-    turned[:, 6] = wrap_angle(turned[:, 6].astype(np.float64))
-    return turned
+def boxes_after(
+    boxes: NDArray[np.float32],
+    *,
+    yaw: float = 0.0,
+    scale: float = 1.0,
+    translation: Sequence[float] = (0.0, 0.0, 0.0),
+    mirrored: bool = False,
+) -> NDArray[np.float32]:
+    """Boxes of a scene that `projection.point_matrix` with the same arguments has changed."""
+    matrix = point_matrix(yaw=yaw, scale=scale, translation=translation, mirrored=mirrored)
+    angles = boxes[:, 6].astype(np.float64) + yaw
+    changed = boxes.copy()
+    changed[:, :3] = transformed(boxes[:, :3], matrix)
+    changed[:, 3:6] *= np.float32(scale)
+    changed[:, 6] = wrap_angle(-angles if mirrored else angles)
+    return changed

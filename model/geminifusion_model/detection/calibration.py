@@ -10,10 +10,8 @@ import math
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from geminifusion_model.data.sample import DatasetError
-from geminifusion_runtime.detection.boxes import project
 from geminifusion_runtime.detection.calibration import MAX_BYTES, Calibration, decode_calibration
 from geminifusion_runtime.errors import GeminiFusionError
 
@@ -63,13 +61,3 @@ def turned(calibration: Calibration, degrees: float) -> Calibration:
     turn[0, 0] = turn[2, 2] = math.cos(angle)
     turn[0, 2], turn[2, 0] = math.sin(angle), -math.sin(angle)
     return dataclasses.replace(calibration, tr_velo_to_cam=turn @ calibration.tr_velo_to_cam)
-
-
-def in_image(points: NDArray[np.floating], calibration: Calibration, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Which points `P 3…` are before the camera and inside its image of `size`, height and width: `P`."""
-    pixels, depth = project(points[:, :3], calibration.lidar2image)
-    height, width = size
-    inside: NDArray[np.bool_] = (
-        (depth > 0) & (pixels >= 0).all(axis=1) & (pixels[:, 0] < width) & (pixels[:, 1] < height)
-    )
-    return inside
