@@ -292,6 +292,12 @@ def test_files_that_do_not_align_are_refused_when_a_folder_is_opened(folder, tmp
         open_views(ALIGNED, root, "train", ("rgb", "shade"))
 
 
+def test_folders_of_no_known_layout_are_refused(tmp_path):
+    with pytest.raises(DatasetError, match=r"neither aligned images .* nor Taskonomy's files"):
+        layout_of(tmp_path)
+    assert layout_of(tmp_path, ALIGNED) == ALIGNED
+
+
 def test_domains_and_splits_that_are_not_there_are_refused(folder, building):
     with pytest.raises(LayoutError, match="no split 'val'; the folder has train"):
         open_views(ALIGNED, folder, "val", ("rgb",))
