@@ -37,6 +37,7 @@ from geminifusion_runtime.model import Model
 from geminifusion_runtime.options import SegmentOptions
 from geminifusion_runtime.postprocessing import Prediction
 from geminifusion_runtime.preprocessing import PreparedItem
+from geminifusion_runtime.tasks.segmentation.encoding import encode
 from geminifusion_service.isolation.decoder_pool import (
     DecodeOptions,
     DecoderPool,
@@ -44,7 +45,6 @@ from geminifusion_service.isolation.decoder_pool import (
     ProcessDecoderPool,
     ThreadDecoderPool,
 )
-from geminifusion_service.pipeline.encoding import encode
 
 _READING: DecodeOptions = {"max_pixels": 32_000_000, "intrinsics": None}
 

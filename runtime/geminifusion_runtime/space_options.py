@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from geminifusion_runtime.artifact import ArtifactMetadata
+from geminifusion_runtime.artifact import SegmentationMetadata
 from geminifusion_runtime.errors import InvalidOptionError
 from geminifusion_runtime.options import SegmentOptions
 from geminifusion_runtime.types import CLOUD_FORMATS
 
 
-def check_space(options: SegmentOptions, metadata: ArtifactMetadata, came: Collection[str]) -> None:
+def check_space(options: SegmentOptions, metadata: SegmentationMetadata, came: Collection[str]) -> None:
     """Check the options about places before anything is decoded.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,13 +12,11 @@ from uuid import uuid4
 
 import numpy as np
 
-from geminifusion_runtime.artifact import ArtifactMetadata, SegmentationMetadata
+from geminifusion_runtime.artifact import ArtifactMetadata, SegmentationMetadata, require_segmentation
 from geminifusion_runtime.bundled import artifact_path
 from geminifusion_runtime.encoding.class_shares import class_shares, distances
-from geminifusion_runtime.modality_options import check_modalities
 from geminifusion_runtime.option_types import modality_options
 from geminifusion_runtime.options import OPTION_NAMES, SegmentOptions
-from geminifusion_runtime.space_options import check_space
 from geminifusion_runtime.types import DEFAULT_SENSOR_POLICY, SensorPolicy
 
 from .array_inputs import plain_image
@@ -31,9 +30,7 @@ from .results import Result
 with requires_extra("geminifusion.load()", "runtime"):
     from geminifusion_runtime.decoding.decode import DecodedImage, decode_modality
     from geminifusion_runtime.model import Model
-    from geminifusion_runtime.preparation import prepare
-    from geminifusion_runtime.preprocessing import check_names, images_by_modality
-    from geminifusion_runtime.tasks.registry import open_model
+    from geminifusion_runtime.tasks.segmentation.runtime import SegmentationTask
 
 # A caller's own files need no guard against strangers; this is as much as OpenCV decodes.
 _MAX_PIXELS = 2**30
@@ -52,6 +49,10 @@ class LocalModel:
     def metadata(self) -> ArtifactMetadata:
         """Description of the artifact: classes, modalities, limits, scores, licenses."""
         return self._model.metadata
+
+    @functools.cached_property
+    def _task(self) -> SegmentationTask:
+        return SegmentationTask(require_segmentation(self.metadata))
 
     @overload
     def __call__(
@@ -102,7 +103,9 @@ class LocalModel:
         options = checked_options({"depth_scale": depth_scale, "depth_invalid": depth_invalid, **given})
         _check_local(given)
         decoded_images = self._decode({name: plain_image(image, name) for name, image in inputs.items()}, options)
-        prepared = prepare(self._model, options, decoded_images, DEFAULT_SENSOR_POLICY)
+        prepared = self._task.prepare(
+            options, decoded_images, DEFAULT_SENSOR_POLICY, size_problem=self._model.backend.size_problem
+        )
         arrays = {name: image.array for name, image in prepared.decoded.images.items()}
         decoded = time.perf_counter()
         prediction = self._model.run(prepared.items)[0]
@@ -112,7 +115,10 @@ class LocalModel:
         return Result(
             labels=prediction.labels,
             classes=class_shares(
-                prediction.labels, distances(self.metadata, arrays), self.metadata.classes, prepared.decoded.camera
+                prediction.labels,
+                distances(self.metadata, arrays),
+                self._task.metadata.classes,
+                prepared.decoded.camera,
             ),
             model=self.metadata.reference,
             confidence=prediction.confidence,
@@ -123,7 +129,7 @@ class LocalModel:
             sensors=prepared.sensors,
             request_id=uuid4().hex,
             sources=arrays,
-            posted=dataclasses.replace(options, intrinsics=options.intrinsics or self.metadata.intrinsics or ()),
+            posted=dataclasses.replace(options, intrinsics=options.intrinsics or self._task.metadata.intrinsics or ()),
             depth_m=distances(self.metadata, {name: image.array for name, image in decoded_images.items()}),
         )
 
@@ -156,10 +162,7 @@ class LocalModel:
 
     def _decode(self, inputs: Mapping[str, PlainImage], options: SegmentOptions) -> dict[str, DecodedImage]:
         """The images as the model takes them, in its order."""
-        given = images_by_modality(self.metadata, inputs)
-        check_names(self.metadata, list(given))
-        check_modalities(options, self.metadata)
-        check_space(options, self.metadata, list(given))
+        given = self._task.accept(options, inputs)
         images = {}
         for spec in self.metadata.modalities:
             if spec.name not in given:
@@ -171,7 +174,7 @@ class LocalModel:
                 image if isinstance(image, np.ndarray) else file_bytes(image, spec.name),
                 spec,
                 max_pixels=_MAX_PIXELS,
-                intrinsics=options.intrinsics or self.metadata.intrinsics,
+                intrinsics=options.intrinsics or self._task.metadata.intrinsics,
                 **modality_options(options, spec)._asdict(),
             )
         return images
@@ -195,4 +198,4 @@ def load(path: str | Path | None = None, *, threads: int | None = None) -> Local
         geminifusion_runtime.artifact.ArtifactError: the artifact is missing, damaged, or of another release.
         BundledArtifactMissingError: no path was given and this copy of the package has no bundled model.
     """
-    return LocalModel(open_model(artifact_path() if path is None else path, threads=threads))
+    return LocalModel(Model.open(artifact_path() if path is None else path, threads=threads))

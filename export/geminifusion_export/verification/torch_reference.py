@@ -16,6 +16,7 @@ from geminifusion_model.checkpoint import read_info, weights_sha256
 from geminifusion_model.data.nyuv2 import NYUv2
 from geminifusion_model.evaluation.calibration import Temperature
 from geminifusion_model.network import GeminiFusion
+from geminifusion_runtime.artifact import require_segmentation
 from geminifusion_runtime.backends.protocol import BatchShape
 from geminifusion_runtime.golden_set import ReferenceBatch
 
@@ -49,7 +50,7 @@ def measure_against_torch(measurement: Measurement, checkpoint: Path, data: Path
     Raises:
         ExportError: the checkpoint is not the one the artifact was made from.
     """
-    metadata = measurement.metadata
+    metadata = require_segmentation(measurement.metadata)
     found = weights_sha256(checkpoint)
     if found != metadata.checkpoint_sha256:
         raise ExportError(

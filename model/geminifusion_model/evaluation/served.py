@@ -23,7 +23,14 @@ from geminifusion_model.evaluation.prediction import Corruption, ScoredFrame
 from geminifusion_model.evaluation.predictor import check_without
 from geminifusion_model.evaluation.protocols import PROTOCOLS, Protocol
 from geminifusion_model.task import InputPolicy, ModalityEncoding, Task
-from geminifusion_runtime.artifact import ArtifactMetadata, ClassSpec, ModalitySpec, SizePolicy, Upsampling
+from geminifusion_runtime.artifact import (
+    ArtifactMetadata,
+    ClassSpec,
+    ModalitySpec,
+    SizePolicy,
+    Upsampling,
+    require_segmentation,
+)
 
 if TYPE_CHECKING:
     from geminifusion_runtime.model import Model
@@ -59,8 +66,13 @@ class ServedModel:
     data_license: str
 
     @classmethod
-    def of(cls, metadata: ArtifactMetadata, backend: str) -> ServedModel:
-        """From the metadata of an artifact."""
+    def of(cls, artifact: ArtifactMetadata, backend: str) -> ServedModel:
+        """From the metadata of an artifact.
+
+        Raises:
+            ArtifactError: it is of another task.
+        """
+        metadata = require_segmentation(artifact)
         return cls(
             reference=metadata.reference,
             network=f"{metadata.encoder}, fusion {metadata.fusion}",

@@ -18,6 +18,7 @@ from geminifusion_runtime.backends.protocol import DetachedBackend
 from geminifusion_runtime.cpu_count import usable_cores
 from geminifusion_runtime.daemon_executor import DaemonExecutor
 from geminifusion_runtime.model import Model
+from geminifusion_runtime.option_types import RequestOptions
 from geminifusion_runtime.types import Priority
 from geminifusion_service.models.registry import ModelRegistry
 from geminifusion_service.observability.metrics import Metrics
@@ -29,7 +30,7 @@ from geminifusion_service.ray_serve.cluster import Ray, RayError
 from geminifusion_service.ray_serve.deployment import deploy, progress
 from geminifusion_service.ray_serve.plan import plan_replicas
 from geminifusion_service.ray_serve.replica_pool import ReplicaPool
-from geminifusion_service.request import SegmentRequest, SegmentResponse
+from geminifusion_service.request import TaskRequest, TaskResponse
 from geminifusion_service.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -131,16 +132,16 @@ class RayExecutor:
     async def submit(
         self,
         model: Model,
-        request: SegmentRequest,
+        request: TaskRequest,
         *,
         deadline: float | None = None,
         passed: Sequence[StageTiming] = (),
-    ) -> SegmentResponse:
+    ) -> TaskResponse:
         """See `Executor.submit`."""
         assert self._replicas is not None, "no request is admitted before"
         submitted = time.monotonic()
-        options = dataclasses.replace(
-            request.options,
+        options: RequestOptions = dataclasses.replace(
+            request.options,  # type: ignore[type-var]  # every class of options is a dataclass
             model=model.reference,  # what a request without one means is decided here
             request_id=request.options.request_id or new_request_id(),
             # The rest of it, so that the replica drops what nobody waits for here any more.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_runtime.artifact import ArtifactMetadata
+from geminifusion_runtime.artifact import SegmentationMetadata
 from geminifusion_runtime.camera import Intrinsics
 from geminifusion_runtime.decoding.decode import DecodedRequest
 from geminifusion_runtime.encoding.class_shares import ClassShare, class_shares, distances
@@ -32,7 +32,7 @@ class Encoded:
 
 def encode(
     options: SegmentOptions,
-    metadata: ArtifactMetadata,
+    metadata: SegmentationMetadata,
     decoded: DecodedRequest,
     prediction: Prediction,
     disagreement: NDArray[np.float16] | None = None,
@@ -83,7 +83,7 @@ def encode(
 
 
 def _cloud(
-    metadata: ArtifactMetadata,
+    metadata: SegmentationMetadata,
     decoded: DecodedRequest,
     depth_m: NDArray[np.float32],
     camera: Intrinsics,
@@ -100,7 +100,9 @@ def _cloud(
     )
 
 
-def _overlay_base(options: SegmentOptions, metadata: ArtifactMetadata, decoded: DecodedRequest) -> NDArray[np.generic]:
+def _overlay_base(
+    options: SegmentOptions, metadata: SegmentationMetadata, decoded: DecodedRequest
+) -> NDArray[np.generic]:
     """The modality that was asked for; without it rgb, or else the first 8-bit picture, or else the first that came."""
     pictures = [spec.name for spec in metadata.modalities if spec.unit == "intensity"]
     for name in (options.overlay_on, "rgb", *pictures):
