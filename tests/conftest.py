@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import importlib.util
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -383,3 +384,12 @@ def clients_python() -> Path:
             "needs tritonclient and kserve: make test-slow, or name their python in GEMINIFUSION_TEST_CLIENTS_PYTHON"
         )
     return python
+
+
+_street = importlib.util.spec_from_file_location("street", Path(__file__).parent / "street.py")
+assert _street is not None
+assert _street.loader is not None
+_module = importlib.util.module_from_spec(_street)
+sys.modules["street"] = _module  # where dataclasses look for the annotations of their fields
+_street.loader.exec_module(_module)
+detector_artifact, make_street = _module.detector_artifact, _module.make_street

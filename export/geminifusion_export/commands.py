@@ -151,7 +151,6 @@ def artifact(
             "`geminifusion tasks` lists or a YAML file"
         )
     from geminifusion_export.build import ExportOptions, check_destination
-    from geminifusion_export.errors import ExportError
     from geminifusion_model.tasks.registry import task_of_checkpoint
 
     check_destination(destination)
@@ -167,7 +166,7 @@ def artifact(
         click.echo(f"exporting {source} (tracing takes about a minute) …")
         kind = task_of_checkpoint(checkpoint)
         if kind.export is None:
-            raise ExportError(f"{source} is for {kind.name}, of which no artifact can be made; give another checkpoint")
+            raise click.UsageError(f"{source} is a checkpoint for {kind.name}, which cannot be exported yet")
         metadata = kind.export.load()(
             checkpoint,
             destination,
@@ -193,9 +192,7 @@ def _extended(source: Path, destination: Path, options: TargetOptions) -> Artifa
 
 
 def _report(metadata: ArtifactMetadata, destination: Path) -> None:
-    from geminifusion_export.verification.certificate import verification_table
-
-    click.echo(verification_table(metadata.verification))
+    click.echo(_table(metadata))
     for entry in metadata.runtimes:
         if score := entry.held_out:
             click.echo(
@@ -205,6 +202,19 @@ def _report(metadata: ArtifactMetadata, destination: Path) -> None:
     click.echo(
         f"wrote {destination} ({metadata.reference}); serve it with: geminifusion serve --artifact {destination}"
     )
+
+
+def _table(metadata: ArtifactMetadata) -> str:
+    """What was measured, one line a report."""
+    from geminifusion_runtime.artifact import DetectionMetadata
+
+    if isinstance(metadata, DetectionMetadata):
+        from geminifusion_export.detection.verification import verification_table as detection_table
+
+        return detection_table(metadata.verification)
+    from geminifusion_export.verification.certificate import verification_table
+
+    return verification_table(metadata.verification)
 
 
 def _engine_options(given: dict[str, object]) -> EngineOptions:

@@ -33,6 +33,7 @@ def tune_batch_size(model: Model, *, most: int, most_pixels: int, budget_s: floa
     Raises:
         RuntimeError: the runtime failed.
     """
+    most = min(most, model.task.largest_batch)
     height, width = model.metadata.size.reference
     timings: dict[tuple[int, int], BatchTiming] = {}
     for size in ((height, width), (height // 2, width // 2)):

@@ -56,15 +56,7 @@ def read_golden_set(directory: Path, metadata: ArtifactMetadata) -> tuple[Refere
     if metadata.golden is None:
         return ()
     path = directory / metadata.golden.file
-    try:
-        with open_regular(path, inside=directory, max_bytes=MAX_BYTES) as file:
-            _check_sizes(file)
-            with np.load(file, allow_pickle=False) as stored:
-                arrays: dict[str, NDArray[np.generic]] = {name: stored[name] for name in stored.files}
-    except UnusableFileError as error:
-        raise ArtifactError(str(error)) from None
-    except _UNREADABLE as error:
-        raise ArtifactError(f"{path} cannot be read ({error}); export the artifact again") from None
+    arrays = load_arrays(path, inside=directory)
     _check_arrays(path, arrays, metadata)
     names = [modality.name for modality in metadata.modalities]
     return tuple(
@@ -75,6 +67,23 @@ def read_golden_set(directory: Path, metadata: ArtifactMetadata) -> tuple[Refere
         )
         for index in range(metadata.golden.frames)
     )
+
+
+def load_arrays(path: Path, *, inside: Path) -> dict[str, NDArray[np.generic]]:
+    """The arrays of a golden set, of which no more is unpacked than a golden set may hold.
+
+    Raises:
+        ArtifactError: the file cannot be read.
+    """
+    try:
+        with open_regular(path, inside=inside, max_bytes=MAX_BYTES) as file:
+            _check_sizes(file)
+            with np.load(file, allow_pickle=False) as stored:
+                return {name: stored[name] for name in stored.files}
+    except UnusableFileError as error:
+        raise ArtifactError(str(error)) from None
+    except _UNREADABLE as error:
+        raise ArtifactError(f"{path} cannot be read ({error}); export the artifact again") from None
 
 
 def stored_outputs(metadata: ArtifactMetadata) -> tuple[OutputTensor, ...]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from geminifusion_runtime.option_types import RequestOptions
 from geminifusion_runtime.tasks.base import TaskResult
+from geminifusion_runtime.tasks.detection.runtime import FoundBoxes
 from geminifusion_runtime.tasks.segmentation.runtime import SegmentationResult
 from geminifusion_runtime.tasks.translation.runtime import TranslationResult
 from geminifusion_runtime.types import SensorHealth
@@ -74,15 +75,27 @@ class TranslateResponse(TranslationResult, TaskResponse):
     """Of a translation request."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class DetectResponse(FoundBoxes, TaskResponse):
+    """Of a detection request."""
+
+
 _RESPONSES: Mapping[type[TaskResult], type[TaskResponse]] = {
     SegmentationResult: SegmentResponse,
     TranslationResult: TranslateResponse,
+    FoundBoxes: DetectResponse,
 }
 
 
 def segment_response_of(response: TaskResponse) -> SegmentResponse:
     """The response to a request with options of segmentation."""
     assert isinstance(response, SegmentResponse), "a request gets the response of its own task"
+    return response
+
+
+def detect_response_of(response: TaskResponse) -> DetectResponse:
+    """The response to a request with options of detection."""
+    assert isinstance(response, DetectResponse), "a request gets the response of its own task"
     return response
 
 

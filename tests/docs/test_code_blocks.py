@@ -43,16 +43,19 @@ NOT_RUN = {
     ("docs/guides/observability.md", "--otlp-endpoint"): "needs a collector of traces",
     ("docs/guides/ray.md", "--executor ray"): "needs Ray; test-slow runs it with settings of its own",
     ("docs/guides/recordings.md", "geminifusion"): "test_recordings.py runs it on small recordings",
+    ("docs/guides/detection.md", ""): "trains; tests of the model and the benchmarks run it on small streets",
+    ("docs/guides/serve-detection.md", ""): "test_detection.py and test_boxes.py run it with a tiny detector",
     ("docs/guides/triton-kserve.md", "triton"): "needs a client whose messages have the names of ours",
     ("docs/guides/triton-kserve.md", "perf_analyzer"): "needs NVIDIA's program and a newer C library",
     ("docs/guides/your-own-data.md", "geminifusion "): "trains; tests of the model run it on small frames",
+    ("docs/guides/translation.md", ""): "trains; tests of the model and of the benchmarks run it on small views",
     ("docs/reference/grpc.md", "grpc_tools"): "make protos; a test compares the result",
     ("export/README.md", "geminifusion "): "exports need minutes, or a GPU",
     ("export/plugin/README.md", ""): "needs CUDA and TensorRT",
     ("model/README.md", "geminifusion "): "trains for hours",
     ("model/README.md", "load_imagenet"): "needs weights that may not be shipped",
 }
-MOST_NOT_RUN = 16
+MOST_NOT_RUN = 18
 
 
 @dataclass(frozen=True)

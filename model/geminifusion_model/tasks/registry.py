@@ -83,6 +83,14 @@ _KINDS = (
         network=Part("geminifusion_model.translation.generator:Generator.from_pretrained"),
         export=Part("geminifusion_export.translation.build:build_translator"),
     ),
+    TaskKind(
+        name="object-detection-3d",
+        recipes=Part("geminifusion_model.detection.recipes:RECIPES"),
+        train=Part("geminifusion_model.detection.train_command:train"),
+        evaluate=Part("geminifusion_model.detection.evaluate_command:evaluate"),
+        network=Part("geminifusion_model.detection.detector:Detector.from_pretrained"),
+        export=Part("geminifusion_export.detection.build:build_detector"),
+    ),
 )
 
 TASKS: Mapping[str, TaskKind] = {kind.name: kind for kind in _KINDS}

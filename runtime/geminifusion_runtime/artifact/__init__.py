@@ -7,6 +7,12 @@ its own, over the fields that all share (`ArtifactMetadata`).
 This package imports the standard library and pydantic alone, neither torch nor onnx.
 """
 
+from geminifusion_runtime.artifact.detection import (
+    DETECTION_OUTPUTS,
+    DetectionMetadata,
+    DetectionReport,
+    DetectionTraining,
+)
 from geminifusion_runtime.artifact.fields import (
     MAX_PIXELS,
     BackendReport,
@@ -54,6 +60,7 @@ from geminifusion_runtime.artifact.translation import (
 )
 
 __all__ = [
+    "DETECTION_OUTPUTS",
     "MAX_FILE_BYTES",
     "MAX_PIXELS",
     "METADATA_NAME",
@@ -63,6 +70,9 @@ __all__ = [
     "ArtifactMetadata",
     "BackendReport",
     "ClassSpec",
+    "DetectionMetadata",
+    "DetectionReport",
+    "DetectionTraining",
     "Encoding",
     "EngineRequirements",
     "GoldenFile",

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from geminifusion_runtime import strict_json
+from geminifusion_runtime.artifact.detection import DetectionMetadata
 from geminifusion_runtime.artifact.metadata import ArtifactMetadata
 from geminifusion_runtime.artifact.segmentation import SegmentationMetadata
 from geminifusion_runtime.artifact.translation import TranslationMetadata
@@ -39,6 +40,7 @@ class ArtifactError(ValueError):
 _METADATA: Mapping[str, TypeAdapter[Any]] = {
     "semantic-segmentation": TypeAdapter(SegmentationMetadata),
     "image-translation": TypeAdapter(TranslationMetadata),
+    "object-detection-3d": TypeAdapter(DetectionMetadata),
 }
 
 

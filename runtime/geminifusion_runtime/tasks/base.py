@@ -78,10 +78,12 @@ class TaskRuntime(ABC, Generic[OptionsT, ItemT, PredictionT]):
 
     Attributes:
         options: of its requests.
+        largest_batch: items that a graph of the task takes together.
         compared: what a self-test compares, in the plural, for sentences.
     """
 
     options: ClassVar[OptionSet[Any]]
+    largest_batch: ClassVar[int] = 2**31
     compared: ClassVar[str]
     metadata: ArtifactMetadata
 
@@ -109,6 +111,10 @@ class TaskRuntime(ABC, Generic[OptionsT, ItemT, PredictionT]):
     def camera(self, options: OptionsT) -> Sequence[float] | None:
         """fx, fy, cx, cy of the depth camera, where decoding needs it."""
         return None
+
+    def elements(self, parts: Mapping[str, Any]) -> int:
+        """Numbers of arrays that count in the budget, before anything is decoded."""
+        return 0
 
     def pixel_weight(self, options: OptionsT) -> int:
         """By how much a pixel of a request counts in the budget; 1 is 14 bytes at the most."""

@@ -11,13 +11,23 @@ from pydantic import TypeAdapter
 
 from geminifusion_runtime.artifact import ModalitySpec
 from geminifusion_runtime.decoding.decode import DecodedImage, decode_modality
+from geminifusion_runtime.tasks.detection.parts import (
+    CalibrationSpec,
+    PointsSpec,
+    decode_packed_calibration,
+    decode_points,
+)
 
-PartSpec = ModalitySpec  # a union, once there are others
+PartSpec = ModalitySpec | PointsSpec | CalibrationSpec
 
 PART_SPECS: TypeAdapter[Any] = TypeAdapter(PartSpec)
 """To send a part's description to a decoding process and read it there."""
 
-_DECODERS: Mapping[type[Any], Callable[..., DecodedImage]] = {ModalitySpec: decode_modality}
+_DECODERS: Mapping[type[Any], Callable[..., DecodedImage]] = {
+    ModalitySpec: decode_modality,
+    PointsSpec: decode_points,
+    CalibrationSpec: decode_packed_calibration,
+}
 
 
 def decode_part(

@@ -48,6 +48,11 @@ TASKS: Mapping[str, TaskEntry] = {
             verb="translate",
             runtime="geminifusion_runtime.tasks.translation.runtime:TranslationTask",
         ),
+        TaskEntry(
+            name="object-detection-3d",
+            verb="detect",
+            runtime="geminifusion_runtime.tasks.detection.runtime:DetectionTask",
+        ),
     )
 }
 

@@ -211,6 +211,7 @@ class Segmenter:
         ):
             request = _for_model(request, model)
             async with _deadline(options.deadline_ms, arrival) as deadline:
+                place.holding.take(elements=model.task.elements(request.parts))
                 if self._max_pixels is not None:
                     pixels = count_pixels(request.parts, max_pixels=self._max_pixels)
                     await place.holding.take_pixels_when_free(pixels * model.task.pixel_weight(options))
