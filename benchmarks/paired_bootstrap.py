@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from geminifusion_model.evaluation.intervals import frame_draws, percentile_interval, two_sided_p_value
 from geminifusion_model.evaluation.metrics import class_iou, class_mean
 
 DRAWS = 2000
@@ -52,7 +53,7 @@ def drawn_mious(matrices: NDArray[np.int64], *, draws: int = DRAWS, seed: int = 
         raise ValueError(f"matrices have shape {matrices.shape}; expected seeds, frames, classes, classes")
     frames, num_classes = matrices.shape[1:3]
     flat = matrices.reshape(len(matrices), frames, -1).astype(np.float64)
-    times_drawn = np.random.default_rng(seed).multinomial(frames, np.full(frames, 1.0 / frames), size=draws)
+    times_drawn = frame_draws(frames, draws=draws, seed=seed)
     found = []
     for begin in range(0, draws, _DRAWS_AT_ONCE):
         counts = times_drawn[begin : begin + _DRAWS_AT_ONCE] @ flat
@@ -62,8 +63,8 @@ def drawn_mious(matrices: NDArray[np.int64], *, draws: int = DRAWS, seed: int = 
 
 def interval(values: NDArray[np.float64], level: float = 0.95) -> tuple[float, float]:
     """The middle `level` of the draws."""
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    found = percentile_interval(values, level)
+    return found.low, found.high
 
 
 def difference(first: NDArray[np.int64], second: NDArray[np.int64], *, draws: int = DRAWS, seed: int = 0) -> Difference:
@@ -76,11 +77,10 @@ def difference(first: NDArray[np.int64], second: NDArray[np.int64], *, draws: in
         raise ValueError(f"matrices have shapes {first.shape} and {second.shape}; expected the same frames and classes")
     drawn = drawn_mious(first, draws=draws, seed=seed) - drawn_mious(second, draws=draws, seed=seed)
     low, high = interval(drawn)
-    on_other_side = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
     return Difference(
         miou=mean_miou(first) - mean_miou(second),
         low=low,
         high=high,
-        p_value=min(2.0 * (on_other_side + 1) / (draws + 1), 1.0),
+        p_value=two_sided_p_value(drawn),
         draws=draws,
     )

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import click
 
 from geminifusion.cli import command_group
+from geminifusion_model.tasks.command import TaskCommand
 from geminifusion_service.reference import table
 
 # The options of `serve` are the settings, which have a page of their own.
@@ -16,7 +17,7 @@ _OF_SETTINGS = {"serve": "Its options are the [settings](settings.md), and `--co
 
 
 def cli_page() -> str:
-    """A section for each command, those of a group behind it."""
+    """A section for each command, those of a group or of the tasks behind it."""
     root = command_group()
     context = click.Context(root, info_name="geminifusion")
     commands = {name: root.get_command(context, name) for name in root.list_commands(context)}
@@ -26,6 +27,11 @@ def cli_page() -> str:
 
 
 def _sections(command: click.Command, name: str) -> Iterator[str]:
+    if isinstance(command, TaskCommand):
+        yield f"## {name}\n\n{_prose(command.help or '')}"
+        for task, own in command.by_task.items():
+            yield from (section.replace(f"## {name}\n", f"### {name}: {task}\n", 1) for section in _sections(own, name))
+        return
     context = click.Context(command, info_name=f"geminifusion {name}")
     usage = " ".join(command.collect_usage_pieces(context))
     parts = [f"## {name}\n", f"```text\ngeminifusion {name} {usage}\n```\n", _prose(command.help or "")]

@@ -1,14 +1,17 @@
 """The checkpoint format: a directory with `model.safetensors` and `config.json`, no pickle.
 
-`config.json` holds everything needed to rebuild and to judge a network: `network` (GeminiFusionConfig), and for trained
-weights `task` (modality encodings, classes) and `training` (data, budget, scores).
+`config.json` holds everything needed to rebuild and to judge a network: its `kind` (see `tasks.registry`; none is
+semantic segmentation), `network` (of segmentation: GeminiFusionConfig), and for trained weights `task` (encodings,
+classes) and `training` (data, budget, scores).
 The key names of `model.safetensors` are a public interface; `tests/model/test_state_dict_keys.py` lists them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from geminifusion_model.config import GeminiFusionConfig
-from geminifusion_model.task import Task
+from geminifusion_model.task import KIND, Task
 from geminifusion_runtime import strict_json
 
 CONFIG_NAME = "config.json"
@@ -51,29 +54,54 @@ def write_checkpoint(
     net: _Network, directory: Path, *, task: Task | None = None, training: dict[str, Any] | None = None
 ) -> None:
     """Write weights and description; each file replaces its predecessor atomically."""
-    directory.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in net.state_dict().items()}
-    partial = directory / f".{WEIGHTS_NAME}.partial"
-    save_file(tensors, partial)
-    partial.replace(directory / WEIGHTS_NAME)
-    description: dict[str, Any] = {"format": FORMAT, "network": net.config.to_dict()}
+    description: dict[str, Any] = {"network": net.config.to_dict()}
     if task is not None:
         description["task"] = task.to_dict()
     if training:
         description["training"] = training
+    write_files(directory, net.state_dict(), description)
+
+
+def write_files(directory: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
+    """Write the files of a checkpoint of any kind; each replaces its predecessor atomically.
+
+    Args:
+        description: for `config.json`, plain data; `format` is added.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    partial = directory / f".{WEIGHTS_NAME}.partial"
+    save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, partial)
+    partial.replace(directory / WEIGHTS_NAME)
     partial = directory / f".{CONFIG_NAME}.partial"
-    partial.write_text(strict_json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    partial.write_text(strict_json.dumps({"format": FORMAT, **description}, indent=2) + "\n", encoding="utf-8")
     partial.replace(directory / CONFIG_NAME)
 
 
 def read_info(directory: Path) -> CheckpointInfo:
-    """Read `config.json`.
+    """Read `config.json` of a segmentation network.
 
     Raises:
-        CheckpointError: it is missing or does not validate.
+        CheckpointError: it is missing, does not validate or is of another kind.
+    """
+    with reading(directory):
+        raw = read_description(directory, kind=KIND)
+        return CheckpointInfo(
+            network=GeminiFusionConfig.from_dict(raw["network"]),
+            task=Task.from_dict(raw["task"]) if "task" in raw else None,
+            training=raw.get("training", {}),
+        )
+
+
+def read_description(directory: Path, *, kind: str | None = None) -> dict[str, Any]:
+    """The content of `config.json` of a checkpoint of any kind, or of one kind.
+
+    Only what all kinds have in common is checked; `network` is there.
+
+    Raises:
+        CheckpointError: it is missing, describes no checkpoint, or one of another kind.
     """
     path = directory / CONFIG_NAME
-    try:
+    with reading(directory):
         raw = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(raw, dict):
             raise CheckpointError(f"{path} holds no mapping; give a directory written by `geminifusion train`")
@@ -82,14 +110,20 @@ def read_info(directory: Path) -> CheckpointInfo:
                 f"{path} describes weights of another library ({raw['model_type']}); make a checkpoint of them with "
                 f"`geminifusion import {directory} CHECKPOINT --task TASK`"
             )
-        training = raw.get("training", {})
-        if not isinstance(training, dict):
+        found = raw.get("kind", KIND)
+        if kind is not None and found != kind:
+            raise CheckpointError(f"{directory} is a checkpoint for {found}; give one for {kind}")
+        if not isinstance(raw.get("training", {}), dict):
             raise CheckpointError(f"{path} has a training record that is no mapping; copy the checkpoint again")
-        return CheckpointInfo(
-            network=GeminiFusionConfig.from_dict(raw["network"]),
-            task=Task.from_dict(raw["task"]) if "task" in raw else None,
-            training=training,
-        )
+        raw["network"]
+        return raw
+
+
+@contextlib.contextmanager
+def reading(directory: Path) -> Iterator[None]:
+    """Turn what goes wrong while `config.json` is read and understood into a `CheckpointError`."""
+    try:
+        yield
     except FileNotFoundError:
         raise CheckpointError(
             f"{directory} holds no {CONFIG_NAME}; give a directory written by save_pretrained or `geminifusion train`"
@@ -97,7 +131,7 @@ def read_info(directory: Path) -> CheckpointInfo:
     except CheckpointError:
         raise
     except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} does not describe a checkpoint: {error}") from error
+        raise CheckpointError(f"{directory / CONFIG_NAME} does not describe a checkpoint: {error}") from error
 
 
 def load_weights(net: nn.Module, directory: Path) -> None:

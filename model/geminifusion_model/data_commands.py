@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from geminifusion_runtime import strict_json
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from geminifusion_model.translation.views import Views
 
 
 @click.group()
@@ -122,9 +129,23 @@ def init(root: Path, only_print: bool) -> None:
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Seed of the rooms.")
 @click.option("--height", default=240, show_default=True, type=click.IntRange(min=32))
 @click.option("--width", default=320, show_default=True, type=click.IntRange(min=32))
-def rooms(out: Path, train: int, test: int, seed: int, height: int, width: int) -> None:
+@click.option(
+    "--aligned",
+    is_flag=True,
+    help="Instead of labeled frames, write the domains of image translation, from the rooms' exact geometry.",
+)
+def rooms(out: Path, train: int, test: int, seed: int, height: int, width: int, aligned: bool) -> None:
     """Render synthetic rooms into the new folder OUT, in the nyuv2 layout with 13 classes."""
     from rich.progress import Progress
+
+    if aligned:
+        from geminifusion_model.data.synthetic_rooms import Rooms
+        from geminifusion_model.translation.frame_views import RoomViews
+
+        rendered = Rooms(train + test, seed, (height, width))
+        splits = {"train": RoomViews(rendered, 0, train), "test": RoomViews(rendered, train, test)}
+        _write_aligned(out, {name: views for name, views in splits.items() if len(views)})
+        return
 
     from geminifusion_model.data.synthetic_rooms.folder import RoomsFolder, write_rooms
 
@@ -136,3 +157,53 @@ def rooms(out: Path, train: int, test: int, seed: int, height: int, width: int) 
             on_frame=lambda done: progress.update(bar, completed=done),
         )
     click.echo(f"wrote {train} training and {test} test frames; train with: geminifusion train --data {out} --out RUN")
+
+
+@data.command()
+@click.argument("root", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--dataset",
+    type=click.Choice(["nyuv2", "nyuv2-lists", "sunrgbd", "deliver", "folder"]),
+    help="The layout of ROOT.  [default: folder if it holds a dataset.yaml, else nyuv2]",
+)
+@click.option("--metres-per-unit", type=float, help="Metres per stored unit of depth, where the layout does not say.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first frames of each split.")
+def domains(root: Path, out: Path, dataset: str | None, metres_per_unit: float | None, limit: int | None) -> None:
+    """Compute the domains of image translation from the RGB-D frames in ROOT, into the new folder OUT.
+
+    Training from OUT computes nothing twice.
+    """
+    from geminifusion_model.data.registry import kind_of, splits_of
+    from geminifusion_model.translation.dataset import open_views
+    from geminifusion_model.translation.domains import FRAME_DOMAINS
+
+    kind = kind_of(root, dataset)
+    needed = tuple(FRAME_DOMAINS)
+    splits = {
+        split: open_views(kind, root, split, needed, metres_per_unit=metres_per_unit, limit=limit)
+        for split in splits_of(kind, root)
+    }
+    _write_aligned(out, splits)
+
+
+def _write_aligned(out: Path, splits: Mapping[str, Views]) -> None:
+    """Write every split of an aligned folder, with a progress bar."""
+    from rich.progress import Progress
+
+    from geminifusion_model.translation.aligned_folder import write_aligned
+    from geminifusion_model.translation.domains import FRAME_DOMAINS
+
+    with Progress() as progress:
+        for split, views in splits.items():
+            bar = progress.add_task(f"writing {split}", total=len(views))
+
+            def done(count: int, bar: TaskID = bar) -> None:
+                progress.update(bar, completed=count)
+
+            write_aligned(views, out, split, tuple(FRAME_DOMAINS), on_view=done)
+    counted = ", ".join(f"{len(views)} of {split}" for split, views in splits.items())
+    click.echo(
+        f"wrote {', '.join(FRAME_DOMAINS)}; views: {counted}; train with: geminifusion train --data {out} --recipe "
+        "rooms-depth-gen-b0 --out RUN"
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from geminifusion_model.run_options import needed_to_run, run_options
+from geminifusion_model.run_options import config_file, needed_to_run, run_options
 from geminifusion_runtime.cpu_count import usable_cores
 
 
@@ -56,8 +56,7 @@ def distil(
     from geminifusion_runtime.allocator import keep_freed_memory
 
     overrides = read_overrides(settings)
-    if config is None and resume and out is not None and (out / "config.yaml").is_file():
-        config = out / "config.yaml"
+    config = config_file(config, out, resume=resume)
     chosen = (
         DistillationConfig.checked({}, overrides) if config is None else DistillationConfig.from_yaml(config, overrides)
     )

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from geminifusion_model.training.loop.step_run import StepRun
+
+_Scores = TypeVar("_Scores")
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -18,6 +23,10 @@ def needed_to_run(context: click.Context, option: click.Parameter, value: object
     return value
 
 
+RECIPE_HELP = (
+    "A named configuration. It decides the task too, and with it which options there are: `geminifusion train --recipe "
+    "NAME --help`."
+)
 THREADS = click.option("--threads", default=None, type=int, help="CPU threads; as many as usable cores by default.")
 
 
@@ -73,3 +82,25 @@ def run_options(*, example: str) -> Decorator:
         return command
 
     return decorated
+
+
+def config_file(config: Path | None, out: Path | None, *, resume: bool) -> Path | None:
+    """The file that a run's settings are read from: the one given, else that of the run to resume; else a recipe."""
+    if config is None and resume and out is not None and (out / "config.yaml").is_file():
+        return out / "config.yaml"
+    return config
+
+
+def trained(run: StepRun[Any, Any, _Scores]) -> _Scores | None:
+    """What `run.train` returns; an interruption ends the command with where to go on from.
+
+    Raises:
+        TrainingError: see `StepRun.train`.
+    """
+    try:
+        return run.train()
+    except KeyboardInterrupt:
+        if not run.processes.is_first:
+            raise click.exceptions.Exit(1) from None
+        kept = "nothing is saved yet" if run.saved_step is None else "continue with --resume"
+        raise click.ClickException(f"stopped at step {run.saved_step or 0}; {kept}") from None

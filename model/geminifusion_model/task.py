@@ -1,4 +1,4 @@
-"""The task of a network: how its inputs are encoded and what its classes are.
+"""The task of a segmentation network: how its inputs are encoded and what its classes are.
 
 Stored in the checkpoint and carried to the artifact, so that no unit has to be guessed.
 """
@@ -12,6 +12,8 @@ from typing import Any, Literal
 from pydantic import ConfigDict
 
 from geminifusion_model.validation import validated
+
+KIND = "semantic-segmentation"  # among the tasks of `tasks.registry`
 
 # encoding -> possible numbers of channels of the measurements
 ENCODING_CHANNELS = {
@@ -191,6 +193,15 @@ class Task:
                 "for; ask for rgb, then any of the others: network.modalities of training, --modalities elsewhere"
             )
         return dataclasses.replace(self, modalities=tuple(encodings[name] for name in names))
+
+    def identity(self) -> dict[str, Any]:
+        """What labels and measurements mean: classes, encodings and the ignore value, as plain data."""
+        values = self.to_dict()
+        kept = {name: values[name] for name in ("class_names", "modalities", "ignore_index")}
+        for modality in kept["modalities"]:
+            if modality["metres_per_unit"] is None:  # as the records of older runs, which did not know the field
+                del modality["metres_per_unit"]
+        return kept
 
     def to_dict(self) -> dict[str, Any]:
         """The task as a plain dict for JSON."""

@@ -23,7 +23,7 @@ def known_options():
         found = {
             name for parameter in command.get_params(context) for name in parameter.opts + parameter.secondary_opts
         }
-        for child in getattr(command, "commands", {}).values():
+        for child in {**getattr(command, "commands", {}), **getattr(command, "by_task", {})}.values():
             found |= options(child)
         return found
 

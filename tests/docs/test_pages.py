@@ -79,12 +79,12 @@ def lines_of(page):
 
 
 def options_of(command):
-    """Every long option of a click command and the commands below it."""
+    """Every long option of a click command, the commands below it and its forms for each task."""
     parameters = command.get_params(click.Context(command))
     found = {option for parameter in parameters for option in [*parameter.opts, *parameter.secondary_opts]}
-    if isinstance(command, click.Group):
-        for member in command.commands.values():
-            found |= options_of(member)
+    members = command.commands if isinstance(command, click.Group) else getattr(command, "by_task", {})
+    for member in members.values():
+        found |= options_of(member)
     return found
 
 

@@ -133,6 +133,16 @@ def folder_splits(root: Path | str) -> tuple[str, ...]:
     return tuple(_read_contract(Path(root)).splits)
 
 
+def folder_camera(root: Path | str) -> Intrinsics | None:
+    """The camera that the contract in `root` names, if it names one.
+
+    Raises:
+        LayoutError: the contract is missing or does not validate.
+    """
+    named = _read_contract(Path(root)).intrinsics
+    return None if named is None else Intrinsics(**named.model_dump())
+
+
 def _read_contract(root: Path) -> _Contract:
     path = root / CONTRACT_NAME
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,10 @@ class Sample:
     rgb: NDArray[np.uint8]
     others: Mapping[str, NDArray[np.float32]]
     labels: NDArray[np.uint8]
+
+    def arrays(self) -> Mapping[str, NDArray[Any]]:
+        """The images and labels by name."""
+        return {"rgb": self.rgb, **self.others, "labels": self.labels}
 
 
 class Dataset(Protocol):

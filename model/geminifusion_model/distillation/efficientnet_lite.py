@@ -58,6 +58,18 @@ class EfficientNetLite:
     @torch.no_grad()
     def __call__(self, rgb: Tensor) -> TeacherOutput:
         """Look at `B H W 3` uint8 RGB."""
+        (first, second, third, fourth), last = self._looked_at(rgb)
+        class_map = self._net._fc(last.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return TeacherOutput((first, second, third, fourth), class_map)
+
+    @torch.no_grad()
+    def pooled(self, rgb: Tensor) -> Tensor:
+        """The features that its classes are computed from, averaged over the image: `B D` of `B H W 3` uint8 RGB."""
+        _, last = self._looked_at(rgb)
+        return last.mean(dim=(2, 3))
+
+    def _looked_at(self, rgb: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The four maps, and the last one, `B D H/32 W/32`."""
         net = self._net
         x = encode(rgb, _ENCODING).contiguous(memory_format=torch.channels_last)
         x = net._swish(net._conv_stem(x))
@@ -66,10 +78,7 @@ class EfficientNetLite:
             x = block(x)
             if index in self._taps:
                 maps.append(x)
-        last = net._swish(net._conv_head(x))
-        class_map = net._fc(last.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        first, second, third, fourth = maps
-        return TeacherOutput((first, second, third, fourth), class_map)
+        return maps, net._swish(net._conv_head(x))
 
 
 def open_efficientnet_lite(variant: int) -> EfficientNetLite:

@@ -1,5 +1,7 @@
 """Mix Transformer (SegFormer, arXiv:2105.15203) with two streams that are fused in every block, or with one.
 
+Four stages from 1/4 of the image's side on, or as many and from where on as its size says.
+
 All convolutions and linear maps are shared by the streams, all LayerNorms belong to one stream.
 Up to four modalities enter: each stage embeds all of them, merges those beyond RGB into one stream (see
 `modality_merge`), and runs its blocks on that pair.
@@ -11,6 +13,7 @@ reduction.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -120,9 +123,13 @@ class Block(nn.Module):
         self.mlp = MixFeedForward(channels, mlp_ratio * channels)
         self.drop_path = StreamDropPath(drop_path)
 
+    def attend(self, x: Tensor, height: int, width: int) -> Tensor:
+        """The attention branch, before it is added: `S B N C` to `S B N C`."""
+        return self.attention(self.norm1(x), height, width)
+
     def forward(self, x: Tensor, height: int, width: int) -> Tensor:
         """`S B N C` to `S B N C`."""
-        x = x + self.drop_path(self.attention(self.norm1(x), height, width))
+        x = x + self.drop_path(self.attend(x, height, width))
         return x + self.drop_path(self.mlp(self.norm2(x), height, width))
 
 
@@ -159,8 +166,51 @@ class Stage(nn.Module):
         return output, tokens_to_map(torch.cat([tokens[:1], extras + tokens[1:]]), height, width)
 
 
+def drop_path_rates(rate: float, depths: tuple[int, ...]) -> Iterator[float]:
+    """Stochastic depth of all blocks in order, from 0 at the first to `rate` at the last."""
+    last_block = sum(depths) - 1
+    return iter([rate * index / last_block for index in range(last_block + 1)])
+
+
+def build_blocks(
+    size: MiTSize,
+    level: int,
+    drop_paths: Iterator[float],
+    fusion: str,
+    num_fusion_heads: int,
+    *,
+    num_streams: int,
+    eps: float,
+    embed_eps: float,
+    last_block: type[Block] = Block,
+) -> list[Block]:
+    """The blocks of one level, the last of which may be of another type; each takes its rate from `drop_paths`."""
+    depth, channels = size.depths[level], size.channels[level]
+    return [
+        (last_block if index == depth - 1 else Block)(
+            channels,
+            size.heads[level],
+            size.reductions[level],
+            size.mlp_ratio,
+            next(drop_paths),
+            build_fusion(fusion, channels, num_fusion_heads),
+            num_streams,
+            eps,
+            embed_eps,
+        )
+        for index in range(depth)
+    ]
+
+
 class MixTransformer(nn.Module):
-    """The encoder: images of one size to a pyramid of all streams at 1/4, 1/8, 1/16 and 1/32."""
+    """The encoder: images of one size to a pyramid of all streams.
+
+    Its levels are at 1/4, 1/8, 1/16 and 1/32 of the images' sides, or as `size` says.
+
+    Args:
+        in_channels: of each modality's images.
+        last_block: type of the last block of each stage.
+    """
 
     def __init__(
         self,
@@ -173,29 +223,26 @@ class MixTransformer(nn.Module):
         num_streams: int,
         eps: float = 1e-6,
         embed_eps: float = 1e-6,
+        in_channels: int = 3,
+        last_block: type[Block] = Block,
     ) -> None:
         super().__init__()
         self.channels = size.channels
-        last_block = sum(size.depths) - 1
-        drop_paths = iter(drop_path_rate * index / last_block for index in range(last_block + 1))
+        drop_paths = drop_path_rates(drop_path_rate, size.depths)
         stages = []
-        in_channels = 3
         for index, channels in enumerate(size.channels):
-            kernel, stride = (7, 4) if index == 0 else (3, 2)
-            blocks = [
-                Block(
-                    channels,
-                    size.heads[index],
-                    size.reductions[index],
-                    size.mlp_ratio,
-                    next(drop_paths),
-                    build_fusion(fusion, channels, num_fusion_heads),
-                    num_streams,
-                    eps,
-                    embed_eps,
-                )
-                for _ in range(size.depths[index])
-            ]
+            kernel, stride = size.first_patch if index == 0 else (3, 2)
+            blocks = build_blocks(
+                size,
+                index,
+                drop_paths,
+                fusion,
+                num_fusion_heads,
+                num_streams=num_streams,
+                eps=eps,
+                embed_eps=embed_eps,
+                last_block=last_block,
+            )
             patch_embed = PatchEmbed(in_channels, channels, kernel, stride, num_modalities, embed_eps)
             merge = ModalityMerge(num_modalities - 1, channels) if num_modalities > num_streams else None
             stages.append(Stage(patch_embed, merge, blocks, channels, num_streams, eps))
@@ -204,24 +251,29 @@ class MixTransformer(nn.Module):
 
     def init_weights(self) -> None:
         """SegFormer's start values; the fusions add their own."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias)
-            elif isinstance(module, nn.Conv2d):
-                fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
-                nn.init.normal_(module.weight, std=math.sqrt(2.0 / fan_out))
-                assert module.bias is not None
-                nn.init.zeros_(module.bias)
+        init_mit_weights(self)
         for module in self.modules():
             if isinstance(module, ModalityMerge):
                 module.init_weights()
         init_fusions(self)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """`MB 3 H W` to four maps `SB C_i H_i W_i`."""
+        """`MB C' H W` to one map `SB C_i H_i W_i` of each level."""
         pyramid = []
         for stage in self.stages:
             output, x = stage(x)
             pyramid.append(output)
         return pyramid
+
+
+def init_mit_weights(net: nn.Module) -> None:
+    """SegFormer's start values of all linear layers and convolutions in `net`."""
+    for module in net.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Conv2d):
+            fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
+            nn.init.normal_(module.weight, std=math.sqrt(2.0 / fan_out))
+            assert module.bias is not None
+            nn.init.zeros_(module.bias)

@@ -61,8 +61,7 @@ def bootstrap_intervals(
         raise ValueError(f"draws is {draws} and level {level}; expected at least 1, and 0 < level < 1")
     frames, num_classes = matrices.shape[:2]
     flat = matrices.reshape(frames, -1).astype(np.float64)
-    rng = np.random.default_rng(seed)
-    times_drawn = rng.multinomial(frames, np.full(frames, 1.0 / frames), size=draws)
+    times_drawn = frame_draws(frames, draws=draws, seed=seed)
     miou, accuracy, iou = [], [], []
     for begin in range(0, draws, _DRAWS_AT_ONCE):
         counts = (times_drawn[begin : begin + _DRAWS_AT_ONCE] @ flat).reshape(-1, num_classes, num_classes)
@@ -71,15 +70,43 @@ def bootstrap_intervals(
         miou.append(class_mean(per_class, absent))
         accuracy.append(pixel_accuracy(counts))
     return ScoreIntervals(
-        miou=_percentiles(np.concatenate(miou), level),
-        pixel_accuracy=_percentiles(np.concatenate(accuracy), level),
-        iou=tuple(_percentiles(values, level) for values in np.concatenate(iou).T),
+        miou=percentile_interval(np.concatenate(miou), level),
+        pixel_accuracy=percentile_interval(np.concatenate(accuracy), level),
+        iou=tuple(percentile_interval(values, level) for values in np.concatenate(iou).T),
         draws=draws,
         seed=seed,
     )
 
 
-def _percentiles(values: NDArray[np.float64], level: float) -> Interval:
+@dataclass(frozen=True, kw_only=True)
+class PairedDifference:
+    """A score of the first less that of the second, on the same frames.
+
+    `interval` holds the middle of the draws; for `p_value` see `two_sided_p_value`.
+    """
+
+    value: float
+    interval: Interval
+    p_value: float
+    draws: int
+
+
+def frame_draws(frames: int, *, draws: int, seed: int) -> NDArray[np.int64]:
+    """How often each of `frames` is drawn, `draws frames`: as many as there are, with replacement.
+
+    One seed and one number of frames give the same draws for every network.
+    """
+    return np.random.default_rng(seed).multinomial(frames, np.full(frames, 1.0 / frames), size=draws)
+
+
+def two_sided_p_value(drawn: NDArray[np.float64]) -> float:
+    """Twice the share of drawn differences that are not on their side of 0, never below 2 / (draws + 1)."""
+    on_other_side = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
+    return min(2.0 * (on_other_side + 1) / (len(drawn) + 1), 1.0)
+
+
+def percentile_interval(values: NDArray[np.float64], level: float = 0.95) -> Interval:
+    """The middle `level` of the draws; NaN where none is a number."""
     known = values[~np.isnan(values)]
     if not known.size:
         return Interval(float("nan"), float("nan"), level)

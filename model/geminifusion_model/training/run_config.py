@@ -33,15 +33,7 @@ class RunConfig(BaseModel):
         Raises:
             ConfigError: the file is no mapping, or a field does not validate.
         """
-        try:
-            content = read_yaml(path)
-        except FileNotFoundError:
-            raise ConfigError(f"{path} is missing; write one with `--print-config`") from None
-        except YamlError as error:
-            raise ConfigError(str(error)) from None
-        if not isinstance(content, dict):
-            raise ConfigError(f"{path} holds no mapping; write one with `--print-config`")
-        return cls.checked(content, overrides)
+        return cls.checked(read_config(path), overrides)
 
     @classmethod
     def checked(cls, values: dict[str, object], overrides: Mapping[str, object] | None = None) -> Self:
@@ -63,6 +55,23 @@ class RunConfig(BaseModel):
         except ValidationError as error:
             found = "; ".join(validation_problems(error))
             raise ConfigError(f"the training configuration does not validate: {found}") from None
+
+
+def read_config(path: Path) -> dict[str, object]:
+    """The content of a configuration file, not validated.
+
+    Raises:
+        ConfigError: the file is missing, or no mapping in YAML.
+    """
+    try:
+        content = read_yaml(path)
+    except FileNotFoundError:
+        raise ConfigError(f"{path} is missing; write one with `--print-config`") from None
+    except YamlError as error:
+        raise ConfigError(str(error)) from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds no mapping; write one with `--print-config`")
+    return content
 
 
 def read_overrides(settings: tuple[str, ...]) -> dict[str, object]:

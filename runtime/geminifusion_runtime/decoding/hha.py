@@ -6,11 +6,11 @@ The direction of gravity is estimated from the surface normals: surfaces are mos
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_runtime.camera import Intrinsics
+from geminifusion_runtime.geometry.normals import surface_normals
 from geminifusion_runtime.geometry.points import rays
 
 Floats = NDArray[np.float64]
@@ -23,7 +23,7 @@ _ANGLE_OFFSET_DEG = 38.0
 _NEAREST_M = 1e-6  # nearer is beyond every scale, and its reciprocal may not be a number
 _LOWEST_CAMERA_M = 0.9  # a camera this low or lower is taken to stand 1.3 m high above an unseen floor
 _ASSUMED_CAMERA_M = 1.3
-_MOMENT_WINDOW = 11  # pixels at 640 wide
+_NORMAL_WINDOW = 11  # pixels at 640 wide
 _THRESHOLDS_DEG = (45.0,) * 5 + (15.0,) * 5
 
 
@@ -41,7 +41,8 @@ def hha_from_depth(depth_m: NDArray[np.float32], camera: Intrinsics) -> NDArray[
     if not measured.any():
         return np.zeros((*depth_m.shape, 3), np.float32)
     points = _points(depth_m, camera)
-    normals = _normals(points, measured)
+    window = max(3, round(_NORMAL_WINDOW * depth_m.shape[1] / 640) | 1)
+    normals = surface_normals(points, measured, window)
     known = measured & (np.abs(normals).sum(axis=2) > 0)
     down = _gravity(normals[known])
     below_camera_m = points @ down
@@ -67,36 +68,6 @@ def _points(depth_m: NDArray[np.float32], camera: Intrinsics) -> Floats:
     z = depth_m.astype(np.float64)
     x_at_1m, y_at_1m = rays(z.shape, camera)
     return np.stack([x_at_1m * z, y_at_1m[:, None] * z, z], axis=2)
-
-
-def _normals(points: Floats, measured: NDArray[np.bool_]) -> Floats:
-    """`H W 3` unit normals towards the camera of the plane through each pixel's surroundings; 0 where there is none.
-
-    A plane that misses the camera is n·p = 1; least squares over a window gives n = (Σ p pᵀ)⁻¹ Σ p.
-    """
-    window = max(3, round(_MOMENT_WINDOW * points.shape[1] / 640) | 1)
-    # only ratios matter, and dividing by the distance keeps the far points from ruling the fit
-    weight = np.where(measured, 1.0 / np.maximum(points[..., 2], _NEAREST_M), 0.0)
-
-    def box_sum(values: Floats) -> Floats:
-        summed = cv2.boxFilter(values, -1, (window, window), normalize=False, borderType=cv2.BORDER_CONSTANT)
-        return summed.astype(np.float64, copy=False)
-
-    scaled = points * weight[..., None]
-    moments = np.empty((*measured.shape, 3, 3))
-    for i in range(3):
-        for j in range(i, 3):
-            moments[..., i, j] = moments[..., j, i] = box_sum(scaled[..., i] * scaled[..., j])
-    sums = np.stack([box_sum(scaled[..., i] * weight) for i in range(3)], axis=2)
-    enough = measured & (box_sum(measured.astype(np.float64)) >= window)
-    # a whisper of the identity keeps windows whose points lie on a line from being singular
-    moments += 1e-9 * (1.0 + np.trace(moments, axis1=2, axis2=3))[..., None, None] * np.eye(3)
-    normals = np.linalg.solve(moments, sums[..., None])[..., 0]
-    length = np.linalg.norm(normals, axis=2, keepdims=True)
-    unit: Floats = np.where(enough[..., None], normals / np.maximum(length, 1e-12), 0.0)
-    away = (unit * points).sum(axis=2) > 0
-    unit[away] *= -1.0
-    return unit
 
 
 def _gravity(normals: Floats) -> Floats:

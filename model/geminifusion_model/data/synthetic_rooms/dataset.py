@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -19,6 +20,19 @@ from geminifusion_model.data.synthetic_rooms.textures import pattern_bank
 
 _RAYS_PER_PIXEL = 2  # across and down
 _SMALLEST = 32
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RoomGeometry:
+    """The surfaces that a room's camera sees, as they are.
+
+    Args:
+        depth: `H W` float32 metres along the optical axis.
+        normal: `H W 3` float32 of length 1, in camera axes: x right, y down, z forward.
+    """
+
+    depth: NDArray[np.float32]
+    normal: NDArray[np.float32]
 
 
 class Rooms:
@@ -68,6 +82,14 @@ class Rooms:
         return self.count
 
     def __getitem__(self, index: int) -> Sample:
+        return self.with_geometry(index)[0]
+
+    def with_geometry(self, index: int) -> tuple[Sample, RoomGeometry]:
+        """A frame, and what its camera would see without errors.
+
+        Raises:
+            IndexError: there is no such frame.
+        """
         if not 0 <= index < self.count:
             raise IndexError(f"frame {index} of {self.count} rooms; the first is 0")
         # One random generator per part, so that a change of the camera leaves the rooms as they are.
@@ -91,7 +113,9 @@ class Rooms:
         labels = np.array([shape.label for shape in scene.shapes], np.uint8)[centers.shape]
         if self.void_border:
             labels = _with_void(labels, self.void_border, self.task.ignore_index)
-        return Sample(f"room-{self.seed}-{index:06d}", rgb, {"depth": depth}, labels)
+        sample = Sample(f"room-{self.seed}-{index:06d}", rgb, {"depth": depth}, labels)
+        normal = np.einsum("ihw,ij->hwj", centers.normal, view.axes)
+        return sample, RoomGeometry(depth=centers.depth, normal=np.asarray(normal, np.float32))
 
 
 def _every_pixel(fine: Surfaces) -> Surfaces:

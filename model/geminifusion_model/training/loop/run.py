@@ -1,16 +1,9 @@
-"""One training run in one directory.
-
-config.yaml      the configuration             state.pt      the resumable state, replaced atomically
-run.json         data, code and machine        best/ final/  checkpoints (config.json + model.safetensors)
-metrics.jsonl    one line per logged step      tensorboard/  the same, and images of held-out frames
-"""
+"""One training run of a segmentation network in one directory, whose files `step_run` lists."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -24,23 +17,21 @@ from geminifusion_model.fusion_kernels.choice import use_fastest_fusion
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.task import Task
 from geminifusion_model.training.config import TrainingConfig
-from geminifusion_model.training.errors import DivergedError, TrainingError
-from geminifusion_model.training.loop.checkpointer import Checkpointer
 from geminifusion_model.training.loop.class_balance import class_weights
 from geminifusion_model.training.loop.data_checks import check_frames
 from geminifusion_model.training.loop.distributed import Processes
 from geminifusion_model.training.loop.initialization import describe_start, describe_training
 from geminifusion_model.training.loop.preparation import build_network, build_state, check_directory, check_fit
-from geminifusion_model.training.loop.progress import step_progress
-from geminifusion_model.training.loop.signals import Interruption, deferred_interruption
+from geminifusion_model.training.loop.signals import Interruption
+from geminifusion_model.training.loop.state import TrainingState
 from geminifusion_model.training.loop.step import HALF_PRECISIONS, OptimizerStep, StepReport
+from geminifusion_model.training.loop.step_run import StepRun
+from geminifusion_model.training.loop.step_run import explanation as common_explanation
 from geminifusion_model.training.records.previews import Previews
-from geminifusion_model.training.records.provenance import record_session
 from geminifusion_model.training.records.run_logger import RunLogger
-from geminifusion_runtime.memory_shortage import describe_memory_shortage, is_memory_shortage
 
 
-class TrainingRun:
+class TrainingRun(StepRun[Batch, StepReport, Scores]):
     """Train a network on a data set.
 
     Args:
@@ -62,6 +53,9 @@ class TrainingRun:
         OSError: the directory cannot be written.
     """
 
+    config: TrainingConfig
+    state: TrainingState
+
     def __init__(
         self,
         config: TrainingConfig,
@@ -75,41 +69,32 @@ class TrainingRun:
         wandb_project: str | None = None,
         workers: int = 2,
     ) -> None:
-        self.config, self.directory = config, directory
-        self.processes = processes or Processes()
+        processes = processes or Processes()
         self.task: Task = dataclasses.replace(dataset.task, input_scale=config.input_scale)
-        check_fit(config, dataset, self.processes, further)
+        check_fit(config, dataset, processes, further)
         check_directory(config, directory, resume=resume)
         kept = len(dataset) - config.holdout
         self.frames = Subset(dataset, range(kept))
         self.holdout = Subset(dataset, range(kept, len(dataset)))
         self.further = further
-        self._wandb_project, self._workers = wandb_project, workers
-        if self.processes.is_first and not resume:
+        self._workers = workers
+        if processes.is_first and not resume:
             check_frames(config, self.frames, self.holdout)
             if further is not None:
                 label_counts(further)
-        self.net = build_network(config, self.processes, resume=resume, class_names=self.task.class_names)
+        self.net = build_network(config, processes, resume=resume, class_names=self.task.class_names)
         if not config.compile:  # which sees the formula and decides itself
             dtype = HALF_PRECISIONS.get(config.precision, torch.float32)
-            use_fastest_fusion(self.net, self.processes.device, dtype, training=True)
-        self.state = build_state(config, self.net, self.processes.device)
-        self._checkpointer = Checkpointer(directory, self.state, writes=self.processes.is_first)
-        if resume:
-            self._checkpointer.restore()
-        with self._explained_failures():
-            self.processes.wait()  # until all have read the directory, which the first is about to change
-        if self.processes.is_first:
-            record_session(
-                directory,
-                dataset if further is None else Joined(dataset, further),
-                seed=config.seed,
-                resume_step=self.saved_step,
-                device=self.processes.device,
-                processes=self.processes.count,
-                data_directory=data_directory,
-            )
-            (directory / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+            use_fastest_fusion(self.net, processes.device, dtype, training=True)
+        super().__init__(
+            config,
+            build_state(config, self.net, processes.device),
+            directory,
+            processes,
+            wandb_project=wandb_project,
+        )
+        everything = dataset if further is None else Joined(dataset, further)
+        self._begin(everything, resume=resume, data_directory=data_directory)
         weights = class_weights(self.frames, config.class_balance)
         with self._explained_failures():
             self._step = OptimizerStep(
@@ -120,51 +105,6 @@ class TrainingRun:
                 ignore_index=self.task.ignore_index,
                 class_weights=None if weights is None else weights.to(self.processes.device),
             )
-
-    @property
-    def saved_step(self) -> int | None:
-        """Of the state on disk; None if there is none."""
-        return self._checkpointer.saved_step
-
-    def train(self) -> Scores | None:
-        """Run to the last step; returns the last scores on the held-out frames, if this process made any.
-
-        SIGINT and SIGTERM end the run after the step it is in; a second Ctrl-C ends it at once.
-
-        Raises:
-            TrainingError: a loss or gradient is not finite, a file cannot be written, memory does not suffice, the
-                network cannot be compiled, or another process has ended.
-            KeyboardInterrupt: `saved_step` says what is on disk.
-        """
-        with (
-            deferred_interruption() as interruption,
-            self._opened_logger() as logger,
-            step_progress(shown=self.processes.is_first) as progress,
-        ):
-            bar = progress.add_task("training", total=self.config.steps, completed=self.state.step)
-            scores = self._evaluate_if_due(logger, interruption)  # due from before an interruption
-            if scores is not None or self.saved_step is None:
-                self._checkpointer.save()  # before the first step too, so that a full disk shows now
-            begin = time.monotonic()
-            batches = self._batches()
-            while self.state.step < self.config.steps:
-                with self._explained_failures(interruption):
-                    batch = next(batches)  # stacked on the device, where memory may run out
-                    report = self._step.take(batch, lambda: interruption.requested)
-                self.state.step += 1
-                step = self.state.step
-                progress.update(bar, completed=step, description=f"loss {report.loss:.3f}")
-                if step % self.config.log_every == 0:
-                    self._log_step(logger, report, time.monotonic() - begin)
-                if report.stop:
-                    self._checkpointer.save()
-                    raise KeyboardInterrupt
-                scores = self._evaluate_if_due(logger, interruption) or scores
-                if step == self.config.steps or step % self.config.checkpoint_every == 0:
-                    self._checkpointer.save()
-                begin = time.monotonic()
-            self._write_checkpoint("final")
-        return scores
 
     def _batches(self) -> Iterator[Batch]:
         config, processes = self.config, self.processes
@@ -184,30 +124,21 @@ class TrainingRun:
             workers=self._workers,
         )
 
-    def _log_step(self, logger: RunLogger | None, report: StepReport, seconds: float) -> None:
-        if logger is not None:
-            with self._checkpointer.writing():
-                logger.scalars(self.state.step, {**report.scalars(), "seconds": seconds})
+    def _take(self, batch: Batch, wants_stop: Callable[[], bool]) -> StepReport:
+        return self._step.take(batch, wants_stop)
 
-    def _evaluate_if_due(self, logger: RunLogger | None, interruption: Interruption) -> Scores | None:
-        """Score the averaged weights on the held-out frames; the first process does, for all."""
+    @property
+    def _num_held_out(self) -> int:
+        return len(self.holdout)
+
+    def _evaluate(self, logger: RunLogger, interruption: Interruption) -> Scores:
         state = self.state
-        last, regular = state.step == self.config.steps, state.step % self.config.evaluate_every == 0
-        if not len(self.holdout) or state.evaluated_step == state.step or not (last or regular):
-            return None
-        if logger is None:
-            state.evaluated_step = state.step
-            return None
-
-        def on_frame(_: int) -> None:
-            if interruption.requested:
-                self._checkpointer.save()
-                raise KeyboardInterrupt
-
         net = GeminiFusion(self.config.network).to(self.processes.device)
         net.load_state_dict(state.averaged())
         previews = Previews(self.task)
-        scores = evaluate(net, self.holdout, task=self.task, meters=[previews], on_frame=on_frame)
+        scores = evaluate(
+            net, self.holdout, task=self.task, meters=[previews], on_frame=lambda _: self._stop_if_asked(interruption)
+        )
         state.evaluated_step, state.miou = state.step, scores.miou
         with self._checkpointer.writing():
             found = {
@@ -223,8 +154,6 @@ class TrainingRun:
         return scores
 
     def _write_checkpoint(self, name: str) -> None:
-        if not self.processes.is_first:
-            return
         net = GeminiFusion(self.config.network)
         net.load_state_dict(self.state.averaged())
         training: dict[str, object] = {
@@ -240,57 +169,18 @@ class TrainingRun:
         with self._checkpointer.writing():
             write_checkpoint(net, self.directory / name, task=self.task, training=training)
 
-    @contextlib.contextmanager
-    def _opened_logger(self) -> Iterator[RunLogger | None]:
-        """The run's log in the first process, None in the others."""
-        if not self.processes.is_first:
-            yield None
-            return
-        with self._checkpointer.writing():
-            logger = RunLogger(
-                self.directory,
-                wandb_project=self._wandb_project,
-                config=self.config.model_dump(mode="json"),
-                resume_step=self.state.step,
-            )
-        with logger:
-            yield logger
-
-    @contextlib.contextmanager
-    def _explained_failures(self, interruption: Interruption | None = None) -> Iterator[None]:
-        """Turn an expected failure of a computation into a `TrainingError` that says which state is left."""
-        try:
-            yield
-        except DivergedError as error:
-            raise TrainingError(
-                f"{error}. {self._checkpointer.last_state()}, which would only repeat this with the same settings"
-            ) from error
-        except TrainingError as error:
-            raise TrainingError(f"{error}. {self._checkpointer.last_state()}") from error
-        except (RuntimeError, MemoryError) as error:
-            if self.processes.count > 1 and interruption is not None and interruption.requested:
-                raise KeyboardInterrupt from error  # the others are gone for the same reason
-            reason = explanation(error, self.config, self.processes)
-            if reason is None:
-                raise
-            raise TrainingError(f"{reason}. {self._checkpointer.last_state()}") from error
+    def _explanation(self, error: RuntimeError | MemoryError) -> str | None:
+        return explanation(error, self.config, self.processes)
 
 
 def explanation(error: RuntimeError | MemoryError, config: TrainingConfig, processes: Processes) -> str | None:
     """Cause and remedy of an error that torch raises within a step; None for an unexpected one."""
-    if is_memory_shortage(error):
-        return describe_memory_shortage(
-            error,
-            where=str(processes.device),
-            work=f"a step of {config.batch_size} frames",
-            advice="raise accumulate, set activation_checkpointing, or lower batch_size or augmentation.crop",
-        )
-    cause = str(error).strip().partition("\n")[0]
     if config.compile and isinstance(error, torch._dynamo.exc.TorchDynamoException):
+        cause = str(error).strip().partition("\n")[0]
         return f"the network cannot be compiled here ({cause}); set compile to false"
-    if processes.count > 1:
-        return (
-            f"process {processes.rank} of {processes.count} cannot go on ({cause}); most likely another one has ended, "
-            "and its own message says why"
-        )
-    return None
+    return common_explanation(
+        error,
+        processes,
+        work=f"a step of {config.batch_size} frames",
+        advice="raise accumulate, set activation_checkpointing, or lower batch_size or augmentation.crop",
+    )

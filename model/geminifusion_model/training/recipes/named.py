@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Callable
 from functools import partial
 
@@ -11,7 +10,7 @@ from geminifusion_model.config import GeminiFusionConfig
 from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.data.sensor_noise import Curriculum, RandomCorruption, SensorNoise
 from geminifusion_model.training.config import TrainingConfig, required
-from geminifusion_model.training.errors import ConfigError
+from geminifusion_model.training.recipes.lookup import find_recipe
 from geminifusion_model.training.recipes.original import (
     STAGES,
     deliver_original,
@@ -202,11 +201,6 @@ def named_recipe(name: str) -> TrainingConfig:
     """The configuration of this name.
 
     Raises:
-        ConfigError: there is none; the message has the names nearest to it, or else all first stages.
+        ConfigError: there is none.
     """
-    if name not in RECIPES:
-        near = difflib.get_close_matches(name, RECIPES, n=3)
-        first = [known for known in RECIPES if "-stage" not in known]
-        hint = f"did you mean {' or '.join(near)}?" if near else f"the recipes are {', '.join(first)}"
-        raise ConfigError(f"there is no recipe {name!r}; {hint}")
-    return RECIPES[name]()
+    return find_recipe(RECIPES, name)

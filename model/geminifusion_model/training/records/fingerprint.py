@@ -6,17 +6,54 @@ import hashlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_model.data.sample import Dataset, Sample
-from geminifusion_model.task import Task
 from geminifusion_runtime import strict_json
 
 # of decoded images: 873 frames of 480x640 with metric depth
 BUDGET_BYTES = 2**31
+
+
+class RecordedTask(Protocol):
+    """What the samples of a data set have in common."""
+
+    @property
+    def data(self) -> str:
+        """The data set's name."""
+        ...
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that must be the same for samples to mean the same, as plain data."""
+        ...
+
+
+class RecordedSample(Protocol):
+    """One sample of any task."""
+
+    @property
+    def name(self) -> str:
+        """Unique within its data set."""
+        ...
+
+    def arrays(self) -> Mapping[str, NDArray[Any]]:
+        """Everything but the name, by name."""
+        ...
+
+
+class RecordedDataset(Protocol):
+    """The data of a run of any task."""
+
+    @property
+    def task(self) -> RecordedTask:
+        """Of all samples."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> RecordedSample: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +63,7 @@ class Fingerprint:
     Args:
         frames: number of frames.
         hashed: number of them, spread evenly, that were read for `sha256`; below `frames`, a change may go unseen.
-        sha256: by part: `task` (classes, encodings and the ignore value), `names`, `rgb`, the other modalities,
-            `labels`.
+        sha256: by part: `task` (its identity), `names`, and each of the samples' arrays, such as `rgb` and `labels`.
     """
 
     frames: int
@@ -56,7 +92,7 @@ class Fingerprint:
         return cls(frames=int(values["frames"]), hashed=int(values["hashed"]), sha256=sha256)
 
 
-def fingerprint(dataset: Dataset, *, budget_bytes: int = BUDGET_BYTES, workers: int = 2) -> Fingerprint:
+def fingerprint(dataset: RecordedDataset, *, budget_bytes: int = BUDGET_BYTES, workers: int = 2) -> Fingerprint:
     """Read `dataset`, or as many of its frames as have `budget_bytes` (by the size of the first), and hash it.
 
     The same for every number of `workers`, and for the same samples read from another layout of files.
@@ -67,7 +103,7 @@ def fingerprint(dataset: Dataset, *, budget_bytes: int = BUDGET_BYTES, workers: 
     if len(dataset) == 0:
         raise ValueError("the data set is empty; expected at least one frame")
     first = dataset[0]
-    frame_bytes = sum(image.nbytes for image in _images(first).values())
+    frame_bytes = sum(image.nbytes for image in first.arrays().values())
     count = min(len(dataset), max(1, budget_bytes // frame_bytes))
     indices = np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist()
     with ThreadPoolExecutor(workers, thread_name_prefix="fingerprint") as pool:
@@ -76,13 +112,9 @@ def fingerprint(dataset: Dataset, *, budget_bytes: int = BUDGET_BYTES, workers: 
     return Fingerprint(frames=len(dataset), hashed=count, sha256={"task": _task_digest(dataset.task), **parts})
 
 
-def _images(sample: Sample) -> dict[str, NDArray[Any]]:
-    return {"rgb": sample.rgb, **sample.others, "labels": sample.labels}
-
-
-def _digests(sample: Sample) -> dict[str, bytes]:
+def _digests(sample: RecordedSample) -> dict[str, bytes]:
     names = hashlib.sha256(sample.name.encode()).digest()
-    return {"names": names, **{name: _image_digest(image) for name, image in _images(sample).items()}}
+    return {"names": names, **{name: _image_digest(image) for name, image in sample.arrays().items()}}
 
 
 def _image_digest(image: NDArray[Any]) -> bytes:
@@ -91,10 +123,5 @@ def _image_digest(image: NDArray[Any]) -> bytes:
     return digest.digest()
 
 
-def _task_digest(task: Task) -> str:
-    values = task.to_dict()
-    kept = {name: values[name] for name in ("class_names", "modalities", "ignore_index")}
-    for modality in kept["modalities"]:
-        if modality["metres_per_unit"] is None:  # as the records of older runs, which did not know the field
-            del modality["metres_per_unit"]
-    return hashlib.sha256(strict_json.dumps(kept, sort_keys=True).encode()).hexdigest()
+def _task_digest(task: RecordedTask) -> str:
+    return hashlib.sha256(strict_json.dumps(task.identity(), sort_keys=True).encode()).hexdigest()

@@ -16,9 +16,8 @@ import numpy as np
 import torch
 
 import geminifusion_model
-from geminifusion_model.data.sample import Dataset
 from geminifusion_model.training.errors import DataChangedError, RunRecordError
-from geminifusion_model.training.records.fingerprint import BUDGET_BYTES, Fingerprint, fingerprint
+from geminifusion_model.training.records.fingerprint import BUDGET_BYTES, Fingerprint, RecordedDataset, fingerprint
 from geminifusion_runtime import strict_json
 from geminifusion_runtime.machine import cpu_name, source_version
 
@@ -27,7 +26,7 @@ RECORD_NAME = "run.json"
 
 def record_session(
     directory: Path,
-    dataset: Dataset,
+    dataset: RecordedDataset,
     *,
     seed: int,
     resume_step: int | None = None,

@@ -1,0 +1,1 @@
+"""The tasks networks are trained for (`registry`), and the class lists of known data sets (`*.yaml`)."""
