@@ -53,7 +53,8 @@ protos: $(VENV)/with-dev
 	$(BIN)/python -m grpc_tools.protoc --proto_path=geminifusion_service/pb=protos/geminifusion/v1 \
 		--proto_path=geminifusion_service/pb=protos/inference \
 		--python_out=service --pyi_out=service --grpc_python_out=service \
-		geminifusion_service/pb/segmentation.proto geminifusion_service/pb/open_inference.proto
+		geminifusion_service/pb/segmentation.proto geminifusion_service/pb/detection.proto \
+		geminifusion_service/pb/open_inference.proto
 
 # The pages as a site in site/, built without network; a warning is an error.
 docs: $(VENV)/with-dev

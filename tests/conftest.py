@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import importlib.util
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from geminifusion_runtime.artifact import (
     MODEL_NAME,
-    ArtifactMetadata,
     ClassSpec,
     ModalitySpec,
+    SegmentationMetadata,
     SizePolicy,
     Training,
     sha256_of,
@@ -119,7 +120,7 @@ def write_tiny_artifact(
     )
     write_metadata(
         directory,
-        ArtifactMetadata(
+        SegmentationMetadata(
             schema_version=1,
             name=name,
             version=version,
@@ -308,7 +309,7 @@ def write_sensor_artifact(directory: Path, specs: Sequence[ModalitySpec], **chan
         "weights_license": "Apache-2.0",
         "data_license": "none",
     }
-    write_metadata(directory, ArtifactMetadata(**(values | changed)))
+    write_metadata(directory, SegmentationMetadata(**(values | changed)))
     return directory
 
 
@@ -383,3 +384,12 @@ def clients_python() -> Path:
             "needs tritonclient and kserve: make test-slow, or name their python in GEMINIFUSION_TEST_CLIENTS_PYTHON"
         )
     return python
+
+
+_street = importlib.util.spec_from_file_location("street", Path(__file__).parent / "street.py")
+assert _street is not None
+assert _street.loader is not None
+_module = importlib.util.module_from_spec(_street)
+sys.modules["street"] = _module  # where dataclasses look for the annotations of their fields
+_street.loader.exec_module(_module)
+detector_artifact, make_street = _module.detector_artifact, _module.make_street

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from geminifusion_runtime.artifact import (
     MODEL_NAME,
-    ArtifactMetadata,
     ClassSpec,
     ModalitySpec,
+    SegmentationMetadata,
     SizePolicy,
     Training,
     read_metadata,
@@ -65,7 +65,7 @@ class StandIn:
         count, height, width = labels.shape
         quarter = np.zeros((count, -(-height // 4), -(-width // 4)), np.float32)
         time.sleep(max(0.0, until - time.perf_counter()))
-        return GraphOutputs(labels=labels, confidence=quarter, gate=quarter)
+        return {"labels": labels, "confidence": quarter, "gate": quarter}
 
 
 def write_stand_in(directory: Path) -> Path:
@@ -95,7 +95,7 @@ def write_stand_in(directory: Path) -> Path:
     )
     write_metadata(
         directory,
-        ArtifactMetadata(
+        SegmentationMetadata(
             schema_version=1,
             name=NAME,
             version="1",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from geminifusion_runtime.options import option_schemas
+from geminifusion_runtime.options import SEGMENT_OPTIONS
 from geminifusion_service.reference import table
 
 
@@ -12,7 +12,7 @@ def http_page() -> str:
     """One table of the options of a request."""
     rows = [
         (f"`{name}`", _values(schema), f"`{schema['default']}`" if "default" in schema else "", schema["description"])
-        for name, schema in option_schemas().items()
+        for name, schema in SEGMENT_OPTIONS.schemas().items()
     ]
     heading = "## Types and ranges of the query options"
     return f"{heading}\n\n{table(('Option', 'Values', 'Default', 'Meaning'), rows)}"

@@ -150,7 +150,8 @@ def artifact(
             f"{source} is to be exported as weights of others; say what they were trained for with --task, a name that "
             "`geminifusion tasks` lists or a YAML file"
         )
-    from geminifusion_export.build import ExportOptions, build_artifact, check_destination
+    from geminifusion_export.build import ExportOptions, check_destination
+    from geminifusion_model.tasks.registry import task_of_checkpoint
 
     check_destination(destination)
     with tempfile.TemporaryDirectory(prefix="geminifusion-import-") as scratch:
@@ -163,7 +164,7 @@ def artifact(
             click.echo(imported.to_table())
             imported.write(checkpoint)
         click.echo(f"exporting {source} (tracing takes about a minute) …")
-        metadata = build_artifact(
+        metadata = task_of_checkpoint(checkpoint).export.load()(
             checkpoint,
             destination,
             ExportOptions(
@@ -188,9 +189,7 @@ def _extended(source: Path, destination: Path, options: TargetOptions) -> Artifa
 
 
 def _report(metadata: ArtifactMetadata, destination: Path) -> None:
-    from geminifusion_export.verification.certificate import verification_table
-
-    click.echo(verification_table(metadata.verification))
+    click.echo(_table(metadata))
     for entry in metadata.runtimes:
         if score := entry.held_out:
             click.echo(
@@ -200,6 +199,19 @@ def _report(metadata: ArtifactMetadata, destination: Path) -> None:
     click.echo(
         f"wrote {destination} ({metadata.reference}); serve it with: geminifusion serve --artifact {destination}"
     )
+
+
+def _table(metadata: ArtifactMetadata) -> str:
+    """What was measured, one line a report."""
+    from geminifusion_runtime.artifact import DetectionMetadata
+
+    if isinstance(metadata, DetectionMetadata):
+        from geminifusion_export.detection.verification import verification_table as detection_table
+
+        return detection_table(metadata.verification)
+    from geminifusion_export.verification.certificate import verification_table
+
+    return verification_table(metadata.verification)  # type: ignore[arg-type]  # of segmentation
 
 
 def _engine_options(given: dict[str, object]) -> EngineOptions:

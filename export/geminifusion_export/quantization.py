@@ -185,7 +185,7 @@ def measure_loss(reference: Backend, candidate: Backend, frames: Dataset, *, lim
     for index in range(count):
         sample = frames[index]
         inputs = frame_inputs(sample, frames.task)
-        expected, found = (backend.run(inputs).labels for backend in (reference, candidate))
+        expected, found = (backend.run(inputs)["labels"] for backend in (reference, candidate))
         for matrix, labels in zip(matrices, (expected, found), strict=True):
             matrix.add(sample.labels, labels[0])
         equal += int((expected == found).sum())

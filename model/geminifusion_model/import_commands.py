@@ -11,6 +11,8 @@ import click
 if TYPE_CHECKING:
     from geminifusion_model.weights.importing import DepthUnit
 
+_DETECTION = "object-detection-3d"
+
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
 
@@ -77,12 +79,23 @@ def import_weights(
     """Turn weights of others into a checkpoint, in the new directory CHECKPOINT.
 
     SOURCE is a file of GeminiFusion's authors, a SegFormer (a directory or file of Hugging Face transformers, or
-    NVlabs' file), or a checkpoint that lacks a task. No code in it is run.
+    NVlabs' file), or a checkpoint that lacks a task. With --task object-detection-3d it is an MVX-Net of
+    mmdetection3d, stock or by GeminiFusion's authors, trained on KITTI. No code in it is run.
     """
-    from geminifusion_model.weights import importing
-
     if checkpoint.exists():
         raise click.UsageError(f"{checkpoint} exists; remove it or choose another directory")
+    if task == _DETECTION:
+        if metres_per_unit is not None or modalities is not None:
+            raise click.UsageError(f"--metres-per-unit and --modalities do not apply to {task}; leave them out")
+        from geminifusion_model.detection.importing import import_detector
+
+        detector = import_detector(source)
+        click.echo(detector.to_table())
+        detector.write(checkpoint)
+        click.echo(f"wrote {checkpoint}")
+        return
+    from geminifusion_model.weights import importing
+
     imported = importing.import_weights(source, task, metres_per_unit=metres_per_unit, modalities=modalities)
     click.echo(imported.to_table())
     imported.write(checkpoint)

@@ -5,9 +5,12 @@ GeminiFusionError
 │   ├── MissingPartError
 │   ├── UnknownPartError
 │   ├── InvalidOptionError
-│   └── UndecodableImageError
+│   ├── UndecodableImageError
+│   ├── UndecodablePointsError
+│   └── UndecodableCalibrationError
 ├── TooLargeError               beyond a limit
-│   └── ImageTooLargeError
+│   ├── ImageTooLargeError
+│   └── TooManyPointsError
 ├── UnsupportedTypeError        well formed, but of a kind that is not supported
 │   └── UnsupportedImageError
 └── UnprocessableError          each part is readable, together they make no sense
@@ -15,7 +18,9 @@ GeminiFusionError
     ├── ImageTooSmallError
     ├── SizeNotServedError
     ├── SensorBrokenError
-    └── DepthScaleRequiredError
+    ├── DepthScaleRequiredError
+    ├── CalibrationMismatchError
+    └── NoPointsInRangeError
 
 Those that only a server can raise are in `geminifusion_service.errors`. Clients see the text of these classes and of no
 others. The `code` of a class is part of the public interface and never changes.
@@ -87,6 +92,18 @@ class UndecodableImageError(BadRequestError):
     code = "undecodable_image"
 
 
+class UndecodablePointsError(BadRequestError):
+    """Not a point cloud, or one whose numbers no LiDAR delivers."""
+
+    code = "undecodable_points"
+
+
+class UndecodableCalibrationError(BadRequestError):
+    """Not a calibration, or matrices that no camera and LiDAR have."""
+
+    code = "undecodable_calibration"
+
+
 class TooLargeError(GeminiFusionError):
     """Beyond a limit of this server."""
 
@@ -99,6 +116,12 @@ class ImageTooLargeError(TooLargeError):
     """More pixels than this server decodes, judged by the image's header."""
 
     code = "image_too_large"
+
+
+class TooManyPointsError(TooLargeError):
+    """More points than this server takes, judged by the cloud's size."""
+
+    code = "too_many_points"
 
 
 class UnsupportedTypeError(GeminiFusionError):
@@ -151,3 +174,15 @@ class DepthScaleRequiredError(UnprocessableError):
     """8-bit depth without `depth_scale`: its unit cannot be known."""
 
     code = "depth_scale_required"
+
+
+class CalibrationMismatchError(UnprocessableError):
+    """The calibration is that of an image of another size."""
+
+    code = "calibration_mismatch"
+
+
+class NoPointsInRangeError(UnprocessableError):
+    """No point of the cloud lies where the model looks."""
+
+    code = "no_points_in_range"

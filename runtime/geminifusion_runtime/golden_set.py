@@ -1,8 +1,8 @@
 """The golden set of an artifact: frames with the torch network's outputs, to check any backend against anywhere.
 
 Layout of the `.npz`: every modality by its graph input name, `frames H W` or `frames H W 3`, raw as the graph takes it;
-`labels` uint8 `frames H W`, `confidence` and `gate` float32 `frames ⌈H/4⌉ ⌈W/4⌉` as torch computed them; `truth` uint8
-`frames H W` where it is known, the ignore value elsewhere; `notices` the texts of the licenses, UTF-8 as uint8.
+the outputs that every graph of the task has, as torch computed them; of segmentation `truth` uint8 `frames H W` where it
+is known, the ignore value elsewhere; `notices` the texts of the licenses, UTF-8 as uint8.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import BinaryIO, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_runtime.artifact import ArtifactError, ArtifactMetadata, Precision
-from geminifusion_runtime.backends.protocol import OUTPUT_NAMES, BatchShape, GraphInputs, GraphOutputs
+from geminifusion_runtime.artifact import ArtifactError, ArtifactMetadata, OutputTensor, Precision
+from geminifusion_runtime.backends.protocol import BatchShape, GraphInputs, GraphOutputs, batch_shape
 from geminifusion_runtime.bounded_files import UnusableFileError, open_regular
 
 # Least share of labels, 0…1, that have to agree with the torch network's, by the precision a backend computes in.
@@ -30,7 +30,7 @@ MIN_LABEL_AGREEMENT: Final[dict[Precision, float]] = {
 
 
 MAX_BYTES: Final = 512 * 2**20  # of all arrays of a golden set, unpacked; sixteen frames of 1920x1080 have 330 MB
-_MAX_ARRAYS = 32
+_MAX_ARRAYS = 512
 _UNREADABLE = (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
@@ -44,8 +44,7 @@ class ReferenceBatch(NamedTuple):
     @property
     def shape(self) -> BatchShape:
         """Batch, height and width."""
-        batch, height, width = self.outputs.labels.shape
-        return batch, height, width
+        return batch_shape(self.inputs)
 
 
 def read_golden_set(directory: Path, metadata: ArtifactMetadata) -> tuple[ReferenceBatch, ...]:
@@ -57,25 +56,39 @@ def read_golden_set(directory: Path, metadata: ArtifactMetadata) -> tuple[Refere
     if metadata.golden is None:
         return ()
     path = directory / metadata.golden.file
-    try:
-        with open_regular(path, inside=directory, max_bytes=MAX_BYTES) as file:
-            _check_sizes(file)
-            with np.load(file, allow_pickle=False) as stored:
-                arrays: dict[str, NDArray[np.generic]] = {name: stored[name] for name in stored.files}
-    except UnusableFileError as error:
-        raise ArtifactError(str(error)) from None
-    except _UNREADABLE as error:
-        raise ArtifactError(f"{path} cannot be read ({error}); export the artifact again") from None
+    arrays = load_arrays(path, inside=directory)
     _check_arrays(path, arrays, metadata)
     names = [modality.name for modality in metadata.modalities]
     return tuple(
         ReferenceBatch(
             {name: arrays[name][index : index + 1] for name in names},
-            GraphOutputs(**{name: arrays[name][index : index + 1] for name in OUTPUT_NAMES}),  # type: ignore[arg-type]
+            {each.name: arrays[each.name][index : index + 1] for each in stored_outputs(metadata)},
             np.asarray(arrays["truth"][index : index + 1], np.uint8) if "truth" in arrays else None,
         )
         for index in range(metadata.golden.frames)
     )
+
+
+def load_arrays(path: Path, *, inside: Path) -> dict[str, NDArray[np.generic]]:
+    """The arrays of a golden set, of which no more is unpacked than a golden set may hold.
+
+    Raises:
+        ArtifactError: the file cannot be read.
+    """
+    try:
+        with open_regular(path, inside=inside, max_bytes=MAX_BYTES) as file:
+            _check_sizes(file)
+            with np.load(file, allow_pickle=False) as stored:
+                return {name: stored[name] for name in stored.files}
+    except UnusableFileError as error:
+        raise ArtifactError(str(error)) from None
+    except _UNREADABLE as error:
+        raise ArtifactError(f"{path} cannot be read ({error}); export the artifact again") from None
+
+
+def stored_outputs(metadata: ArtifactMetadata) -> tuple[OutputTensor, ...]:
+    """The outputs that a golden set holds: those that every graph of the task has."""
+    return tuple(each for each in metadata.outputs if not each.optional)
 
 
 def _check_sizes(file: BinaryIO) -> None:
@@ -103,11 +116,12 @@ def _check_arrays(path: Path, arrays: dict[str, NDArray[np.generic]], metadata: 
     first = arrays.get(metadata.modalities[0].name)
     height, width = first.shape[1:3] if first is not None and first.ndim >= 3 else (0, 0)
     full = (metadata.golden.frames, height, width)
-    quarter = (metadata.golden.frames, -(-height // 4), -(-width // 4))
     wanted: dict[str, tuple[tuple[int, ...], str]] = {
         spec.name: ((*full, 3) if spec.channels == 3 else full, spec.dtype) for spec in metadata.modalities
     }
-    wanted |= {"labels": (full, "uint8"), "confidence": (quarter, "float32"), "gate": (quarter, "float32")}
+    for each in stored_outputs(metadata):
+        sides = (metadata.golden.frames, -(-height // each.reduction), -(-width // each.reduction))
+        wanted[each.name] = (sides if each.channels is None else (*sides, each.channels), each.dtype)
     if "truth" in arrays:
         wanted["truth"] = (full, "uint8")
     for name, (shape, dtype) in wanted.items():

@@ -8,7 +8,8 @@ from typing import Any
 
 from geminifusion_runtime.artifact import ArtifactMetadata, ModalitySpec
 from geminifusion_runtime.errors import InvalidOptionError
-from geminifusion_runtime.options import MODALITY_FIELDS, SHOWN_CHARACTERS, SegmentOptions, option_schemas
+from geminifusion_runtime.option_sets import MODALITY_FIELDS, SHOWN_CHARACTERS
+from geminifusion_runtime.options import SEGMENT_OPTIONS, SegmentOptions
 
 
 def check_modalities(options: SegmentOptions, metadata: ArtifactMetadata) -> None:
@@ -42,7 +43,7 @@ def modality_option_schemas(spec: ModalitySpec) -> dict[str, dict[str, Any]]:
     """JSON schema of each option of one modality, as `option_schemas` has those that exist whatever the model."""
     if spec.name == "depth":
         return {}  # among those
-    described = option_schemas()
+    described = SEGMENT_OPTIONS.schemas()
     return {
         f"{spec.name}_{kind}": described[f"depth_{kind}"]
         | {"description": described[f"depth_{kind}"]["description"].replace("depth", spec.name)}

@@ -34,14 +34,17 @@ def predictions(outputs: GraphOutputs, items: Sequence[PreparedItem]) -> list[Pr
         RuntimeError: the outputs are not those of such a batch.
     """
     expected = (len(items), *items[0].shape)
-    if outputs.labels.shape != expected:
-        raise RuntimeError(f"the graph answered labels of shape {outputs.labels.shape}, not {expected}")
+    labels = np.asarray(outputs["labels"], np.uint8)
+    if labels.shape != expected:
+        raise RuntimeError(f"the graph answered labels of shape {labels.shape}, not {expected}")
+    confidence, gate = (np.asarray(outputs[name], np.float32) for name in ("confidence", "gate"))
+    weights = np.asarray(outputs["modality_weights"], np.float32) if "modality_weights" in outputs else None
     return [
         Prediction(
-            labels=_enlarge(outputs.labels[index], item.image_size),
-            confidence=outputs.confidence[index],
-            gate=outputs.gate[index],
-            modality_weights=None if outputs.modality_weights is None else outputs.modality_weights[index],
+            labels=_enlarge(labels[index], item.image_size),
+            confidence=confidence[index],
+            gate=gate[index],
+            modality_weights=None if weights is None else weights[index],
         )
         for index, item in enumerate(items)
     ]

@@ -1,4 +1,4 @@
-"""GeminiFusion: RGB-X semantic segmentation.
+"""GeminiFusion: RGB-X semantic segmentation, and 3-D object detection with a LiDAR.
 
 Importing this package imports none of the libraries below it; a public name loads what it needs when it is
 first used.
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .async_client import AsyncClient
     from .client import Client
+    from .detection.results import DetectionResult
     from .errors import ClientError
     from .local import LocalModel, load
     from .results import ClassShare, ClassSpace, PointCloud, Result
@@ -24,6 +25,7 @@ __all__ = [
     "ClassSpace",
     "Client",
     "ClientError",
+    "DetectionResult",
     "LocalModel",
     "PointCloud",
     "Result",
@@ -37,6 +39,7 @@ _HOME = {
     "ClassSpace": "results",
     "Client": "client",
     "ClientError": "errors",
+    "DetectionResult": "detection.results",
     "LocalModel": "local",
     "PointCloud": "results",
     "Result": "results",

@@ -9,6 +9,8 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar, Unpack, overload
 
 from .connection import Credentials, RetryPolicy, is_grpc
+from .detection.calls import CalibrationInput, CloudInput, DetectCall, DetectionCallOptions, detect_call
+from .detection.results import DetectionResult
 from .errors import ServerBusyError, requires_extra
 from .images import ImageInput
 from .options import CallOptions, Frame, FrameOptions, SegmentCall, frame_call, segment_call, split_arguments
@@ -61,6 +63,17 @@ class AsyncClient:
         call = await asyncio.to_thread(segment_call, images, {"confidence": True, "gate": True, **options})
         return await self._with_retries(lambda: self._transport.segment(call))
 
+    async def detect(
+        self,
+        rgb: ImageInput,
+        points: CloudInput,
+        calibration: CalibrationInput,
+        **options: Unpack[DetectionCallOptions],
+    ) -> DetectionResult:
+        """See `Client.detect`."""
+        call = await asyncio.to_thread(detect_call, rgb, points, calibration, options)
+        return await self._with_retries(lambda: self._transport.detect(call))
+
     def stream(
         self, frames: AsyncIterable[Frame], *, mode: StreamMode = "ordered", **options: Unpack[FrameOptions]
     ) -> AsyncIterator[FrameResponse]:
@@ -108,6 +121,7 @@ class AsyncClient:
 
 class _AsyncTransport(Protocol):
     async def segment(self, call: SegmentCall) -> Result: ...
+    async def detect(self, call: DetectCall) -> DetectionResult: ...
     def stream(self, calls: AsyncIterator[SegmentCall], *, newest: bool) -> AsyncIterator[FrameResponse]: ...
     async def models(self) -> list[dict[str, Any]]: ...
     async def ready(self) -> bool: ...

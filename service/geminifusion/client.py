@@ -9,6 +9,8 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar, Unpack, overload
 
 from .connection import Credentials, RetryPolicy, is_grpc
+from .detection.calls import CalibrationInput, CloudInput, DetectCall, DetectionCallOptions, detect_call
+from .detection.results import DetectionResult
 from .errors import ServerBusyError, requires_extra
 from .images import ImageInput
 from .options import CallOptions, Frame, FrameOptions, SegmentCall, frame_call, segment_call, split_arguments
@@ -19,7 +21,7 @@ _T = TypeVar("_T")
 
 
 class Client:
-    """Ask a running service for masks.
+    """Ask a running service for masks, or boxes.
 
     ```python
     with Client("http://localhost:8000") as client:
@@ -101,6 +103,33 @@ class Client:
         call = segment_call(images, {"confidence": True, "gate": True, **options})
         return self._with_retries(lambda: self._transport.segment(call))
 
+    def detect(
+        self,
+        rgb: ImageInput,
+        points: CloudInput,
+        calibration: CalibrationInput,
+        **options: Unpack[DetectionCallOptions],
+    ) -> DetectionResult:
+        """Detect objects in one frame, for which the server needs a model for 3-D object detection.
+
+        ```python
+        result = client.detect("image_2/000000.png", "velodyne/000000.bin", "calib/000000.txt")
+        ```
+
+        Args:
+            rgb: path or bytes of a PNG, JPEG or WebP, or an `H W 3` uint8 array.
+            points: path or bytes of KITTI's `.bin` or an npy, or an array `P 4`: x, y, z in metres in LiDAR axes and
+                reflectance 0…1; or `P 3`.
+            calibration: path or bytes of KITTI's text or JSON, a mapping with `P2`, `R0_rect` and `Tr_velo_to_cam`, or
+                a `geminifusion_runtime.detection.calibration.Calibration`.
+            options: as `geminifusion_runtime.tasks.detection.options.DetectOptions` describes them.
+
+        Raises:
+            ClientError: see `geminifusion.errors`.
+        """
+        call = detect_call(rgb, points, calibration, options)
+        return self._with_retries(lambda: self._transport.detect(call))
+
     def stream(
         self, frames: Iterable[Frame], *, mode: StreamMode = "ordered", **options: Unpack[FrameOptions]
     ) -> Iterator[FrameResponse]:
@@ -165,6 +194,7 @@ class Client:
 
 class _Transport(Protocol):
     def segment(self, call: SegmentCall) -> Result: ...
+    def detect(self, call: DetectCall) -> DetectionResult: ...
     def stream(self, calls: Iterator[SegmentCall], *, newest: bool) -> Iterator[FrameResponse]: ...
     def models(self) -> list[dict[str, Any]]: ...
     def ready(self) -> bool: ...

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from .sinks.formats import FORMATS
+from .sinks.formats import BOX_FORMATS, FORMATS
 from .sources.kinds import CAMERAS
 
 _DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -99,7 +99,7 @@ class _PredictCommand(click.Command):
 @click.option(
     "--format",
     "formats",
-    type=click.Choice(FORMATS),
+    type=click.Choice((*FORMATS, *BOX_FORMATS)),
     multiple=True,
     default=("palette", "overlay"),
     show_default=True,
@@ -112,6 +112,9 @@ class _PredictCommand(click.Command):
     type=click.Path(file_okay=False, path_type=Path),
     default=Path(),
     help="Directory to write to [default: the current one].",
+)
+@click.option(
+    "--min-score", type=click.FloatRange(0, 1), help="Boxes have to be surer than this [default: the model's limit]."
 )
 @click.option("--overwrite", is_flag=True, help="Segment anew what an earlier run has written.")
 def predict(
@@ -133,6 +136,7 @@ def predict(
     rerun: bool,
     overlay_on: str | None,
     output: Path,
+    min_score: float | None,
     overwrite: bool,
     **options: Any,  # noqa: ANN401 - options of the request
 ) -> None:
@@ -143,6 +147,9 @@ def predict(
 
     Both may be folders, whose images have the same names; or a video, whose depth is a video of 16 bits, a folder or an
     npy. RGB alone may be a ROS 1 bag, a ROS 2 bag or an MCAP. Run it again to go on where it stopped.
+
+    With a model for 3-D object detection, RGB is an image or a folder, and --input points=… and --input calibration=…
+    are its LiDAR sweep and calibration; boxes are written as drawings, seen from above too, and KITTI's text.
 
     Runs in this process, or on a server with --url. Prints the classes found, of many frames their number, and the
     files written.
@@ -157,6 +164,13 @@ def predict(
         raise click.UsageError(f"{names}: only for a server; give --url as well")
     if camera is not None and (rgb or depth or inputs):
         raise click.UsageError("--camera takes frames from a camera; give it or files")
+    if any(name in ("points", "calibration") for name, _ in inputs):
+        _predict_boxes(rgb, inputs, artifact, url, formats, output, limit, given | _given(min_score=min_score))
+        return
+    if min_score is not None or set(formats) & set(BOX_FORMATS):
+        raise click.UsageError(
+            "--min-score and --format bev or kitti are for boxes; give --input points=FILE --input calibration=FILE"
+        )
     from .predict_run import PredictPlan, run_predict
     from .sources.base import SourceRequest
 
@@ -179,6 +193,37 @@ def predict(
             output=output,
             overlay_on=overlay_on,
             overwrite=overwrite,
+            limit=limit,
+        )
+    )
+
+
+def _given(**options: object) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _predict_boxes(
+    rgb: Path | None,
+    inputs: tuple[tuple[str, Path], ...],
+    artifact: Path | None,
+    url: str | None,
+    formats: tuple[str, ...],
+    output: Path,
+    limit: int | None,
+    options: dict[str, Any],
+) -> None:
+    """Find boxes, where a LiDAR's points are among the inputs."""
+    from .detection.predict import DEFAULT_FORMATS, DetectionPlan, predict_boxes
+
+    chosen = click.get_current_context().get_parameter_source("formats")
+    predict_boxes(
+        DetectionPlan(
+            inputs=_images({"rgb": rgb}, inputs),
+            artifact=artifact,
+            url=url,
+            options=options,
+            formats=DEFAULT_FORMATS if chosen is click.core.ParameterSource.DEFAULT else formats,
+            output=output,
             limit=limit,
         )
     )

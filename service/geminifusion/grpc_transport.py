@@ -21,10 +21,14 @@ from geminifusion_runtime.printable import escape_controls, escape_in
 from geminifusion_runtime.types import SensorHealth
 from geminifusion_service.api.v1.grpc_options import message_fields
 from geminifusion_service.errors import ERRORS
+from geminifusion_service.pb import detection_pb2_grpc as detection_stubs
 from geminifusion_service.pb import segmentation_pb2 as pb
 from geminifusion_service.pb import segmentation_pb2_grpc as stubs
 
 from .connection import Credentials
+from .detection.calls import DetectCall
+from .detection.grpc_messages import detect_message, detection_from_message
+from .detection.results import DetectionResult
 from .errors import (
     ClientError,
     InvalidInputError,
@@ -56,6 +60,7 @@ class GrpcTransport:
         else:
             self._channel = grpc.insecure_channel(_target(url), _options(url))
         self._stub = stubs.SegmentationStub(self._channel)  # type: ignore[no-untyped-call]
+        self._detection = detection_stubs.DetectionStub(self._channel)  # type: ignore[no-untyped-call]
         self._health = health_pb2_grpc.HealthStub(self._channel)
 
     def segment(self, call: SegmentCall) -> Result:
@@ -63,6 +68,12 @@ class GrpcTransport:
         with _client_errors(self._url, self._timeout_s, call.request_id):
             response = self._stub.Segment(_request(call), timeout=self._timeout_s, metadata=self._metadata)
         return _result(response, call)
+
+    def detect(self, call: DetectCall) -> DetectionResult:
+        """Send the parts and read the response."""
+        with _client_errors(self._url, self._timeout_s, call.request_id):
+            response = self._detection.Detect(detect_message(call), timeout=self._timeout_s, metadata=self._metadata)
+        return detection_from_message(response, call)
 
     def stream(self, calls: Iterator[SegmentCall], *, newest: bool) -> Iterator[FrameResponse]:
         """Send frames as fast as they are accepted, and read the responses."""
@@ -109,6 +120,13 @@ class AsyncGrpcTransport:
             stub = stubs.SegmentationStub(self._channel())  # type: ignore[no-untyped-call]
             response = await stub.Segment(_request(call), timeout=self._timeout_s, metadata=self._metadata)
         return await asyncio.to_thread(_result, response, call)
+
+    async def detect(self, call: DetectCall) -> DetectionResult:
+        """Send the parts and read the response."""
+        with _client_errors(self._url, self._timeout_s, call.request_id):
+            stub = detection_stubs.DetectionStub(self._channel())  # type: ignore[no-untyped-call]
+            response = await stub.Detect(detect_message(call), timeout=self._timeout_s, metadata=self._metadata)
+        return await asyncio.to_thread(detection_from_message, response, call)
 
     async def stream(self, calls: AsyncIterator[SegmentCall], *, newest: bool) -> AsyncIterator[FrameResponse]:
         """Send frames as fast as they are accepted, and read the responses."""

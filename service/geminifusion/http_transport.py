@@ -6,15 +6,20 @@ import asyncio
 import importlib.metadata
 import json
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
+from geminifusion_runtime.option_sets import as_text
 from geminifusion_runtime.printable import escape_in
 
 from .connection import Credentials
+from .detection.calls import DetectCall
+from .detection.results import DetectionResult
+from .detection.wire import MAX_RESPONSE_BYTES as MAX_DETECTION_BYTES
+from .detection.wire import detection_from_json
 from .errors import (
     ClientError,
     InvalidInputError,
@@ -64,9 +69,13 @@ class HttpTransport:
             "POST",
             "v1/segment",
             params=segment_query(call),
-            files=_parts(call),
+            files=_parts(call.images),
         )
         return result_from_json(body, call)
+
+    def detect(self, call: DetectCall) -> DetectionResult:
+        """Post the parts and read the JSON response."""
+        return detection_from_json(self._send(*_detection(call), **_detection_content(call)), call)
 
     def stream(self, calls: Iterator[SegmentCall], *, newest: bool) -> Iterator[FrameResponse]:
         """Send frames over a WebSocket as fast as they are accepted, and read the responses."""
@@ -121,9 +130,14 @@ class AsyncHttpTransport:
             "POST",
             "v1/segment",
             params=segment_query(call),
-            files=_parts(call),
+            files=_parts(call.images),
         )
         return await asyncio.to_thread(result_from_json, body, call)
+
+    async def detect(self, call: DetectCall) -> DetectionResult:
+        """Post the parts and read the JSON response."""
+        body = await self._send(*_detection(call), **_detection_content(call))
+        return await asyncio.to_thread(detection_from_json, body, call)
 
     def stream(self, calls: AsyncIterator[SegmentCall], *, newest: bool) -> AsyncIterator[FrameResponse]:
         """Send frames over a WebSocket as fast as they are accepted, and read the responses."""
@@ -221,10 +235,18 @@ def _stream_address(url: str, timeout_s: float, credentials: Credentials) -> Str
     return StreamAddress(url=url, timeout_s=timeout_s, headers=_headers(credentials), tls=tls)
 
 
-def _parts(call: SegmentCall) -> dict[str, tuple[str, bytes, str]]:
+def _detection(call: DetectCall) -> tuple[str, int, str, str]:
+    return call.request_id, MAX_DETECTION_BYTES, "POST", "v1/detect"
+
+
+def _detection_content(call: DetectCall) -> dict[str, Any]:
+    return {"params": as_text(call.options), "files": _parts(call.parts)}
+
+
+def _parts(images: Mapping[str, bytes]) -> dict[str, tuple[str, bytes, str]]:
     # The service looks at the content, so a general type is as good as the right one.
     kind = "application/octet-stream"
-    return {name: (name, content, kind) for name, content in call.images.items()}
+    return {name: (name, content, kind) for name, content in images.items()}
 
 
 def _checked(response: httpx.Response, body: bytes) -> bytes:

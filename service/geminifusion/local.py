@@ -11,15 +11,18 @@ from uuid import uuid4
 
 import numpy as np
 
-from geminifusion_runtime.artifact import ArtifactMetadata
+from geminifusion_runtime.artifact import ArtifactMetadata, SegmentationMetadata
 from geminifusion_runtime.bundled import artifact_path
 from geminifusion_runtime.encoding.class_shares import class_shares, distances
 from geminifusion_runtime.modality_options import check_modalities
+from geminifusion_runtime.option_types import modality_options
 from geminifusion_runtime.options import OPTION_NAMES, SegmentOptions
 from geminifusion_runtime.space_options import check_space
-from geminifusion_runtime.types import DEFAULT_SENSOR_POLICY
+from geminifusion_runtime.types import DEFAULT_SENSOR_POLICY, SensorPolicy
 
 from .array_inputs import plain_image
+from .detection.calls import CalibrationInput, CloudInput
+from .detection.results import DetectionResult
 from .errors import InvalidInputError, requires_extra
 from .images import ImageInput, PlainImage, check_array, file_bytes
 from .options import LOCAL_OPTIONS, checked_options, split_arguments
@@ -30,6 +33,7 @@ with requires_extra("geminifusion.load()", "runtime"):
     from geminifusion_runtime.model import Model
     from geminifusion_runtime.preparation import prepare
     from geminifusion_runtime.preprocessing import check_names, images_by_modality
+    from geminifusion_runtime.tasks.registry import open_model
 
 # A caller's own files need no guard against strangers; this is as much as OpenCV decodes.
 _MAX_PIXELS = 2**30
@@ -91,6 +95,8 @@ class LocalModel:
             geminifusion_runtime.errors.GeminiFusionError: as a server responds: undecodable, too small,
                 sizes that differ, 8-bit depth without a scale…
         """
+        if not isinstance(self.metadata, SegmentationMetadata):
+            raise InvalidInputError(f"{self.metadata.reference} is a model for {self.metadata.task}; call detect()")
         started = time.perf_counter()
         inputs, given = split_arguments(rgb, depth, others)
         options = checked_options({"depth_scale": depth_scale, "depth_invalid": depth_invalid, **given})
@@ -121,6 +127,33 @@ class LocalModel:
             depth_m=distances(self.metadata, {name: image.array for name, image in decoded_images.items()}),
         )
 
+    def detect(
+        self,
+        rgb: ImageInput,
+        points: CloudInput,
+        calibration: CalibrationInput,
+        *,
+        min_score: float | None = None,
+        sensor_policy: SensorPolicy | None = None,
+    ) -> DetectionResult:
+        """Detect objects in one frame, with a model for 3-D object detection.
+
+        Args:
+            rgb, points, calibration: as `Client.detect` takes them.
+            min_score: boxes have to be surer than this, 0…1; None takes the model's limit.
+            sensor_policy: what to do about a broken camera.
+
+        Raises:
+            InvalidInputError: a file cannot be read, an argument is out of range, or the model has another task.
+            geminifusion_runtime.errors.GeminiFusionError: as a server responds.
+        """
+        from .detection.local import detect
+
+        options = {"min_score": min_score, "sensor_policy": sensor_policy}
+        return detect(
+            self._model, rgb, points, calibration, {name: one for name, one in options.items() if one is not None}
+        )
+
     def _decode(self, inputs: Mapping[str, PlainImage], options: SegmentOptions) -> dict[str, DecodedImage]:
         """The images as the model takes them, in its order."""
         given = images_by_modality(self.metadata, inputs)
@@ -139,7 +172,7 @@ class LocalModel:
                 spec,
                 max_pixels=_MAX_PIXELS,
                 intrinsics=options.intrinsics or self.metadata.intrinsics,
-                **options.of_modality(spec)._asdict(),
+                **modality_options(options, spec)._asdict(),
             )
         return images
 
@@ -162,4 +195,4 @@ def load(path: str | Path | None = None, *, threads: int | None = None) -> Local
         geminifusion_runtime.artifact.ArtifactError: the artifact is missing, damaged, or of another release.
         BundledArtifactMissingError: no path was given and this copy of the package has no bundled model.
     """
-    return LocalModel(Model.open(artifact_path() if path is None else path, threads=threads))
+    return LocalModel(open_model(artifact_path() if path is None else path, threads=threads))

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_runtime.errors import InvalidOptionError
-from geminifusion_runtime.options import OPTION_NAMES, SegmentOptions, is_option, parse_values, unknown_option
+from geminifusion_runtime.option_sets import unknown_option
+from geminifusion_runtime.options import OPTION_NAMES, SEGMENT_OPTIONS, SegmentOptions
 from geminifusion_runtime.types import Align, Priority, SensorPolicy
 
 from .array_inputs import is_image, plain_image
@@ -119,7 +120,7 @@ def split_arguments(
     images = {name: image for name, image in (("rgb", rgb), ("depth", depth)) if image is not None}
     options = {}
     for name, value in others.items():
-        if is_option(name):
+        if SEGMENT_OPTIONS.has(name):
             options[name] = value
         elif value is not None:
             images[name] = _modality_image(name, value)
@@ -151,7 +152,7 @@ def checked_options(values: Mapping[str, Any]) -> SegmentOptions:
     if "extrinsics" in values:
         values["extrinsics"] = extrinsics_numbers(values["extrinsics"])
     try:
-        return parse_values(values)
+        return SEGMENT_OPTIONS.parse_values(values)
     except InvalidOptionError as error:
         raise InvalidInputError(str(error)) from None
 

@@ -14,7 +14,8 @@ from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_runtime.geometry.files import cloud_comments, encode_cloud
 from geminifusion_runtime.geometry.points import PointCloud, point_cloud, points_map
 from geminifusion_runtime.geometry.registration import register_depth
-from geminifusion_runtime.options import ModalityOptions, SegmentOptions
+from geminifusion_runtime.option_types import ModalityOptions
+from geminifusion_runtime.options import SegmentOptions
 from geminifusion_runtime.types import CloudFormat
 
 from .cameras import Numbers

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from geminifusion_runtime.options import option_schemas
+from geminifusion_runtime.options import SEGMENT_OPTIONS
 
 # The command's own --format names the files to write, for which the classes and these maps are always fetched. Overlays
 # are drawn by the client.
@@ -16,7 +16,7 @@ _LEFT_OUT = ("format", "overlay_on", "classes", "confidence", "gate")
 
 def request_options() -> list[click.Option]:
     """An option of the command for each of the request, with the type, range and description of its definition."""
-    return [_option(name, schema) for name, schema in option_schemas().items() if name not in _LEFT_OUT]
+    return [_option(name, schema) for name, schema in SEGMENT_OPTIONS.schemas().items() if name not in _LEFT_OUT]
 
 
 def _option(name: str, schema: Mapping[str, Any]) -> click.Option:

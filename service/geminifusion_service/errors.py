@@ -3,7 +3,8 @@
 GeminiFusionError
 ├── BadRequestError
 │   ├── EmptyBodyError
-│   └── MalformedBodyError
+│   ├── MalformedBodyError
+│   └── WrongTaskError           the model has another task
 ├── TooLargeError
 │   └── BodyTooLargeError
 ├── UnsupportedTypeError
@@ -49,6 +50,12 @@ class MalformedBodyError(BadRequestError):
     """The body is not what its content type says."""
 
     code = "malformed_body"
+
+
+class WrongTaskError(BadRequestError):
+    """The model that was asked for has another task than the request."""
+
+    code = "wrong_task"
 
 
 class BodyTooLargeError(TooLargeError):

@@ -14,9 +14,12 @@ from geminifusion_service.api.open_inference.inference import OpenInference
 from geminifusion_service.api.open_inference.servicer import SERVICE_NAME as OPEN_INFERENCE_NAME
 from geminifusion_service.api.open_inference.servicer import TRANSPORT as OPEN_INFERENCE_TRANSPORT
 from geminifusion_service.api.open_inference.servicer import OpenInferenceServicer
+from geminifusion_service.api.v1.detection_servicer import DETECTION_SERVICE_NAME, DetectionServicer
 from geminifusion_service.api.v1.servicer import SERVICE_NAME, STREAM_TRANSPORT, TRANSPORT, SegmentationServicer
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pb import (
+    detection_pb2,
+    detection_pb2_grpc,
     open_inference_pb2,
     open_inference_pb2_grpc,
     segmentation_pb2,
@@ -38,14 +41,18 @@ _MAX_MESSAGE_BYTES = 2**31 - 1  # of protobuf
 _FIELDS_BYTES = 64 * 1024  # for everything in a request but its images
 _MAPS_BYTES = 2**20  # for everything in a response but its mask
 _OTHER_CALLS = 64  # health, listings, reflection, in addition to calls that need admission
-_UNARY = {f"/{SERVICE_NAME}/Segment": TRANSPORT, f"/{OPEN_INFERENCE_NAME}/ModelInfer": OPEN_INFERENCE_TRANSPORT}
+_UNARY = {
+    f"/{SERVICE_NAME}/Segment": TRANSPORT,
+    f"/{DETECTION_SERVICE_NAME}/Detect": TRANSPORT,
+    f"/{OPEN_INFERENCE_NAME}/ModelInfer": OPEN_INFERENCE_TRANSPORT,
+}
 _STREAMS = {
     f"/{SERVICE_NAME}/SegmentStream": STREAM_TRANSPORT,
     f"/{OPEN_INFERENCE_NAME}/ModelStreamInfer": OPEN_INFERENCE_TRANSPORT,
 }
 _MESSAGES = {
     f"/{service.full_name}/{method.name}": method.input_type
-    for file in (segmentation_pb2.DESCRIPTOR, open_inference_pb2.DESCRIPTOR)
+    for file in (segmentation_pb2.DESCRIPTOR, detection_pb2.DESCRIPTOR, open_inference_pb2.DESCRIPTOR)
     for service in file.services_by_name.values()
     for method in service.methods
 }
@@ -112,15 +119,18 @@ class GrpcTransport:
             maximum_concurrent_rpcs=_max_calls(limits),
         )
         health_pb2_grpc.add_HealthServicer_to_server(
-            Health(segmenter, (SERVICE_NAME, OPEN_INFERENCE_NAME)), self._server
+            Health(segmenter, (SERVICE_NAME, DETECTION_SERVICE_NAME, OPEN_INFERENCE_NAME)), self._server
         )
         segmentation_pb2_grpc.add_SegmentationServicer_to_server(  # type: ignore[no-untyped-call]
             SegmentationServicer(segmenter, streams, metrics), self._server
         )
+        detection_pb2_grpc.add_DetectionServicer_to_server(  # type: ignore[no-untyped-call]
+            DetectionServicer(segmenter, metrics), self._server
+        )
         open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(  # type: ignore[no-untyped-call]
             OpenInferenceServicer(open_inference, streams), self._server
         )
-        _add_reflection(self._server, (SERVICE_NAME, OPEN_INFERENCE_NAME, health.SERVICE_NAME))
+        _add_reflection(self._server, (SERVICE_NAME, DETECTION_SERVICE_NAME, OPEN_INFERENCE_NAME, health.SERVICE_NAME))
 
     async def start(self, host: str, port: int, credentials: grpc.ServerCredentials | None = None) -> int:
         """Listen, with TLS where credentials are given; returns the actual port.

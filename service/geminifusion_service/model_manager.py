@@ -20,8 +20,9 @@ from geminifusion_service.models.repository_watch import RepositoryWatch, newest
 from geminifusion_service.models.self_test_schedule import SelfTestSchedule
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pipeline.segmenter import Segmenter
-from geminifusion_service.request import SegmentRequest
+from geminifusion_service.request import TaskRequest
 from geminifusion_service.settings import Settings
+from geminifusion_service.tasks.registry import served_task
 
 
 class ModelManager:
@@ -195,8 +196,8 @@ class ModelManager:
     async def _stored(self) -> dict[str, StoredVersion]:
         return {} if self._watch is None else await self._watch.poll()
 
-    async def _probe(self, model: Model, request: SegmentRequest) -> NDArray[np.uint8]:
-        return (await self._segmenter.probe(model, request)).labels
+    async def _probe(self, model: Model, request: TaskRequest) -> NDArray[np.generic]:
+        return served_task(model.metadata).outcome(await self._segmenter.probe(model, request))
 
     def _start_task(self, work: Coroutine[None, None, None]) -> None:
         self._tasks.append(asyncio.create_task(work))

@@ -17,7 +17,7 @@ from geminifusion.errors import InvalidInputError
 from geminifusion.grpc_transport import _request
 from geminifusion.options import CallOptions, segment_call
 from geminifusion.wire import frame_message, segment_query
-from geminifusion_runtime.options import OPTION_NAMES, SegmentOptions, option_schemas
+from geminifusion_runtime.options import OPTION_NAMES, SEGMENT_OPTIONS, SegmentOptions
 from geminifusion_service.api.v1.grpc_options import options_from_message
 from geminifusion_service.api.v1.query import options_from_query
 from geminifusion_service.api.v1.websocket_messages import request_from
@@ -29,7 +29,7 @@ NAMES = [name for name in OPTION_NAMES if name not in SET_BY_THE_CLIENT]
 
 
 def another_than_the_default(name):
-    schema = option_schemas()[name]
+    schema = SEGMENT_OPTIONS.schemas()[name]
     if name.endswith("intrinsics"):
         return (500.0, 501.0, 320.5, 240.0)
     if name == "extrinsics":
@@ -72,7 +72,7 @@ def test_predict_has_every_option_with_its_description():
     context = click.Context(predict)
     options = {option.name: option for option in predict.get_params(context) if isinstance(option, click.Option)}
     for name in set(NAMES) - {"confidence", "gate"}:
-        described = option_schemas()[name]["description"]
+        described = SEGMENT_OPTIONS.schemas()[name]["description"]
         assert options[name].help.lower().startswith(described.lower()), name
     assert "--depth-scale FLOAT RANGE" in predict.get_help(context)
 

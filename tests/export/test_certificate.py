@@ -28,7 +28,7 @@ class WrongInOneCorner:
 
     def run(self, inputs):
         outputs = self.backend.run(inputs)
-        outputs.labels[:, :5, :8] ^= 1
+        outputs["labels"][:, :5, :8] ^= 1
         return outputs
 
 

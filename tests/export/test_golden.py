@@ -52,7 +52,7 @@ def test_golden_set_reads_back_frame_by_frame_with_truth_and_outputs(written):
     np.testing.assert_array_equal(expected[1].inputs["rgb"][0], frames().inputs["rgb"][1])
     np.testing.assert_array_equal(expected[1].truth[0], frames().truth[1])
     found = OnnxRuntimeBackend(directory / "model.onnx", threads=1, retained_pixels=48 * 64).run(expected[1].inputs)
-    np.testing.assert_array_equal(found.labels, expected[1].outputs.labels)
+    np.testing.assert_array_equal(found["labels"], expected[1].outputs["labels"])
 
 
 def test_same_frames_give_the_same_bytes(written, tmp_path):

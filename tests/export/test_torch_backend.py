@@ -41,10 +41,10 @@ def test_labels_are_those_of_the_artifact_it_was_exported_to(checkpoint, opened,
     assert torch.name == "torch-cpu"
     assert torch.size_problem(96, 128) is None
     ours, theirs = torch.run(frames), exported.run(frames)
-    assert (ours.labels == theirs.labels).mean() > 0.999
-    np.testing.assert_allclose(ours.confidence, theirs.confidence, atol=1e-4)
-    np.testing.assert_allclose(ours.gate, theirs.gate, atol=1e-4)
-    assert ours.labels.dtype == np.uint8
+    assert (ours["labels"] == theirs["labels"]).mean() > 0.999
+    np.testing.assert_allclose(ours["confidence"], theirs["confidence"], atol=1e-4)
+    np.testing.assert_allclose(ours["gate"], theirs["gate"], atol=1e-4)
+    assert ours["labels"].dtype == np.uint8
 
 
 def test_a_long_batch_is_run_in_parts_with_the_same_outputs(checkpoint, opened, frames, monkeypatch):
@@ -53,24 +53,24 @@ def test_a_long_batch_is_run_in_parts_with_the_same_outputs(checkpoint, opened, 
     whole = backend.run(batch)
     monkeypatch.setattr(serving, "LARGEST_PART", 2)
     parts = backend.run(batch)
-    np.testing.assert_array_equal(parts.labels, whole.labels)
-    np.testing.assert_allclose(parts.confidence, whole.confidence, atol=1e-5)
-    np.testing.assert_array_equal(parts.labels[:2], parts.labels[:2:-1])
+    np.testing.assert_array_equal(parts["labels"], whole["labels"])
+    np.testing.assert_allclose(parts["confidence"], whole["confidence"], atol=1e-5)
+    np.testing.assert_array_equal(parts["labels"][:2], parts["labels"][:2:-1])
 
 
 def test_outputs_belong_to_the_caller(checkpoint, opened, frames):
     backend = opened(f"torch:{checkpoint}")
     first = backend.run(frames)
-    kept = first.confidence.copy()
+    kept = first["confidence"].copy()
     backend.run({name: np.ascontiguousarray(array[:, ::-1]) for name, array in frames.items()})
-    np.testing.assert_array_equal(first.confidence, kept)
+    np.testing.assert_array_equal(first["confidence"], kept)
 
 
 def test_a_batch_that_failed_leaves_nothing_behind(checkpoint, opened, frames):
     backend = opened(f"torch:{checkpoint}")
     with pytest.raises(TypeError):
         backend.run(frames | {"depth": frames["depth"].astype(np.float64)})
-    assert backend.run(frames).labels.shape == (2, 96, 128)
+    assert backend.run(frames)["labels"].shape == (2, 96, 128)
 
 
 @pytest.mark.full_depth

@@ -20,7 +20,6 @@ from geminifusion_export.verification.comparison import (
 )
 from geminifusion_export.verification.measurement import Measurement
 from geminifusion_runtime.artifact import read_metadata
-from geminifusion_runtime.backends.protocol import GraphOutputs
 from geminifusion_runtime.golden_set import MIN_LABEL_AGREEMENT, ReferenceBatch
 
 
@@ -42,7 +41,7 @@ class Thresholds:
         labels = (rgb[..., 0] > 127).astype(np.uint8)
         labels.ravel()[: self.flipped] ^= 1
         maps = np.full((len(rgb), 2, 2), 0.5, np.float32)
-        return GraphOutputs(labels=labels[:, self.cropped :], confidence=maps + np.float32(self.error), gate=maps)
+        return {"labels": labels[:, self.cropped :], "confidence": maps + np.float32(self.error), "gate": maps}
 
 
 def candidate(precision="float32", **kinds):
@@ -83,7 +82,7 @@ def test_outputs_of_another_shape_are_rejected(expected):
 
 
 def test_where_there_is_truth_the_score_decides_about_labels(expected):
-    labeled = [expected[0]._replace(truth=expected[0].outputs.labels.copy())]
+    labeled = [expected[0]._replace(truth=expected[0].outputs["labels"].copy())]
     report = compare(labeled, candidate(flipped=1, precision="int8"), num_classes=2).report
     assert report.reference_miou == 100.0
     assert 98 < report.miou < 100
@@ -94,7 +93,7 @@ def test_where_there_is_truth_the_score_decides_about_labels(expected):
 
 
 def test_score_counts_labeled_pixels_of_all_batches_together(expected):
-    half, none = (expected[0].outputs.labels.copy() for _ in range(2))
+    half, none = (expected[0].outputs["labels"].copy() for _ in range(2))
     half[0], none[:] = 255, 255
     batches = [expected[0]._replace(truth=truth) for truth in (half, none, None)]
     assert compare(batches, candidate(), num_classes=2).report.miou == 100.0

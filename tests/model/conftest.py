@@ -6,7 +6,15 @@ import pytest
 import torch
 
 # importlib mode gives test folders no package, so what several files share is loaded by path once
-for _name in ("golden", "golden_translation", "distillation_scenario", "own_data", "translation_scenario"):
+_SHARED = (
+    "golden",
+    "golden_detection",
+    "golden_translation",
+    "distillation_scenario",
+    "own_data",
+    "translation_scenario",
+)
+for _name in _SHARED:
     _spec = importlib.util.spec_from_file_location(_name, Path(__file__).parent / f"{_name}.py")
     sys.modules[_name] = importlib.util.module_from_spec(_spec)
     _spec.loader.exec_module(sys.modules[_name])

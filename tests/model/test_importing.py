@@ -197,6 +197,10 @@ class TestOpenWeights:
         torch.save({"state_dict": {"backbone.layers.0.0.projection.weight": torch.zeros(1)}}, tmp_path / "mm.pth")
         assert "mmsegmentation's own SegFormer" in self.refused(tmp_path / "mm.pth")
 
+    def test_a_detector(self, tmp_path):
+        torch.save({"state_dict": {"pts_voxel_encoder.vfe_layers.0.0.weight": torch.zeros(1)}}, tmp_path / "mvx.pth")
+        assert "--task object-detection-3d" in self.refused(tmp_path / "mvx.pth")
+
     def test_a_directory_without_a_configuration(self, tmp_path):
         assert "has no config.json" in self.refused(tmp_path)
 

@@ -1,5 +1,7 @@
 """Files that hold more than tensors: read without running code."""
 
+import sys
+import types
 import zipfile
 
 import numpy as np
@@ -56,6 +58,27 @@ def test_optimizer_states_beside_the_weights_are_skipped(tmp_path):
     assert set(read_tensors(tmp_path / "checkpoint.pth")) == {"weight", "bias"}
 
 
+@pytest.mark.parametrize("module", [b"numpy._core.multiarray", b"numpy.core.multiarray"])
+def test_the_log_of_mmengine_is_passed_over(tmp_path, monkeypatch, module):
+    stand_in = types.ModuleType("mmengine.logging.history_buffer")
+
+    class HistoryBuffer:
+        __module__, __qualname__ = stand_in.__name__, "HistoryBuffer"
+
+    stand_in.HistoryBuffer = HistoryBuffer
+    for name in ("mmengine", "mmengine.logging"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
+    losses = HistoryBuffer()
+    losses._log_history = np.arange(3.0)
+    content = {"meta": {"epoch": 40}, "message_hub": {"log_scalars": {"train/loss": losses}}, "state_dict": WEIGHTS}
+    torch.save(content, tmp_path / "epoch_40.pth")
+    path = renamed(tmp_path / "epoch_40.pth", tmp_path / "other.pth", b"numpy._core.multiarray", module)
+    for name in ("mmengine", "mmengine.logging", stand_in.__name__):
+        monkeypatch.delitem(sys.modules, name)
+    assert torch.equal(read_tensors(path)["layer.weight"], WEIGHTS["layer.weight"])
+
+
 def test_a_file_that_wants_code_is_refused_in_one_sentence(tmp_path):
     class Payload:
         def __reduce__(self):
@@ -69,10 +92,12 @@ def test_a_file_that_wants_code_is_refused_in_one_sentence(tmp_path):
     assert "\n" not in str(no.value)
 
 
-def test_numpy_arrays_are_not_scalars(tmp_path):
+def test_numpy_arrays_beside_the_weights_are_passed_over_and_are_no_weights(tmp_path):
     torch.save({"segmenter": WEIGHTS, "curve": np.arange(3)}, tmp_path / "curve.pth")
-    with pytest.raises(OfficialWeightsError, match="wants to run"):
-        read_tensors(tmp_path / "curve.pth")
+    assert set(read_tensors(tmp_path / "curve.pth")) == {"layer.weight"}
+    torch.save({"segmenter": {"layer.weight": np.arange(3.0)}}, tmp_path / "arrays.pth")
+    with pytest.raises(OfficialWeightsError, match="expected a mapping from names to tensors"):
+        read_tensors(tmp_path / "arrays.pth")
 
 
 @pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors", "weights.bin"])

@@ -9,15 +9,9 @@ import pytest
 from geminifusion_runtime.artifact import read_metadata
 from geminifusion_runtime.errors import InvalidOptionError
 from geminifusion_runtime.modality_options import check_modalities
-from geminifusion_runtime.options import (
-    OPTION_NAMES,
-    SegmentOptions,
-    as_text,
-    given_values,
-    option_schemas,
-    parse_text,
-    parse_values,
-)
+from geminifusion_runtime.option_sets import as_text, given_values
+from geminifusion_runtime.option_types import modality_options
+from geminifusion_runtime.options import OPTION_NAMES, SEGMENT_OPTIONS, SegmentOptions
 from geminifusion_runtime.preprocessing import images_by_modality
 
 
@@ -54,15 +48,19 @@ def test_text_and_typed_values_give_the_same_options():
         "classes": False,
         "deadline_ms": 250,
     }
-    assert parse_text(text) == parse_values(values)
+    assert SEGMENT_OPTIONS.parse_text(text) == SEGMENT_OPTIONS.parse_values(values)
     assert set(text) == set(OPTION_NAMES)
 
 
 def test_every_modality_may_have_a_scale_and_marks():
-    options = parse_text({"lidar_scale": "0.5", "thermal_invalid": "65535,1", "depth_scale": "0.001"})
-    assert options == parse_values({"lidar_scale": 0.5, "thermal_invalid": [65535, 1], "depth_scale": 0.001})
+    options = SEGMENT_OPTIONS.parse_text({"lidar_scale": "0.5", "thermal_invalid": "65535,1", "depth_scale": "0.001"})
+    assert options == SEGMENT_OPTIONS.parse_values(
+        {"lidar_scale": 0.5, "thermal_invalid": [65535, 1], "depth_scale": 0.001}
+    )
     assert (options.scales, options.invalids) == ({"lidar": 0.5}, {"thermal": (65535.0, 1.0)})
-    assert parse_text(as_text(options)) == parse_values(given_values(options)) == options
+    assert (
+        SEGMENT_OPTIONS.parse_text(as_text(options)) == SEGMENT_OPTIONS.parse_values(given_values(options)) == options
+    )
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +86,7 @@ def metadata(make_spec, make_sensor_artifact, tmp_path_factory):
     ],
 )
 def test_a_model_takes_the_options_that_its_modalities_have_a_use_for(options, metadata):
-    check_modalities(parse_values(options), metadata)
+    check_modalities(SEGMENT_OPTIONS.parse_values(options), metadata)
 
 
 @pytest.mark.parametrize(
@@ -108,29 +106,34 @@ def test_a_model_takes_the_options_that_its_modalities_have_a_use_for(options, m
 )
 def test_options_that_do_not_fit_the_model_are_refused_with_its_modalities(options, sentence, metadata):
     with pytest.raises(InvalidOptionError) as rejected:
-        check_modalities(parse_values(options), metadata)
+        check_modalities(SEGMENT_OPTIONS.parse_values(options), metadata)
     assert str(rejected.value).startswith(sentence)
 
 
 def test_depth_and_a_camera_have_the_options_of_hha_that_is_computed_from_it(metadata):
     hha = metadata.modalities[3]
     assert metadata.hha_from_depth == hha
-    assert parse_values({"depth_scale": 0.5, "depth_invalid": 7}).of_modality(hha) == (0.5, (7.0,))
-    assert parse_values({"depth_scale": 0.5, "hha_scale": 0.25}).of_modality(hha) == (0.25, ())
+    assert modality_options(SEGMENT_OPTIONS.parse_values({"depth_scale": 0.5, "depth_invalid": 7}), hha) == (
+        0.5,
+        (7.0,),
+    )
+    assert modality_options(SEGMENT_OPTIONS.parse_values({"depth_scale": 0.5, "hha_scale": 0.25}), hha) == (0.25, ())
     assert images_by_modality(metadata, {"rgb": 1, "depth": 2}) == {"rgb": 1, "hha": 2}
     assert images_by_modality(metadata, {"depth": 1, "hha": 2}) == {"depth": 1, "hha": 2}
 
 
 def test_one_stored_value_need_not_be_a_list():
-    assert parse_values({"depth_invalid": 65535}) == parse_text({"depth_invalid": "65535"})
-    assert parse_text({"depth_invalid": ""}) == SegmentOptions()
+    assert SEGMENT_OPTIONS.parse_values({"depth_invalid": 65535}) == SEGMENT_OPTIONS.parse_text(
+        {"depth_invalid": "65535"}
+    )
+    assert SEGMENT_OPTIONS.parse_text({"depth_invalid": ""}) == SegmentOptions()
 
 
 def test_what_is_sent_is_what_differs_from_the_defaults():
     options = SegmentOptions(depth_invalid=(65535.0,), gate=True)
     assert given_values(options) == {"depth_invalid": (65535.0,), "gate": True}
     assert as_text(options) == {"depth_invalid": "65535.0", "gate": "1"}
-    assert parse_text(as_text(options)) == options
+    assert SEGMENT_OPTIONS.parse_text(as_text(options)) == options
 
 
 def test_options_travel_between_processes():
@@ -183,7 +186,7 @@ def test_options_travel_between_processes():
 )
 def test_bad_text_is_one_sentence_that_names_option_value_and_expectation(text, sentence):
     with pytest.raises(InvalidOptionError) as rejected:
-        parse_text(text)
+        SEGMENT_OPTIONS.parse_text(text)
     assert str(rejected.value) == sentence
 
 
@@ -202,13 +205,13 @@ def test_bad_text_is_one_sentence_that_names_option_value_and_expectation(text, 
 )
 def test_types_are_strict(values, sentence):
     with pytest.raises(InvalidOptionError) as rejected:
-        parse_values(values)
+        SEGMENT_OPTIONS.parse_values(values)
     assert str(rejected.value).startswith(sentence)
     assert len(str(rejected.value)) < 250
 
 
 def test_every_option_is_described_for_openapi_and_the_command_line():
-    schemas = option_schemas()
+    schemas = SEGMENT_OPTIONS.schemas()
     assert tuple(schemas) == OPTION_NAMES
     for name, schema in schemas.items():
         assert schema["type"] in ("string", "number", "boolean", "array"), name

@@ -93,3 +93,9 @@ def live_server(tiny_artifact: Path) -> Iterator[LiveServer]:
 def serving(tiny_artifact: Path) -> Callable[..., AbstractContextManager[LiveServer]]:
     """`with serving(queue_size=1) as live`: a server with settings of its own."""
     return lambda **settings: running_server(tiny_artifact, **settings)
+
+
+@pytest.fixture(scope="session")
+def serving_artifact() -> Callable[..., AbstractContextManager[LiveServer]]:
+    """`with serving_artifact(artifact) as live`: a server of any artifact."""
+    return running_server

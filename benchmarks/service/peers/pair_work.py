@@ -32,7 +32,7 @@ def decode(rgb: bytes, depth: bytes) -> Frame:
 def run(frames: Sequence[Frame]) -> list[NDArray[np.uint8]]:
     """A batch of frames of one size to their labels."""
     colors, depths = zip(*frames, strict=True)
-    return list(_accelerator.run({"rgb": np.stack(colors), "depth": np.stack(depths)}).labels)
+    return list(_accelerator.run({"rgb": np.stack(colors), "depth": np.stack(depths)})["labels"])
 
 
 def encode(labels: NDArray[np.uint8]) -> bytes:

@@ -25,4 +25,4 @@ class TorchBackend:
         names = [modality.name for modality in self._graph.task.modalities]
         with torch.inference_mode():
             outputs = [tensor.numpy() for tensor in self._graph(*(torch.tensor(inputs[name]) for name in names))]
-        return GraphOutputs(**dict(zip(self._graph.output_names, outputs, strict=True)))
+        return dict(zip(self._graph.output_names, outputs, strict=True))

@@ -57,7 +57,7 @@ class ServingBackend:
                 lane.discard()
             raise
         whole = found[0] if len(found) == 1 else tuple(map(np.concatenate, zip(*found, strict=True)))
-        return graph_outputs(**dict(zip(self._output_names, whole, strict=True)))
+        return graph_outputs(self._output_names, whole)
 
     def _run_parts(self, inputs: GraphInputs) -> list[Part]:
         """The outputs of each part, in order; a lane gets its next part when its last one is back."""

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from geminifusion_export.errors import VerificationError
 from geminifusion_export.runtime_discovery import Candidate
 from geminifusion_model.evaluation.metrics import ConfusionMatrix
-from geminifusion_runtime.artifact import BackendReport, Precision
-from geminifusion_runtime.backends.protocol import OUTPUT_NAMES, Backend, BatchShape, GraphInputs, GraphOutputs
+from geminifusion_runtime.artifact import Precision, SegmentationReport, segmentation_outputs
+from geminifusion_runtime.backends.protocol import Backend, BatchShape, GraphInputs, GraphOutputs
 from geminifusion_runtime.golden_set import MIN_LABEL_AGREEMENT, ReferenceBatch
 
 
@@ -88,7 +88,7 @@ def run_reference(reference: Backend, batches: Iterable[GraphInputs]) -> tuple[R
 class Comparison(NamedTuple):
     """A report, and the candidate's outputs it was made from, batch by batch."""
 
-    report: BackendReport
+    report: SegmentationReport
     outputs: tuple[GraphOutputs, ...]
 
 
@@ -108,12 +108,12 @@ def compare(
     for batch, outputs in zip(expected, found, strict=True):
         _require_same_shapes(batch, outputs, candidate)
     pairs = [(batch.outputs, outputs) for batch, outputs in zip(expected, found, strict=True)]
-    confidence = np.concatenate([np.abs(a.confidence - b.confidence).ravel() for a, b in pairs])
-    gate = np.concatenate([np.abs(a - b).ravel() for one, other in pairs for a, b in _attention_maps(one, other)])
-    equal = np.concatenate([(a.labels == b.labels).ravel() for a, b in pairs])
+    confidence = np.concatenate([_difference(a["confidence"], b["confidence"]) for a, b in pairs])
+    gate = np.concatenate([_difference(a[name], b[name]) for a, b in pairs for name in _attention_maps(a, b)])
+    equal = np.concatenate([(a["labels"] == b["labels"]).ravel() for a, b in pairs])
     truths = [batch.truth for batch in expected]
     num_images, height, width = expected[0].shape
-    report = BackendReport(
+    report = SegmentationReport(
         backend=candidate.name,
         batch=num_images,
         height=height,
@@ -125,42 +125,43 @@ def compare(
         gate_mean_error=float(gate.mean()),
         label_agreement=float(equal.mean()),
         precision=candidate.precision,
-        miou=_miou(truths, [outputs.labels for outputs in found], num_classes),
-        reference_miou=_miou(truths, [batch.outputs.labels for batch in expected], num_classes),
+        miou=_miou(truths, [outputs["labels"] for outputs in found], num_classes),
+        reference_miou=_miou(truths, [batch.outputs["labels"] for batch in expected], num_classes),
     )
     return Comparison(report, found)
 
 
-def _attention_maps(a: GraphOutputs, b: GraphOutputs) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """The gates of two outputs, and where both have them the weights of the modalities, which are held to the same."""
-    maps = [(a.gate, b.gate)]
-    if a.modality_weights is not None and b.modality_weights is not None:
-        maps.append((a.modality_weights, b.modality_weights))
-    return maps
+def _difference(a: NDArray[np.generic], b: NDArray[np.generic]) -> NDArray[np.float32]:
+    return np.abs(np.asarray(a, np.float32) - np.asarray(b, np.float32)).ravel()
+
+
+def _attention_maps(a: GraphOutputs, b: GraphOutputs) -> list[str]:
+    """The gate, and where both outputs have them the weights of the modalities, which are held to the same."""
+    return [name for name in ("gate", "modality_weights") if name in a and name in b]
 
 
 def _require_same_shapes(batch: ReferenceBatch, outputs: GraphOutputs, candidate: Candidate) -> None:
     wrong = [
-        f"{name} is {found.shape}, expected {wanted.shape}"
-        for name in OUTPUT_NAMES
-        if (found := getattr(outputs, name)).shape != (wanted := getattr(batch.outputs, name)).shape
+        f"{each.name} is {found}, expected {wanted}"
+        for each in segmentation_outputs(len(batch.inputs))
+        if not each.optional and (found := outputs[each.name].shape) != (wanted := batch.outputs[each.name].shape)
     ]
     if wrong:
         raise VerificationError(f"{candidate.name} at {describe_shape(batch.shape)}: {'; '.join(wrong)}")
 
 
 def _miou(
-    truths: Sequence[NDArray[np.uint8] | None], labels: Sequence[NDArray[np.uint8]], num_classes: int
+    truths: Sequence[NDArray[np.uint8] | None], labels: Sequence[NDArray[np.generic]], num_classes: int
 ) -> float | None:
     """Percent over all batches with a truth; None where no pixel is labeled."""
     matrix = ConfusionMatrix(num_classes)
     for truth, predicted in zip(truths, labels, strict=True):
         if truth is not None and num_classes:
-            matrix.add(truth, predicted)
+            matrix.add(truth, np.asarray(predicted, np.uint8))
     return matrix.miou() if matrix.counts.any() else None
 
 
-def problems(report: BackendReport, budget: Budget) -> list[str]:
+def problems(report: SegmentationReport, budget: Budget) -> list[str]:
     """What is over budget, one sentence each; empty if nothing is. NaN is over every budget."""
     where = f"{report.backend} ({report.precision}) at {describe_shape((report.batch, report.height, report.width))}"
     limits = (

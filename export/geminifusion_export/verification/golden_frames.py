@@ -17,8 +17,8 @@ from geminifusion_model.data.sample import Dataset
 from geminifusion_model.data.synthetic_rooms import Rooms
 from geminifusion_model.evaluation.metrics import ConfusionMatrix
 from geminifusion_model.task import Task
-from geminifusion_runtime.artifact import GoldenSet
-from geminifusion_runtime.backends.protocol import OUTPUT_NAMES, Backend, GraphInputs
+from geminifusion_runtime.artifact import GoldenSet, segmentation_outputs
+from geminifusion_runtime.backends.protocol import Backend, GraphInputs
 from geminifusion_runtime.bundled import demo_pairs
 from geminifusion_runtime.golden_set import MAX_BYTES as MAX_GOLDEN_BYTES
 
@@ -70,7 +70,8 @@ def write_golden_set(path: Path, frames: GoldenFrames, reference: Backend, num_c
         {name: array[index : index + 1] for name, array in frames.inputs.items()} for index in range(len(frames))
     ]
     outputs = [reference.run(batch) for batch in batches]
-    arrays = {name: np.concatenate([getattr(entry, name) for entry in outputs]) for name in OUTPUT_NAMES}
+    names = [each.name for each in segmentation_outputs(len(frames.inputs)) if not each.optional]
+    arrays = {name: np.concatenate([entry[name] for entry in outputs]) for name in names}
     miou = None
     if frames.truth is not None and (frames.truth < num_classes).any():
         matrix = ConfusionMatrix(num_classes)

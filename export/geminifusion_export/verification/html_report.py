@@ -89,13 +89,13 @@ def _frames(verification: Verification, metadata: ArtifactMetadata) -> list[list
 def _row(
     index: int, batch: ReferenceBatch, outputs: Mapping[str, Sequence[GraphOutputs]], palette: _Image
 ) -> list[_Figure]:
-    wanted = batch.outputs.labels[0]
+    wanted = np.asarray(batch.outputs["labels"][0], np.uint8)
     figures = [_figure(name, _sensor_image(values[0])) for name, values in batch.inputs.items()]
     if batch.truth is not None:
         figures.append(_figure("truth", _colored(batch.truth[0], palette)))
     figures.append(_figure("torch", _colored(wanted, palette)))
     for name, frames in outputs.items():
-        found = frames[index].labels[0]
+        found = np.asarray(frames[index]["labels"][0], np.uint8)
         image = _colored(found, palette)
         image[found != wanted] = _DISAGREES
         figures.append(_figure(f"{name}: {int((found != wanted).sum())} pixels differ", image))

@@ -24,7 +24,7 @@ class FoldedFusion(nn.Module):
     def __init__(self, fusion: GeminiFusionBlock) -> None:
         super().__init__()
         self.channels, self.num_heads = fusion.channels, fusion.num_heads
-        self.mix_values: FusionFunction = _opaque_fusion
+        self.mix_values: FusionFunction = opaque_fusion
         query, key, value = fusion.in_proj_weight.detach().split(fusion.channels, dim=1)
         query_bias, _, value_bias = fusion.in_proj_bias.detach().split(fusion.channels, dim=1)
         zero = torch.zeros_like(query_bias[0])
@@ -68,6 +68,6 @@ class FoldedFusion(nn.Module):
         return mixed, own_weight
 
 
-def _opaque_fusion(q: Tensor, k_diff: Tensor, v_self: Tensor, v_cross: Tensor, num_heads: int) -> Tensor:
+def opaque_fusion(q: Tensor, k_diff: Tensor, v_self: Tensor, v_cross: Tensor, num_heads: int) -> Tensor:
     """The op that export turns into one node, whose tensors are dense."""
     return pixelwise_fusion(q.contiguous(), k_diff, v_self.contiguous(), v_cross.contiguous(), num_heads)

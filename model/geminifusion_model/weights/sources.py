@@ -60,6 +60,10 @@ def open_weights(path: Path) -> WeightSource:
             f"{path} is the weight file of a checkpoint of ours, which does not say what network it belongs to; give "
             f"its directory, with {CONFIG_NAME} beside it"
         )
+    if any(name.startswith("pts_voxel_encoder.") for name in bare):
+        raise OfficialWeightsError(
+            f"{path} holds an MVX-Net, which detects objects; import it with --task object-detection-3d"
+        )
     if "backbone.layers.0.0.projection.weight" in bare:
         raise OfficialWeightsError(
             f"{path} holds mmsegmentation's own SegFormer, whose decoder has a norm and an activation behind every "

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import onnxruntime
 
+from geminifusion_runtime.artifact import OutputTensor
 from geminifusion_runtime.backends.protocol import (
     GraphInputs,
     GraphOutputs,
     batch_shape,
     graph_outputs,
-    require_outputs,
+    served_outputs,
 )
 
 
@@ -51,15 +53,24 @@ class OnnxRuntimeBackend:
     Args:
         retained_pixels: batch times height times width up to which the memory of a run is kept for the next.
         custom_ops: see `open_session`.
+        outputs: of the artifact; None for all that the file has.
 
     Raises:
-        RuntimeError: ONNX Runtime cannot load the file, or it lacks an output of the contract.
+        RuntimeError: ONNX Runtime cannot load the file, or it lacks an output of the artifact.
     """
 
-    def __init__(self, model: Path, *, threads: int, retained_pixels: int, custom_ops: Path | None = None) -> None:
+    def __init__(
+        self,
+        model: Path,
+        *,
+        threads: int,
+        retained_pixels: int,
+        custom_ops: Path | None = None,
+        outputs: Sequence[OutputTensor] | None = None,
+    ) -> None:
         self.name = "onnxruntime-cpu" if custom_ops is None else "onnxruntime-cpu+ops"
         self._session = open_session(model, threads=threads, custom_ops=custom_ops)
-        self._outputs = require_outputs(model, (output.name for output in self._session.get_outputs()))
+        self._outputs = served_outputs(model, (output.name for output in self._session.get_outputs()), outputs)
         self._retained_pixels = retained_pixels
         self._shrink_arena = onnxruntime.RunOptions()
         self._shrink_arena.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
@@ -72,4 +83,4 @@ class OnnxRuntimeBackend:
         """Run one batch; see `Backend`."""
         oversized = math.prod(batch_shape(inputs)) > self._retained_pixels
         run_options = self._shrink_arena if oversized else None
-        return graph_outputs(*self._session.run(self._outputs, dict(inputs), run_options))
+        return graph_outputs(self._outputs, self._session.run(self._outputs, dict(inputs), run_options))

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 
+from geminifusion_runtime.artifact import OutputTensor
 from geminifusion_runtime.backends.protocol import (
-    ALL_OUTPUT_NAMES,
     BackendError,
     GraphInputs,
     GraphOutputs,
     batch_shape,
     graph_outputs,
-    require_outputs,
+    served_outputs,
 )
 
 _PROVIDER = "CUDAExecutionProvider"
@@ -39,12 +40,14 @@ class OnnxRuntimeCudaBackend:
     after runs of more than `retained_pixels` pixels, as on the CPU.
 
     Raises:
-        RuntimeError: no CUDA provider is installed, it does not start, or the file lacks an output of the contract.
+        RuntimeError: no CUDA provider is installed, it does not start, or the file lacks an output of the artifact.
     """
 
     name = "onnxruntime-cuda"
 
-    def __init__(self, model: Path, *, device: int = 0, retained_pixels: int) -> None:
+    def __init__(
+        self, model: Path, *, device: int = 0, retained_pixels: int, outputs: Sequence[OutputTensor] | None = None
+    ) -> None:
         if (problem := provider_problem()) is not None:
             raise BackendError(problem)
         if hasattr(onnxruntime, "preload_dlls"):
@@ -59,7 +62,7 @@ class OnnxRuntimeCudaBackend:
                 f"ONNX Runtime could not start {_PROVIDER} on GPU {device} and fell back to {', '.join(running)}; "
                 "its log says what is missing, mostly a CUDA or cuDNN of the right version"
             )
-        require_outputs(model, (output.name for output in self._session.get_outputs()))
+        self._outputs = served_outputs(model, (output.name for output in self._session.get_outputs()), outputs)
         self._device = device
         self._retained_pixels = retained_pixels
         self._shrink_arena = onnxruntime.RunOptions()
@@ -72,12 +75,14 @@ class OnnxRuntimeCudaBackend:
     def run(self, inputs: GraphInputs) -> GraphOutputs:
         """Run one batch; see `Backend`."""
         oversized = math.prod(batch_shape(inputs)) > self._retained_pixels
-        return run_bound(self._session, inputs, "cuda", self._device, self._shrink_arena if oversized else None)
+        run_options = self._shrink_arena if oversized else None
+        return run_bound(self._session, inputs, self._outputs, "cuda", self._device, run_options)
 
 
 def run_bound(
     session: Any,  # noqa: ANN401 - onnxruntime is untyped
     inputs: GraphInputs,
+    outputs: Sequence[str],
     device_type: str,
     device: int,
     run_options: Any = None,  # noqa: ANN401
@@ -90,7 +95,7 @@ def run_bound(
     for name, array in inputs.items():
         value = onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), device_type, device)
         binding.bind_ortvalue_input(name, value)
-    for name in sorted({output.name for output in session.get_outputs()}, key=ALL_OUTPUT_NAMES.index):
+    for name in outputs:
         binding.bind_output(name, device_type, device)
     session.run_with_iobinding(binding, run_options)
-    return graph_outputs(*binding.copy_outputs_to_cpu())
+    return graph_outputs(outputs, binding.copy_outputs_to_cpu())

@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from geminifusion_runtime.artifact import Precision
+from geminifusion_runtime.artifact import OutputTensor, Precision
 from geminifusion_runtime.backends.protocol import (
     BackendError,
     BatchShape,
     GraphInputs,
     GraphOutputs,
     batch_shape,
-    require_outputs,
+    served_outputs,
 )
 
 T = TypeVar("T")
@@ -106,10 +106,11 @@ class OpenVinoBackend:
     Args:
         path, precision, threads: see `OpenVinoNetwork`.
         prepared: shapes that get their copies at once, so that no request waits for them.
+        outputs: of the artifact; None for all that the file has.
 
     Raises:
         BackendError: OpenVINO is missing or cannot load the file, the processor does not compute in `precision`, or the
-            network lacks an output of the contract.
+            network lacks an output of the artifact.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class OpenVinoBackend:
         precision: Precision = "float32",
         threads: int,
         prepared: Sequence[BatchShape] = (),
+        outputs: Sequence[OutputTensor] | None = None,
         repeats: int = REPEATS,
         max_fixed_shapes: int = 4,
         max_known_shapes: int = 64,
@@ -129,8 +131,8 @@ class OpenVinoBackend:
         self._fixed: OrderedDict[BatchShape, Any] = OrderedDict()
         self._times_seen: dict[BatchShape, int] = {}
         self._any_shape = self._network.compile()
-        self._outputs = require_outputs(
-            path, (name for port in self._any_shape.model_outputs for name in port.get_names())
+        self._outputs = served_outputs(
+            path, (name for port in self._any_shape.model_outputs for name in port.get_names()), outputs
         )
         for shape in prepared[:max_fixed_shapes]:
             self._fix(shape)
@@ -153,7 +155,7 @@ class OpenVinoBackend:
         """Run one batch; see `Backend`."""
         found = self._request_for(batch_shape(inputs)).infer(dict(inputs), share_inputs=True)
         # The request's own memory is overwritten by the next run.
-        return GraphOutputs(**{name: np.array(found[name]) for name in self._outputs})
+        return {name: np.array(found[name]) for name in self._outputs}
 
     def _request_for(self, shape: BatchShape) -> Any:  # noqa: ANN401 - openvino.InferRequest
         if shape in self._fixed:

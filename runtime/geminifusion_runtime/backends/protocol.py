@@ -1,45 +1,28 @@
 """The contract between this package and an inference runtime: what a backend takes, returns and raises.
 
-Axes: B batch, H W the size of the graph's inputs, h w a quarter of it, rounded up.
+Which outputs a graph has is the task's: its class of metadata names them.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geminifusion_runtime.artifact import OutputTensor
+
 # By graph input name: `B H W 3` or `B H W`, dtypes and units as the artifact's metadata describes them.
 GraphInputs = Mapping[str, NDArray[np.generic]]
+# By graph output name, each with a leading batch axis; floating ones are float32.
+GraphOutputs = Mapping[str, NDArray[np.generic]]
 BatchShape = tuple[int, int, int]  # B, H, W
 
 
 class BackendError(RuntimeError):
     """A runtime is missing, or cannot load or run what it was given; the message says what to do."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class GraphOutputs:
-    """The graph's outputs for one batch."""
-
-    labels: NDArray[np.uint8]  # B H W
-    confidence: NDArray[np.float32]  # B h w, 0…1
-    gate: NDArray[np.float32]  # B h w, 0…1
-    modality_weights: NDArray[np.float32] | None = None  # B N-1 h w, 0…1; of graphs with N > 2 modalities
-
-
-OUTPUT_NAMES = ("labels", "confidence", "gate")
-ALL_OUTPUT_NAMES: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(GraphOutputs))
-
-
-def output_names(num_modalities: int) -> tuple[str, ...]:
-    """The outputs of a graph with that many inputs."""
-    return ALL_OUTPUT_NAMES if num_modalities > 2 else OUTPUT_NAMES
 
 
 def batch_shape(inputs: GraphInputs) -> BatchShape:
@@ -106,28 +89,23 @@ class SupervisedBackend(Protocol):
         """Why no run can be expected to succeed at the moment, for the operator; None while there is no reason."""
 
 
-def graph_outputs(
-    labels: NDArray[np.uint8],
-    confidence: NDArray[np.floating],
-    gate: NDArray[np.floating],
-    modality_weights: NDArray[np.floating] | None = None,
-) -> GraphOutputs:
-    """Outputs as a runtime returned them; half-precision maps are widened to float32."""
-    return GraphOutputs(
-        labels=labels,
-        confidence=confidence.astype(np.float32, copy=False),
-        gate=gate.astype(np.float32, copy=False),
-        modality_weights=None if modality_weights is None else modality_weights.astype(np.float32, copy=False),
-    )
+def graph_outputs(names: Iterable[str], arrays: Iterable[NDArray[np.generic]]) -> GraphOutputs:
+    """Outputs as a runtime returned them; half-precision ones are widened to float32."""
+    return {
+        name: array.astype(np.float32, copy=False) if np.issubdtype(array.dtype, np.floating) else array
+        for name, array in zip(names, arrays, strict=True)
+    }
 
 
-def require_outputs(path: Path, names: Iterable[str]) -> tuple[str, ...]:
-    """The outputs of the contract that a file has, in the order of `GraphOutputs`.
+def served_outputs(path: Path, names: Iterable[str], wanted: Sequence[OutputTensor] | None) -> tuple[str, ...]:
+    """The outputs that a file has of those that its artifact names, in its order; all of the file's without an artifact.
 
     Raises:
         BackendError: naming those that are missing.
     """
-    there = set(names)
-    if missing := set(OUTPUT_NAMES) - there:
-        raise BackendError(f"{path} has no output {sorted(missing)}; export the artifact again")
-    return tuple(name for name in ALL_OUTPUT_NAMES if name in there)
+    there = tuple(dict.fromkeys(names))
+    if wanted is None:
+        return there
+    if missing := sorted(each.name for each in wanted if each.name not in there and not each.optional):
+        raise BackendError(f"{path} has no output {missing}; export the artifact again")
+    return tuple(each.name for each in wanted if each.name in there)

@@ -156,6 +156,7 @@ class _Loader:
             threads=self.threads,
             retained_pixels=height * width,
             custom_ops=self.custom_ops,
+            outputs=self.metadata.outputs,
         )
 
     def _openvino(self, wanted: str) -> Backend:
@@ -168,6 +169,7 @@ class _Loader:
             precision=precision,
             threads=self.threads,
             prepared=[(1, *self.metadata.size.reference)],
+            outputs=self.metadata.outputs,
         )
 
     def _onnx_runtime_cuda(self) -> Backend:
@@ -175,7 +177,10 @@ class _Loader:
 
         height, width = self.metadata.size.reference
         return OnnxRuntimeCudaBackend(
-            self.directory / MODEL_NAME, device=self.device.index, retained_pixels=height * width
+            self.directory / MODEL_NAME,
+            device=self.device.index,
+            retained_pixels=height * width,
+            outputs=self.metadata.outputs,
         )
 
     def _tensorrt(self) -> Backend:

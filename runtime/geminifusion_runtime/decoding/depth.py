@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_runtime.errors import DepthScaleRequiredError, UnsupportedImageError
-from geminifusion_runtime.options import parse_values
+from geminifusion_runtime.options import SEGMENT_OPTIONS
 
 MILLIMETRE = 0.001
 FARTHEST_M = 100_000.0  # beyond the reach of any depth sensor: a number that stands for no data, as float's largest
@@ -54,7 +54,7 @@ def to_metres(
         InvalidOptionError: a scale that is no positive number, or too many markers.
     """
     if depth_scale is not None or depth_invalid:
-        parse_values({"depth_scale": depth_scale, "depth_invalid": tuple(depth_invalid)})
+        SEGMENT_OPTIONS.parse_values({"depth_scale": depth_scale, "depth_invalid": tuple(depth_invalid)})
     readings = readings.astype(readings.dtype.newbyteorder("="), copy=False)
     warnings = []
     if readings.dtype == np.uint16 or readings.dtype == np.uint8:

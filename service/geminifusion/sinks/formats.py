@@ -18,3 +18,4 @@ SINKS = {
     "rerun": "rerun_log:RerunLog",
 }
 FORMATS = tuple(SINKS)
+BOX_FORMATS = ("bev", "kitti")  # of boxes alone; `overlay` and `json` are for both

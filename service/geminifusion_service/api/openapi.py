@@ -75,11 +75,17 @@ def openapi_document(routes: Iterable[BaseRoute]) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "geminifusion",
-            "summary": "One scene by up to four sensors in, segmentation mask out.",
+            "summary": "One scene by up to four sensors in; a segmentation mask, or boxes of objects, out.",
             "version": "1",
         },
         "paths": paths,
-        "tags": [{"name": "segment"}, {"name": "models"}, {"name": "operations"}, {"name": "open inference"}],
+        "tags": [
+            {"name": "segment"},
+            {"name": "detect"},
+            {"name": "models"},
+            {"name": "operations"},
+            {"name": "open inference"},
+        ],
     }
 
 

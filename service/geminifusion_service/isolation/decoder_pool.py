@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from geminifusion_runtime.artifact import ModalitySpec
 from geminifusion_runtime.decoding.decode import MAX_HHA_PIXELS, DecodedImage, decode_modality
 from geminifusion_runtime.errors import GeminiFusionError, UndecodableImageError
-from geminifusion_runtime.options import ModalityOptions
+from geminifusion_runtime.option_types import ModalityOptions
 from geminifusion_runtime.types import SensorHealth
 from geminifusion_service.errors import (
     ERRORS,

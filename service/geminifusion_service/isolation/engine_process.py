@@ -12,8 +12,6 @@ import logging
 import sys
 from typing import Any
 
-from numpy.typing import NDArray
-
 from geminifusion_runtime.artifact import open_artifact
 from geminifusion_runtime.backends.protocol import Backend
 from geminifusion_runtime.devices import pin_to_cores
@@ -59,8 +57,7 @@ def _run(backend: Backend, memory: SharedArrays, request: dict[str, Any]) -> dic
         return {"failed": f"{type(error).__name__}: {error}"}
     # Behind the inputs, of which a runtime may have returned views.
     start = max(end_offset(place) for place in request["inputs"])
-    arrays: dict[str, NDArray[Any]] = {"labels": outputs.labels, "confidence": outputs.confidence, "gate": outputs.gate}
-    return {"outputs": memory.write(arrays, start=start)}
+    return {"outputs": memory.write(outputs, start=start)}
 
 
 if __name__ == "__main__":

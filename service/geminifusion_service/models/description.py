@@ -4,28 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import TypeAdapter
-
-from geminifusion_runtime.artifact import ArtifactMetadata, ModalitySpec
+from geminifusion_runtime.artifact import ModalitySpec, dump_metadata
 from geminifusion_runtime.decoding.pictures import wanted
 from geminifusion_runtime.model import Model
 from geminifusion_service.errors import ModelNotFoundError, NotReadyError
 from geminifusion_service.models.registry import ModelRegistry
+from geminifusion_service.tasks.registry import served_task
 
-_METADATA = TypeAdapter(ArtifactMetadata)
 _FROM_METADATA = (
     "task",
     "encoder",
     "fusion",
     "precision",
-    "temperature",
     "modalities",
     "size",
-    "input_scale",
-    "label_upsampling",
-    "intrinsics",
-    "classes",
-    "ignore_index",
     "training",
     "weights_license",
     "data_license",
@@ -47,7 +39,7 @@ def what_to_send(spec: ModalitySpec) -> str:
 
 def describe_model(model: Model) -> dict[str, Any]:
     """Classes, palette, modalities, limits, scores, licenses, and the runtime it was loaded with."""
-    facts: dict[str, Any] = _METADATA.dump_python(model.metadata, mode="json")
+    facts = dump_metadata(model.metadata)
     for spec, described in zip(model.metadata.modalities, facts["modalities"], strict=True):
         described["send"] = what_to_send(spec)
     return {
@@ -57,7 +49,7 @@ def describe_model(model: Model) -> dict[str, Any]:
         "backend": model.backend.name,
         "instances": model.num_instances,
         "batching": None if model.batch_plan is None else model.batch_plan.description(),
-        **{key: facts[key] for key in _FROM_METADATA},
+        **{key: facts[key] for key in (*_FROM_METADATA, *served_task(model.metadata).described)},
     }
 
 

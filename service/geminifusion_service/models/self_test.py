@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,32 +16,27 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_runtime.artifact import ArtifactMetadata
-from geminifusion_runtime.backends.selection import precision_of
-from geminifusion_runtime.dummy_inputs import random_inputs
-from geminifusion_runtime.errors import GeminiFusionError, UnprocessableError
-from geminifusion_runtime.golden_set import MIN_LABEL_AGREEMENT, read_golden_set
+from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_runtime.model import Model
-from geminifusion_runtime.options import SegmentOptions
 from geminifusion_service.errors import InternalError
 from geminifusion_service.models.registry import SelfTestResult
-from geminifusion_service.request import SegmentRequest
+from geminifusion_service.request import TaskRequest
+from geminifusion_service.tasks.base import Frame
+from geminifusion_service.tasks.registry import served_task
 
-MAX_FRAMES = 8  # of a golden set, evenly spread: more would only cost engine time and memory
 TIMEOUT_S = 60.0
 _log = logging.getLogger(__name__)
 
-Frame = Mapping[str, NDArray[np.generic]]
-Probe = Callable[[Model, SegmentRequest], Awaitable[NDArray[np.uint8]]]  # the labels, `H W`
+Probe = Callable[[Model, TaskRequest], Awaitable[NDArray[np.generic]]]  # see `ServedTask.outcome`
 
 
 @dataclass(frozen=True, kw_only=True)
 class SelfTestFrames:
-    """Frames by modality name, in the dtype and unit of the model, and the expected labels `H W` of each."""
+    """The parts of requests, and the expected outcome of each; see `ServedTask.outcome`."""
 
     kind: Literal["golden", "self"]
     frames: tuple[Frame, ...]
-    labels: tuple[NDArray[np.uint8], ...]
+    labels: tuple[NDArray[np.generic], ...]
     budget: float  # least share of equal labels, 0…1
 
 
@@ -54,34 +49,34 @@ def self_test_frames(directory: Path, model: Model) -> SelfTestFrames:
         ArtifactError: the golden set cannot be read.
         RuntimeError: the runtime failed.
     """
-    golden = _golden_frames(directory, model)
+    task = served_task(model.metadata)
+    golden = task.golden(directory, model)
     if golden is not None:
-        return golden
+        return SelfTestFrames(kind="golden", frames=golden.frames, labels=golden.outcomes, budget=golden.budget)
     _log.warning(
         "%s has no golden frames that it can be tested with: its self-test only sees whether labels change; "
         "export it again with a golden set",
         model.reference,
     )
-    frame = _own_frame(model.metadata)
+    frame = task.own_frame(model.metadata)
     return SelfTestFrames(kind="self", frames=(frame,), labels=(labels_alone(model, frame),), budget=1.0)
 
 
-def labels_alone(model: Model, frame: Frame) -> NDArray[np.uint8]:
-    """Run the model on a frame, without the queue and the pools; blocks. Returns the labels `H W`.
+def labels_alone(model: Model, frame: Frame) -> NDArray[np.generic]:
+    """Run the model on a frame, without the queue and the pools; blocks. Returns the labels `H W`, or boxes.
 
     Raises:
         RuntimeError: the runtime failed.
     """
-    (prediction,) = model.run([model.prepare(frame)])
-    return prediction.labels
+    return served_task(model.metadata).outcome_alone(model, frame)
 
 
 async def run_self_test(model: Model, expected: SelfTestFrames, probe: Probe) -> SelfTestResult | None:
     """Send the frames through the serving path and compare; None if the service was too busy or is stopping."""
-    equal = total = 0
+    task = served_task(model.metadata)
+    equal = total = 0.0
     for frame, labels in zip(expected.frames, expected.labels, strict=True):
-        # Golden depth may have more holes than a sensor policy allows: it is the model that is tested.
-        request = SegmentRequest(images=frame, options=SegmentOptions(format=None, sensor_policy="warn"))
+        request = task.test_request(frame)
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 labels_now = await probe(model, request)
@@ -92,8 +87,8 @@ async def run_self_test(model: Model, expected: SelfTestFrames, probe: Probe) ->
         except GeminiFusionError as error:
             _log.info("the self-test of %s was postponed: %s", model.reference, error)
             return None
-        equal += int(np.count_nonzero(labels_now == labels)) if labels_now.shape == labels.shape else 0
-        total += labels.size
+        agreeing, of = task.agreement(labels_now, labels)
+        equal, total = equal + agreeing, total + of
     return _result(expected, equal / total)
 
 
@@ -113,32 +108,3 @@ def _result(expected: SelfTestFrames, agreement: float | None, problem: str = ""
         passed=passed,
         problem=problem,
     )
-
-
-def _golden_frames(directory: Path, model: Model) -> SelfTestFrames | None:
-    metadata = model.metadata
-    batches = read_golden_set(directory, metadata)
-    if not batches:
-        return None
-    first = {name: array[0] for name, array in batches[0].inputs.items()}
-    try:
-        shape = model.prepare(first).shape
-    except UnprocessableError:
-        return None
-    if shape != batches[0].shape[1:]:  # reduced, so that the labels are others
-        return None
-    indices = np.unique(np.linspace(0, len(batches) - 1, min(MAX_FRAMES, len(batches))).round().astype(int))
-    chosen = [batches[index] for index in indices]
-    return SelfTestFrames(
-        kind="golden",
-        # copies: a view would keep the whole set in memory
-        frames=tuple({name: array[0].copy() for name, array in batch.inputs.items()} for batch in chosen),
-        labels=tuple(batch.outputs.labels[0].copy() for batch in chosen),
-        budget=MIN_LABEL_AGREEMENT[precision_of(metadata, model.backend.name)],
-    )
-
-
-def _own_frame(metadata: ArtifactMetadata) -> Frame:
-    """The same noise for the same metadata, at the reference size."""
-    inputs = random_inputs(metadata.modalities, (1, *metadata.size.reference))
-    return {name: array[0] for name, array in inputs.items()}

@@ -14,7 +14,7 @@ from geminifusion_service.models.loading import LoadResult
 from geminifusion_service.models.registry import LoadedModel, ModelRegistry, ModelState, SelfTestResult
 from geminifusion_service.models.self_test import Probe, SelfTestFrames, labels_alone, run_self_test
 from geminifusion_service.observability.metrics import Metrics
-from geminifusion_service.request import SegmentRequest
+from geminifusion_service.request import TaskRequest
 
 _log = logging.getLogger(__name__)
 
@@ -101,6 +101,5 @@ class SelfTestSchedule:
         return min(self._interval_s, _RETEST_S) if failing else self._interval_s
 
 
-async def _probe_alone(model: Model, request: SegmentRequest) -> NDArray[np.uint8]:
-    frame = {name: np.asarray(image) for name, image in request.images.items()}
-    return await asyncio.to_thread(labels_alone, model, frame)
+async def _probe_alone(model: Model, request: TaskRequest) -> NDArray[np.generic]:
+    return await asyncio.to_thread(labels_alone, model, request.images)

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from geminifusion_runtime.options import REQUEST_ID_PATTERN
+from geminifusion_runtime.option_types import REQUEST_ID_PATTERN
 
 _REQUEST_ID = re.compile(REQUEST_ID_PATTERN)
 # W3C Trace Context: version, trace, span and flags; more of them in versions to come.

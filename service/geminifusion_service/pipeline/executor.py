@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from geminifusion_runtime.model import Model
 from geminifusion_runtime.types import Priority
 from geminifusion_service.observability.timeline import StageTiming
-from geminifusion_service.request import SegmentRequest, SegmentResponse
+from geminifusion_service.request import TaskRequest, TaskResponse
 
 STOPPED: Final = "this server has stopped serving; send the request to another one"
 
@@ -48,11 +48,11 @@ class Executor(Protocol):
     async def submit(
         self,
         model: Model,
-        request: SegmentRequest,
+        request: TaskRequest,
         *,
         deadline: float | None = None,
         passed: Sequence[StageTiming] = (),
-    ) -> SegmentResponse:
+    ) -> TaskResponse:
         """Run one request; cancel the call when nobody waits for the response any more.
 
         Args:

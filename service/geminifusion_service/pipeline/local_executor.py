@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from geminifusion_runtime.batch_plan import BatchPlan
 from geminifusion_runtime.batch_size_tuning import LARGEST_BATCH
 from geminifusion_runtime.cpu_count import usable_cores
 from geminifusion_runtime.devices import parse_devices, pin_to_cores
 from geminifusion_runtime.model import Model
-from geminifusion_runtime.postprocessing import Prediction
 from geminifusion_runtime.types import Priority
 from geminifusion_service.batching.batcher import Batcher
 from geminifusion_service.isolation.decoder_pool import ProcessDecoderPool, ThreadDecoderPool, decoding_memory
@@ -20,7 +20,7 @@ from geminifusion_service.pipeline.admission import capacity_for
 from geminifusion_service.pipeline.executor import STOPPED
 from geminifusion_service.pipeline.future_bridge import FutureBridge
 from geminifusion_service.pipeline.pipeline import BatchKey, Item, Pipeline, batch_of
-from geminifusion_service.request import SegmentRequest, SegmentResponse
+from geminifusion_service.request import TaskRequest, TaskResponse
 from geminifusion_service.settings import Settings
 
 
@@ -91,11 +91,11 @@ class LocalExecutor:
     async def submit(
         self,
         model: Model,
-        request: SegmentRequest,
+        request: TaskRequest,
         *,
         deadline: float | None = None,
         passed: Sequence[StageTiming] = (),
-    ) -> SegmentResponse:
+    ) -> TaskResponse:
         """See `Executor.submit`."""
         return await self._bridge.result(self._pipeline.submit(model, request, deadline=deadline, passed=passed))
 
@@ -105,7 +105,7 @@ class LocalExecutor:
         self._pipeline.close()
         return finished
 
-    def _make_batcher(self, more_expected: Callable[[], bool]) -> Batcher[BatchKey, Item, Prediction]:
+    def _make_batcher(self, more_expected: Callable[[], bool]) -> Batcher[BatchKey, Item, Any]:
         return Batcher(
             batch_of,
             max_batch=self._max_batch,

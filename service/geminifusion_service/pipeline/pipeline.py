@@ -12,6 +12,7 @@ cost a wake-up, and wait behind everything else the loop has to do.
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 import weakref
@@ -19,29 +20,24 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from geminifusion_runtime.artifact import ArtifactMetadata, ModalitySpec
+from geminifusion_runtime.artifact import ModalitySpec
 from geminifusion_runtime.decoding.decode import DecodedImage
 from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_runtime.model import Model
-from geminifusion_runtime.postprocessing import Prediction, disagreement
-from geminifusion_runtime.preparation import PreparedRequest, prepare
-from geminifusion_runtime.preprocessing import PreparedItem
 from geminifusion_runtime.types import SensorPolicy
 from geminifusion_service.batching.batch_queue import Finished
 from geminifusion_service.batching.batcher import Batcher
 from geminifusion_service.errors import NotReadyError
 from geminifusion_service.isolation.decoder_pool import DecoderPool, EncodedImage
-from geminifusion_service.observability.request_context import new_request_id
 from geminifusion_service.observability.timeline import StageTiming, Timeline
-from geminifusion_service.pipeline.encoding import encode
-from geminifusion_service.request import SegmentRequest, SegmentResponse
+from geminifusion_service.request import TaskRequest, TaskResponse
+from geminifusion_service.tasks.base import Prepared
+from geminifusion_service.tasks.registry import served_task
 
 BatchKey = tuple[Model, tuple[int, int]]  # by identity; height and width the graph sees
-Item = tuple[Model, PreparedItem]
+Item = tuple[Model, Any]  # an item of the model's task
 
 
 class Pipeline:
@@ -62,7 +58,7 @@ class Pipeline:
         decoder_pool: DecoderPool,
         max_pixels: int,
         sensor_policy: SensorPolicy = "warn",
-        make_batcher: Callable[[Callable[[], bool]], Batcher[BatchKey, Item, Prediction]],
+        make_batcher: Callable[[Callable[[], bool]], Batcher[BatchKey, Item, Any]],
     ) -> None:
         self.max_pixels = max_pixels
         self.sensor_policy = sensor_policy
@@ -84,11 +80,11 @@ class Pipeline:
     def submit(
         self,
         model: Model,
-        request: SegmentRequest,
+        request: TaskRequest,
         *,
         deadline: float | None = None,
         passed: Sequence[StageTiming] = (),
-    ) -> Future[SegmentResponse]:
+    ) -> Future[TaskResponse]:
         """Start a request; cancel the future when nobody waits for it any more.
 
         Args:
@@ -125,13 +121,14 @@ class _PipelineRun:
         self,
         pipeline: Pipeline,
         model: Model,
-        request: SegmentRequest,
+        request: TaskRequest,
         deadline: float | None,
         passed: Sequence[StageTiming],
     ) -> None:
-        self.response: Future[SegmentResponse] = Future()
+        self.response: Future[TaskResponse] = Future()
         self._pipeline = pipeline
         self._model = model
+        self._task = served_task(model.metadata)
         self._request = request
         self._deadline = deadline
         self._timings = list(passed)
@@ -139,7 +136,7 @@ class _PipelineRun:
         self._lock = threading.Lock()
         self._is_decoding = True  # counted as on its way to the batcher
         self._decoded: dict[str, DecodedImage | BaseException] = {}
-        self._computing: list[Future[Finished[Prediction]]] = []
+        self._computing: list[Future[Finished[Any]]] = []
 
     def start(self) -> None:
         """Submit the first stage: a decoding job for each image, or one for all while every decoder is busy."""
@@ -158,13 +155,13 @@ class _PipelineRun:
             self._end_decoding()
             self._release()
             return
-        options = request.options
+        ways = [self._task.decoding(request, spec, self._model.metadata) for spec in part]
         found = self._pipeline.decoder_pool.decode(
-            [EncodedImage(spec, request.images[spec.name], options.of_modality(spec)) for spec in part],
-            {
-                "max_pixels": self._pipeline.max_pixels,
-                "intrinsics": options.intrinsics or self._model.metadata.intrinsics,
-            },
+            [
+                EncodedImage(spec, request.images[spec.name], options)
+                for spec, (options, _) in zip(part, ways, strict=True)
+            ],
+            {"max_pixels": self._pipeline.max_pixels, "intrinsics": ways[0][1]},
             deadline=self._deadline,
         )
         with self._lock:
@@ -181,23 +178,22 @@ class _PipelineRun:
                 raise result
             if result is not None:
                 images[spec.name] = result
-        options = self._request.options
-        prepared = prepare(self._model, options, images, self._pipeline.sensor_policy)
+        prepared = self._task.prepare(self._model, self._request, images, self._pipeline.sensor_policy)
         self._timings.append(StageTiming.between("decode", self._started, time.monotonic()))
         self._computing += self._pipeline.batcher.submit_together(
-            (self._model, prepared.items[0].shape),
+            (self._model, prepared.shape),
             [(self._model, item) for item in prepared.items],
             deadline=self._deadline,
-            urgent=options.priority == "high",
+            urgent=self._request.options.priority == "high",
         )
         self._end_decoding()
         self.response.add_done_callback(partial(_cancel, self._computing))
         self._continue_after(self._computing[-1], prepared)
 
-    def _continue_after(self, item: Future[Finished[Prediction]], prepared: PreparedRequest) -> None:
+    def _continue_after(self, item: Future[Finished[Any]], prepared: Prepared) -> None:
         item.add_done_callback(lambda _: self._run_stage(partial(self._encode_when_computed, prepared)))
 
-    def _encode_when_computed(self, prepared: PreparedRequest) -> None:
+    def _encode_when_computed(self, prepared: Prepared) -> None:
         for item in self._computing:  # queued together, they may all the same have run one after the other
             if not item.done():
                 self._continue_after(item, prepared)
@@ -205,35 +201,18 @@ class _PipelineRun:
         finished = [item.result() for item in self._computing]
         self._submit_stage(self._pipeline.encoders, partial(self._encode, prepared, finished))
 
-    def _encode(self, prepared: PreparedRequest, finished: Sequence[Finished[Prediction]]) -> None:
+    def _encode(self, prepared: Prepared, finished: Sequence[Finished[Any]]) -> None:
         first = finished[0]
-        changes = disagreement(first.result, finished[1].result) if len(finished) > 1 else None
-        encoded = encode(self._request.options, self._model.metadata, prepared.decoded, first.result, changes)
+        response = self._task.respond(self._model, self._request, prepared, [one.result for one in finished])
         self._timings += [
             StageTiming.between("queue", first.arrival, first.started),
             StageTiming.between("compute", first.started, first.ended),
             StageTiming.between("encode", max(one.ended for one in finished), time.monotonic()),
         ]
-        options, prediction = self._request.options, first.result
-        height, width = prediction.labels.shape
-        response = SegmentResponse(
-            model=self._model.reference,
-            request_id=options.request_id or new_request_id(),
-            height=height,
-            width=width,
-            format=options.format,
-            labels=prediction.labels,
-            mask=encoded.mask,
-            classes=encoded.classes,
-            rle=encoded.rle,
-            confidence=prediction.confidence.astype(np.float16) if options.confidence else None,
-            gate=prediction.gate.astype(np.float16) if options.gate else None,
-            disagreement=changes,
-            modality_weights=_weights_by_name(self._model.metadata, prediction) if options.gate else {},
+        response = dataclasses.replace(
+            response,
             timeline=Timeline(stages=tuple(self._timings), batch_size=first.batch_size),
             batch_size=first.batch_size,
-            warnings=prepared.warnings,
-            sensors=prepared.sensors,
         )
         with suppress(InvalidStateError):  # cancelled in this moment
             self.response.set_result(response)
@@ -269,7 +248,7 @@ class _PipelineRun:
 
     def forget_images(self) -> None:
         """Let go of the images of a request that nobody waits for: a stage may be queued for it for long yet."""
-        self._request = SegmentRequest(images={}, options=self._request.options)
+        self._request = dataclasses.replace(self._request, images={})  # type: ignore[type-var]  # a dataclass each
 
     def _release(self) -> None:
         """Break the cycle of futures and their callbacks: its images would wait for the garbage collector."""
@@ -284,15 +263,7 @@ class _PipelineRun:
             self._pipeline.end_decoding()
 
 
-def _weights_by_name(metadata: ArtifactMetadata, prediction: Prediction) -> dict[str, NDArray[np.float16]]:
-    """The weights of the modalities beside the first, `h w` each; none where the model has no such map."""
-    if prediction.modality_weights is None:
-        return {}
-    names = [spec.name for spec in metadata.modalities[1:]]
-    return dict(zip(names, prediction.modality_weights.astype(np.float16), strict=True))
-
-
-def batch_of(items: Sequence[Item]) -> Callable[[int], Sequence[Prediction]]:
+def batch_of(items: Sequence[Item]) -> Callable[[int], Sequence[Any]]:
     """Stack items of one model and one shape; returns what runs them on the engine instance of a number."""
     model = items[0][0]  # the key holds the model, so a batch has one
     frames = [item for _, item in items]
@@ -300,7 +271,7 @@ def batch_of(items: Sequence[Item]) -> Callable[[int], Sequence[Prediction]]:
     return lambda instance: model.run_stacked(frames, inputs, instance)
 
 
-def _cancel(items: Sequence[Future[Finished[Prediction]]], response: Future[SegmentResponse]) -> None:
+def _cancel(items: Sequence[Future[Finished[Any]]], response: Future[TaskResponse]) -> None:
     if response.cancelled():
         for item in items:
             item.cancel()
@@ -310,6 +281,6 @@ def _stopped() -> NotReadyError:
     return NotReadyError("the server stopped before this request was answered; send it again")
 
 
-def _forget_if_cancelled(run: weakref.ref[_PipelineRun], response: Future[SegmentResponse]) -> None:
+def _forget_if_cancelled(run: weakref.ref[_PipelineRun], response: Future[TaskResponse]) -> None:
     if response.cancelled() and (left := run()) is not None:
         left.forget_images()

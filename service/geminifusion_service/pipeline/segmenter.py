@@ -17,24 +17,27 @@ from contextlib import (
     nullcontext,
 )
 
-from geminifusion_runtime.artifact import ArtifactMetadata
 from geminifusion_runtime.errors import GeminiFusionError
-from geminifusion_runtime.modality_options import check_modalities
 from geminifusion_runtime.model import Model
-from geminifusion_runtime.options import SegmentOptions
-from geminifusion_runtime.preprocessing import check_names, images_by_modality
-from geminifusion_runtime.space_options import check_space
-from geminifusion_runtime.types import CLOUD_FORMATS, Priority
-from geminifusion_service.errors import DeadlineExceededError, NotReadyError
+from geminifusion_runtime.types import Priority
+from geminifusion_service.errors import DeadlineExceededError, NotReadyError, WrongTaskError
 from geminifusion_service.models.registry import ModelRegistry
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.observability.timeline import StageTiming
 from geminifusion_service.pipeline.admission import AdmissionControl, Ticket
 from geminifusion_service.pipeline.budget import Holding, ResourceBudget
 from geminifusion_service.pipeline.executor import STOPPED, Executor
-from geminifusion_service.pipeline.pixel_count import count_pixels
 from geminifusion_service.pipeline.telemetry import Telemetry
-from geminifusion_service.request import SegmentRequest, SegmentResponse
+from geminifusion_service.request import (
+    DetectRequest,
+    DetectResponse,
+    SegmentRequest,
+    SegmentResponse,
+    TaskRequest,
+    TaskResponse,
+)
+from geminifusion_service.tasks.base import ServedTask
+from geminifusion_service.tasks.registry import served_task
 
 
 class State(enum.Enum):
@@ -196,7 +199,19 @@ class Segmenter:
             raise
 
     async def segment(self, request: SegmentRequest, ticket: Ticket | None = None) -> SegmentResponse:
-        """Segment one request; cancel the call when nobody waits for the response any more.
+        """Segment one request; see `run`."""
+        response = await self.run(request, ticket)
+        assert isinstance(response, SegmentResponse)
+        return response
+
+    async def detect(self, request: DetectRequest, ticket: Ticket | None = None) -> DetectResponse:
+        """Detect objects in one frame; see `run`."""
+        response = await self.run(request, ticket)
+        assert isinstance(response, DetectResponse)
+        return response
+
+    async def run(self, request: TaskRequest, ticket: Ticket | None = None) -> TaskResponse:
+        """Run one request of any task; cancel the call when nobody waits for the response any more.
 
         Args:
             ticket: of `admit`; without one the request is admitted, or rejected, here.
@@ -212,19 +227,28 @@ class Segmenter:
         with (
             self._telemetry.request(options, arrival) as record,
             self._place(request, ticket) as place,
-            self._models.lease(options.model) as model,
+            self._models.lease(options.model or self._default_for(request)) as model,
         ):
-            request = _for_model(request, model.metadata)
+            task = _task_of(model, request)
+            request = task.checked(request, model.metadata)
             async with _deadline(options.deadline_ms, arrival) as deadline:
+                place.holding.take(elements=task.elements(request))
                 if self._max_pixels is not None:
-                    pixels = count_pixels(request.images, max_pixels=self._max_pixels)
-                    await place.holding.take_pixels_when_free(pixels * _weight(options))
+                    await place.holding.take_pixels_when_free(task.pixels(request, self._max_pixels))
                 response = await self._executor.submit(model, request, deadline=deadline, passed=passed)
             place.holding.settle(bytes=response.num_bytes, pixels=0, elements=0)  # of the request nothing is left
             record.response = response
         return response
 
-    async def probe(self, model: Model, request: SegmentRequest) -> SegmentResponse:
+    def _default_for(self, request: TaskRequest) -> str | None:
+        """The model of a request that names none: the server's default, or where that has another task the first."""
+        try:
+            default = self._models.get(None).model
+        except GeminiFusionError:
+            return None  # whoever leases it says why
+        return next((model.reference for model in (default, *self._models) if _is_for(model, request)), None)
+
+    async def probe(self, model: Model, request: TaskRequest) -> TaskResponse:
         """Run one request of the service itself, on a model that clients may not reach yet.
 
         It takes the path of any other request, but without admission and telemetry: it takes up no place and is never
@@ -236,7 +260,7 @@ class Segmenter:
         async with _deadline(request.options.deadline_ms, time.monotonic()) as deadline:
             return await self._executor.submit(model, request, deadline=deadline)
 
-    def _place(self, request: SegmentRequest, ticket: Ticket | None) -> AbstractContextManager[Ticket]:
+    def _place(self, request: TaskRequest, ticket: Ticket | None) -> AbstractContextManager[Ticket]:
         """Place of a request among those in flight: the one its ticket holds, or one that it is admitted to here.
 
         Raises:
@@ -251,23 +275,23 @@ class Segmenter:
         return self._admission.hold(body_bytes=body_bytes, in_flight=True)
 
 
-def _weight(options: SegmentOptions) -> int:
-    """By how much a pixel of a request counts: points take 68 bytes each while their file is made, a mask 14."""
-    return 6 if options.format in CLOUD_FORMATS else 1
+def _is_for(model: Model, request: TaskRequest) -> bool:
+    return isinstance(request, served_task(model.metadata).request_type)
 
 
-def _for_model(request: SegmentRequest, metadata: ArtifactMetadata) -> SegmentRequest:
-    """The request with its images under the names of the model's modalities.
+def _task_of(model: Model, request: TaskRequest) -> ServedTask:
+    """The task of a model.
 
     Raises:
-        MissingPartError, UnknownPartError: the images are not the model's modalities.
-        InvalidOptionError: an option is about a modality that the model does not have, or has no use for it.
+        WrongTaskError: the request is one of another task.
     """
-    images = images_by_modality(metadata, request.images)
-    check_names(metadata, list(images))
-    check_modalities(request.options, metadata)
-    check_space(request.options, metadata, list(images))
-    return request if images is request.images else SegmentRequest(images=images, options=request.options)
+    task = served_task(model.metadata)
+    if not _is_for(model, request):
+        raise WrongTaskError(
+            f"{model.reference} is a model for {model.metadata.task}; send such requests to {task.where}, or name "
+            "another model"
+        )
+    return task
 
 
 def _deadline(deadline_ms: float | None, arrival: float) -> AbstractAsyncContextManager[float | None]:

@@ -6,14 +6,14 @@ import asyncio
 import time
 from types import TracebackType
 
-from geminifusion_runtime.options import SegmentOptions
+from geminifusion_runtime.option_types import RequestOptions
 from geminifusion_service.errors import DeadlineExceededError, public_error
 from geminifusion_service.observability.logs import log_request
 from geminifusion_service.observability.metrics import DROP_REASONS, Metrics
 from geminifusion_service.observability.request_context import current_request_context, set_recorded_trace
 from geminifusion_service.observability.timeline import STAGES
 from geminifusion_service.pipeline.tracing import Tracing
-from geminifusion_service.request import SegmentResponse
+from geminifusion_service.request import TaskResponse
 
 _CLIENT_GONE = 499  # as reverse proxies log it
 
@@ -28,7 +28,7 @@ class Telemetry:
         self._tracing = tracing
         self._log_requests = log_requests
 
-    def request(self, options: SegmentOptions, arrival: float) -> RequestRecord:
+    def request(self, options: RequestOptions, arrival: float) -> RequestRecord:
         """Record an accepted request; see `RequestRecord`.
 
         Args:
@@ -36,7 +36,7 @@ class Telemetry:
         """
         return RequestRecord(self, options, arrival)
 
-    def succeeded(self, options: SegmentOptions, response: SegmentResponse, started: float) -> None:
+    def succeeded(self, options: RequestOptions, response: TaskResponse, started: float) -> None:
         """Measure, log and trace a request that got its response; `started` as in `failed`."""
         self._request_seconds.observe(time.monotonic() - started)
         for timing in response.timeline.stages:
@@ -50,7 +50,7 @@ class Telemetry:
         elif isinstance(error, DeadlineExceededError):
             self._dropped["deadline"].inc()
 
-    def failed(self, error: BaseException, started: float, options: SegmentOptions | None = None) -> None:
+    def failed(self, error: BaseException, started: float, options: RequestOptions | None = None) -> None:
         """Log and trace a request that ended without a response, by an error or because its client has gone.
 
         Args:
@@ -70,12 +70,12 @@ class Telemetry:
 
     def _write(
         self,
-        options: SegmentOptions | None,
+        options: RequestOptions | None,
         started: float,
         *,
         code: str,
         status: int,
-        response: SegmentResponse | None = None,
+        response: TaskResponse | None = None,
     ) -> None:
         context, ended = current_request_context(), time.monotonic()
         asked_model = options.model if options else None
@@ -109,9 +109,9 @@ class Telemetry:
 class RequestRecord:
     """One accepted request, recorded when the block ends: with its `response`, or with what was raised."""
 
-    response: SegmentResponse
+    response: TaskResponse
 
-    def __init__(self, telemetry: Telemetry, options: SegmentOptions, arrival: float) -> None:
+    def __init__(self, telemetry: Telemetry, options: RequestOptions, arrival: float) -> None:
         self._telemetry = telemetry
         self._options = options
         self._arrival = arrival

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from geminifusion_service.observability.request_context import RequestContext
-from geminifusion_service.request import SegmentResponse
+from geminifusion_service.request import TaskResponse
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -66,7 +66,7 @@ class Tracing:
         ended: float,
         code: str,
         request_id: str,
-        response: SegmentResponse | None,
+        response: TaskResponse | None,
     ) -> str:
         """Write the spans of one request.
 

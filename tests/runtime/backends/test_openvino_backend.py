@@ -25,9 +25,9 @@ def inputs(batch=1, height=48, width=64, seed=0):
 
 
 def assert_same(found, expected):
-    np.testing.assert_array_equal(found.labels, expected.labels)
-    np.testing.assert_allclose(found.confidence, expected.confidence, atol=1e-5)
-    np.testing.assert_allclose(found.gate, expected.gate, atol=1e-5)
+    np.testing.assert_array_equal(found["labels"], expected["labels"])
+    np.testing.assert_allclose(found["confidence"], expected["confidence"], atol=1e-5)
+    np.testing.assert_allclose(found["gate"], expected["gate"], atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,11 @@ def test_answers_are_onnx_runtimes_at_any_size_and_batch(path, reference):
     backend = OpenVinoBackend(path, threads=1)
     for shape in ((1, 48, 64), (3, 48, 64), (2, 40, 36)):
         found, expected = backend.run(inputs(*shape)), reference.run(inputs(*shape))
-        assert (found.labels.dtype, found.confidence.dtype, found.gate.dtype) == (np.uint8, np.float32, np.float32)
+        assert (found["labels"].dtype, found["confidence"].dtype, found["gate"].dtype) == (
+            np.uint8,
+            np.float32,
+            np.float32,
+        )
         assert_same(found, expected)
 
 
@@ -84,9 +88,9 @@ def test_sizes_without_number_do_not_fill_the_memory(path, reference):
 def test_answers_stay_valid_after_the_next_run(path):
     backend = OpenVinoBackend(path, threads=1, repeats=1)
     first = backend.run(inputs())
-    labels = first.labels.copy()
+    labels = first["labels"].copy()
     backend.run(inputs(seed=1))
-    np.testing.assert_array_equal(first.labels, labels)
+    np.testing.assert_array_equal(first["labels"], labels)
 
 
 def test_other_threads_run_while_it_computes(path):

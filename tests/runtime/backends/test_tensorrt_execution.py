@@ -120,9 +120,9 @@ def test_engine_that_cannot_be_recorded_runs_as_before(backend, tensorrt, cuda, 
 
 def test_answers_belong_to_the_caller(backend):
     first = backend.run(_feeds(1, 48, 64, 0))
-    kept = first.labels.copy()
+    kept = first["labels"].copy()
     backend.run(_feeds(1, 48, 64, 1))
-    np.testing.assert_array_equal(first.labels, kept)
+    np.testing.assert_array_equal(first["labels"], kept)
 
 
 def test_contexts_are_bounded_and_everything_is_given_back(backend, tensorrt, cuda):

@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from geminifusion_runtime.errors import InvalidOptionError
-from geminifusion_runtime.options import OPTION_NAMES, SegmentOptions, option_schemas
+from geminifusion_runtime.options import OPTION_NAMES, SEGMENT_OPTIONS, SegmentOptions
 from geminifusion_service.api.open_inference.parameters import options_from
 from geminifusion_service.api.v1.grpc_options import message_fields, options_from_message
 from geminifusion_service.api.v1.openapi import SEGMENT_OPERATION
@@ -15,7 +15,7 @@ from geminifusion_service.api.v1.query import options_from_query
 from geminifusion_service.api.v1.websocket_messages import request_from
 from geminifusion_service.pb import segmentation_pb2 as pb
 
-SCHEMAS = option_schemas()
+SCHEMAS = SEGMENT_OPTIONS.schemas()
 MAPS = ("confidence", "gate", "disagreement")
 
 

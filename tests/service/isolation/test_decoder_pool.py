@@ -14,7 +14,7 @@ import pytest
 
 from geminifusion_runtime.artifact import read_metadata
 from geminifusion_runtime.errors import ImageTooLargeError, UndecodableImageError
-from geminifusion_runtime.options import ModalityOptions
+from geminifusion_runtime.option_types import ModalityOptions
 from geminifusion_service.errors import DeadlineExceededError, DecoderLostError, NotReadyError
 from geminifusion_service.isolation.decoder_pool import (
     EncodedImage,

@@ -488,7 +488,7 @@ async def test_readiness_goes_when_labels_drift_and_comes_back_with_them(
 
 
 def _drifted(outputs):
-    outputs.labels[...] ^= 1
+    outputs["labels"][...] ^= 1
     return outputs
 
 
@@ -527,7 +527,7 @@ async def test_an_artifact_without_golden_frames_is_held_to_what_it_first_answer
 
         def one_pixel_off(inputs):
             outputs = run(inputs)
-            outputs.labels[0, 0, 0] ^= 1
+            outputs["labels"][0, 0, 0] ^= 1
             return outputs
 
         monkeypatch.setattr(backend, "run", one_pixel_off)

@@ -6,10 +6,8 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from geminifusion_runtime.artifact import ArtifactMetadata
 from geminifusion_runtime.backends.protocol import GraphInputs, GraphOutputs, batch_shape
@@ -83,12 +81,7 @@ class TensorRtBackend:
         outputs = parts[0]
         if len(parts) > 1:
             outputs = {name: np.concatenate([part[name] for part in parts]) for name in outputs}
-        return GraphOutputs(
-            labels=cast("NDArray[np.uint8]", outputs["labels"]),
-            confidence=cast("NDArray[np.float32]", outputs["confidence"]),
-            gate=cast("NDArray[np.float32]", outputs["gate"]),
-            modality_weights=cast("NDArray[np.float32] | None", outputs.get("modality_weights")),
-        )
+        return outputs
 
     def close(self) -> None:
         """Release everything on the GPU; nothing may be running."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_runtime.artifact import ArtifactMetadata, ShapeRange
-from geminifusion_runtime.backends.protocol import GraphInputs, output_names
+from geminifusion_runtime.backends.protocol import GraphInputs
 from geminifusion_runtime.backends.tensorrt.loading import Messages, check
 from geminifusion_runtime.backends.tensorrt.requirements import TensorRtError
 
@@ -57,14 +57,16 @@ def bindings_of(metadata: ArtifactMetadata) -> tuple[Binding, ...]:
         for spec in metadata.modalities
     ]
     outputs = [
-        Binding("labels", np.dtype(np.uint8), None, 1, is_input=False),
-        Binding("confidence", np.dtype(np.float32), None, 4, is_input=False),
-        Binding("gate", np.dtype(np.float32), None, 4, is_input=False),
+        Binding(
+            each.name,
+            np.dtype(each.dtype),
+            each.channels,
+            each.reduction,
+            is_input=False,
+            channels_first=each.channels_first,
+        )
+        for each in metadata.outputs
     ]
-    extras = len(metadata.modalities) - 1
-    if "modality_weights" in output_names(extras + 1):
-        weights = Binding("modality_weights", np.dtype(np.float32), extras, 4, is_input=False, channels_first=True)
-        outputs.append(weights)
     return (*inputs, *outputs)
 
 

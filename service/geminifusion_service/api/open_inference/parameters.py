@@ -11,15 +11,8 @@ from collections.abc import Mapping
 from typing import get_args
 
 from geminifusion_runtime.errors import InvalidOptionError
-from geminifusion_runtime.options import (
-    OPTION_NAMES,
-    SegmentOptions,
-    given_values,
-    is_option,
-    parse_text,
-    parse_values,
-    unknown_option,
-)
+from geminifusion_runtime.option_sets import given_values, unknown_option
+from geminifusion_runtime.options import OPTION_NAMES, SEGMENT_OPTIONS, SegmentOptions
 from geminifusion_runtime.types import MaskFormat
 from geminifusion_service.observability.request_context import is_request_id
 
@@ -56,7 +49,7 @@ def options_from(
     for name, value in parameters.items():
         if name in _FOR_THE_TRANSPORT or name.startswith(_OF_TRITON):
             continue
-        if name not in _NAMES and (name in _ELSEWHERE or not is_option(name)):
+        if name not in _NAMES and (name in _ELSEWHERE or not SEGMENT_OPTIONS.has(name)):
             raise unknown_option(name, _NAMES, kind="parameter")
         values[name] = value if isinstance(value, str) else json.dumps(value)  # noqa: TID251 - read again at once
     if "priority" in values:
@@ -64,11 +57,11 @@ def options_from(
     if values.get("format", "png") not in _FILES:
         raise InvalidOptionError(f"format is {values['format'][:100]!r}, expected one of {', '.join(_FILES)}")
     timeout_ms = _timeout_ms(values.pop("timeout", "0"))
-    options = parse_text(values)
+    options = SEGMENT_OPTIONS.parse_text(values)
     if milliseconds_left is not None:
         milliseconds_left = max(milliseconds_left, 0.001)  # one that has just passed is 0 or less
     deadlines = [one for one in (options.deadline_ms, timeout_ms, milliseconds_left) if one is not None]
-    return parse_values(
+    return SEGMENT_OPTIONS.parse_values(
         {
             **given_values(options),
             "model": model,

@@ -11,7 +11,8 @@ from geminifusion_runtime.model import Model
 from geminifusion_service.api.v1.grpc_options import enum_number, options_from_message
 from geminifusion_service.models.description import describe_model
 from geminifusion_service.pb import segmentation_pb2 as pb
-from geminifusion_service.request import SegmentRequest, SegmentResponse
+from geminifusion_service.request import SegmentRequest, SegmentResponse, TaskResponse
+from geminifusion_service.tasks.registry import served_task
 
 _MIN_GZIP_BYTES = 8192  # bytes of run lengths and maps
 
@@ -34,7 +35,6 @@ def gains_from_gzip(message: pb.SegmentResponse) -> bool:
 def response_message(response: SegmentResponse) -> pb.SegmentResponse:
     """The response as a message."""
     assert response.format is not None, "a message always carries a file or run lengths"
-    timings = response.timings
     message = pb.SegmentResponse(
         model=response.model,
         request_id=response.request_id,
@@ -56,15 +56,10 @@ def response_message(response: SegmentResponse) -> pb.SegmentResponse:
             for share in response.classes
         ],
         rle=[pb.RunLengths(class_id=runs.class_id, counts=runs.counts) for runs in response.rle],
-        timings_ms=pb.Timings(
-            decode=timings.decode, queue=timings.queue, compute=timings.compute, encode=timings.encode
-        ),
+        timings_ms=timings_message(response),
         batch_size=response.batch_size,
         warnings=response.warnings,
-        sensors={
-            name: pb.SensorHealth(holes=one.holes, saturated=one.saturated, noise=one.noise, problem=one.problem)
-            for name, one in response.sensors.items()
-        },
+        sensors=sensors_message(response),
     )
     if response.confidence is not None:
         message.confidence.CopyFrom(_plane(response.confidence))
@@ -75,6 +70,19 @@ def response_message(response: SegmentResponse) -> pb.SegmentResponse:
     for name, weights in response.modality_weights.items():
         message.modality_weights[name].CopyFrom(_plane(weights))
     return message
+
+
+def timings_message(response: TaskResponse) -> pb.Timings:
+    """Milliseconds of each stage."""
+    return pb.Timings(**vars(response.timings))
+
+
+def sensors_message(response: TaskResponse) -> dict[str, pb.SensorHealth]:
+    """Health of each sensor by modality name."""
+    return {
+        name: pb.SensorHealth(holes=one.holes, saturated=one.saturated, noise=one.noise, problem=one.problem)
+        for name, one in response.sensors.items()
+    }
 
 
 def error_message(error: GeminiFusionError) -> pb.Error:
@@ -94,7 +102,8 @@ def model_message(model: Model) -> pb.ModelDescription:
         name=metadata.name,
         version=metadata.version,
         classes=[
-            pb.ClassDescription(id=spec.id, name=spec.name, color=_color(spec.color)) for spec in metadata.classes
+            pb.ClassDescription(id=number, name=name, color=_color(color))
+            for number, (name, color) in enumerate(served_task(metadata).classes(metadata))
         ],
         json=strict_json.dumps(describe_model(model)),
     )

@@ -7,26 +7,50 @@ A field has the name of its option. A value of an enum is named after a choice: 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from geminifusion_runtime.errors import InvalidOptionError
-from geminifusion_runtime.options import OPTION_NAMES, SegmentOptions, given_values, parse_values
+from geminifusion_runtime.option_sets import given_values
+from geminifusion_runtime.options import OPTION_NAMES, SEGMENT_OPTIONS, SegmentOptions
 from geminifusion_service.pb import segmentation_pb2 as pb
 
 _FIELDS = {name: pb.SegmentRequest.DESCRIPTOR.fields_by_name[name] for name in OPTION_NAMES}
 _CHOICE_OF_WORD = {"rle": "json"}  # over gRPC the format without a file is named after what comes in its place
 
 
-def _choices(name: str) -> dict[int, str]:
-    """The choices of an option by their numbers; 0, for a field that is left out, stands for the default."""
-    values = _FIELDS[name].enum_type.values
+def choices(field: Any) -> dict[int, str]:  # noqa: ANN401 - a FieldDescriptor, which has no type
+    """The choices of an option's field by their numbers; 0, for a field that is left out, stands for the default."""
+    values = field.enum_type.values
     prefix = values[0].name.removesuffix("UNSPECIFIED")
-    words = {value.number: value.name.removeprefix(prefix).lower().replace("_", "-") for value in values[1:]}
-    return {number: _CHOICE_OF_WORD.get(word, word) for number, word in words.items()}
+    return {value.number: value.name.removeprefix(prefix).lower().replace("_", "-") for value in values[1:]}
 
 
-_CHOICES = {name: _choices(name) for name, field in _FIELDS.items() if field.enum_type is not None}
-_NUMBERS = {name: {choice: number for number, choice in choices.items()} for name, choices in _CHOICES.items()}
+def choice_of(name: str, number: int, known: Mapping[int, str]) -> str:
+    """The choice of a number.
+
+    Raises:
+        InvalidOptionError: there is no such number.
+    """
+    if number not in known:
+        raise InvalidOptionError(f"{name} is {number}, expected one of {', '.join(map(str, (0, *known)))}")
+    return known[number]
+
+
+def earlier_deadline(values: dict[str, Any], milliseconds_left: float | None) -> dict[str, Any]:
+    """Options whose deadline is the earlier of their own and that of the call, if it has one."""
+    if milliseconds_left is None:
+        return values
+    milliseconds_left = max(milliseconds_left, 0.001)  # one that has just passed leaves 0 or less
+    return values | {"deadline_ms": min(values.get("deadline_ms", milliseconds_left), milliseconds_left)}
+
+
+_CHOICES = {
+    name: {number: _CHOICE_OF_WORD.get(word, word) for number, word in choices(field).items()}
+    for name, field in _FIELDS.items()
+    if field.enum_type is not None
+}
+_NUMBERS = {name: {choice: number for number, choice in known.items()} for name, known in _CHOICES.items()}
 
 
 def options_from_message(message: pb.SegmentRequest, *, milliseconds_left: float | None = None) -> SegmentOptions:
@@ -43,24 +67,14 @@ def options_from_message(message: pb.SegmentRequest, *, milliseconds_left: float
     for field, value in message.ListFields():
         name = field.name
         if name in _CHOICES:
-            values[name] = _choice(name, value)
+            values[name] = choice_of(name, value, _CHOICES[name])
         elif name in _FIELDS:
             values[name] = value
         elif name == "scales":
             values |= {f"{modality}_scale": scale for modality, scale in value.items()}
         elif name == "invalids":
             values |= {f"{modality}_invalid": tuple(marks.values) for modality, marks in value.items()}
-    if milliseconds_left is not None:
-        milliseconds_left = max(milliseconds_left, 0.001)  # one that has just passed leaves 0 or less
-        values["deadline_ms"] = min(values.get("deadline_ms", milliseconds_left), milliseconds_left)
-    return parse_values(values)
-
-
-def _choice(name: str, number: int) -> str:
-    choices = _CHOICES[name]
-    if number not in choices:
-        raise InvalidOptionError(f"{name} is {number}, expected one of {', '.join(map(str, (0, *choices)))}")
-    return choices[number]
+    return SEGMENT_OPTIONS.parse_values(earlier_deadline(values, milliseconds_left))
 
 
 def message_fields(options: SegmentOptions) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from geminifusion_runtime.encoding.masks import MEDIA_TYPES
-from geminifusion_runtime.options import option_schemas
+from geminifusion_runtime.option_sets import OptionSet
+from geminifusion_runtime.options import SEGMENT_OPTIONS
 from geminifusion_service.errors import ERRORS
 
 _PROBLEM: dict[str, Any] = {
@@ -22,10 +23,10 @@ _PROBLEM: dict[str, Any] = {
     },
 }
 
-_ERROR_STATUSES = sorted({error.http_status for error in ERRORS.values()})
+ERROR_STATUSES = sorted({error.http_status for error in ERRORS.values()})
 
 
-def _problem_response(status: int) -> dict[str, Any]:
+def problem_response(status: int) -> dict[str, Any]:
     codes = sorted(code for code, error in ERRORS.items() if error.http_status == status)
     return {
         "description": ", ".join(codes),
@@ -36,7 +37,7 @@ def _problem_response(status: int) -> dict[str, Any]:
 _JSON: dict[str, Any] = {"description": "as JSON", "content": {"application/json": {"schema": {"type": "object"}}}}
 _NOT_MODIFIED = {"304": {"description": "not changed since the ETag in If-None-Match"}}
 MODELS_OPERATION: dict[str, Any] = {"responses": {"200": _JSON, **_NOT_MODIFIED}}
-MODEL_OPERATION: dict[str, Any] = {"responses": {"200": _JSON, **_NOT_MODIFIED, "404": _problem_response(404)}}
+MODEL_OPERATION: dict[str, Any] = {"responses": {"200": _JSON, **_NOT_MODIFIED, "404": problem_response(404)}}
 _STATUSES = {"type": "array", "items": {"type": "object", "additionalProperties": {"type": "string"}}}
 _VERSIONS: dict[str, Any] = {
     "description": "name, version, state and reason of each version",
@@ -44,13 +45,14 @@ _VERSIONS: dict[str, Any] = {
 }
 INDEX_OPERATION: dict[str, Any] = {"responses": {"200": _VERSIONS}}
 CONTROL_OPERATION: dict[str, Any] = {
-    "responses": {"200": _VERSIONS, **{str(status): _problem_response(status) for status in (403, 404, 409)}}
+    "responses": {"200": _VERSIONS, **{str(status): problem_response(status) for status in (403, 404, 409)}}
 }
 
 
-def _query_options() -> list[dict[str, Any]]:
+def query_options(options: OptionSet[Any]) -> list[dict[str, Any]]:
+    """Parameters of an operation, one for each option of a task."""
     parameters = []
-    for name, schema in option_schemas().items():
+    for name, schema in options.schemas().items():
         description = schema.pop("description")
         if name == "format":
             description += "; without it, the type that Accept ranks first"
@@ -90,7 +92,7 @@ _RESULT: dict[str, Any] = {
 }
 
 SEGMENT_OPERATION: dict[str, Any] = {
-    "parameters": _query_options(),
+    "parameters": query_options(SEGMENT_OPTIONS),
     "responses": {
         "200": {
             "description": "The mask at the size of the posted rgb, or without it of the first modality; "
@@ -103,6 +105,6 @@ SEGMENT_OPERATION: dict[str, Any] = {
                 MEDIA_TYPES["json"]: {"schema": _RESULT},
             },
         },
-        **{str(int(status)): _problem_response(status) for status in _ERROR_STATUSES},
+        **{str(int(status)): problem_response(status) for status in ERROR_STATUSES},
     },
 }

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from geminifusion_runtime.encoding.masks import MEDIA_TYPES
 from geminifusion_runtime.errors import InvalidOptionError
-from geminifusion_runtime.options import SegmentOptions, parse_text
+from geminifusion_runtime.options import SEGMENT_OPTIONS, SegmentOptions
 from geminifusion_runtime.types import MaskFormat
 
+Format = TypeVar("Format", bound=str)
 _MAPS = ("confidence", "gate", "disagreement")
 _CARRY_MAPS = ("json", "npz")
 # By media type; image/png, which palette and overlay share, means png.
@@ -33,7 +35,7 @@ def options_from_query(pairs: Sequence[tuple[str, str]], *, request_id: str, acc
     values.setdefault("request_id", request_id)
     if "format" not in values:
         values["format"] = preferred_format(accept)
-    options = parse_text(values)
+    options = SEGMENT_OPTIONS.parse_text(values)
     if options.format not in _CARRY_MAPS and any(getattr(options, name) for name in _MAPS):
         raise InvalidOptionError(
             f"format={options.format} cannot carry confidence, gate or disagreement; ask for format=json or format=npz"
@@ -46,15 +48,24 @@ def preferred_format(accept: str | None) -> MaskFormat:
 
     Unknown types are no reason to reject a request: a server may disregard the header.
     """
+    return preferred(accept, _FORMATS, "png")
+
+
+def preferred(accept: str | None, formats: Mapping[str, Format], default: Format) -> Format:
+    """The format whose media type `Accept` ranks first; the default where it names none, or ranks that as high.
+
+    Args:
+        formats: by media type, that of the default among them.
+    """
     if accept is None or accept == "*/*":
-        return "png"
+        return default
     ranks = _qualities(accept)
-    best: MaskFormat = "png"
-    best_quality = _of_type(MEDIA_TYPES["png"], ranks)
-    for media_type, mask_format in _FORMATS.items():
+    best = default
+    best_quality = max(_of_type(media_type, ranks) for media_type, one in formats.items() if one == default)
+    for media_type, name in formats.items():
         quality = _of_type(media_type, ranks)
         if quality > best_quality:
-            best, best_quality = mask_format, quality
+            best, best_quality = name, quality
     return best
 
 

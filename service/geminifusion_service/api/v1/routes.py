@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Protocol, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from geminifusion_runtime.errors import GeminiFusionError
+from geminifusion_runtime.option_types import RequestOptions
 from geminifusion_service.api.openapi import DocumentedRoute
+from geminifusion_service.api.v1.detection import DETECT_OPERATION, detect_options_from_query, detect_response
 from geminifusion_service.api.v1.openapi import (
     CONTROL_OPERATION,
     INDEX_OPERATION,
@@ -19,17 +22,20 @@ from geminifusion_service.api.v1.openapi import (
     SEGMENT_OPERATION,
 )
 from geminifusion_service.api.v1.openapi_models import segment_operation
-from geminifusion_service.api.v1.query import accepts_gzip, options_from_query
+from geminifusion_service.api.v1.query import accepts_gzip as takes_gzip
+from geminifusion_service.api.v1.query import options_from_query
 from geminifusion_service.api.v1.responses import cacheable_json, segment_response
 from geminifusion_service.errors import public_error
 from geminifusion_service.model_manager import ModelManager
 from geminifusion_service.models.description import describe_reference
 from geminifusion_service.models.registry import Status
 from geminifusion_service.observability.metrics import Metrics
+from geminifusion_service.pipeline.admission import Ticket
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.pipeline.telemetry import Telemetry
-from geminifusion_service.request import SegmentRequest
+from geminifusion_service.request import DetectRequest, SegmentRequest, TaskResponse
 from geminifusion_service.settings import LimitSettings
+from geminifusion_service.tasks.registry import served_task
 from geminifusion_service.transport.http.body import (
     cancel_on_disconnect,
     check_encoding,
@@ -40,8 +46,18 @@ from geminifusion_service.transport.http.body import (
     split_multipart,
 )
 
-SEGMENT_PATH = "/v1/segment"
+SEGMENT_PATH, DETECT_PATH = "/v1/segment", "/v1/detect"
 TRANSPORT = "http"
+
+OptionsT = TypeVar("OptionsT", bound=RequestOptions)
+OptionsT_co = TypeVar("OptionsT_co", bound=RequestOptions, covariant=True)
+ResponseT = TypeVar("ResponseT", bound=TaskResponse)
+
+
+class _ReadOptions(Protocol[OptionsT_co]):
+    """Options from a query; see `options_from_query`."""
+
+    def __call__(self, pairs: Sequence[tuple[str, str]], *, request_id: str, accept: str | None) -> OptionsT_co: ...
 
 
 def v1_routes(
@@ -52,16 +68,30 @@ def v1_routes(
     model_manager: ModelManager | None,
 ) -> list[DocumentedRoute]:
     """Every path under /v1; the repository's only with a manager. Errors are raised for the application to handle."""
-    segmentation = _Segmentation(segmenter, limits, metrics, telemetry)
+    tasks = _Tasks(segmenter, limits, metrics, telemetry)
     models = _Models(segmenter)
     routes = [
         DocumentedRoute(
             SEGMENT_PATH,
-            segmentation.segment,
+            tasks.segment,
             method="POST",
             tag="segment",
             operation=SEGMENT_OPERATION,
-            of_models=lambda: segment_operation([model.metadata for model in segmenter.models]),
+            of_models=lambda: segment_operation(
+                [
+                    model.metadata
+                    for model in segmenter.models
+                    if served_task(model.metadata).request_type is SegmentRequest
+                ]
+            ),
+            admission=TRANSPORT,
+        ),
+        DocumentedRoute(
+            DETECT_PATH,
+            tasks.detect,
+            method="POST",
+            tag="detect",
+            operation=DETECT_OPERATION,
             admission=TRANSPORT,
         ),
         DocumentedRoute("/v1/models", models.models, tag="models", operation=MODELS_OPERATION),
@@ -85,7 +115,9 @@ def v1_routes(
     return routes
 
 
-class _Segmentation:
+class _Tasks:
+    """What the tasks have in common over HTTP: options in the query, parts in the body, one response."""
+
     def __init__(self, segmenter: Segmenter, limits: LimitSettings, metrics: Metrics, telemetry: Telemetry) -> None:
         self._segmenter = segmenter
         self._limits = limits
@@ -94,18 +126,50 @@ class _Segmentation:
 
     async def segment(self, request: Request) -> Response:
         """Segment one scene: an image of each of the model's modalities, of the same pixels."""
+        accepts_gzip = takes_gzip(request.headers.get("accept-encoding"))
+        return await self._counted(
+            request,
+            options_from_query,
+            lambda parts, options, ticket: self._segmenter.segment(
+                SegmentRequest(images=parts, options=options), ticket
+            ),
+            lambda response: segment_response(response, accepts_gzip=accepts_gzip),
+        )
+
+    async def detect(self, request: Request) -> Response:
+        """Detect objects in one frame: the image `rgb`, the LiDAR's `points`, and the `calibration` of both."""
+        return await self._counted(
+            request,
+            detect_options_from_query,
+            lambda parts, options, ticket: self._segmenter.detect(DetectRequest(images=parts, options=options), ticket),
+            detect_response,
+        )
+
+    async def _counted(
+        self,
+        request: Request,
+        read_options: _ReadOptions[OptionsT],
+        run: Callable[[dict[str, bytes], OptionsT, Ticket], Awaitable[ResponseT]],
+        encode: Callable[[ResponseT], Response],
+    ) -> Response:
         try:
-            response = await self._segment(request)
+            response = await self._respond(request, read_options, run, encode)
         except Exception as error:
             self._metrics.requests.labels(TRANSPORT, public_error(error).code).inc()
             raise
         self._metrics.requests.labels(TRANSPORT, "ok").inc()
         return response
 
-    async def _segment(self, request: Request) -> Response:
+    async def _respond(
+        self,
+        request: Request,
+        read_options: _ReadOptions[OptionsT],
+        run: Callable[[dict[str, bytes], OptionsT, Ticket], Awaitable[ResponseT]],
+        encode: Callable[[ResponseT], Response],
+    ) -> Response:
         headers = request.headers
         try:
-            options = options_from_query(
+            options = read_options(
                 request.query_params.multi_items(),
                 request_id=request.state.request_id,
                 accept=headers.get("accept"),
@@ -125,13 +189,11 @@ class _Segmentation:
             limits = self._limits
             body = await read_body(request, max_bytes=limits.max_body_bytes, timeout_s=limits.body_timeout_s)
             if boundary is not None:
-                images = split_multipart(body, boundary)
+                parts = split_multipart(body, boundary)
             else:
-                images = await asyncio.to_thread(split_json, body)
+                parts = await asyncio.to_thread(split_json, body)
             del body  # the parts are copies; keeping it would double the memory while the request waits
-            work = self._segmenter.segment(SegmentRequest(images=images, options=options), ticket)
-            takes_gzip = accepts_gzip(headers.get("accept-encoding"))
-            return segment_response(await cancel_on_disconnect(request, work), accepts_gzip=takes_gzip)
+            return encode(await cancel_on_disconnect(request, run(parts, options, ticket)))
 
 
 class _Models:

@@ -13,7 +13,7 @@ from typing import Any
 
 from geminifusion_runtime import strict_json
 from geminifusion_runtime.errors import GeminiFusionError, InvalidOptionError
-from geminifusion_runtime.options import SegmentOptions, parse_values
+from geminifusion_runtime.options import SEGMENT_OPTIONS, SegmentOptions
 from geminifusion_service.api.v1.responses import response_document
 from geminifusion_service.errors import MalformedBodyError
 from geminifusion_service.observability.request_context import is_request_id
@@ -118,4 +118,4 @@ def _options(header: Mapping[str, object]) -> SegmentOptions:
     for name, value in header.items():
         if value is None:
             raise InvalidOptionError(f"{name[:100]} is null; leave it out for its default")
-    return parse_values(header)
+    return SEGMENT_OPTIONS.parse_values(header)

@@ -1,0 +1,1 @@
+"""Detectors as artifacts: the graph, its verification, and the directory."""

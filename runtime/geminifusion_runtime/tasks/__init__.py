@@ -1,0 +1,1 @@
+"""What running an artifact needs to know of its task."""

@@ -1,0 +1,1 @@
+"""Running a detector: from frames to boxes, and the frames it is checked with."""

@@ -1,0 +1,1 @@
+"""3-D object detection for clients: in this process, and by a server."""

@@ -1,0 +1,83 @@
+"""Detections as messages of protos/geminifusion/v1."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from geminifusion_runtime.detection.boxes import BOX_NUMBERS, CameraBoxes
+from geminifusion_runtime.detection.results import FrameBoxes
+from geminifusion_runtime.detection.selection import Detections
+from geminifusion_runtime.detection.settings import GridSettings
+from geminifusion_runtime.printable import escape_controls
+from geminifusion_runtime.types import SensorHealth
+from geminifusion_service.api.v1.grpc_detection_options import detect_message_fields
+from geminifusion_service.pb import detection_pb2 as pb
+
+from ..response_limits import check_size
+from ..wire import NOT_OURS, not_ours
+from .calls import DetectCall
+from .results import DetectionResult
+
+
+def detect_message(call: DetectCall) -> pb.DetectRequest:
+    """The request."""
+    return pb.DetectRequest(**call.parts, **detect_message_fields(call.options))
+
+
+def detection_from_message(response: pb.DetectResponse, call: DetectCall) -> DetectionResult:
+    """The result in a response.
+
+    Raises:
+        InvalidResponseError: it makes no sense, or is one to another image.
+    """
+    try:
+        check_size(response.height, response.width, {"rgb": call.sources.rgb})
+        return DetectionResult(
+            found=_boxes(response),
+            size=(response.height, response.width),
+            num_points=response.num_points,
+            model=escape_controls(response.model),
+            timings_ms={field.name: value for field, value in response.timings_ms.ListFields()},
+            warnings=tuple(map(escape_controls, response.warnings)),
+            sensors={
+                escape_controls(name): SensorHealth(
+                    holes=one.holes,
+                    saturated=one.saturated,
+                    noise=one.noise,
+                    problem=escape_controls(one.problem) if one.HasField("problem") else None,
+                )
+                for name, one in response.sensors.items()
+            },
+            request_id=escape_controls(response.request_id),
+            batch_size=response.batch_size,
+            grid=GridSettings(
+                low=tuple(response.range.low),  # type: ignore[arg-type]  # checked there
+                high=tuple(response.range.high),  # type: ignore[arg-type]
+                pillar_size=tuple(response.range.pillar_size),  # type: ignore[arg-type]
+            ),
+            sources=call.sources,
+        )
+    except NOT_OURS as error:
+        raise not_ours(error) from error
+
+
+def _boxes(response: pb.DetectResponse) -> FrameBoxes:
+    boxes, count = response.boxes, len(response.boxes)
+    labels = [box.class_id for box in boxes]
+    if any(label >= len(response.classes) for label in labels):
+        raise ValueError(f"a box has a class that is none of {len(response.classes)}")
+    return FrameBoxes(
+        detections=Detections(
+            np.array([list(box.lidar) for box in boxes], np.float32).reshape(count, BOX_NUMBERS),
+            np.array([box.score for box in boxes], np.float32).reshape(count),
+            np.array(labels, np.uint8).reshape(count),
+        ),
+        camera=CameraBoxes(
+            location=np.array([list(box.location) for box in boxes], np.float64).reshape(count, 3),
+            dimensions=np.array([list(box.dimensions) for box in boxes], np.float64).reshape(count, 3),
+            rotation_y=np.array([box.rotation_y for box in boxes], np.float64).reshape(count),
+        ),
+        rectangles=np.array([list(box.image) for box in boxes], np.float64).reshape(count, 4),
+        alphas=np.array([box.alpha for box in boxes], np.float64).reshape(count),
+        class_names=tuple(map(escape_controls, response.classes)),
+    )

@@ -1,0 +1,76 @@
+"""Detect in this process: the code that a server runs, without a server and without torch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+
+from geminifusion_runtime.artifact import DetectionMetadata
+from geminifusion_runtime.decoding.decode import decode_modality
+from geminifusion_runtime.model import Model
+from geminifusion_runtime.tasks.detection.request import found_boxes, prepare
+from geminifusion_runtime.types import DEFAULT_SENSOR_POLICY
+
+from ..array_inputs import plain_image
+from ..errors import InvalidInputError
+from ..images import ImageInput, check_array, file_bytes
+from .calls import (
+    LOCAL_OPTIONS,
+    CalibrationInput,
+    CloudInput,
+    checked_options,
+    cloud_points,
+    read_calibration,
+)
+from .results import DetectionResult, DetectionSources
+
+# A caller's own files need no guard against strangers; this is as much as OpenCV decodes.
+_MAX_PIXELS = 2**30
+
+
+def detect(
+    model: Model, rgb: ImageInput, points: CloudInput, calibration: CalibrationInput, options: Mapping[str, Any]
+) -> DetectionResult:
+    """The boxes that a model finds in a frame.
+
+    Raises:
+        InvalidInputError: a file cannot be read, an argument is out of range, or the model is no detector.
+        geminifusion_runtime.errors.GeminiFusionError: as a server responds.
+    """
+    metadata = model.metadata
+    if not isinstance(metadata, DetectionMetadata):
+        raise InvalidInputError(f"{metadata.reference} is a model for {metadata.task}; load a detector")
+    for name in options:
+        if name not in LOCAL_OPTIONS:
+            raise InvalidInputError(f"{name} is no option of detect() here; give {', '.join(LOCAL_OPTIONS)}")
+    started = time.perf_counter()
+    checked = checked_options(options)
+    image = plain_image(rgb, "rgb")
+    if isinstance(image, np.ndarray):
+        check_array(image, "rgb")
+    (spec,) = metadata.modalities
+    decoded = decode_modality(
+        image if isinstance(image, np.ndarray) else file_bytes(image, "rgb"), spec, max_pixels=_MAX_PIXELS
+    )
+    data = points if isinstance(points, np.ndarray) else file_bytes(points, "points")
+    camera = read_calibration(calibration)
+    prepared = prepare(metadata, decoded, data, camera, checked, default_policy=DEFAULT_SENSOR_POLICY)
+    ready = time.perf_counter()
+    (found,) = model.run([prepared.frame])
+    computed = time.perf_counter()
+    return DetectionResult(
+        found=found_boxes(metadata, found, prepared.frame, checked.min_score),
+        size=prepared.frame.image_size,
+        num_points=prepared.frame.num_points,
+        model=metadata.reference,
+        timings_ms={"decode": (ready - started) * 1e3, "compute": (computed - ready) * 1e3},
+        warnings=prepared.warnings,
+        sensors=prepared.sensors,
+        request_id=uuid4().hex,
+        grid=metadata.grid,
+        sources=DetectionSources(rgb=prepared.image, points=cloud_points(prepared.points), calibration=camera),
+    )

@@ -1,0 +1,84 @@
+"""`geminifusion.v1.Detection`: translates between messages and the segmenter."""
+
+from __future__ import annotations
+
+import logging
+
+import grpc
+
+from geminifusion_service.api.v1.grpc_detection_options import detect_options_from_message, format_number
+from geminifusion_service.api.v1.grpc_messages import sensors_message, timings_message
+from geminifusion_service.errors import public_error
+from geminifusion_service.observability.metrics import Metrics
+from geminifusion_service.observability.request_context import new_request_id
+from geminifusion_service.pb import detection_pb2 as pb
+from geminifusion_service.pb import detection_pb2_grpc
+from geminifusion_service.pipeline.segmenter import Segmenter
+from geminifusion_service.request import DetectRequest, DetectResponse
+from geminifusion_service.transport.grpc.call_admission import current_ticket, milliseconds_left
+from geminifusion_service.transport.grpc.status import abort
+
+DETECTION_SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Detection"].full_name
+_TRANSPORT = "grpc"
+_PARTS = ("rgb", "points", "calibration")
+_log = logging.getLogger(__name__)
+
+
+class DetectionServicer(detection_pb2_grpc.DetectionServicer):
+    """The calls of the service."""
+
+    def __init__(self, segmenter: Segmenter, metrics: Metrics) -> None:
+        self._segmenter = segmenter
+        self._metrics = metrics
+
+    async def Detect(self, request: pb.DetectRequest, context: grpc.aio.ServicerContext) -> pb.DetectResponse:
+        """Detect objects in one frame."""
+        try:
+            options = detect_options_from_message(request, milliseconds_left=milliseconds_left(context))
+            parts = {name: content for name in _PARTS if (content := getattr(request, name))}
+            response = await self._segmenter.detect(DetectRequest(images=parts, options=options), current_ticket())
+        except Exception as error:
+            public = public_error(error)
+            if public is not error:
+                _log.exception("request %s failed", request.request_id or new_request_id())
+            self._metrics.requests.labels(_TRANSPORT, public.code).inc()
+            await abort(context, public)
+        self._metrics.requests.labels(_TRANSPORT, "ok").inc()
+        if response.file:
+            context.disable_next_message_compression()  # it is compressed already
+        return response_message(response)
+
+
+def response_message(response: DetectResponse) -> pb.DetectResponse:
+    """The response as a message."""
+    assert response.format is not None, "a message always has a format"
+    found, grid = response.found, response.grid
+    boxes, scores, labels = found.detections
+    return pb.DetectResponse(
+        model=response.model,
+        request_id=response.request_id,
+        height=response.height,
+        width=response.width,
+        num_points=response.num_points,
+        classes=found.class_names,
+        boxes=[
+            pb.Box(
+                class_id=int(labels[index]),
+                score=float(scores[index]),
+                lidar=boxes[index].tolist(),
+                location=found.camera.location[index].tolist(),
+                dimensions=found.camera.dimensions[index].tolist(),
+                rotation_y=float(found.camera.rotation_y[index]),
+                alpha=float(found.alphas[index]),
+                image=found.rectangles[index].tolist(),
+            )
+            for index in range(len(found))
+        ],
+        file=response.file,
+        format=format_number(response.format),
+        range=pb.Range(low=grid.low, high=grid.high, pillar_size=grid.pillar_size),
+        timings_ms=timings_message(response),
+        batch_size=response.batch_size,
+        warnings=response.warnings,
+        sensors=sensors_message(response),
+    )

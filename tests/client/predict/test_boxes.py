@@ -1,0 +1,62 @@
+"""`geminifusion predict` with a model for 3-D object detection."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+
+
+@pytest.fixture
+def run():
+    from geminifusion.commands import predict
+
+    return lambda *arguments: CliRunner().invoke(predict, [str(one) for one in arguments])
+
+
+@pytest.fixture
+def folder(make_street, tmp_path):
+    """Two frames in KITTI's layout."""
+    for name, seed in (("000000", 1), ("000001", 2)):
+        for content, (kind, suffix) in zip(
+            make_street(seed).files().values(),
+            (("image_2", ".png"), ("velodyne", ".bin"), ("calib", ".txt")),
+            strict=True,
+        ):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            (tmp_path / kind / f"{name}{suffix}").write_bytes(content)
+    return tmp_path
+
+
+def test_a_frame_is_drawn_and_written_in_kittis_form(run, folder, detector_artifact):
+    done = run(
+        folder / "image_2/000000.png", "--input", f"points={folder / 'velodyne/000000.bin'}",
+        "--input", f"calibration={folder / 'calib/000000.txt'}", "--artifact", detector_artifact,
+        "--output", folder / "out",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "car" in done.output
+    assert sorted(path.name for path in (folder / "out").iterdir()) == [
+        "000000.txt", "000000_bev.png", "000000_boxes.png",
+    ]  # fmt: skip
+    assert (folder / "out/000000.txt").read_text().split()[0] in ("Car", "Pedestrian")
+
+
+def test_folders_are_matched_by_name(run, folder, detector_artifact):
+    done = run(
+        folder / "image_2", "--input", f"points={folder / 'velodyne'}", "--input", f"calibration={folder / 'calib'}",
+        "--artifact", detector_artifact, "--output", folder / "out", "--format", "kitti", "--min-score", "0.2",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "in 2 frames; wrote 2 files" in done.output
+    (folder / "calib/000001.txt").unlink()
+    failed = run(
+        folder / "image_2", "--input", f"points={folder / 'velodyne'}", "--input", f"calibration={folder / 'calib'}",
+        "--artifact", detector_artifact, "--output", folder / "out",
+    )  # fmt: skip
+    assert "frame 000001 has no calibration" in str(failed.exception)
+
+
+def test_formats_of_boxes_need_points(run, folder):
+    done = run(folder / "image_2/000000.png", "--format", "bev")
+    assert done.exit_code == 2
+    assert "--format bev or kitti are for boxes" in done.output

@@ -1,0 +1,121 @@
+"""Boxes by this process and by a server, over every transport the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from geminifusion import AsyncClient, Client, load
+from geminifusion.errors import InvalidInputError, RequestRejectedError
+from geminifusion.server_process import running_server
+from geminifusion_runtime.errors import NoPointsInRangeError
+
+
+@pytest.fixture(scope="module")
+def server(detector_artifact, tmp_path_factory):
+    log = tmp_path_factory.mktemp("detector") / "server.log"
+    with running_server(["--artifact", detector_artifact], log) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def local(detector_artifact):
+    return load(detector_artifact)
+
+
+def numbers(result):
+    found = result.found
+    return (*found.detections, *found.camera, found.rectangles, found.alphas)
+
+
+@pytest.mark.parametrize("transport", ["http", "grpc"])
+def test_a_server_finds_the_same_boxes_bit_for_bit(transport, server, local, make_street):
+    street = make_street(1)
+    here = local.detect(street.rgb, street.points, street.calibration)
+    url = server.http_url if transport == "http" else server.grpc_url
+    with Client(url) as client:
+        there = client.detect(street.rgb, street.points, street.calibration)
+    assert len(here) > 3
+    assert there.names == here.names
+    for one, other in zip(numbers(there), numbers(here), strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+    assert there.model == here.model == "street@1"
+    assert (there.num_points, there.size) == (here.num_points, here.size)
+    np.testing.assert_array_equal(there.draw_from_above(), here.draw_from_above())
+    np.testing.assert_array_equal(there.draw(), here.draw())
+
+
+async def test_the_asynchronous_client_gets_them_too(server, local, make_street):
+    street = make_street(2)
+    async with AsyncClient(server.http_url) as client:
+        there = await client.detect(street.rgb, street.points, street.calibration, min_score=0.3)
+    np.testing.assert_array_equal(
+        there.boxes, local.detect(street.rgb, street.points, street.calibration, min_score=0.3).boxes
+    )
+
+
+def test_frames_that_come_together_are_as_if_they_came_alone(local, make_street):
+    from geminifusion_runtime.tasks.detection.request import found_boxes
+
+    streets = [make_street(seed) for seed in (3, 4, 5)]
+    model = local._model
+    frames = []
+    for street in streets:
+        from geminifusion_runtime.detection.frames import prepare_frame
+
+        metadata = model.metadata
+        frames.append(
+            prepare_frame(
+                street.rgb, street.points, street.calibration, grid=metadata.grid, network_image=metadata.image_size
+            )
+        )
+    for street, outputs, frame in zip(streets, model.run(frames), frames, strict=True):
+        alone = local.detect(street.rgb, street.points, street.calibration)
+        np.testing.assert_array_equal(found_boxes(model.metadata, outputs, frame).detections.boxes, alone.boxes)
+
+
+def test_files_are_as_good_as_arrays(local, make_street, tmp_path):
+    street = make_street()
+    paths = {}
+    for name, content in street.files().items():
+        paths[name] = tmp_path / name
+        paths[name].write_bytes(content)
+    np.testing.assert_array_equal(
+        local.detect(paths["rgb"], paths["points"], paths["calibration"]).boxes,
+        local.detect(street.rgb, street.npy(), street.calibration.as_document()).boxes,
+    )
+
+
+def test_results_are_written_as_json_kitti_text_and_pictures(local, make_street, tmp_path):
+    street = make_street()
+    result = local.detect(street.rgb, street.points, street.calibration)
+    text = result.save(tmp_path / "000000.txt").read_text()
+    assert text == result.kitti_text()
+    assert '"class": "car"' in result.save(tmp_path / "000000.json").read_text()
+    assert result.save(tmp_path / "000000.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(InvalidInputError, match=r"'\.xml'; use \.json or \.txt"):
+        result.save(tmp_path / "boxes.xml")
+    assert "car" in result.table()
+
+
+def test_what_is_wrong_is_said_before_or_after_it_is_sent(server, local, make_street):
+    street = make_street()
+    with Client(server.http_url) as client:
+        with pytest.raises(InvalidInputError, match="no whole number of points"):
+            client.detect(street.rgb, b"12345", street.calibration)
+        with pytest.raises(InvalidInputError, match="min_score is 2"):
+            client.detect(street.rgb, street.points, street.calibration, min_score=2.0)
+        with pytest.raises(RequestRejectedError) as caught:
+            client.detect(street.rgb, street.points - [99, 0, 0, 0], street.calibration)
+    assert caught.value.code == "no_points_in_range"
+    with pytest.raises(NoPointsInRangeError):
+        local.detect(street.rgb, street.points - [99, 0, 0, 0], street.calibration)
+
+
+def test_a_model_of_another_task_says_what_to_call(local, tiny_artifact, make_street):
+    street = make_street()
+    with pytest.raises(InvalidInputError, match=r"call detect\(\)"):
+        local(street.rgb)
+    with pytest.raises(InvalidInputError, match="load a detector"):
+        load(tiny_artifact).detect(street.rgb, street.points, street.calibration)

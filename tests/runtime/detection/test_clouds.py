@@ -1,0 +1,87 @@
+"""Reading clouds, and which points a detector sees."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+
+from geminifusion_runtime.decoding.clouds import decode_cloud
+from geminifusion_runtime.detection.pillars import in_image, pillars
+from geminifusion_runtime.detection.settings import GridSettings
+from geminifusion_runtime.errors import TooManyPointsError, UndecodablePointsError
+
+POINTS = np.array([[1, 2, 3, 0.5], [4, 5, 6, 0.25]], np.float32)
+GRID = GridSettings(low=(0, -4, -3), high=(8, 4, 1), pillar_size=(0.5, 0.5))
+
+
+def npy(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [POINTS.tobytes(), npy(POINTS), npy(POINTS.astype(">f8")), npy(np.asfortranarray(POINTS)), POINTS],
+)
+def test_every_form_holds_the_same_points(data: bytes | np.ndarray) -> None:
+    found = decode_cloud(data, max_points=2)
+    np.testing.assert_array_equal(found.points, POINTS)
+    assert found.points.dtype == np.float32
+    assert found.warnings == ()
+
+
+def test_without_reflectance_it_is_zero_and_said() -> None:
+    found = decode_cloud(npy(POINTS[:, :3]), max_points=10)
+    np.testing.assert_array_equal(found.points[:, 3], 0)
+    assert "without reflectance" in found.warnings[0]
+
+
+def test_reflectance_of_another_scale_is_said() -> None:
+    (warning,) = decode_cloud(POINTS * [1, 1, 1, 400], max_points=10).warnings
+    assert "up to 200" in warning
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (POINTS.tobytes()[:-4], "28 bytes, which is no whole number of points"),
+        (npy(POINTS[:, :2]), "shape \\(2, 2\\)"),
+        (npy(POINTS)[:-3], "cut short|truncated|npy"),
+        (npy(np.array([["a"]])), "dtype"),
+        (np.array([[1, 2, np.nan, 0]], np.float32).tobytes(), "1 points of 1 that are NaN or infinite"),
+        (np.array([[1, 2, np.inf, 0]]), "NaN or infinite"),
+        (np.array([[1e300, 2, 3, 0]]), "NaN or infinite"),
+        (b"ply\nformat ascii 1.0", "a PLY file"),
+        (b"# .PCD v0.7", "a PCD file"),
+    ],
+)
+def test_what_is_no_cloud_is_refused_in_one_sentence(data: bytes | np.ndarray, says: str) -> None:
+    with pytest.raises(UndecodablePointsError, match=says) as caught:
+        decode_cloud(data, max_points=10)
+    assert "\n" not in str(caught.value)
+
+
+def test_more_points_than_allowed_are_refused() -> None:
+    with pytest.raises(TooManyPointsError, match="has 2 points; this server takes 1"):
+        decode_cloud(POINTS.tobytes(), max_points=1)
+
+
+def test_points_fall_into_rows_along_y_and_columns_along_x() -> None:
+    points = np.array([[0.6, -3.9, 0, 0], [0, 3.9, 0, 0], [7.9, -4, -3, 0]], np.float32)
+    found = pillars(points, GRID)
+    np.testing.assert_array_equal(found.index, [1, 15 * 16, 15])
+
+
+def test_points_outside_the_range_are_left_out() -> None:
+    outside = [[8, 0, 0, 0], [-0.1, 0, 0, 0], [1, 4, 0, 0], [1, 0, 1, 0], [1, 0, -3.1, 0], [1e30, 0, 0, 0]]
+    found = pillars(np.array([*outside, [1, 0, 0, 0.5]], np.float32), GRID)
+    np.testing.assert_array_equal(found.points, [[1, 0, 0, 0.5]])
+
+
+def test_points_outside_the_image_or_behind_it_are_told() -> None:
+    lidar2image = np.array([[50.0, -100, 0, 0], [20, 0, -100, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
+    points = np.array([[10, 0, 0, 0], [-10, 0, 0, 0], [10, 5.1, 0, 0], [10, 0, 2.1, 0]], np.float32)
+    np.testing.assert_array_equal(in_image(points, lidar2image, (40, 100)), [True, False, False, False])

@@ -1,0 +1,121 @@
+"""`POST /v1/detect`: boxes of one frame, over HTTP and in every format."""
+
+from __future__ import annotations
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="module")
+def detector(detector_artifact, serving_artifact):
+    with serving_artifact(detector_artifact) as live:
+        yield live
+
+
+@pytest.fixture
+def post(detector):
+    def posted(files, **query):
+        with httpx.Client(trust_env=False) as client:
+            return client.post(f"{detector.url}/v1/detect", params=query, files=files)
+
+    return posted
+
+
+def test_the_boxes_come_in_all_axes(post, make_street):
+    response = post(make_street().files())
+    assert response.status_code == 200, response.text
+    found = response.json()
+    assert found["model"] == "street@1"
+    assert found["size"] == {"height": 60, "width": 200}
+    assert found["num_points"] > 100
+    scores = [box["score"] for box in found["boxes"]]
+    assert scores == sorted(scores, reverse=True)
+    assert {box["class"] for box in found["boxes"]} == {"pedestrian", "car"}
+    assert response.headers["X-Geminifusion-Boxes"] == str(len(scores))
+
+
+def test_every_form_of_a_part_gives_the_same_boxes(post, make_street):
+    street = make_street()
+    boxes = [
+        post(street.files(**changes)).json()["boxes"]
+        for changes in ({}, {"points": street.npy()}, {"calibration": street.json()})
+    ]
+    assert boxes[0] == boxes[1] == boxes[2]
+
+
+def test_kitti_text_has_a_line_a_box(post, make_street):
+    street = make_street()
+    response = post(street.files(), format="kitti")
+    assert response.headers["content-type"].startswith("text/plain")
+    lines = response.text.splitlines()
+    assert len(lines) == len(post(street.files()).json()["boxes"])
+    assert all(len(line.split()) == 16 for line in lines)
+
+
+@pytest.mark.parametrize(("name", "size"), [("overlay", (60, 200)), ("bev", (800, 800))])
+def test_drawings_are_pngs(name, size, post, make_street):
+    response = post(make_street().files(), format=name)
+    assert response.headers["content-type"] == "image/png"
+    picture = cv2.imdecode(np.frombuffer(response.content, np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape[:2] == size
+
+
+def test_a_higher_score_leaves_the_surest(post, make_street):
+    street = make_street()
+    every = post(street.files()).json()["boxes"]
+    limit = every[len(every) // 2]["score"]
+    sure = post(street.files(), min_score=limit).json()["boxes"]
+    assert sure == [box for box in every if box["score"] > limit]
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "code", "says"),
+    [
+        ({"points": b"\0" * 17}, 400, "undecodable_points", "17 bytes"),
+        ({"points": np.full((3, 4), np.nan, np.float32).tobytes()}, 400, "undecodable_points", "NaN"),
+        ({"points": np.full((3, 4), -9, np.float32).tobytes()}, 422, "no_points_in_range", "none of the 3 points"),
+        ({"points": np.zeros((2**20 + 1, 4), np.float32).tobytes()}, 413, "too_many_points", "1048576"),
+        ({"calibration": b"nothing"}, 400, "undecodable_calibration", "no P2"),
+        ({"rgb": b"nothing"}, 400, "undecodable_image", "rgb is no image"),
+        ({"thermal": b"x"}, 400, "unknown_part", "no input 'thermal'"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(change, status, code, says, post, make_street):
+    response = post(make_street().files(**change))
+    problem = response.json()
+    assert (response.status_code, problem["code"]) == (status, code), problem
+    assert says in problem["detail"]
+
+
+def test_a_missing_part_is_named(post, make_street):
+    files = make_street().files()
+    del files["calibration"]
+    problem = post(files).json()
+    assert problem["code"] == "missing_part"
+    assert problem["detail"].startswith("calibration is missing")
+
+
+def test_an_unknown_option_is_refused(post, make_street):
+    assert post(make_street().files(), min_scor=0.5).json()["code"] == "invalid_option"
+
+
+def test_a_deadline_that_has_passed_is_504(post, make_street):
+    assert post(make_street().files(), deadline_ms=0.001).status_code == 504
+
+
+def test_requests_of_another_task_are_sent_elsewhere(detector, make_street):
+    with httpx.Client(trust_env=False) as client:
+        files = {"rgb": make_street().files()["rgb"]}
+        problem = client.post(f"{detector.url}/v1/segment", files=files).json()
+    assert problem["code"] == "wrong_task"
+    assert "POST /v1/detect" in problem["detail"]
+
+
+def test_models_and_the_document_describe_it(detector):
+    model = detector.get("/v1/models/street").json()
+    assert model["task"] == "object-detection-3d"
+    assert [one["name"] for one in model["anchors"]["classes"]] == ["pedestrian", "cyclist", "car"]
+    assert model["self_test"]["passed"]
+    assert "/v1/detect" in detector.get("/openapi.json").json()["paths"]
