@@ -27,6 +27,7 @@ from queue import Empty, SimpleQueue
 
 import cv2
 import numpy as np
+from geminifusion_service.pipeline.encoding import encode
 from process_figures import cpu_seconds
 from requests_to_send import pair_of
 from stand_in import open_stand_in
@@ -44,7 +45,6 @@ from geminifusion_service.isolation.decoder_pool import (
     ProcessDecoderPool,
     ThreadDecoderPool,
 )
-from geminifusion_service.pipeline.encoding import encode
 
 _READING: DecodeOptions = {"max_pixels": 32_000_000, "intrinsics": None}
 

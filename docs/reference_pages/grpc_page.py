@@ -19,13 +19,17 @@ from google.protobuf.descriptor_pb2 import (
 from geminifusion_service.reference import table
 
 _ROOT = Path(__file__).parents[2]
-_PROTO = "geminifusion/v1/segmentation.proto"
+_FOLDER = "geminifusion_service/pb"  # where the files import each other from
+_PROTOS = ("segmentation.proto", "detection.proto")
 _SERVICE, _MESSAGE, _ENUM, _MEMBER = 6, 4, 5, 2  # numbers in the paths of SourceCodeInfo
 
 
 def grpc_page() -> str:
-    """A table for each service, message and enumeration, in the order of the file."""
-    file = _described()
+    """A table for each service, message and enumeration, in the order of the files."""
+    return "\n".join(part for name in _PROTOS for part in _parts(_described(name)))
+
+
+def _parts(file: FileDescriptorProto) -> list[str]:
     comments = {
         tuple(place.path): " ".join((place.leading_comments + " " + place.trailing_comments).split())
         for place in file.source_code_info.location
@@ -33,15 +37,16 @@ def grpc_page() -> str:
     parts = [f"## {one.name}: calls\n\n{_calls(one, comments, n)}" for n, one in enumerate(file.service)]
     parts += [f"### {one.name}\n\n{_fields(one, comments, n)}" for n, one in enumerate(file.message_type) if one.field]
     parts += [f"### {one.name}\n\n{_choices(one, comments, n)}" for n, one in enumerate(file.enum_type)]
-    parts.insert(len(file.service), "## Messages\n")
-    return "\n".join(parts)
+    parts.insert(len(file.service), f"## {file.service[0].name}: messages\n")
+    return parts
 
 
-def _described() -> FileDescriptorProto:
+def _described(name: str) -> FileDescriptorProto:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "set"
         command = [sys.executable, "-m", "grpc_tools.protoc", "--include_source_info", f"--descriptor_set_out={out}"]
-        subprocess.run([*command, f"--proto_path={_ROOT / 'protos'}", _PROTO], check=True)  # noqa: S603
+        path = f"--proto_path={_FOLDER}={_ROOT / 'protos' / 'geminifusion' / 'v1'}"
+        subprocess.run([*command, path, f"{_FOLDER}/{name}"], check=True)  # noqa: S603
         return FileDescriptorSet.FromString(out.read_bytes()).file[0]
 
 

@@ -40,6 +40,7 @@ from geminifusion_runtime.artifact import (
     ClassSpec,
     GoldenSet,
     ModalitySpec,
+    SegmentationMetadata,
     SizePolicy,
     Training,
     sha256_of,
@@ -113,8 +114,8 @@ def build_artifact(checkpoint: Path, destination: Path, options: ExportOptions) 
         stage.mkdir()
         files = _write_graph(graph, stage, Path(scratch), options)
         golden = write_golden_set(stage / GOLDEN_NAME, frames, TorchBackend(graph), len(source.task.class_names))
-        metadata = _metadata(source, options, (*files, stage / golden.file), golden)
-        metadata = add_runtimes(stage, metadata, options.targets)
+        described = _metadata(source, options, (*files, stage / golden.file), golden)
+        metadata = add_runtimes(stage, described, options.targets)
         as_traced = Path(scratch) / _TRACED_NAME
         metadata = verify_export(
             stage,
@@ -195,10 +196,12 @@ def _golden_frames(options: ExportOptions, task: Task) -> GoldenFrames:
     return frames_of(data, _NUM_GOLDEN_FRAMES, task)
 
 
-def _metadata(source: _Source, options: ExportOptions, files: tuple[Path, ...], golden: GoldenSet) -> ArtifactMetadata:
+def _metadata(
+    source: _Source, options: ExportOptions, files: tuple[Path, ...], golden: GoldenSet
+) -> SegmentationMetadata:
     info, task = source.info, source.task
     version = source_version(Path(__file__).parent)
-    return ArtifactMetadata(
+    return SegmentationMetadata(
         schema_version=1,
         name=options.name,
         version=options.version,

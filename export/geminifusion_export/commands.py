@@ -211,7 +211,7 @@ def _table(metadata: ArtifactMetadata) -> str:
         return detection_table(metadata.verification)
     from geminifusion_export.verification.certificate import verification_table
 
-    return verification_table(metadata.verification)  # type: ignore[arg-type]  # of segmentation
+    return verification_table(metadata.verification)
 
 
 def _engine_options(given: dict[str, object]) -> EngineOptions:

@@ -21,6 +21,7 @@ from geminifusion_runtime.artifact import (
     EngineRequirements,
     HeldOutScore,
     RuntimeFile,
+    of_segmentation,
     open_artifact,
     sha256_of,
     write_metadata,
@@ -121,7 +122,9 @@ def _write_int8(stage: Path, metadata: ArtifactMetadata, network: Path, options:
     from geminifusion_export.quantization import write_int8
 
     assert options.calibration is not None  # checked by TargetOptions
-    calibration, held_out = _open_calibration(options, metadata.modalities, [entry.name for entry in metadata.classes])
+    calibration, held_out = _open_calibration(
+        options, metadata.modalities, [entry.name for entry in of_segmentation(metadata).classes]
+    )
     entry, loss = write_int8(network, stage, calibration, held_out)
     score = HeldOutScore(
         frames=loss.frames,

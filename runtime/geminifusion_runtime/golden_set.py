@@ -1,8 +1,8 @@
 """The golden set of an artifact: frames with the torch network's outputs, to check any backend against anywhere.
 
 Layout of the `.npz`: every modality by its graph input name, `frames H W` or `frames H W 3`, raw as the graph takes it;
-the outputs that every graph of the task has, as torch computed them; of segmentation `truth` uint8 `frames H W` where it
-is known, the ignore value elsewhere; `notices` the texts of the licenses, UTF-8 as uint8.
+the outputs that every graph of the task has, as torch computed them; of segmentation `truth` uint8 `frames H W` where
+it is known, the ignore value elsewhere; `notices` the texts of the licenses, UTF-8 as uint8.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from geminifusion_runtime.artifact import ArtifactMetadata, SegmentationMetadata
+from geminifusion_runtime.artifact import ArtifactMetadata, SegmentationMetadata, of_segmentation
 from geminifusion_runtime.bundled import artifact_path
 from geminifusion_runtime.encoding.class_shares import class_shares, distances
 from geminifusion_runtime.modality_options import check_modalities
@@ -171,7 +171,7 @@ class LocalModel:
                 image if isinstance(image, np.ndarray) else file_bytes(image, spec.name),
                 spec,
                 max_pixels=_MAX_PIXELS,
-                intrinsics=options.intrinsics or self.metadata.intrinsics,
+                intrinsics=options.intrinsics or of_segmentation(self.metadata).intrinsics,
                 **modality_options(options, spec)._asdict(),
             )
         return images

@@ -43,6 +43,7 @@ NOT_RUN = {
     ("docs/guides/observability.md", "--otlp-endpoint"): "needs a collector of traces",
     ("docs/guides/ray.md", "--executor ray"): "needs Ray; test-slow runs it with settings of its own",
     ("docs/guides/recordings.md", "geminifusion"): "test_recordings.py runs it on small recordings",
+    ("docs/guides/serve-detection.md", ""): "test_detection.py and test_boxes.py run it with a tiny detector",
     ("docs/guides/triton-kserve.md", "triton"): "needs a client whose messages have the names of ours",
     ("docs/guides/triton-kserve.md", "perf_analyzer"): "needs NVIDIA's program and a newer C library",
     ("docs/guides/your-own-data.md", "geminifusion "): "trains; tests of the model run it on small frames",
@@ -52,7 +53,7 @@ NOT_RUN = {
     ("model/README.md", "geminifusion "): "trains for hours",
     ("model/README.md", "load_imagenet"): "needs weights that may not be shipped",
 }
-MOST_NOT_RUN = 16
+MOST_NOT_RUN = 17
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ def test_an_artifact_whose_graph_is_another_fails(exported, tmp_path):
     for name in metadata.files:
         (tmp_path / name).write_bytes((artifact / name).read_bytes())
     write_golden_frames(tmp_path / metadata.golden.file, wrong)
-    with pytest.raises(VerificationError, match="class logits off by 1.00e-01"):
+    with pytest.raises(VerificationError, match=r"class logits off by 1\.00e-01"):
         verify(tmp_path, metadata)
 
 

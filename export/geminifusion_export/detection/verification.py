@@ -88,7 +88,10 @@ def problems(report: DetectionReport) -> list[str]:
 
 def verification_table(reports: Sequence[DetectionReport]) -> str:
     """One line a backend; errors are absolute."""
-    head = f"{'backend':<20}{'precision':<10}{'points':>8}{'class max':>12}{'box max':>12}{'direction':>12}{'boxes equal':>13}"
+    head = (
+        f"{'backend':<20}{'precision':<10}{'points':>8}{'class max':>12}{'box max':>12}{'direction':>12}"
+        f"{'boxes equal':>13}"
+    )
     lines = [
         f"{one.backend:<20}{one.precision:<10}{one.num_points:>8}{one.class_logit_max_error:>12.1e}"
         f"{one.box_number_max_error:>12.1e}{one.direction_logit_max_error:>12.1e}{100 * one.box_agreement:>11.2f} %"

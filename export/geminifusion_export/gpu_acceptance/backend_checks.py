@@ -10,7 +10,7 @@ from geminifusion_export.benchmarking.paired import paired_seconds
 from geminifusion_export.gpu_acceptance.result import Report
 from geminifusion_export.runtime_discovery import BackendFile, Candidate, open_candidate
 from geminifusion_export.verification.measurement import Measurement
-from geminifusion_runtime.artifact import read_metadata
+from geminifusion_runtime.artifact import SegmentationReport, read_metadata
 from geminifusion_runtime.backends.protocol import BatchShape
 from geminifusion_runtime.devices import Device
 from geminifusion_runtime.dummy_inputs import random_inputs
@@ -34,7 +34,9 @@ def check_backend(report: Report, artifact: Path, wanted: str, device: Device, w
     measurement = Measurement([candidate], metadata)
     measurement.measure_golden(read_golden_set(artifact, metadata))
     problems = measurement.problems
-    labels = 100 * min((each.label_agreement for each in measurement.reports), default=0.0)
+    labels = 100 * min(
+        (each.label_agreement for each in measurement.reports if isinstance(each, SegmentationReport)), default=0.0
+    )
     report.check(
         what, not problems, problems[0] if problems else f"{candidate.precision}, {labels:.3f} % of the labels"
     )

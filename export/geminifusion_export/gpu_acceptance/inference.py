@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import numpy as np
 import torch
 
 from geminifusion_export.benchmarking.paired import paired_ratio, paired_seconds
@@ -70,8 +71,11 @@ def difference_from_cpu(net: GeminiFusion, device: torch.device) -> str:
     inputs = random_batch(graph.task, _PARITY_SHAPE)
     expected = TorchBackend(graph).run(inputs)
     found = ServingBackend(InferenceGraph(graph_of(net), torch.float32), device=device).run(inputs)
-    agreement = float((found.labels == expected.labels).mean())
-    error = max(float(abs(found.confidence - expected.confidence).max()), float(abs(found.gate - expected.gate).max()))
+    agreement = float((found["labels"] == expected["labels"]).mean())
+    error = max(
+        float(np.abs(np.asarray(found[name], np.float32) - np.asarray(expected[name], np.float32)).max())
+        for name in ("confidence", "gate")
+    )
     words = f"{100 * agreement:.3f} % of the labels, confidence and gate within {error:.1e}"
     if not (agreement >= _LEAST_AGREEMENT and error <= _LARGEST_ERROR):
         raise ValueError(f"{words}; expected {100 * _LEAST_AGREEMENT:g} % and {_LARGEST_ERROR:g}")

@@ -12,7 +12,7 @@ from geminifusion_export.errors import VerificationError
 from geminifusion_export.runtime_discovery import Unavailable
 from geminifusion_export.verification.measurement import Measurement, Section
 from geminifusion_runtime import strict_json
-from geminifusion_runtime.artifact import METADATA_NAME, ArtifactMetadata, BackendReport, sha256_of
+from geminifusion_runtime.artifact import METADATA_NAME, ArtifactMetadata, BackendReport, SegmentationReport, sha256_of
 from geminifusion_runtime.backends.protocol import GraphOutputs
 from geminifusion_runtime.golden_set import ReferenceBatch
 from geminifusion_runtime.machine import Machine, describe_machine, installed_packages
@@ -109,6 +109,7 @@ def verification_table(reports: Iterable[BackendReport]) -> str:
 
 
 def _line(report: BackendReport) -> str:
+    assert isinstance(report, SegmentationReport)
     scores = "".join(f"{'-' if value is None else f'{value:.2f}':>8}" for value in (report.miou, report.reference_miou))
     return (
         f"{report.backend:<20}{report.precision:<10}{f'{report.batch} x {report.height} x {report.width}':<16}"

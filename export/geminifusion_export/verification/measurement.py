@@ -15,7 +15,7 @@ from geminifusion_export.verification.comparison import (
     problems,
     run_reference,
 )
-from geminifusion_runtime.artifact import ArtifactMetadata, BackendReport
+from geminifusion_runtime.artifact import ArtifactMetadata, BackendReport, SegmentationReport, of_segmentation
 from geminifusion_runtime.backends.protocol import BatchShape, GraphOutputs
 from geminifusion_runtime.dummy_inputs import random_inputs
 from geminifusion_runtime.golden_set import ReferenceBatch
@@ -119,7 +119,9 @@ class Measurement:
                     self.not_measured.append(Unavailable(candidate.label, f"{size}: {problem}"))
                     continue
                 try:
-                    comparison = compare(batches, candidate, num_classes=len(self.metadata.classes), traced=traced)
+                    comparison = compare(
+                        batches, candidate, num_classes=len(of_segmentation(self.metadata).classes), traced=traced
+                    )
                 except VerificationError as error:
                     failures.append(str(error))
                 except Exception as error:  # whatever its library raises: a loaded backend has to run
@@ -146,4 +148,5 @@ class Measurement:
         return next((report for report in self.reports if self._problems(report)), None)
 
     def _problems(self, report: BackendReport) -> list[str]:
+        assert isinstance(report, SegmentationReport)
         return problems(report, budget_for(report.precision, self.metadata.weights_stored_as))

@@ -116,4 +116,4 @@ def _reports_of_others(metadata: ArtifactMetadata, measured: Sequence[BackendRep
 
 def _key(report: BackendReport) -> tuple[object, ...]:
     shape = (report.batch, report.height, report.width)
-    return (report.backend, report.precision, shape, report.miou is None)
+    return (report.backend, report.precision, shape, getattr(report, "miou", None) is None)

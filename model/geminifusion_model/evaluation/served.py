@@ -23,7 +23,14 @@ from geminifusion_model.evaluation.prediction import Corruption, ScoredFrame
 from geminifusion_model.evaluation.predictor import check_without
 from geminifusion_model.evaluation.protocols import PROTOCOLS, Protocol
 from geminifusion_model.task import InputPolicy, ModalityEncoding, Task
-from geminifusion_runtime.artifact import ArtifactMetadata, ClassSpec, ModalitySpec, SizePolicy, Upsampling
+from geminifusion_runtime.artifact import (
+    ArtifactMetadata,
+    ClassSpec,
+    ModalitySpec,
+    SizePolicy,
+    Upsampling,
+    of_segmentation,
+)
 
 if TYPE_CHECKING:
     from geminifusion_runtime.model import Model
@@ -67,10 +74,10 @@ class ServedModel:
             backend=backend,
             modalities=metadata.modalities,
             size=metadata.size,
-            input_scale=metadata.input_scale,
-            label_upsampling=metadata.label_upsampling,
-            classes=metadata.classes,
-            ignore_index=metadata.ignore_index,
+            input_scale=of_segmentation(metadata).input_scale,
+            label_upsampling=of_segmentation(metadata).label_upsampling,
+            classes=of_segmentation(metadata).classes,
+            ignore_index=of_segmentation(metadata).ignore_index,
             data=metadata.training.data,
             data_license=metadata.data_license,
         )

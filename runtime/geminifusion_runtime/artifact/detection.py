@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -19,8 +19,8 @@ from geminifusion_runtime.artifact.metadata import ArtifactMetadata
 from geminifusion_runtime.detection.images import MULTIPLE
 from geminifusion_runtime.detection.settings import AnchorSettings, GridSettings, SelectionSettings
 
-DETECTION_TASK = "object-detection-3d"
-# Of one frame: `1 rows columns A K`, `… A 7` and `… A 2`, rows and columns those of the head's map, A anchors of a cell.
+DETECTION_TASK: Final = "object-detection-3d"
+# Of one frame: `1 rows columns A K`, `… A 7` and `… A 2`, rows and columns of the head's map, A anchors of a cell.
 DETECTION_OUTPUTS = (
     OutputTensor(name="class_logits", dtype="float32"),
     OutputTensor(name="box_numbers", dtype="float32"),

@@ -42,6 +42,19 @@ _METADATA: Mapping[str, TypeAdapter[Any]] = {
 }
 
 
+def of_segmentation(metadata: ArtifactMetadata) -> SegmentationMetadata:
+    """The metadata, as those of a segmentation network.
+
+    Raises:
+        ArtifactError: the model has another task.
+    """
+    if not isinstance(metadata, SegmentationMetadata):
+        raise ArtifactError(
+            f"{metadata.reference} is a model for {metadata.task}; this takes one for {_DEFAULT_TASK}: give another"
+        )
+    return metadata
+
+
 def sha256_of(path: Path) -> str:
     """Hex SHA-256 of a file, read in blocks."""
     with path.open("rb") as stream:

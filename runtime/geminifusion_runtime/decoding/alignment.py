@@ -9,7 +9,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from geminifusion_runtime.artifact import ArtifactMetadata, ModalitySpec
+from geminifusion_runtime.artifact import ArtifactMetadata, ModalitySpec, of_segmentation
 from geminifusion_runtime.camera import Intrinsics, Pose
 from geminifusion_runtime.decoding.decode import DecodedImage
 from geminifusion_runtime.errors import InvalidOptionError
@@ -55,7 +55,7 @@ def align_images(
 
 def _camera(image: DecodedImage, metadata: ArtifactMetadata, options: SegmentOptions) -> Intrinsics | None:
     """The depth camera; the model's own is passed over where it is of another size and nothing asked for needs it."""
-    values = options.intrinsics or metadata.intrinsics
+    values = options.intrinsics or of_segmentation(metadata).intrinsics
     if values is None:
         return None
     camera = Intrinsics.of(values)

@@ -26,9 +26,9 @@ def anchor_boxes(anchors: AnchorSettings, grid: GridSettings, cells: tuple[int, 
         boxes[:, :, number, :, 2] = one.bottom
         boxes[:, :, number, :, 3:6] = one.size
     boxes[..., 6] = anchors.yaws
-    boxes = boxes.reshape(-1, 7)
-    boxes.setflags(write=False)
-    return boxes
+    rows_of_boxes = boxes.reshape(-1, 7)
+    rows_of_boxes.setflags(write=False)
+    return rows_of_boxes
 
 
 def _even_places(first: float, last: float, number: int) -> NDArray[np.float32]:

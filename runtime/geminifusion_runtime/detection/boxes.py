@@ -10,12 +10,14 @@ Functions compute in float64 and return the type of what they were given, unless
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_runtime.detection.calibration import Calibration
+
+T = TypeVar("T", bound=np.floating)
 
 BOX_NUMBERS = 7
 NEAREST_DEPTH_M = 1e-3  # what is nearer to the camera's plane, or behind it, is projected from there
@@ -39,12 +41,12 @@ class CameraBoxes(NamedTuple):
     rotation_y: NDArray[np.float64]
 
 
-def limit_period(values: NDArray[np.floating], offset: float, period: float) -> NDArray[np.floating]:
+def limit_period(values: NDArray[T], offset: float, period: float) -> NDArray[T]:
     """Values brought into `[-offset·period, (1 - offset)·period)` by whole periods."""
-    return values - np.floor(values / period + offset) * period
+    return np.asarray(values - np.floor(values / period + offset) * period, values.dtype)
 
 
-def wrap_angle(angles: NDArray[np.floating]) -> NDArray[np.floating]:
+def wrap_angle(angles: NDArray[T]) -> NDArray[T]:
     """Angles in radians brought into [-π, π)."""
     return limit_period(angles, 0.5, 2 * math.pi)
 
@@ -75,7 +77,7 @@ def observation_angles(boxes: NDArray[np.floating], rotation_y: NDArray[np.float
         rotation_y: of the same boxes in camera axes.
     """
     numbers = boxes.astype(np.float64)
-    return wrap_angle(rotation_y - np.arctan2(-numbers[:, 1], numbers[:, 0]))
+    return wrap_angle(rotation_y.astype(np.float64) - np.arctan2(-numbers[:, 1], numbers[:, 0]))
 
 
 def corners(boxes: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -20,7 +20,7 @@ class Pillars(NamedTuple):
     """
 
     points: NDArray[np.float32]
-    index: NDArray[np.int64]
+    index: NDArray[np.int64]  # type: ignore[assignment]  # of tuples, which nobody asks for
 
 
 def in_image(points: NDArray[np.float32], lidar2image: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -74,8 +74,9 @@ def select(maps: HeadMaps, anchors: AnchorSettings, grid: GridSettings, selectio
 def within_centers(detections: Detections, selection: SelectionSettings) -> Detections:
     """The boxes whose bottom's centre lies where the selection allows it."""
     centers = detections.boxes[:, :3]
-    inside = (centers >= np.float32(selection.center_low)) & (centers <= np.float32(selection.center_high))
-    return detections.take(inside.all(axis=1))
+    low, high = (np.asarray(corner, np.float32) for corner in (selection.center_low, selection.center_high))
+    inside = np.asarray(((centers >= low) & (centers <= high)).all(axis=1))
+    return detections.take(inside)
 
 
 def greatest(values: NDArray[np.float32], count: int) -> NDArray[np.int64]:

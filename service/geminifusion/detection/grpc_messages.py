@@ -21,7 +21,12 @@ from .results import DetectionResult
 
 def detect_message(call: DetectCall) -> pb.DetectRequest:
     """The request."""
-    return pb.DetectRequest(**call.parts, **detect_message_fields(call.options))
+    return pb.DetectRequest(
+        rgb=call.parts["rgb"],
+        points=call.parts["points"],
+        calibration=call.parts["calibration"],
+        **detect_message_fields(call.options),
+    )
 
 
 def detection_from_message(response: pb.DetectResponse, call: DetectCall) -> DetectionResult:
@@ -51,9 +56,9 @@ def detection_from_message(response: pb.DetectResponse, call: DetectCall) -> Det
             request_id=escape_controls(response.request_id),
             batch_size=response.batch_size,
             grid=GridSettings(
-                low=tuple(response.range.low),  # type: ignore[arg-type]  # checked there
-                high=tuple(response.range.high),  # type: ignore[arg-type]
-                pillar_size=tuple(response.range.pillar_size),  # type: ignore[arg-type]
+                low=tuple(response.range.low),
+                high=tuple(response.range.high),
+                pillar_size=tuple(response.range.pillar_size),
             ),
             sources=call.sources,
         )

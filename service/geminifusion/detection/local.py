@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from geminifusion_runtime.artifact import DetectionMetadata
 from geminifusion_runtime.decoding.decode import decode_modality
 from geminifusion_runtime.model import Model
+from geminifusion_runtime.tasks.detection.model import DetectionModel
 from geminifusion_runtime.tasks.detection.request import found_boxes, prepare
 from geminifusion_runtime.types import DEFAULT_SENSOR_POLICY
 
@@ -60,7 +61,7 @@ def detect(
     camera = read_calibration(calibration)
     prepared = prepare(metadata, decoded, data, camera, checked, default_policy=DEFAULT_SENSOR_POLICY)
     ready = time.perf_counter()
-    (found,) = model.run([prepared.frame])
+    (found,) = cast(DetectionModel, model).run([prepared.frame])
     computed = time.perf_counter()
     return DetectionResult(
         found=found_boxes(metadata, found, prepared.frame, checked.min_score),

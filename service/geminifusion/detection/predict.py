@@ -135,7 +135,7 @@ def _frames(inputs: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
         for name in PARTS:
             if stem not in found[name]:
                 raise InvalidInputError(
-                    f"frame {stem} has no {name} in {inputs[name]}; expected a file {stem}{' or '.join(_SUFFIXES[name])}"
+                    f"frame {stem} has no {name} in {inputs[name]}; expected {stem}{' or '.join(_SUFFIXES[name])}"
                 )
         yield {name: found[name][stem] for name in PARTS}
 

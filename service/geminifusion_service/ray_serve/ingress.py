@@ -29,7 +29,7 @@ from geminifusion_service.ray_serve.cluster import Ray, RayError
 from geminifusion_service.ray_serve.deployment import deploy, progress
 from geminifusion_service.ray_serve.plan import plan_replicas
 from geminifusion_service.ray_serve.replica_pool import ReplicaPool
-from geminifusion_service.request import SegmentRequest, SegmentResponse
+from geminifusion_service.request import TaskRequest, TaskResponse
 from geminifusion_service.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -131,15 +131,15 @@ class RayExecutor:
     async def submit(
         self,
         model: Model,
-        request: SegmentRequest,
+        request: TaskRequest,
         *,
         deadline: float | None = None,
         passed: Sequence[StageTiming] = (),
-    ) -> SegmentResponse:
+    ) -> TaskResponse:
         """See `Executor.submit`."""
         assert self._replicas is not None, "no request is admitted before"
         submitted = time.monotonic()
-        options = dataclasses.replace(
+        options = dataclasses.replace(  # type: ignore[type-var]  # a dataclass, as of every task
             request.options,
             model=model.reference,  # what a request without one means is decided here
             request_id=request.options.request_id or new_request_id(),
@@ -148,7 +148,8 @@ class RayExecutor:
         )
         self._num_in_flight += 1
         try:
-            response = await self._replicas.submit(dataclasses.replace(request, options=options))
+            asked = dataclasses.replace(request, options=options)  # type: ignore[type-var]  # likewise
+            response = await self._replicas.submit(asked)
         finally:
             self._num_in_flight -= 1
         timeline = _continued(passed, response.timeline, submitted)

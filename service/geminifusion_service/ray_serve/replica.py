@@ -14,7 +14,7 @@ from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pipeline.local_executor import LocalExecutor
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.ray_serve.serialization import BackendChoice, SerializedError
-from geminifusion_service.request import SegmentRequest, SegmentResponse
+from geminifusion_service.request import TaskRequest, TaskResponse
 from geminifusion_service.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -45,10 +45,10 @@ class SegmenterReplica:
         self._models = ModelManager(settings, metrics, self._segmenter)
         await self._models.start()
 
-    async def segment(self, request: SegmentRequest) -> SegmentResponse | SerializedError:
+    async def segment(self, request: TaskRequest) -> TaskResponse | SerializedError:
         """Segment one request."""
         try:
-            return await self._segmenter.segment(request)
+            return await self._segmenter.run(request)
         except GeminiFusionError as error:
             return SerializedError.of(error)
         except Exception as error:

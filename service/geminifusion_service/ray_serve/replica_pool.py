@@ -12,7 +12,7 @@ from geminifusion_service.errors import EngineLostError, NotReadyError, QueueFul
 from geminifusion_service.ray_serve.cluster import RayError
 from geminifusion_service.ray_serve.deployment import Progress
 from geminifusion_service.ray_serve.serialization import SerializedError
-from geminifusion_service.request import SegmentRequest, SegmentResponse
+from geminifusion_service.request import TaskRequest, TaskResponse
 
 if TYPE_CHECKING:
     from ray.serve.handle import DeploymentHandle
@@ -70,7 +70,7 @@ class ReplicaPool:
         self.num_running = now.running
         self._watcher = asyncio.create_task(self._watch())
 
-    async def submit(self, request: SegmentRequest) -> SegmentResponse:
+    async def submit(self, request: TaskRequest) -> TaskResponse:
         """Have a replica respond; another one if the first dies with the request.
 
         Segmenting twice does no harm. A third time might: the request may be what kills them.
@@ -104,7 +104,7 @@ class ReplicaPool:
         aborted, self._aborted = self._aborted, asyncio.get_running_loop().create_future()
         aborted.set_result(why)
 
-    async def _call_unless_aborted(self, request: SegmentRequest) -> SegmentResponse:
+    async def _call_unless_aborted(self, request: TaskRequest) -> TaskResponse:
         call, aborted = asyncio.create_task(self._call(request)), self._aborted
         either: list[asyncio.Future[Any]] = [call, aborted]
         try:
@@ -115,7 +115,7 @@ class ReplicaPool:
         finally:
             call.cancel()
 
-    async def _call(self, request: SegmentRequest) -> SegmentResponse:
+    async def _call(self, request: TaskRequest) -> TaskResponse:
         pending = self._handle.segment.remote(request)
         try:
             response = await pending

@@ -50,9 +50,17 @@ class ServedTask(Protocol):
         described: names of the metadata's fields that clients get, beside those of every model.
     """
 
-    request_type: type[TaskRequest]
-    where: str
-    described: tuple[str, ...]
+    @property
+    def request_type(self) -> type[Any]:
+        """See above."""
+
+    @property
+    def where(self) -> str:
+        """See above."""
+
+    @property
+    def described(self) -> tuple[str, ...]:
+        """See above."""
 
     def checked(self, request: TaskRequest, metadata: ArtifactMetadata) -> TaskRequest:
         """The request with its images under the names of the model's modalities.

@@ -40,7 +40,7 @@ _NUMBERS_OF_A_POINT = 4
 class DetectionTask:
     """See `ServedTask`."""
 
-    request_type: type[TaskRequest] = DetectRequest
+    request_type: type[Any] = DetectRequest
     where = "POST /v1/detect"
     described = ("image_size", "grid", "anchors", "map_size", "selection", "sees_images")
 

@@ -37,7 +37,7 @@ _CLOUD_WEIGHT = 6  # by which a pixel counts: points take 68 bytes each while th
 class SegmentationTask:
     """See `ServedTask`."""
 
-    request_type: type[TaskRequest] = SegmentRequest
+    request_type: type[Any] = SegmentRequest
     where = "POST /v1/segment"
     described = ("temperature", "input_scale", "label_upsampling", "intrinsics", "classes", "ignore_index")
 

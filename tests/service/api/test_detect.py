@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import cv2
 import httpx
 import numpy as np
@@ -119,3 +121,27 @@ def test_models_and_the_document_describe_it(detector):
     assert [one["name"] for one in model["anchors"]["classes"]] == ["pedestrian", "cyclist", "car"]
     assert model["self_test"]["passed"]
     assert "/v1/detect" in detector.get("/openapi.json").json()["paths"]
+
+
+def test_open_inference_gives_the_boxes_as_tensors(detector, post, make_street):
+    street = make_street()
+    files = street.files()
+    inputs = [
+        {"name": name, "datatype": "BYTES", "shape": [1, 1], "data": [base64.b64encode(content).decode()]}
+        for name, content in files.items()
+    ]
+    inputs[1] = {
+        "name": "points", "datatype": "FP32", "shape": list(street.points.shape),
+        "data": [float(x) for x in street.points.ravel()],
+    }  # fmt: skip
+    with httpx.Client(trust_env=False) as client:
+        answer = client.post(f"{detector.url}/v2/models/street/infer", json={"inputs": inputs}).json()
+        described = client.get(f"{detector.url}/v2/models/street").json()
+    outputs = {one["name"]: one for one in answer["outputs"]}
+    boxes = post(files).json()["boxes"]
+    assert outputs["boxes"]["shape"] == [len(boxes), 7]
+    np.testing.assert_array_equal(
+        np.float32(outputs["boxes"]["data"]).reshape(-1, 7)[:, 6], np.float32([box["lidar"]["yaw"] for box in boxes])
+    )
+    assert outputs["labels"]["data"] == [box["class_id"] for box in boxes]
+    assert [one["name"] for one in described["inputs"]] == ["rgb", "points", "calibration"]

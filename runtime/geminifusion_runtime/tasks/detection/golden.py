@@ -47,7 +47,7 @@ def write_golden_frames(path: Path, frames: Sequence[GoldenFrame]) -> None:
         named: dict[str, NDArray[np.generic]] = {"rgb": frame.image, "points": frame.points}
         named |= {name: getattr(frame.calibration, name) for name in _CALIBRATION}
         arrays |= {f"{name}.{index}": array for name, array in (named | dict(frame.outputs)).items()}
-    np.savez_compressed(path, allow_pickle=False, **arrays)  # type: ignore[arg-type]  # its stub types keywords as bool
+    np.savez_compressed(path, allow_pickle=False, **arrays)
 
 
 def read_golden_frames(directory: Path, metadata: DetectionMetadata) -> tuple[GoldenFrame, ...]:
@@ -81,7 +81,11 @@ def _frame(arrays: Mapping[str, NDArray[np.generic]]) -> GoldenFrame:
     return GoldenFrame(
         image=np.asarray(arrays["rgb"], np.uint8),
         points=np.asarray(arrays["points"], np.float32),
-        calibration=Calibration(**{name: np.asarray(arrays[name], np.float64) for name in _CALIBRATION}),
+        calibration=Calibration(
+            p2=np.asarray(arrays["p2"], np.float64),
+            r0_rect=np.asarray(arrays["r0_rect"], np.float64),
+            tr_velo_to_cam=np.asarray(arrays["tr_velo_to_cam"], np.float64),
+        ),
         outputs={name: arrays[name] for name in _OUTPUT_NAMES},
     )
 

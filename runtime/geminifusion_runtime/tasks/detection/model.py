@@ -31,6 +31,10 @@ class DetectionModel(Model):
         """A frame of the reference size, whatever is asked for: every image is brought to the same."""
         return blank_frame(self.detection)
 
+    def run(self, items: Sequence[Any], instance: int = 0) -> list[Any]:
+        """The graph's outputs of each frame; see `Model.run`."""
+        return self.run_stacked(items, {}, instance)
+
     def stack(self, items: Sequence[Any]) -> dict[str, NDArray[np.generic]]:
         """Nothing: frames are not joined."""
         return {}

@@ -27,6 +27,7 @@ ERROR_STATUSES = sorted({error.http_status for error in ERRORS.values()})
 
 
 def problem_response(status: int) -> dict[str, Any]:
+    """The errors of a status."""
     codes = sorted(code for code, error in ERRORS.items() if error.http_status == status)
     return {
         "description": ", ".join(codes),

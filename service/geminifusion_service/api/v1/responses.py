@@ -55,6 +55,7 @@ def cacheable_json(request: Request, facts: Mapping[str, Any]) -> Response:
 
 
 def entity_tag(content: bytes | memoryview) -> str:
+    """The ETag of a content."""
     return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, Protocol, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -149,7 +149,7 @@ class _Tasks:
         self,
         request: Request,
         read_options: _ReadOptions[OptionsT],
-        run: Callable[[dict[str, bytes], OptionsT, Ticket], Awaitable[ResponseT]],
+        run: Callable[[dict[str, bytes], OptionsT, Ticket], Coroutine[Any, Any, ResponseT]],
         encode: Callable[[ResponseT], Response],
     ) -> Response:
         try:
@@ -164,7 +164,7 @@ class _Tasks:
         self,
         request: Request,
         read_options: _ReadOptions[OptionsT],
-        run: Callable[[dict[str, bytes], OptionsT, Ticket], Awaitable[ResponseT]],
+        run: Callable[[dict[str, bytes], OptionsT, Ticket], Coroutine[Any, Any, ResponseT]],
         encode: Callable[[ResponseT], Response],
     ) -> Response:
         headers = request.headers
