@@ -47,6 +47,7 @@ NOT_RUN = {
     ("docs/guides/triton-kserve.md", "triton"): "needs a client whose messages have the names of ours",
     ("docs/guides/triton-kserve.md", "perf_analyzer"): "needs NVIDIA's program and a newer C library",
     ("docs/guides/your-own-data.md", "geminifusion "): "trains; tests of the model run it on small frames",
+    ("docs/guides/translation.md", ""): "trains; tests of the model and of the benchmarks run it on small views",
     ("docs/reference/grpc.md", "grpc_tools"): "make protos; a test compares the result",
     ("export/README.md", "geminifusion "): "exports need minutes, or a GPU",
     ("export/plugin/README.md", ""): "needs CUDA and TensorRT",

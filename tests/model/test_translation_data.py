@@ -26,6 +26,7 @@ from geminifusion_model.translation.domains import FRAME_DOMAINS, DomainError
 from geminifusion_model.translation.frame_views import FrameViews, RoomViews, assumed_camera, camera_of_dataset
 from geminifusion_model.translation.taskonomy import taskonomy
 from geminifusion_model.translation.transforms import TranslationAugmentation
+from geminifusion_model.translation.views import View
 
 NAMES = tuple(FRAME_DOMAINS)
 SIZE = (48, 64)
@@ -83,7 +84,7 @@ def test_unmeasured_depth_and_normals_survive_a_folder(tmp_path):
                 view.images[name][:10] = 0
             masks = dict(view.measured)
             masks["depth"] = masks["normal"] = np.arange(SIZE[0])[:, None].repeat(SIZE[1], 1) >= 10
-            return type(view)(view.name, view.images, masks)
+            return View(view.name, view.images, masks)
 
     write_aligned(Holed(), tmp_path, "test", ("depth", "normal"))
     view = open_views(ALIGNED, tmp_path, "test", ("depth", "normal")).read(0, ("depth", "normal"))
@@ -133,7 +134,7 @@ def test_all_images_of_a_variation_show_the_same_place():
             image = ramp.astype(np.float32)
             images = {"rgb": image[..., None].repeat(3, 2), "depth": image, "shade": image}
             everywhere = np.ones((64, 64), bool)
-            return RoomViews(Rooms(1, 0, SIZE)).read(0, ()).__class__("ramp", images, dict.fromkeys(names, everywhere))
+            return View("ramp", images, dict.fromkeys(names, everywhere))
 
     views = samples(Ramp(), ("rgb", "shade"), "depth", (32, 32), augmentation=TranslationAugmentation(enlarged=1.5))
     for epoch in range(8):
@@ -259,7 +260,7 @@ def test_lists_of_the_original_code_are_read(building):
     with pytest.raises(LayoutError, match="no list of the test views"):
         taskonomy(building, "test", PAIR)
     (building / "val_domain.txt").write_text("point_2_view_0\npoint_2_view_0\nwhatever\n")
-    with pytest.raises(LayoutError, match="(?s)second time.*names no view"):
+    with pytest.raises(LayoutError, match=r"(?s)second time.*names no view"):
         taskonomy(building, "test", PAIR)
 
 
@@ -289,6 +290,12 @@ def test_files_that_do_not_align_are_refused_when_a_folder_is_opened(folder, tmp
     (root / "train/rgb/000001.png").write_bytes(b"no image")
     with pytest.raises(LayoutError, match=r"000001\.png"):
         open_views(ALIGNED, root, "train", ("rgb", "shade"))
+
+
+def test_folders_of_no_known_layout_are_refused(tmp_path):
+    with pytest.raises(DatasetError, match=r"neither aligned images .* nor Taskonomy's files"):
+        layout_of(tmp_path)
+    assert layout_of(tmp_path, ALIGNED) == ALIGNED
 
 
 def test_domains_and_splits_that_are_not_there_are_refused(folder, building):

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from geminifusion_model.data.loader import Share, frames_of_step, read_ahead
 from geminifusion_model.data.registry import DATASETS, kind_of, open_dataset, usual_split
+from geminifusion_model.data.sample import DatasetError
 from geminifusion_model.translation.aligned_folder import aligned_folder, is_aligned_folder, splits_of_folder
 from geminifusion_model.translation.domains import FRAME_DOMAINS, TASKONOMY_DOMAINS, Domain, check_names, find
 from geminifusion_model.translation.frame_views import FrameViews, camera_of_dataset
@@ -162,7 +163,16 @@ def layout_of(root: Path | str, given: str | None = None) -> str:
         return given
     if is_aligned_folder(root):
         return ALIGNED
-    return TASKONOMY if is_taskonomy(root) else kind_of(root)
+    if is_taskonomy(root):
+        return TASKONOMY
+    try:
+        return kind_of(root)
+    except DatasetError:
+        raise DatasetError(
+            f"{root} holds neither aligned images (train/rgb/, train/depth/, …), nor Taskonomy's files, nor RGB-D "
+            f"frames of a known layout; docs/guides/translation.md describes them, and --dataset names one: "
+            f"{', '.join(LAYOUTS)}"
+        ) from None
 
 
 def usual_translation_split(layout: str, root: Path | str) -> str:

@@ -48,8 +48,8 @@ class FrameViews:
         depth = [modality for modality in dataset.task.modalities if modality.name == "depth"]
         if depth and depth[0].unit != "metre":
             raise DatasetError(
-                f"the depth of {self.data} is in no known unit; give it: --metres-per-unit, or metres_per_unit in "
-                "dataset.yaml"
+                f"the depth of {self.data} is in no known unit; give it, as --metres-per-unit for nyuv2-lists and "
+                "sunrgbd, as metres_per_unit in a dataset.yaml"
             )
         known = FRAME_DOMAINS if depth else {name: FRAME_DOMAINS[name] for name in ("rgb", "edge_texture")}
         self.domains: Mapping[str, Domain] = known
