@@ -1,14 +1,18 @@
 """Engines built beside serving, with OpenVINO as the runtime they are built for: real builds, in real processes."""
 
+import dataclasses
 import json
 import shutil
 import threading
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
+from geminifusion_runtime.artifact import read_metadata, sha256_of, write_metadata
 from geminifusion_runtime.backends.engine_builder import BuildOptions
+from geminifusion_runtime.model import Model
 from geminifusion_service.isolation.engine_cache import CONDITIONS_NAME, EngineRequest, prepare_engine
 from geminifusion_service.setting_fields import SettingsError
 from geminifusion_service.settings import Settings
@@ -16,9 +20,25 @@ from geminifusion_service.settings import Settings
 openvino = pytest.importorskip("openvino")
 
 
+def with_true_golden_set(directory, add_golden):
+    """The artifact with golden frames whose confidence and gate are those of its graph, as verifying asks for."""
+    add_golden(directory)
+    path = directory / "golden.npz"
+    arrays = dict(np.load(path))
+    model = Model.open(directory, backend="onnxruntime", threads=1)
+    outputs = [model.backend.run({name: arrays[name][one : one + 1] for name in ("rgb", "depth")}) for one in range(2)]
+    for name in ("confidence", "gate"):
+        arrays[name] = np.concatenate([getattr(output, name) for output in outputs])
+    np.savez_compressed(path, **arrays)
+    metadata = read_metadata(directory)
+    files = metadata.files | {path.name: sha256_of(path)}
+    write_metadata(directory, dataclasses.replace(metadata, files=files))
+    return directory
+
+
 @pytest.fixture
 def artifact(make_artifact, add_golden, tmp_path):
-    return add_golden(make_artifact(tmp_path / "tiny"))
+    return with_true_golden_set(make_artifact(tmp_path / "tiny"), add_golden)
 
 
 @pytest.fixture
@@ -88,7 +108,7 @@ async def test_an_engine_that_cannot_be_built_is_said_and_changes_nothing(artifa
     async with managing(artifacts=(artifact,), **values) as (manager, segmenter, metrics):
         await until(lambda: outcome(metrics, "failed"), 60)
         assert manager.registry.find("tiny").backend.name == "onnxruntime-cpu"
-        assert segmenter.is_ready
+        assert segmenter.models.problems == ()
     assert "goes on serving from onnxruntime-cpu, no engine takes over" in caplog.text
 
 
@@ -123,7 +143,7 @@ def test_a_damaged_entry_is_built_again_and_another_artifact_gets_its_own(
     assert prepare(artifact) == (first.directory, "found")
     (first.directory / "openvino.bin").write_bytes(b"damaged")
     assert prepare(artifact) == (first.directory, "built")
-    other = add_golden(make_artifact(tmp_path / "other", version="other"))
+    other = with_true_golden_set(make_artifact(tmp_path / "other", version="other"), add_golden)
     assert prepare(other).directory != first.directory
 
 
