@@ -20,7 +20,13 @@ def loaded_model(
     return _MODELS[metadata.task](metadata, backend, reason, others=others)
 
 
-def open_model(directory: Path | str, *, threads: int | None = None, backend: str = "auto") -> Model:
+def open_model(
+    directory: Path | str,
+    *,
+    threads: int | None = None,
+    backend: str = "auto",
+    trusted_keys: Path | None = None,
+) -> Model:
     """Verify an artifact and load it in this process; see `Model.open`."""
-    opened = Model.open(directory, threads=threads, backend=backend)
+    opened = Model.open(directory, threads=threads, backend=backend, trusted_keys=trusted_keys)
     return loaded_model(opened.metadata, opened.backend, opened.reason)
