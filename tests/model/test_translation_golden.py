@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from geminifusion_model.translation.dataset import TranslationBatch
 from golden import FOLDER, case_inputs
 from golden_translation import MANIFEST, case_weights, fill, original_names
 
 from geminifusion_model.training.loop.distributed import Processes
 from geminifusion_model.translation.config import TOKEN_FUSION, TranslatorConfig
+from geminifusion_model.translation.dataset import TranslationBatch
 from geminifusion_model.translation.discriminator import Discriminator
 from geminifusion_model.translation.generator import Generator
 from geminifusion_model.translation.state import build_state
