@@ -16,8 +16,7 @@ from geminifusion_runtime.artifact.fields import (
     TrainingRecord,
 )
 from geminifusion_runtime.artifact.metadata import ArtifactMetadata
-from geminifusion_runtime.detection.images import MULTIPLE
-from geminifusion_runtime.detection.settings import AnchorSettings, GridSettings, SelectionSettings
+from geminifusion_runtime.detection.settings import MULTIPLE, AnchorSettings, GridSettings, SelectionSettings
 
 DETECTION_TASK: Final = "object-detection-3d"
 # Of one frame: `1 rows columns A K`, `… A 7` and `… A 2`, rows and columns of the head's map, A anchors of a cell.

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-MULTIPLE = 32  # of which the sides of a detector's image are
+from geminifusion_runtime.detection.settings import MULTIPLE as MULTIPLE
 
 
 def fitted_size(size: tuple[int, int], frame: tuple[int, int]) -> tuple[int, int]:

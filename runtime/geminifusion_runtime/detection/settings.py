@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 _Length = Annotated[float, Field(gt=0, le=1000)]  # metres
 _Share = Annotated[float, Field(ge=0, le=1)]
+MULTIPLE = 32  # of which the sides of a detector's image are
 _MAX_CELLS = 2**22  # of the grid
 _WHOLE = 1e-3  # of a cell, by which a range may miss a whole number of them
 

@@ -89,9 +89,9 @@ def _feeds(batch, height, width, seed=0):
 def _assert_answers(found, artifact, feeds):
     expected = OnnxRuntimeBackend(artifact / MODEL_NAME, threads=1, retained_pixels=48 * 64).run(feeds)
     for name in ("labels", "confidence", "gate"):
-        got = getattr(found, name)
-        np.testing.assert_array_equal(got, getattr(expected, name), err_msg=name)
-        assert got.dtype == getattr(expected, name).dtype
+        got = found[name]
+        np.testing.assert_array_equal(got, expected[name], err_msg=name)
+        assert got.dtype == expected[name].dtype
 
 
 def test_every_shape_and_batch_answers_as_the_graph_itself_in_any_order(backend, engine_artifact):
