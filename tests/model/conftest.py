@@ -12,6 +12,7 @@ _SHARED = (
     "golden_translation",
     "distillation_scenario",
     "own_data",
+    "street_frames",
     "translation_scenario",
 )
 for _name in _SHARED:

@@ -82,6 +82,13 @@ _KINDS = (
         evaluate=Part("geminifusion_model.translation.evaluate_command:evaluate"),
         network=Part("geminifusion_model.translation.generator:Generator.from_pretrained"),
     ),
+    TaskKind(
+        name="object-detection-3d",
+        recipes=Part("geminifusion_model.detection.recipes:RECIPES"),
+        train=Part("geminifusion_model.detection.train_command:train"),
+        evaluate=Part("geminifusion_model.detection.evaluate_command:evaluate"),
+        network=Part("geminifusion_model.detection.detector:Detector.from_pretrained"),
+    ),
 )
 
 TASKS: Mapping[str, TaskKind] = {kind.name: kind for kind in _KINDS}

@@ -106,7 +106,7 @@ def local(parts: Parts, which: NDArray[np.int64], points: Floats) -> tuple[Float
     normals[rows, face] = np.sign(shares[rows, face])
     along, across = normals[:, 0], normals[:, 1]
     turned = np.stack([along * cosine - across * sine, along * sine + across * cosine, normals[:, 2]], axis=1)
-    return shares, turned
+    return shares.astype(np.float32), turned.astype(np.float32)
 
 
 def _entries(offset: Floats, halves: Floats, yaw: float, directions: Floats) -> Floats:

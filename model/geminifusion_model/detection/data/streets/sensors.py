@@ -53,11 +53,11 @@ def photograph(scene: Scene, calibration: Calibration, size: tuple[int, int], rn
     origin = (-back @ matrix[:, 3]).astype(np.float32)
     hits = cast(scene.parts, origin, rays, GROUND_M)
     light = _shaded(scene, origin, rays, hits)
-    light = light * rng.uniform(0.8, 1.1) + rng.normal(0, 0.012, light.shape)
+    exposed = light * rng.uniform(0.8, 1.1) + rng.normal(0, 0.012, light.shape)
     on_parts = hits.parts[hits.parts >= 0]
     owners, counts = np.unique(scene.parts.owners[on_parts], return_counts=True)
     return Photograph(
-        image=(light.clip(0, 1) * 255).astype(np.uint8).reshape(height, width, 3),
+        image=(exposed.clip(0, 1) * 255).astype(np.uint8).reshape(height, width, 3),
         seen=dict(zip(owners.tolist(), counts.tolist(), strict=True)),
         alone=hits.alone,
     )
@@ -119,7 +119,7 @@ def _ground_colors(scene: Scene, points: NDArray[np.float32]) -> NDArray[np.floa
     dashes = (np.abs(across) < 0.08) & (along % 9 < 4)
     colors[dashes] = 0.85
     grain = np.sin(along * 7.3) * np.sin(across * 9.1) + np.sin(along * 2.1 + across * 3.7)
-    return colors * (1 + 0.04 * grain[:, None])
+    return np.asarray(colors * (1 + 0.04 * grain[:, None]), np.float32)
 
 
 def _part_colors(scene: Scene, which: NDArray[np.int64], shares: NDArray[np.float32]) -> NDArray[np.float32]:

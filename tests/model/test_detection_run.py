@@ -1,0 +1,148 @@
+"""Training of detectors: exact resume, what a run leaves, and learning one frame by heart."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from street_frames import SIZE, network, streets, training
+
+from geminifusion_model.commands import evaluate, train
+from geminifusion_model.detection.checkpoint import read_detector
+from geminifusion_model.detection.data.augment import UNCHANGED
+from geminifusion_model.detection.data.streets.folder import StreetsFolder, write_streets
+from geminifusion_model.detection.detector import Detector
+from geminifusion_model.detection.evaluation.detecting import detect_all
+from geminifusion_model.detection.evaluation.kitti_ap import CellName, kitti_scores
+from geminifusion_model.detection.recipes import RECIPES
+from geminifusion_model.detection.run import DetectionRun
+from geminifusion_model.detection.step import rate_factor
+from geminifusion_model.training.errors import ConfigError, DataChangedError, TrainingError
+from geminifusion_model.training.loop.step_run import StepRun
+
+
+def interrupted(run, step, monkeypatch):
+    """Train up to a step and stop there as if the user had asked for it."""
+    take = run._take
+
+    def stopping(batch, wants_stop):
+        return take(batch, lambda: run.state.step + 1 == step)
+
+    monkeypatch.setattr(run, "_take", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        run.train()
+
+
+def metrics(directory):
+    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name not in ("time", "seconds")} for line in lines]
+
+
+def test_a_resumed_run_is_the_same_to_the_bit(tmp_path, monkeypatch):
+    config = training(4, holdout=1)
+    DetectionRun(config, streets(), tmp_path / "whole").train()
+    interrupted(DetectionRun(config, streets(), tmp_path / "cut"), 3, monkeypatch)
+    found = DetectionRun(config, streets(), tmp_path / "cut", resume=True).train()
+    assert found.frames == 1
+    states = [torch.load(tmp_path / name / "state.pt", weights_only=True) for name in ("whole", "cut")]
+    for part in ("net", "average"):
+        for name, tensor in states[0][part].items():
+            assert tensor.equal(states[1][part][name]), name
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "cut")
+    one, other = (Detector.from_pretrained(tmp_path / name / "final").state_dict() for name in ("whole", "cut"))
+    assert all(tensor.equal(other[name]) for name, tensor in one.items())
+    info = read_detector(tmp_path / "whole" / "final")
+    assert info.training["steps"] == 4
+    assert "drawn streets" in info.training["summary"]
+
+
+def test_a_run_with_other_data_or_settings_is_refused(tmp_path):
+    config = training(1)
+    assert isinstance(run := DetectionRun(config, streets(), tmp_path), StepRun)
+    run.train()
+    with pytest.raises(DataChangedError, match="other"):
+        DetectionRun(config, streets(seed=9), tmp_path, resume=True)
+    with pytest.raises(TrainingError, match="learning_rate was 0.001 and is 0.01"):
+        DetectionRun(training(1, learning_rate=0.01), streets(), tmp_path, resume=True)
+    with pytest.raises(TrainingError, match="4 frames, 4 are to be held out"):
+        DetectionRun(training(1, holdout=4), streets(), tmp_path / "other")
+
+
+def test_a_run_starts_from_a_checkpoint_of_the_same_network(tmp_path):
+    DetectionRun(training(1), streets(), tmp_path / "first").train()
+    start = str(tmp_path / "first" / "final")
+    run = DetectionRun(training(1, start_from=start), streets(), tmp_path / "second")
+    expected = Detector.from_pretrained(tmp_path / "first" / "final").state_dict()
+    assert all(tensor.equal(expected[name]) for name, tensor in run.state.net.state_dict().items())
+    with pytest.raises(ConfigError, match="whose fusion is geminifusion and not sum"):
+        DetectionRun(training(1, start_from=start, network=network(fusion="sum")), streets(), tmp_path / "third")
+
+
+def test_the_published_recipe_has_the_published_schedule():
+    config = RECIPES["kitti-mvxnet"]()
+    assert (config.steps, config.batch_size, config.image_size) == (37120, 8, (384, 1280))
+    rates = [3e-3 * rate_factor(config, step) for step in (0, 500, 928, 928 * 2 - 1, 928 * 20, 928 * 39)]
+    np.testing.assert_allclose(rates[0], 3e-4)
+    np.testing.assert_allclose(rates[1], 1.65e-3)
+    np.testing.assert_allclose(rates[4], (3e-3 + 1e-5) / 2)
+    assert rates[5] == pytest.approx(1e-5 + (3e-3 - 1e-5) * (1 + np.cos(np.pi * 39 / 40)) / 2)
+    assert rate_factor(config, 928 * 20) == rate_factor(config, 928 * 21 - 1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("kitti") / "streets"
+    write_streets(root, StreetsFolder(train=2, val=2, seed=5, size=SIZE), workers=1)
+    return root
+
+
+def test_the_command_line_trains_resumes_and_scores(folder, tmp_path):
+    small = training(2)
+    (tmp_path / "small.yaml").write_text(small.to_yaml())
+    run, invoke = tmp_path / "run", CliRunner().invoke
+    out = invoke(train, ["--config", str(tmp_path / "small.yaml"), "--data", str(folder), "--out", str(run)])
+    assert out.exit_code == 0, out.output
+    out = invoke(train, ["--resume", "--data", str(folder), "--out", str(run)])
+    assert out.exit_code == 0, out.output
+    final, results = str(run / "final"), tmp_path / "results"
+    out = invoke(evaluate, [final, "--data", str(folder), "--results", str(results), "--no-bootstrap", "--record"])
+    assert out.exit_code == 0, out.output
+    assert "R40 cannot exceed" in out.output
+    assert "test" in read_detector(run / "final").training
+    assert sorted(path.name for path in results.iterdir()) == ["000002.txt", "000003.txt"]
+    out = invoke(evaluate, [final, "--data", str(folder), "--found", str(results), "--json", "--no-bootstrap"])
+    assert out.exit_code == 0, out.output
+    assert json.loads(out.output)["frames"] == 2
+
+
+def test_the_command_line_prints_the_published_configuration():
+    out = CliRunner().invoke(train, ["--recipe", "kitti-mvxnet", "--print-config"])
+    assert out.exit_code == 0, out.output
+    assert "middle: sparse" in out.output
+    assert "# " in out.output
+
+
+@pytest.mark.slow
+def test_one_frame_is_learned_by_heart(tmp_path):
+    frame_count, classes = 1, ("pedestrian", "cyclist", "car")
+    data = streets(frame_count, seed=11)
+    config = training(
+        300,
+        batch_size=1,
+        augmentation=UNCHANGED,
+        learning_rate=5e-3,
+        ema_decay=0.0,
+        evaluate_every=300,
+        warmup_steps=20,
+    )
+    DetectionRun(config, data, tmp_path).train()
+    net = Detector.from_pretrained(tmp_path / "final")
+    scores = kitti_scores(detect_all(net, data, SIZE), classes)
+    figures = {
+        name: scores.cells[CellName(name, "hard", "3d")].all_point()
+        for name in classes
+        if scores.counts()[name, "hard"]
+    }
+    assert figures == {name: pytest.approx(100.0) for name in figures}
+    assert figures
