@@ -28,7 +28,7 @@ def with_true_golden_set(directory, add_golden):
     model = Model.open(directory, backend="onnxruntime", threads=1)
     outputs = [model.backend.run({name: arrays[name][one : one + 1] for name in ("rgb", "depth")}) for one in range(2)]
     for name in ("confidence", "gate"):
-        arrays[name] = np.concatenate([getattr(output, name) for output in outputs])
+        arrays[name] = np.concatenate([output[name] for output in outputs])
     np.savez_compressed(path, **arrays)
     metadata = read_metadata(directory)
     files = metadata.files | {path.name: sha256_of(path)}
