@@ -27,7 +27,6 @@ from queue import Empty, SimpleQueue
 
 import cv2
 import numpy as np
-from geminifusion_service.pipeline.encoding import encode
 from process_figures import cpu_seconds
 from requests_to_send import pair_of
 from stand_in import open_stand_in
@@ -38,6 +37,7 @@ from geminifusion_runtime.model import Model
 from geminifusion_runtime.options import SegmentOptions
 from geminifusion_runtime.postprocessing import Prediction
 from geminifusion_runtime.preprocessing import PreparedItem
+from geminifusion_runtime.tasks.segmentation.encoding import encode
 from geminifusion_service.isolation.decoder_pool import (
     DecodeOptions,
     DecoderPool,

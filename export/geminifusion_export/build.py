@@ -114,8 +114,8 @@ def build_artifact(checkpoint: Path, destination: Path, options: ExportOptions) 
         stage.mkdir()
         files = _write_graph(graph, stage, Path(scratch), options)
         golden = write_golden_set(stage / GOLDEN_NAME, frames, TorchBackend(graph), len(source.task.class_names))
-        described = _metadata(source, options, (*files, stage / golden.file), golden)
-        metadata = add_runtimes(stage, described, options.targets)
+        metadata: ArtifactMetadata = _metadata(source, options, (*files, stage / golden.file), golden)
+        metadata = add_runtimes(stage, metadata, options.targets)
         as_traced = Path(scratch) / _TRACED_NAME
         metadata = verify_export(
             stage,

@@ -21,8 +21,8 @@ from geminifusion_runtime.artifact import (
     EngineRequirements,
     HeldOutScore,
     RuntimeFile,
-    of_segmentation,
     open_artifact,
+    require_segmentation,
     sha256_of,
     write_metadata,
 )
@@ -123,7 +123,7 @@ def _write_int8(stage: Path, metadata: ArtifactMetadata, network: Path, options:
 
     assert options.calibration is not None  # checked by TargetOptions
     calibration, held_out = _open_calibration(
-        options, metadata.modalities, [entry.name for entry in of_segmentation(metadata).classes]
+        options, metadata.modalities, [entry.name for entry in require_segmentation(metadata).classes]
     )
     entry, loss = write_int8(network, stage, calibration, held_out)
     score = HeldOutScore(

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from geminifusion_runtime.batch_plan import TOLERANCE, BatchPlan, BatchTiming
 from geminifusion_runtime.errors import UnprocessableError
 from geminifusion_runtime.model import Model
-from geminifusion_runtime.preprocessing import PreparedItem
+from geminifusion_runtime.tasks.base import BatchItem
 
 LARGEST_BATCH = 32  # tried at warm-up; for a device that wants more, the operator sets the batch
 
@@ -33,6 +33,7 @@ def tune_batch_size(model: Model, *, most: int, most_pixels: int, budget_s: floa
     Raises:
         RuntimeError: the runtime failed.
     """
+    most = min(most, model.task.largest_batch)
     height, width = model.metadata.size.reference
     timings: dict[tuple[int, int], BatchTiming] = {}
     for size in ((height, width), (height // 2, width // 2)):
@@ -51,7 +52,7 @@ def tune_batch_size(model: Model, *, most: int, most_pixels: int, budget_s: floa
     return BatchPlan(most=most, most_pixels=most_pixels, timings=tuple(timings.values()))
 
 
-def _run_copies(model: Model, item: PreparedItem, count: int) -> None:
+def _run_copies(model: Model, item: BatchItem, count: int) -> None:
     model.run([item] * count)
 
 

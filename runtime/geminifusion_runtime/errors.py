@@ -5,6 +5,7 @@ GeminiFusionError
 │   ├── MissingPartError
 │   ├── UnknownPartError
 │   ├── InvalidOptionError
+│   ├── WrongTaskError
 │   ├── UndecodableImageError
 │   ├── UndecodablePointsError
 │   └── UndecodableCalibrationError
@@ -84,6 +85,12 @@ class InvalidOptionError(BadRequestError):
     """An option that does not exist, or a value outside its range."""
 
     code = "invalid_option"
+
+
+class WrongTaskError(BadRequestError):
+    """A request for one task that means a model for another; the message says where it belongs."""
+
+    code = "wrong_task"
 
 
 class UndecodableImageError(BadRequestError):

@@ -30,7 +30,7 @@ MIN_LABEL_AGREEMENT: Final[dict[Precision, float]] = {
 
 
 MAX_BYTES: Final = 512 * 2**20  # of all arrays of a golden set, unpacked; sixteen frames of 1920x1080 have 330 MB
-_MAX_ARRAYS = 512
+_MAX_ARRAYS = 32
 _UNREADABLE = (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 

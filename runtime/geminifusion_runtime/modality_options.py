@@ -9,10 +9,11 @@ from typing import Any
 from geminifusion_runtime.artifact import ArtifactMetadata, ModalitySpec
 from geminifusion_runtime.errors import InvalidOptionError
 from geminifusion_runtime.option_sets import MODALITY_FIELDS, SHOWN_CHARACTERS
+from geminifusion_runtime.option_types import ImageOptions
 from geminifusion_runtime.options import SEGMENT_OPTIONS, SegmentOptions
 
 
-def check_modalities(options: SegmentOptions, metadata: ArtifactMetadata) -> None:
+def check_modalities(options: ImageOptions, metadata: ArtifactMetadata) -> None:
     """Check the options that are about modalities against those of the model.
 
     Raises:
@@ -32,6 +33,14 @@ def check_modalities(options: SegmentOptions, metadata: ArtifactMetadata) -> Non
         for name, kind in given:
             if name not in specs or not _takes(specs[name], kind):
                 raise _misplaced(name, kind, specs, metadata)
+
+
+def check_overlay(options: SegmentOptions, metadata: ArtifactMetadata) -> None:
+    """Check that an overlay is drawn on a modality of the model.
+
+    Raises:
+        InvalidOptionError: it has none of that name; the message names those it has.
+    """
     if options.overlay_on is not None and options.overlay_on not in {spec.name for spec in metadata.modalities}:
         raise InvalidOptionError(
             f"overlay_on is {options.overlay_on[:SHOWN_CHARACTERS]!r}, expected a modality of {metadata.reference}: "
@@ -40,7 +49,7 @@ def check_modalities(options: SegmentOptions, metadata: ArtifactMetadata) -> Non
 
 
 def modality_option_schemas(spec: ModalitySpec) -> dict[str, dict[str, Any]]:
-    """JSON schema of each option of one modality, as `option_schemas` has those that exist whatever the model."""
+    """JSON schema of each option of one modality, as `OptionSet.schemas` has those that exist whatever the model."""
     if spec.name == "depth":
         return {}  # among those
     described = SEGMENT_OPTIONS.schemas()

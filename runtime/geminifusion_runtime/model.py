@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +21,7 @@ from geminifusion_runtime.backends.protocol import Backend, ClosableBackend, Det
 from geminifusion_runtime.backends.selection import open_backend
 from geminifusion_runtime.batch_plan import BatchPlan
 from geminifusion_runtime.cpu_count import usable_cores
-from geminifusion_runtime.dummy_inputs import blank_inputs
-from geminifusion_runtime.postprocessing import Prediction, predictions
-from geminifusion_runtime.preprocessing import PreparedItem, prepare
+from geminifusion_runtime.tasks.registry import open_task
 
 _SERIALS = itertools.count()
 
@@ -37,6 +36,7 @@ class Model:
         others: the same artifact on further devices; `run` takes the number of the instance, `backend` being 0.
 
     Attributes:
+        task: what its requests and outputs mean.
         batch_plan: how many items of each size to run together; None until it is measured, when the server's limits
             hold.
         serial: unique among the models of this process. While a version is being replaced, two models have the same
@@ -47,6 +47,7 @@ class Model:
         self, metadata: ArtifactMetadata, backend: Backend, reason: str = "", *, others: Sequence[Backend] = ()
     ) -> None:
         self.metadata = metadata
+        self.task = open_task(metadata)
         self.backend = backend
         self.reason = reason
         self.batch_plan: BatchPlan | None = None
@@ -111,51 +112,41 @@ class Model:
                 return text
         return None
 
-    def prepare(self, arrays: Mapping[str, NDArray[np.generic]]) -> PreparedItem:
-        """Make the images of one request, by modality name, an item that `run` takes; see `preprocessing.prepare`."""
-        return prepare(self.metadata, arrays, size_problem=self.backend.size_problem)
+    def prepare(self, arrays: Mapping[str, NDArray[np.generic]]) -> Any:  # noqa: ANN401 - the task's own item
+        """Make the decoded parts of one request, by name, an item that `run` takes; see `TaskRuntime.item`."""
+        return self.task.item(arrays, size_problem=self.backend.size_problem)
 
-    def blank_item(self, height: int, width: int) -> PreparedItem:
+    def blank_item(self, height: int, width: int) -> Any:  # noqa: ANN401
         """A frame of this size that shows nothing, for warm-up and measurements.
 
         Raises:
             UnprocessableError: a size that the model does not take.
         """
-        batch = blank_inputs(self.metadata.modalities, (1, height, width))
-        return self.prepare({name: array[0] for name, array in batch.items()})
+        return self.task.blank_item(height, width, size_problem=self.backend.size_problem)
 
-    def run(self, items: Sequence[PreparedItem], instance: int = 0) -> list[Prediction]:
-        """Run items of one shape as a batch; as many predictions, in the same order.
+    def run(self, items: Sequence[Any], instance: int = 0) -> list[Any]:
+        """Run items of one batch key as a batch; as many predictions, in the same order.
 
         Args:
             items: of `prepare`.
             instance: index of the device, below `num_instances`.
 
         Raises:
-            ValueError: no items, or items of different shape.
+            ValueError: no items, or items of different key.
             RuntimeError: the runtime failed, or the model was closed; what else the backend raises.
         """
         return self.run_stacked(items, self.stack(items), instance)
 
-    def stack(self, items: Sequence[PreparedItem]) -> dict[str, NDArray[np.generic]]:
-        """The inputs of a batch by graph input name, with a leading batch axis.
-
-        Raises:
-            ValueError: no items, or items of different shape.
-        """
-        if len({item.shape for item in items}) != 1:
-            raise ValueError(f"a batch needs items of one shape, got {[item.shape for item in items]}")
-        names = [spec.name for spec in self.metadata.modalities]
-        if len(items) == 1:  # a view, where stacking would copy
-            return {name: items[0].inputs[name][None] for name in names}
-        return {name: np.stack([item.inputs[name] for item in items]) for name in names}
+    def stack(self, items: Sequence[Any]) -> dict[str, NDArray[np.generic]]:
+        """The inputs of a batch by graph input name; see `TaskRuntime.stack`."""
+        return self.task.stack(items)
 
     def run_stacked(
-        self, items: Sequence[PreparedItem], inputs: Mapping[str, NDArray[np.generic]], instance: int = 0
-    ) -> list[Prediction]:
+        self, items: Sequence[Any], inputs: Mapping[str, NDArray[np.generic]], instance: int = 0
+    ) -> list[Any]:
         """Run `inputs`, which `stack` made of `items`; see `run`."""
         with self._in_use():
-            return predictions(self.backends[instance].run(inputs), items)
+            return self.task.predictions(self.backends[instance].run(inputs), items)
 
     @contextmanager
     def _in_use(self) -> Iterator[None]:

@@ -113,6 +113,10 @@ class RequestOptions(Protocol):
     """The options that a request of any task has."""
 
     @property
+    def task(self) -> str:
+        """The task it is for, as `tasks.registry` names it."""
+
+    @property
     def model(self) -> str | None:
         """Name, or `name@version`; None for the server's default."""
 

@@ -12,7 +12,7 @@ Clients import this module: it needs pydantic and nothing else.
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -49,6 +49,8 @@ class SegmentOptions:
         pydantic.ValidationError: a wrong type or a value out of range; those of `SEGMENT_OPTIONS` raise
             `InvalidOptionError` instead.
     """
+
+    task: ClassVar[str] = "semantic-segmentation"
 
     model: ModelOption = None
     depth_scale: DepthScaleOption = None

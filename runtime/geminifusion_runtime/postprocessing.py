@@ -35,10 +35,10 @@ def predictions(outputs: GraphOutputs, items: Sequence[PreparedItem]) -> list[Pr
     """
     expected = (len(items), *items[0].shape)
     labels = np.asarray(outputs["labels"], np.uint8)
+    confidence, gate = np.asarray(outputs["confidence"], np.float32), np.asarray(outputs["gate"], np.float32)
+    weights = np.asarray(outputs["modality_weights"], np.float32) if "modality_weights" in outputs else None
     if labels.shape != expected:
         raise RuntimeError(f"the graph answered labels of shape {labels.shape}, not {expected}")
-    confidence, gate = (np.asarray(outputs[name], np.float32) for name in ("confidence", "gate"))
-    weights = np.asarray(outputs["modality_weights"], np.float32) if "modality_weights" in outputs else None
     return [
         Prediction(
             labels=_enlarge(labels[index], item.image_size),

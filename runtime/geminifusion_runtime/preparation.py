@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from geminifusion_runtime.artifact import SegmentationMetadata
 from geminifusion_runtime.decoding.alignment import align_images
 from geminifusion_runtime.decoding.decode import DecodedImage, DecodedRequest
 from geminifusion_runtime.decoding.orientation import ORIENTATION_NOTE
 from geminifusion_runtime.decoding.sensor_policy import apply_policy
 from geminifusion_runtime.errors import ImageTooLargeError, InvalidOptionError, SizeMismatchError
-from geminifusion_runtime.model import Model
 from geminifusion_runtime.options import SegmentOptions
 from geminifusion_runtime.preprocessing import PreparedItem, absence_warnings, without
+from geminifusion_runtime.preprocessing import prepare as prepare_item
 from geminifusion_runtime.types import CLOUD_FORMATS, SensorHealth, SensorPolicy
 
 CLOUD_BYTES_PER_PIXEL = 24  # of a file of points; three times that while it is made
@@ -31,13 +32,19 @@ class PreparedRequest:
 
 
 def prepare(
-    model: Model, options: SegmentOptions, images: Mapping[str, DecodedImage], default_policy: SensorPolicy
+    metadata: SegmentationMetadata,
+    options: SegmentOptions,
+    images: Mapping[str, DecodedImage],
+    default_policy: SensorPolicy,
+    *,
+    size_problem: Callable[[int, int], str | None],
 ) -> PreparedRequest:
     """Prepare the decoded images of one request.
 
     Args:
         images: by modality name.
         default_policy: what to do about a broken sensor where the request does not say.
+        size_problem: see `preprocessing.prepare`.
 
     Raises:
         GeminiFusionError: the images do not fit the model, each other, the options or the sensor policy.
@@ -46,13 +53,13 @@ def prepare(
         raise InvalidOptionError(
             f"overlay_on is {options.overlay_on}, and {', '.join(images) or 'nothing'} came; send it, or name another"
         )
-    specs = {spec.name: spec for spec in model.metadata.modalities}
+    specs = {spec.name: spec for spec in metadata.modalities}
     kept, notes = apply_policy(images, specs, options.sensor_policy or default_policy)
-    _check_points(model, options, kept, notes)
-    kept, camera = align_images(kept, model.metadata, options)
+    _check_points(metadata, options, kept, notes)
+    kept, camera = align_images(kept, metadata, options)
     decoded = DecodedRequest(images=kept, camera=camera)
     try:
-        item = model.prepare({name: image.array for name, image in kept.items()})
+        item = prepare_item(metadata, {name: image.array for name, image in kept.items()}, size_problem=size_problem)
     except SizeMismatchError as error:
         turned = [text for image in kept.values() for text in image.warnings if ORIENTATION_NOTE in text]
         raise SizeMismatchError("; ".join([str(error), *turned])) from None
@@ -64,7 +71,7 @@ def prepare(
                 f"disagreement compares responses with and without the other modalities, and only {first} came; "
                 "send one more or leave the option out"
             )
-        items = (item, without(model.metadata, item, others))
+        items = (item, without(metadata, item, others))
     if options.format in CLOUD_FORMATS and item.image_size[0] * item.image_size[1] > MAX_CLOUD_PIXELS:
         height, width = item.image_size
         raise ImageTooLargeError(
@@ -75,29 +82,29 @@ def prepare(
         decoded=decoded,
         items=items,
         sensors={name: image.health for name, image in images.items()},
-        warnings=notes + _warnings(model, options, decoded),
+        warnings=notes + _warnings(metadata, options, decoded),
     )
 
 
 def _check_points(
-    model: Model, options: SegmentOptions, kept: Mapping[str, DecodedImage], notes: tuple[str, ...]
+    metadata: SegmentationMetadata, options: SegmentOptions, kept: Mapping[str, DecodedImage], notes: tuple[str, ...]
 ) -> None:
     """Reject a request whose places the sensor policy took away."""
     needs = "align=register" if options.align == "register" else f"format={options.format}"
     if (options.align == "register" or options.format in CLOUD_FORMATS) and not (
-        model.metadata.distance_modality(kept) and (options.align != "register" or "rgb" in kept)
+        metadata.distance_modality(kept) and (options.align != "register" or "rgb" in kept)
     ):
         raise InvalidOptionError(
             f"{needs} needs a sensor that sensor_policy=drop-modality left out: {'; '.join(notes)}"
         )
 
 
-def _warnings(model: Model, options: SegmentOptions, decoded: DecodedRequest) -> tuple[str, ...]:
-    absent = absence_warnings(model.metadata, decoded.images)
+def _warnings(metadata: SegmentationMetadata, options: SegmentOptions, decoded: DecodedRequest) -> tuple[str, ...]:
+    absent = absence_warnings(metadata, decoded.images)
     untrained = tuple(
         f"the model was never trained without {spec.name}, so the disagreement map shows how much it relies on it, "
         "not what it would see without"
-        for spec in model.metadata.modalities
+        for spec in metadata.modalities
         if options.disagreement and spec.name in list(decoded.images)[1:] and not spec.optional
     )
     return absent + untrained + tuple(text for image in decoded.images.values() for text in image.warnings)

@@ -40,6 +40,11 @@ class PreparedItem:
     shape: tuple[int, int]  # height, width of the inputs
     image_size: tuple[int, int]  # height, width of the images before any reduction
 
+    @property
+    def batch_key(self) -> tuple[int, int]:
+        """The shape."""
+        return self.shape
+
 
 def images_by_modality(metadata: ArtifactMetadata, images: Mapping[str, T]) -> Mapping[str, T]:
     """The images by the model's modalities: depth that came for a model which computes HHA from it is that modality."""

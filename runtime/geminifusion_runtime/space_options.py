@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from geminifusion_runtime.artifact import ArtifactMetadata, of_segmentation
+from geminifusion_runtime.artifact import SegmentationMetadata
 from geminifusion_runtime.errors import InvalidOptionError
 from geminifusion_runtime.options import SegmentOptions
 from geminifusion_runtime.types import CLOUD_FORMATS
 
 
-def check_space(options: SegmentOptions, metadata: ArtifactMetadata, came: Collection[str]) -> None:
+def check_space(options: SegmentOptions, metadata: SegmentationMetadata, came: Collection[str]) -> None:
     """Check the options about places before anything is decoded.
 
     Args:
@@ -44,7 +44,7 @@ def check_space(options: SegmentOptions, metadata: ArtifactMetadata, came: Colle
         return
     if metadata.distance_modality(came) is None:
         raise InvalidOptionError(f"{wanted} needs {metric[0]}, and {' and '.join(came)} came; send it as well")
-    if not options.intrinsics and of_segmentation(metadata).intrinsics is None:
+    if not options.intrinsics and metadata.intrinsics is None:
         raise InvalidOptionError(f"{wanted} needs the camera; send intrinsics=fx,fy,cx,cy in pixels of {metric[0]}")
     if options.align == "register":
         if "rgb" not in came:

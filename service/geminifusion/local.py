@@ -11,18 +11,14 @@ from uuid import uuid4
 
 import numpy as np
 
-from geminifusion_runtime.artifact import ArtifactMetadata, SegmentationMetadata, of_segmentation
+from geminifusion_runtime.artifact import SegmentationMetadata, require_segmentation
 from geminifusion_runtime.bundled import artifact_path
 from geminifusion_runtime.encoding.class_shares import class_shares, distances
-from geminifusion_runtime.modality_options import check_modalities
 from geminifusion_runtime.option_types import modality_options
 from geminifusion_runtime.options import OPTION_NAMES, SegmentOptions
-from geminifusion_runtime.space_options import check_space
-from geminifusion_runtime.types import DEFAULT_SENSOR_POLICY, SensorPolicy
+from geminifusion_runtime.types import DEFAULT_SENSOR_POLICY
 
 from .array_inputs import plain_image
-from .detection.calls import CalibrationInput, CloudInput
-from .detection.results import DetectionResult
 from .errors import InvalidInputError, requires_extra
 from .images import ImageInput, PlainImage, check_array, file_bytes
 from .options import LOCAL_OPTIONS, checked_options, split_arguments
@@ -31,9 +27,7 @@ from .results import Result
 with requires_extra("geminifusion.load()", "runtime"):
     from geminifusion_runtime.decoding.decode import DecodedImage, decode_modality
     from geminifusion_runtime.model import Model
-    from geminifusion_runtime.preparation import prepare
-    from geminifusion_runtime.preprocessing import check_names, images_by_modality
-    from geminifusion_runtime.tasks.registry import open_model
+    from geminifusion_runtime.tasks.segmentation.runtime import SegmentationTask
 
 # A caller's own files need no guard against strangers; this is as much as OpenCV decodes.
 _MAX_PIXELS = 2**30
@@ -47,11 +41,12 @@ class LocalModel:
 
     def __init__(self, model: Model) -> None:
         self._model = model
+        self._task = SegmentationTask(require_segmentation(model.metadata))
 
     @property
-    def metadata(self) -> ArtifactMetadata:
+    def metadata(self) -> SegmentationMetadata:
         """Description of the artifact: classes, modalities, limits, scores, licenses."""
-        return self._model.metadata
+        return self._task.metadata
 
     @overload
     def __call__(
@@ -95,14 +90,14 @@ class LocalModel:
             geminifusion_runtime.errors.GeminiFusionError: as a server responds: undecodable, too small,
                 sizes that differ, 8-bit depth without a scale…
         """
-        if not isinstance(self.metadata, SegmentationMetadata):
-            raise InvalidInputError(f"{self.metadata.reference} is a model for {self.metadata.task}; call detect()")
         started = time.perf_counter()
         inputs, given = split_arguments(rgb, depth, others)
         options = checked_options({"depth_scale": depth_scale, "depth_invalid": depth_invalid, **given})
         _check_local(given)
         decoded_images = self._decode({name: plain_image(image, name) for name, image in inputs.items()}, options)
-        prepared = prepare(self._model, options, decoded_images, DEFAULT_SENSOR_POLICY)
+        prepared = self._task.prepare(
+            options, decoded_images, DEFAULT_SENSOR_POLICY, size_problem=self._model.backend.size_problem
+        )
         arrays = {name: image.array for name, image in prepared.decoded.images.items()}
         decoded = time.perf_counter()
         prediction = self._model.run(prepared.items)[0]
@@ -127,39 +122,9 @@ class LocalModel:
             depth_m=distances(self.metadata, {name: image.array for name, image in decoded_images.items()}),
         )
 
-    def detect(
-        self,
-        rgb: ImageInput,
-        points: CloudInput,
-        calibration: CalibrationInput,
-        *,
-        min_score: float | None = None,
-        sensor_policy: SensorPolicy | None = None,
-    ) -> DetectionResult:
-        """Detect objects in one frame, with a model for 3-D object detection.
-
-        Args:
-            rgb, points, calibration: as `Client.detect` takes them.
-            min_score: boxes have to be surer than this, 0…1; None takes the model's limit.
-            sensor_policy: what to do about a broken camera.
-
-        Raises:
-            InvalidInputError: a file cannot be read, an argument is out of range, or the model has another task.
-            geminifusion_runtime.errors.GeminiFusionError: as a server responds.
-        """
-        from .detection.local import detect
-
-        options = {"min_score": min_score, "sensor_policy": sensor_policy}
-        return detect(
-            self._model, rgb, points, calibration, {name: one for name, one in options.items() if one is not None}
-        )
-
     def _decode(self, inputs: Mapping[str, PlainImage], options: SegmentOptions) -> dict[str, DecodedImage]:
         """The images as the model takes them, in its order."""
-        given = images_by_modality(self.metadata, inputs)
-        check_names(self.metadata, list(given))
-        check_modalities(options, self.metadata)
-        check_space(options, self.metadata, list(given))
+        given = self._task.accept(options, inputs)
         images = {}
         for spec in self.metadata.modalities:
             if spec.name not in given:
@@ -171,7 +136,7 @@ class LocalModel:
                 image if isinstance(image, np.ndarray) else file_bytes(image, spec.name),
                 spec,
                 max_pixels=_MAX_PIXELS,
-                intrinsics=options.intrinsics or of_segmentation(self.metadata).intrinsics,
+                intrinsics=options.intrinsics or self.metadata.intrinsics,
                 **modality_options(options, spec)._asdict(),
             )
         return images
@@ -201,4 +166,4 @@ def load(
         BundledArtifactMissingError: no path was given and this copy of the package has no bundled model.
     """
     keys = None if trusted_keys is None else Path(trusted_keys)
-    return LocalModel(open_model(artifact_path() if path is None else path, threads=threads, trusted_keys=keys))
+    return LocalModel(Model.open(artifact_path() if path is None else path, threads=threads, trusted_keys=keys))

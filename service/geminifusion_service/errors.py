@@ -3,8 +3,7 @@
 GeminiFusionError
 ├── BadRequestError
 │   ├── EmptyBodyError
-│   ├── MalformedBodyError
-│   └── WrongTaskError           the model has another task
+│   └── MalformedBodyError
 ├── TooLargeError
 │   └── BodyTooLargeError
 ├── UnsupportedTypeError
@@ -50,12 +49,6 @@ class MalformedBodyError(BadRequestError):
     """The body is not what its content type says."""
 
     code = "malformed_body"
-
-
-class WrongTaskError(BadRequestError):
-    """The model that was asked for has another task than the request."""
-
-    code = "wrong_task"
 
 
 class BodyTooLargeError(TooLargeError):

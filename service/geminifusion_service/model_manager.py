@@ -23,7 +23,6 @@ from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.request import TaskRequest
 from geminifusion_service.settings import Settings
-from geminifusion_service.tasks.registry import served_task
 
 
 class ModelManager:
@@ -206,7 +205,7 @@ class ModelManager:
         return {} if self._watch is None else await self._watch.poll()
 
     async def _probe(self, model: Model, request: TaskRequest) -> NDArray[np.generic]:
-        return served_task(model.metadata).outcome(await self._segmenter.probe(model, request))
+        return model.task.observed(await self._segmenter.probe(model, request))
 
     def _start_task(self, work: Coroutine[None, None, None]) -> None:
         self._tasks.append(asyncio.create_task(work))

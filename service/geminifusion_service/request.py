@@ -1,4 +1,4 @@
-"""Requests and their responses, the same for every transport."""
+"""A request and its response, the same for every transport."""
 
 from __future__ import annotations
 
@@ -6,54 +6,29 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_runtime.detection.results import FrameBoxes
-from geminifusion_runtime.detection.settings import GridSettings
-from geminifusion_runtime.encoding.class_shares import ClassShare
-from geminifusion_runtime.encoding.run_lengths import RunLengths
 from geminifusion_runtime.option_types import RequestOptions
-from geminifusion_runtime.options import SegmentOptions
-from geminifusion_runtime.tasks.detection.options import DetectionFormat, DetectOptions
-from geminifusion_runtime.types import MaskFormat, SensorHealth
+from geminifusion_runtime.tasks.base import TaskResult
+from geminifusion_runtime.tasks.detection.runtime import FoundBoxes
+from geminifusion_runtime.tasks.segmentation.runtime import SegmentationResult
+from geminifusion_runtime.tasks.translation.runtime import TranslationResult
+from geminifusion_runtime.types import SensorHealth
 from geminifusion_service.observability.timeline import Timeline
 
 
-class TaskRequest(Protocol):
-    """A request of any task: its parts by name, encoded or as arrays, and options."""
-
-    @property
-    def images(self) -> Mapping[str, bytes | NDArray[np.generic]]:
-        """The parts: images by modality name, and what else the task takes."""
-
-    @property
-    def options(self) -> RequestOptions:
-        """Those of the task."""
-
-
 @dataclass(frozen=True, kw_only=True)
-class SegmentRequest:
-    """Images by modality name, and options.
+class TaskRequest:
+    """What a request carries, by part name, and its options, whose class says which task it is for.
 
-    Bytes are an encoded file; an array is decoded pixels, as `decode_modality` takes it.
+    Bytes are an encoded file; an array is decoded, as `decode_part` takes it.
     """
 
-    images: Mapping[str, bytes | NDArray[np.generic]]
-    options: SegmentOptions
-
-
-@dataclass(frozen=True, kw_only=True)
-class DetectRequest:
-    """The parts `rgb`, `points` and `calibration`, and options.
-
-    Bytes are a file; an array is pixels, `H W 3`, or points, `P 4` or `P 3`.
-    """
-
-    images: Mapping[str, bytes | NDArray[np.generic]]
-    options: DetectOptions
+    parts: Mapping[str, bytes | NDArray[np.generic]]
+    options: RequestOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,22 +45,15 @@ _TIMED = tuple(stage.name for stage in dataclasses.fields(Timings))
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskResponse:
-    """What the responses of all tasks have."""
+class TaskResponse(TaskResult):
+    """The result of a request, and what became of it on its way; each task's adds the fields of its result."""
 
     model: str
     request_id: str
-    height: int  # of the posted rgb, or without it of the first modality
-    width: int
+    batch_size: int
     warnings: tuple[str, ...]
-    batch_size: int = 1
     timeline: Timeline = field(default_factory=Timeline)
     sensors: Mapping[str, SensorHealth] = field(default_factory=dict)  # of every image received, by modality name
-
-    @property
-    def num_bytes(self) -> int:
-        """Bytes of its large parts, which are held until the response has left."""
-        raise NotImplementedError(f"a {type(self).__name__} does not say how large it is")
 
     @functools.cached_property
     def timings(self) -> Timings:
@@ -98,37 +66,39 @@ class TaskResponse:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentResponse(TaskResponse):
-    """The result. `mask` is the encoded file; empty for json, which has `rle`, and where no file was requested."""
-
-    format: MaskFormat | None
-    labels: NDArray[np.uint8]  # H W, at the size of the posted image
-    mask: bytes
-    classes: tuple[ClassShare, ...]
-    rle: tuple[RunLengths, ...]
-    confidence: NDArray[np.float16] | None
-    gate: NDArray[np.float16] | None
-    disagreement: NDArray[np.float16] | None = None  # h w, 0…1; see `disagreement` in the runtime's postprocessing
-    # h w, 0…1, by modality beside the first, in the model's order; with the gate, of models of more than two
-    modality_weights: Mapping[str, NDArray[np.float16]] = field(default_factory=dict)
-
-    @property
-    def num_bytes(self) -> int:
-        """Bytes of its large parts, which are held until the response has left."""
-        return int(len(self.mask) + self.labels.nbytes)
+class SegmentResponse(SegmentationResult, TaskResponse):
+    """Of a segmentation request."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectResponse(TaskResponse):
-    """The boxes. `file` is the encoded file; empty for json, and where no file was requested."""
+class TranslateResponse(TranslationResult, TaskResponse):
+    """Of a translation request."""
 
-    format: DetectionFormat | None
-    found: FrameBoxes
-    num_points: int  # within the image and the model's range
-    grid: GridSettings  # the range
-    file: bytes = b""
 
-    @property
-    def num_bytes(self) -> int:
-        """Bytes of its large parts, which are held until the response has left."""
-        return len(self.file)
+@dataclass(frozen=True, kw_only=True)
+class DetectResponse(FoundBoxes, TaskResponse):
+    """Of a detection request."""
+
+
+_RESPONSES: Mapping[type[TaskResult], type[TaskResponse]] = {
+    SegmentationResult: SegmentResponse,
+    TranslationResult: TranslateResponse,
+    FoundBoxes: DetectResponse,
+}
+
+
+def segment_response_of(response: TaskResponse) -> SegmentResponse:
+    """The response to a request with options of segmentation."""
+    assert isinstance(response, SegmentResponse), "a request gets the response of its own task"
+    return response
+
+
+def detect_response_of(response: TaskResponse) -> DetectResponse:
+    """The response to a request with options of detection."""
+    assert isinstance(response, DetectResponse), "a request gets the response of its own task"
+    return response
+
+
+def response_of(result: TaskResult, **facts: Any) -> TaskResponse:  # noqa: ANN401 - the fields of `TaskResponse`
+    """The response with the result of a task."""
+    return _RESPONSES[type(result)](**vars(result), **facts)

@@ -6,7 +6,7 @@ import sys
 
 from geminifusion_runtime.artifact import read_metadata
 from geminifusion_runtime.errors import UndecodableImageError
-from geminifusion_service.isolation.decoder_pool import EncodedImage, ProcessDecoderPool
+from geminifusion_service.isolation.decoder_pool import EncodedPart, ProcessDecoderPool
 from geminifusion_service.models.memory import FIRST_GUESS, MemoryBudget, model_file_bytes, resident_bytes
 
 MB = 2**20
@@ -38,7 +38,7 @@ def test_the_memory_of_decoding_processes_belongs_to_no_model(make_spec):
     pool = ProcessDecoderPool(1, max_bytes=2**30)
     pool.start()
     try:
-        image = EncodedImage(make_spec("rgb", "imagenet"), b"no image, but decoded where images are")
+        image = EncodedPart(make_spec("rgb", "imagenet"), b"no image, but decoded where images are")
         (error,) = pool.decode([image], {"max_pixels": 100, "intrinsics": None})
         assert isinstance(error, UndecodableImageError)
         assert resident_bytes() < before + 20 * MB

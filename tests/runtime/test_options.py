@@ -8,7 +8,7 @@ import pytest
 
 from geminifusion_runtime.artifact import read_metadata
 from geminifusion_runtime.errors import InvalidOptionError
-from geminifusion_runtime.modality_options import check_modalities
+from geminifusion_runtime.modality_options import check_modalities, check_overlay
 from geminifusion_runtime.option_sets import as_text, given_values
 from geminifusion_runtime.option_types import modality_options
 from geminifusion_runtime.options import OPTION_NAMES, SEGMENT_OPTIONS, SegmentOptions
@@ -86,7 +86,9 @@ def metadata(make_spec, make_sensor_artifact, tmp_path_factory):
     ],
 )
 def test_a_model_takes_the_options_that_its_modalities_have_a_use_for(options, metadata):
-    check_modalities(SEGMENT_OPTIONS.parse_values(options), metadata)
+    parsed = SEGMENT_OPTIONS.parse_values(options)
+    check_modalities(parsed, metadata)
+    check_overlay(parsed, metadata)
 
 
 @pytest.mark.parametrize(
@@ -105,8 +107,9 @@ def test_a_model_takes_the_options_that_its_modalities_have_a_use_for(options, m
     ],
 )
 def test_options_that_do_not_fit_the_model_are_refused_with_its_modalities(options, sentence, metadata):
+    check = check_overlay if "overlay_on" in options else check_modalities
     with pytest.raises(InvalidOptionError) as rejected:
-        check_modalities(SEGMENT_OPTIONS.parse_values(options), metadata)
+        check(SEGMENT_OPTIONS.parse_values(options), metadata)
     assert str(rejected.value).startswith(sentence)
 
 

@@ -14,7 +14,7 @@ from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pipeline.local_executor import LocalExecutor
 from geminifusion_service.pipeline.pipeline import _PipelineRun
 from geminifusion_service.pipeline.segmenter import Segmenter
-from geminifusion_service.request import SegmentRequest
+from geminifusion_service.request import TaskRequest
 from geminifusion_service.settings import Settings
 
 
@@ -46,7 +46,7 @@ async def test_an_ended_request_is_gone_without_the_garbage_collector(tiny_artif
 
     async def ask():
         try:
-            await segmenter.segment(SegmentRequest(images=files, options=options))
+            await segmenter.segment(TaskRequest(parts=files, options=options))
         except GeminiFusionError:
             assert kind in ("refused", "late")
 

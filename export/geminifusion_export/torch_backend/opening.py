@@ -14,7 +14,7 @@ from geminifusion_model.evaluation.served import ServedModel
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.weights.artifact import network_of_artifact
 from geminifusion_model.weights.files import OfficialWeightsError
-from geminifusion_runtime.artifact import ArtifactMetadata, Precision, of_segmentation
+from geminifusion_runtime.artifact import ArtifactMetadata, Precision, SegmentationMetadata, require_segmentation
 from geminifusion_runtime.backends.protocol import BackendError
 
 
@@ -44,7 +44,11 @@ def open_torch(
     if precision not in DTYPES:
         raise BackendError(f"torch was asked to compute in {precision}; expected one of {', '.join(DTYPES)}")
     target = _device(device)
-    graph = _of_checkpoint(Path(location), directory, metadata) if location else _of_artifact(directory, metadata)
+    graph = (
+        _of_checkpoint(Path(location), directory, require_segmentation(metadata))
+        if location
+        else _of_artifact(directory, metadata)
+    )
     return ServingBackend(InferenceGraph(graph, DTYPES[precision]), device=target, threads=threads)
 
 
@@ -65,12 +69,11 @@ def _of_artifact(directory: Path, metadata: ArtifactMetadata) -> SegmentationGra
         network = network_of_artifact(directory)
     except OfficialWeightsError as error:
         raise BackendError(f"{error}; for example: --backend torch:CHECKPOINT") from None
-    return SegmentationGraph(
-        network, ServedModel.of(metadata, "torch").task(), of_segmentation(metadata).temperature or 1.0
-    )
+    served = require_segmentation(metadata)
+    return SegmentationGraph(network, ServedModel.of(served, "torch").task(), served.temperature or 1.0)
 
 
-def _of_checkpoint(checkpoint: Path, directory: Path, metadata: ArtifactMetadata) -> SegmentationGraph:
+def _of_checkpoint(checkpoint: Path, directory: Path, metadata: SegmentationMetadata) -> SegmentationGraph:
     try:
         info = read_info(checkpoint)
         network = GeminiFusion.from_pretrained(checkpoint)
@@ -81,10 +84,10 @@ def _of_checkpoint(checkpoint: Path, directory: Path, metadata: ArtifactMetadata
             f"{checkpoint} does not say what its inputs and classes are; train it with geminifusion train"
         )
     ours = ([modality.name for modality in info.task.modalities], len(info.task.class_names))
-    theirs = ([spec.name for spec in metadata.modalities], len(of_segmentation(metadata).classes))
+    theirs = ([spec.name for spec in metadata.modalities], len(metadata.classes))
     if ours != theirs:
         raise BackendError(
             f"{checkpoint} has modalities {ours[0]} and {ours[1]} classes, but {metadata.reference} in {directory} has "
             f"{theirs[0]} and {theirs[1]}; give the checkpoint the artifact was made of, or another of the same task"
         )
-    return SegmentationGraph(network, info.task, of_segmentation(metadata).temperature or 1.0)
+    return SegmentationGraph(network, info.task, metadata.temperature or 1.0)

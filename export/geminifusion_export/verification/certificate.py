@@ -109,7 +109,7 @@ def verification_table(reports: Iterable[BackendReport]) -> str:
 
 
 def _line(report: BackendReport) -> str:
-    assert isinstance(report, SegmentationReport)
+    assert isinstance(report, SegmentationReport), "reports of a segmentation network"
     scores = "".join(f"{'-' if value is None else f'{value:.2f}':>8}" for value in (report.miou, report.reference_miou))
     return (
         f"{report.backend:<20}{report.precision:<10}{f'{report.batch} x {report.height} x {report.width}':<16}"

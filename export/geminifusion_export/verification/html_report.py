@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from geminifusion_export.errors import ExportError
 from geminifusion_export.verification.certificate import Certificate, Verification, machine_facts
-from geminifusion_runtime.artifact import ArtifactMetadata, of_segmentation
+from geminifusion_runtime.artifact import ArtifactMetadata, require_segmentation
 from geminifusion_runtime.backends.protocol import GraphOutputs
 from geminifusion_runtime.golden_set import ReferenceBatch
 
@@ -82,7 +82,7 @@ def _frames(verification: Verification, metadata: ArtifactMetadata) -> list[list
         return []
     if importlib.util.find_spec("cv2") is None:
         return None
-    palette = np.array(of_segmentation(metadata).palette(), np.uint8)
+    palette = np.array(require_segmentation(metadata).palette(), np.uint8)
     return [_row(index, batch, verification.outputs, palette) for index, batch in enumerate(verification.golden)]
 
 

@@ -15,7 +15,7 @@ from geminifusion_export.verification.comparison import (
     problems,
     run_reference,
 )
-from geminifusion_runtime.artifact import ArtifactMetadata, BackendReport, SegmentationReport, of_segmentation
+from geminifusion_runtime.artifact import ArtifactMetadata, BackendReport, SegmentationReport, require_segmentation
 from geminifusion_runtime.backends.protocol import BatchShape, GraphOutputs
 from geminifusion_runtime.dummy_inputs import random_inputs
 from geminifusion_runtime.golden_set import ReferenceBatch
@@ -120,7 +120,7 @@ class Measurement:
                     continue
                 try:
                     comparison = compare(
-                        batches, candidate, num_classes=len(of_segmentation(self.metadata).classes), traced=traced
+                        batches, candidate, num_classes=len(require_segmentation(self.metadata).classes), traced=traced
                     )
                 except VerificationError as error:
                     failures.append(str(error))
@@ -148,5 +148,5 @@ class Measurement:
         return next((report for report in self.reports if self._problems(report)), None)
 
     def _problems(self, report: BackendReport) -> list[str]:
-        assert isinstance(report, SegmentationReport)
+        assert isinstance(report, SegmentationReport), "candidates of a segmentation network are compared here"
         return problems(report, budget_for(report.precision, self.metadata.weights_stored_as))

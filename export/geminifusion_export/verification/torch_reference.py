@@ -16,7 +16,7 @@ from geminifusion_model.checkpoint import read_info, weights_sha256
 from geminifusion_model.data.nyuv2 import NYUv2
 from geminifusion_model.evaluation.calibration import Temperature
 from geminifusion_model.network import GeminiFusion
-from geminifusion_runtime.artifact import of_segmentation
+from geminifusion_runtime.artifact import require_segmentation
 from geminifusion_runtime.backends.protocol import BatchShape
 from geminifusion_runtime.golden_set import ReferenceBatch
 
@@ -50,7 +50,7 @@ def measure_against_torch(measurement: Measurement, checkpoint: Path, data: Path
     Raises:
         ExportError: the checkpoint is not the one the artifact was made from.
     """
-    metadata = measurement.metadata
+    metadata = require_segmentation(measurement.metadata)
     found = weights_sha256(checkpoint)
     if found != metadata.checkpoint_sha256:
         raise ExportError(
@@ -60,9 +60,7 @@ def measure_against_torch(measurement: Measurement, checkpoint: Path, data: Path
     info = read_info(checkpoint)
     assert info.task is not None  # an artifact cannot be made without one
     # The artifact's own temperature: another may have been fitted to the same weights since.
-    graph = SegmentationGraph(
-        GeminiFusion.from_pretrained(checkpoint), info.task, of_segmentation(metadata).temperature or 1.0
-    )
+    graph = SegmentationGraph(GeminiFusion.from_pretrained(checkpoint), info.task, metadata.temperature or 1.0)
     expected = reference_batches(graph, verified_shapes(metadata.size.reference))
     measurement.measure_shapes("on random inputs, against torch", expected, traced=TRACED_SHAPE)
     if data is not None:
@@ -70,9 +68,9 @@ def measure_against_torch(measurement: Measurement, checkpoint: Path, data: Path
         labels = ", ".join(candidate.label for candidate in measurement.candidates)
         measurement.measure(f"on {len(on_frames)} test frames, against torch ({labels})", [on_frames])
     fitted = Temperature.from_record(info.training)
-    if fitted is None or fitted.value == of_segmentation(metadata).temperature:
+    if fitted is None or fitted.value == metadata.temperature:
         return []
-    served = "none" if of_segmentation(metadata).temperature is None else f"{of_segmentation(metadata).temperature:.3f}"
+    served = "none" if metadata.temperature is None else f"{metadata.temperature:.3f}"
     return [
         f"the checkpoint has a temperature of {fitted.value:.3f} by now, the artifact {served}; export again to use it"
     ]

@@ -29,7 +29,7 @@ from geminifusion_runtime.artifact import (
     ModalitySpec,
     SizePolicy,
     Upsampling,
-    of_segmentation,
+    require_segmentation,
 )
 
 if TYPE_CHECKING:
@@ -66,18 +66,23 @@ class ServedModel:
     data_license: str
 
     @classmethod
-    def of(cls, metadata: ArtifactMetadata, backend: str) -> ServedModel:
-        """From the metadata of an artifact."""
+    def of(cls, artifact: ArtifactMetadata, backend: str) -> ServedModel:
+        """From the metadata of an artifact.
+
+        Raises:
+            ArtifactError: it is of another task.
+        """
+        metadata = require_segmentation(artifact)
         return cls(
             reference=metadata.reference,
             network=f"{metadata.encoder}, fusion {metadata.fusion}",
             backend=backend,
             modalities=metadata.modalities,
             size=metadata.size,
-            input_scale=of_segmentation(metadata).input_scale,
-            label_upsampling=of_segmentation(metadata).label_upsampling,
-            classes=of_segmentation(metadata).classes,
-            ignore_index=of_segmentation(metadata).ignore_index,
+            input_scale=metadata.input_scale,
+            label_upsampling=metadata.label_upsampling,
+            classes=metadata.classes,
+            ignore_index=metadata.ignore_index,
             data=metadata.training.data,
             data_license=metadata.data_license,
         )

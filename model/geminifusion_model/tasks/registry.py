@@ -88,6 +88,7 @@ _KINDS = (
         train=Part("geminifusion_model.detection.train_command:train"),
         evaluate=Part("geminifusion_model.detection.evaluate_command:evaluate"),
         network=Part("geminifusion_model.detection.detector:Detector.from_pretrained"),
+        export=Part("geminifusion_export.detection.build:build_detector"),
     ),
 )
 

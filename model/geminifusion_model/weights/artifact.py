@@ -29,7 +29,13 @@ from geminifusion_model.encoders.mit import Block, FusedAttention, Stage
 from geminifusion_model.fusions.geminifusion import GeminiFusionBlock
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.weights.files import OfficialWeightsError
-from geminifusion_runtime.artifact import METADATA_NAME, MODEL_NAME, ArtifactMetadata, of_segmentation, open_artifact
+from geminifusion_runtime.artifact import (
+    METADATA_NAME,
+    MODEL_NAME,
+    ArtifactMetadata,
+    open_artifact,
+    require_segmentation,
+)
 
 _NETWORK = re.compile(r"(part\d+\.)?network\.")  # a graph that resizes is joined from numbered parts
 _STORED_IN_HALF = ".float16"
@@ -105,7 +111,7 @@ def _config(metadata: ArtifactMetadata, graph: Any, tensors: Mapping[str, Tensor
     return GeminiFusionConfig(
         encoder=metadata.encoder,
         fusion=metadata.fusion,
-        num_classes=len(of_segmentation(metadata).classes),
+        num_classes=len(require_segmentation(metadata).classes),
         modalities=tuple(modality.name for modality in metadata.modalities),
         num_fusion_heads=heads.pop(),
         decoder_channels=classify.shape[1],

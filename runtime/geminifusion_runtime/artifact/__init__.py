@@ -35,9 +35,9 @@ from geminifusion_runtime.artifact.files import (
     SCHEMA_VERSION,
     ArtifactError,
     dump_metadata,
-    of_segmentation,
     open_artifact,
     read_metadata,
+    require_segmentation,
     sha256_of,
     write_metadata,
 )
@@ -50,6 +50,13 @@ from geminifusion_runtime.artifact.segmentation import (
     Training,
     Upsampling,
     segmentation_outputs,
+)
+from geminifusion_runtime.artifact.translation import (
+    OutputSpec,
+    TranslationMetadata,
+    TranslationReport,
+    TranslationTraining,
+    translation_output,
 )
 
 __all__ = [
@@ -72,6 +79,7 @@ __all__ = [
     "GoldenSet",
     "HeldOutScore",
     "ModalitySpec",
+    "OutputSpec",
     "OutputTensor",
     "Precision",
     "RuntimeFile",
@@ -81,13 +89,17 @@ __all__ = [
     "SizePolicy",
     "Training",
     "TrainingRecord",
+    "TranslationMetadata",
+    "TranslationReport",
+    "TranslationTraining",
     "Unit",
     "Upsampling",
     "dump_metadata",
-    "of_segmentation",
     "open_artifact",
     "read_metadata",
+    "require_segmentation",
     "segmentation_outputs",
     "sha256_of",
+    "translation_output",
     "write_metadata",
 ]

@@ -18,6 +18,7 @@ from geminifusion_runtime import strict_json
 from geminifusion_runtime.artifact.detection import DetectionMetadata
 from geminifusion_runtime.artifact.metadata import ArtifactMetadata
 from geminifusion_runtime.artifact.segmentation import SegmentationMetadata
+from geminifusion_runtime.artifact.translation import TranslationMetadata
 from geminifusion_runtime.bounded_files import UnusableFileError, open_regular, read_bounded
 from geminifusion_runtime.onnx_external_data import external_files
 from geminifusion_runtime.protobuf_wire import WireError
@@ -39,21 +40,9 @@ class ArtifactError(ValueError):
 
 _METADATA: Mapping[str, TypeAdapter[Any]] = {
     "semantic-segmentation": TypeAdapter(SegmentationMetadata),
+    "image-translation": TypeAdapter(TranslationMetadata),
     "object-detection-3d": TypeAdapter(DetectionMetadata),
 }
-
-
-def of_segmentation(metadata: ArtifactMetadata) -> SegmentationMetadata:
-    """The metadata, as those of a segmentation network.
-
-    Raises:
-        ArtifactError: the model has another task.
-    """
-    if not isinstance(metadata, SegmentationMetadata):
-        raise ArtifactError(
-            f"{metadata.reference} is a model for {metadata.task}; this takes one for {_DEFAULT_TASK}: give another"
-        )
-    return metadata
 
 
 def sha256_of(path: Path) -> str:
@@ -66,6 +55,19 @@ def dump_metadata(metadata: ArtifactMetadata) -> dict[str, Any]:
     """The metadata as JSON has it."""
     described: dict[str, Any] = _METADATA[metadata.task].dump_python(metadata, mode="json")
     return described
+
+
+def require_segmentation(metadata: ArtifactMetadata) -> SegmentationMetadata:
+    """The metadata of a segmentation network, for what is of use to those alone.
+
+    Raises:
+        ArtifactError: they are of another task.
+    """
+    if not isinstance(metadata, SegmentationMetadata):
+        raise ArtifactError(
+            f"{metadata.reference} is for {metadata.task}, expected one for {_DEFAULT_TASK}; give another artifact"
+        )
+    return metadata
 
 
 def write_metadata(directory: Path, metadata: ArtifactMetadata) -> None:

@@ -98,7 +98,7 @@ def graph_outputs(names: Iterable[str], arrays: Iterable[NDArray[np.generic]]) -
 
 
 def served_outputs(path: Path, names: Iterable[str], wanted: Sequence[OutputTensor] | None) -> tuple[str, ...]:
-    """The outputs that a file has of those that its artifact names, in its order; without an artifact all of them.
+    """The outputs that a file has of those that its artifact names, in its order; all of them without an artifact.
 
     Raises:
         BackendError: naming those that are missing.

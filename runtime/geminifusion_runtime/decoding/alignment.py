@@ -9,7 +9,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from geminifusion_runtime.artifact import ArtifactMetadata, ModalitySpec, of_segmentation
+from geminifusion_runtime.artifact import ModalitySpec, SegmentationMetadata
 from geminifusion_runtime.camera import Intrinsics, Pose
 from geminifusion_runtime.decoding.decode import DecodedImage
 from geminifusion_runtime.errors import InvalidOptionError
@@ -28,7 +28,7 @@ class AlignedImages(NamedTuple):
 
 
 def align_images(
-    images: Mapping[str, DecodedImage], metadata: ArtifactMetadata, options: SegmentOptions
+    images: Mapping[str, DecodedImage], metadata: SegmentationMetadata, options: SegmentOptions
 ) -> AlignedImages:
     """Align the images of a request as its options say.
 
@@ -53,9 +53,9 @@ def align_images(
     return AlignedImages(resized, camera)
 
 
-def _camera(image: DecodedImage, metadata: ArtifactMetadata, options: SegmentOptions) -> Intrinsics | None:
+def _camera(image: DecodedImage, metadata: SegmentationMetadata, options: SegmentOptions) -> Intrinsics | None:
     """The depth camera; the model's own is passed over where it is of another size and nothing asked for needs it."""
-    values = options.intrinsics or of_segmentation(metadata).intrinsics
+    values = options.intrinsics or metadata.intrinsics
     if values is None:
         return None
     camera = Intrinsics.of(values)

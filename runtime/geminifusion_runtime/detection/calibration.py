@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from geminifusion_runtime.camera import Intrinsics
 from geminifusion_runtime.errors import CalibrationMismatchError, UndecodableCalibrationError
 
+PACKED_NUMBERS = 35
 MAX_BYTES = 64 * 1024  # KITTI's have 1.6 kB
 _SHAPES = {"P2": (3, 4), "R0_rect": (3, 3), "Tr_velo_to_cam": (3, 4)}
 _FORM = "KITTI's text (lines P2:, R0_rect: and Tr_velo_to_cam:) or a JSON object with these names"
@@ -106,6 +107,31 @@ class Calibration:
         """
         factors = np.array([[new_size[1] / size[1]], [new_size[0] / size[0]], [1.0]])
         return dataclasses.replace(self, p2=self.p2 * factors, image_size=None)
+
+    def packed(self) -> NDArray[np.float64]:
+        """All of it as 35 numbers, for between processes; `Calibration.of_packed` reads them."""
+        size = self.image_size or (0, 0)
+        return np.concatenate([self.p2.ravel(), self.r0_rect.ravel(), self.tr_velo_to_cam.ravel(), size])
+
+    @classmethod
+    def of_packed(cls, numbers: NDArray[np.generic]) -> Calibration:
+        """The calibration of `packed`.
+
+        Raises:
+            UndecodableCalibrationError: the numbers are none.
+        """
+        if numbers.shape != (PACKED_NUMBERS,) or numbers.dtype.kind != "f":
+            raise UndecodableCalibrationError(
+                f"the calibration is {numbers.dtype} of shape {numbers.shape}; send {_FORM}"
+            )
+        values = np.asarray(numbers, np.float64)
+        height, width = int(values[33]), int(values[34])
+        return cls(
+            p2=values[:12].reshape(3, 4),
+            r0_rect=values[12:21].reshape(3, 3),
+            tr_velo_to_cam=values[21:33].reshape(3, 4),
+            image_size=(height, width) if height and width else None,
+        )
 
     def as_document(self) -> dict[str, Any]:
         """JSON-ready form, which `decode_calibration` reads."""

@@ -41,6 +41,11 @@ class PreparedFrame:
         return height, width
 
     @property
+    def batch_key(self) -> int:
+        """Another for each frame: a graph takes one, as frames differ in their points."""
+        return id(self)
+
+    @property
     def num_points(self) -> int:
         """Points that the detector sees."""
         return len(self.inputs["points"])

@@ -1,1 +1,1 @@
-"""What running an artifact needs to know of its task."""
+"""Tasks: what each makes of a request and of a graph's outputs, found through `registry`."""

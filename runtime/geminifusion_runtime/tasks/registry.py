@@ -1,32 +1,79 @@
-"""Which class of model runs an artifact, by its task."""
+"""The tasks there are: a row for each, whose code is imported once a model of it is opened.
+
+To add one: a class of metadata in `geminifusion_runtime.artifact`, a package here, and its row.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from geminifusion_runtime.artifact import ArtifactMetadata
-from geminifusion_runtime.backends.protocol import Backend
-from geminifusion_runtime.model import Model
-from geminifusion_runtime.tasks.detection.model import DetectionModel
-
-_MODELS: Mapping[str, type[Model]] = {"semantic-segmentation": Model, "object-detection-3d": DetectionModel}
-
-
-def loaded_model(
-    metadata: ArtifactMetadata, backend: Backend, reason: str = "", *, others: Sequence[Backend] = ()
-) -> Model:
-    """A model around loaded backends; see `Model`."""
-    return _MODELS[metadata.task](metadata, backend, reason, others=others)
+if TYPE_CHECKING:
+    from geminifusion_runtime.artifact import ArtifactMetadata
+    from geminifusion_runtime.tasks.base import TaskRuntime
 
 
-def open_model(
-    directory: Path | str,
-    *,
-    threads: int | None = None,
-    backend: str = "auto",
-    trusted_keys: Path | None = None,
-) -> Model:
-    """Verify an artifact and load it in this process; see `Model.open`."""
-    opened = Model.open(directory, threads=threads, backend=backend, trusted_keys=trusted_keys)
-    return loaded_model(opened.metadata, opened.backend, opened.reason)
+@dataclass(frozen=True, kw_only=True)
+class TaskEntry:
+    """One task.
+
+    Args:
+        name: as the artifact's metadata have it.
+        verb: what a client asks for: `/v1/VERB` over HTTP, the method of that name over gRPC and of the client.
+        runtime: its `TaskRuntime`, as `module:class`.
+    """
+
+    name: str
+    verb: str
+    runtime: str
+
+    @property
+    def path(self) -> str:
+        """Of its requests over HTTP."""
+        return f"/v1/{self.verb}"
+
+
+TASKS: Mapping[str, TaskEntry] = {
+    entry.name: entry
+    for entry in (
+        TaskEntry(
+            name="semantic-segmentation",
+            verb="segment",
+            runtime="geminifusion_runtime.tasks.segmentation.runtime:SegmentationTask",
+        ),
+        TaskEntry(
+            name="image-translation",
+            verb="translate",
+            runtime="geminifusion_runtime.tasks.translation.runtime:TranslationTask",
+        ),
+        TaskEntry(
+            name="object-detection-3d",
+            verb="detect",
+            runtime="geminifusion_runtime.tasks.detection.runtime:DetectionTask",
+        ),
+    )
+}
+
+
+def open_task(metadata: ArtifactMetadata) -> TaskRuntime[Any, Any, Any]:
+    """The runtime of the task that a model is for."""
+    module, _, name = TASKS[metadata.task].runtime.partition(":")
+    made: TaskRuntime[Any, Any, Any] = getattr(importlib.import_module(module), name)(metadata)
+    return made
+
+
+def wrong_task(reference: str, task: str, asked: str) -> str:
+    """The sentence for a request of another task than the model's.
+
+    Args:
+        reference: of the model.
+        task: that it is for.
+        asked: the task of the request.
+    """
+    own = TASKS[task]
+    return (
+        f"{reference} is for {task}, and this request for {asked}; send it to POST {own.path} (gRPC "
+        f"{own.verb.capitalize()}, Client.{own.verb}), or name a model for {asked}"
+    )

@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from geminifusion_runtime.artifact import of_segmentation
-
 from ..errors import InvalidResponseError
 from ..images import ImageInput
 from ..results import Result
@@ -44,7 +42,7 @@ def open_model(
         from ..local import load
 
         segment = load(artifact)
-        facts = of_segmentation(segment.metadata)
+        facts = segment.metadata
         here = Description(reference=facts.reference, classes=[(spec.id, spec.name) for spec in facts.classes])
         return LabelingModel(segment=segment, describe=lambda: here)
 

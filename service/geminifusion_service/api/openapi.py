@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from geminifusion_runtime import strict_json
+from geminifusion_runtime.tasks.registry import TASKS
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -75,13 +76,12 @@ def openapi_document(routes: Iterable[BaseRoute]) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "geminifusion",
-            "summary": "One scene by up to four sensors in; a segmentation mask, or boxes of objects, out.",
+            "summary": "One scene by up to four sensors in, segmentation mask out.",
             "version": "1",
         },
         "paths": paths,
         "tags": [
-            {"name": "segment"},
-            {"name": "detect"},
+            *({"name": task.verb} for task in TASKS.values()),
             {"name": "models"},
             {"name": "operations"},
             {"name": "open inference"},

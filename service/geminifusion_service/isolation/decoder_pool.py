@@ -12,12 +12,11 @@ from typing import Any, Final, NamedTuple, Protocol, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
 
-from geminifusion_runtime.artifact import ModalitySpec
-from geminifusion_runtime.decoding.decode import MAX_HHA_PIXELS, DecodedImage, decode_modality
+from geminifusion_runtime.decoding.decode import MAX_HHA_PIXELS, DecodedImage
 from geminifusion_runtime.errors import GeminiFusionError, UndecodableImageError
 from geminifusion_runtime.option_types import ModalityOptions
+from geminifusion_runtime.tasks.parts import PART_SPECS, PartSpec, decode_part
 from geminifusion_runtime.types import SensorHealth
 from geminifusion_service.errors import (
     ERRORS,
@@ -44,11 +43,10 @@ _BYTES_PER_PIXEL = 36  # of the costliest decoder (three channels of 16 bits), a
 _BYTES_PER_HHA_PIXEL = 256  # where HHA is computed from depth
 _SHARED_BYTES = 24 * 2**20  # kept in memory for the files and arrays of the next images: a pair of full HD
 _LIBRARIES_BYTES = 256 * 2**20  # for everything whose size no image decides
-_SPEC = TypeAdapter(ModalitySpec)
 
 
-class EncodedImage(NamedTuple):
-    """One image of a request as it came: an encoded file, or an array that its transport has decoded already.
+class EncodedPart(NamedTuple):
+    """One part of a request as it came: an encoded file, or an array that its transport has decoded already.
 
     Attributes:
         spec: the input of the model that it is for.
@@ -56,7 +54,7 @@ class EncodedImage(NamedTuple):
         options: of this modality.
     """
 
-    spec: ModalitySpec
+    spec: PartSpec
     data: bytes | NDArray[np.generic]
     options: ModalityOptions = ModalityOptions()
 
@@ -76,7 +74,7 @@ class DecoderPool(Protocol):
         ...
 
     def decode(
-        self, images: Sequence[EncodedImage], options: DecodeOptions, *, deadline: float | None = None
+        self, images: Sequence[EncodedPart], options: DecodeOptions, *, deadline: float | None = None
     ) -> list[DecodedImage | Exception]:
         """Decode images, in order; an exception in the place of an image says what is wrong with it.
 
@@ -100,7 +98,7 @@ class ThreadDecoderPool:
         """See `DecoderPool`."""
 
     def decode(
-        self, images: Sequence[EncodedImage], options: DecodeOptions, *, deadline: float | None = None
+        self, images: Sequence[EncodedPart], options: DecodeOptions, *, deadline: float | None = None
     ) -> list[DecodedImage | Exception]:
         """See `DecoderPool`."""
         return [_too_late() if _is_over(deadline) else _decode_here(image, options) for image in images]
@@ -148,7 +146,7 @@ class ProcessDecoderPool:
             self._idle.put(worker)
 
     def decode(
-        self, images: Sequence[EncodedImage], options: DecodeOptions, *, deadline: float | None = None
+        self, images: Sequence[EncodedPart], options: DecodeOptions, *, deadline: float | None = None
     ) -> list[DecodedImage | Exception]:
         """See `DecoderPool`. Arrays, and what is empty, are handled in the calling thread."""
         encoded = [image for image in images if isinstance(image.data, bytes) and image.data]
@@ -173,7 +171,7 @@ class ProcessDecoderPool:
             worker.stop()
 
     def _decode_in_process(
-        self, images: Sequence[EncodedImage], options: DecodeOptions, deadline: float | None
+        self, images: Sequence[EncodedPart], options: DecodeOptions, deadline: float | None
     ) -> list[DecodedImage | Exception]:
         message = {
             "specs": [_as_json(image.spec) for image in images],
@@ -253,13 +251,13 @@ def _too_late() -> DeadlineExceededError:
 
 
 @functools.lru_cache(maxsize=64)
-def _as_json(spec: ModalitySpec) -> str:
-    return _SPEC.dump_json(spec).decode()
+def _as_json(spec: PartSpec) -> str:
+    return PART_SPECS.dump_json(spec).decode()
 
 
-def _decode_here(image: EncodedImage, options: DecodeOptions) -> DecodedImage | Exception:
+def _decode_here(image: EncodedPart, options: DecodeOptions) -> DecodedImage | Exception:
     try:
-        return decode_modality(image.data, image.spec, **image.options._asdict(), **options)
+        return decode_part(image.data, image.spec, **image.options._asdict(), **options)
     except Exception as error:
         return error
 

@@ -19,13 +19,11 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
 
 from geminifusion_runtime.allocator import keep_freed_memory
-from geminifusion_runtime.artifact import ModalitySpec
-from geminifusion_runtime.decoding.decode import decode_modality
 from geminifusion_runtime.decoding.image_headers import declared_pixels
 from geminifusion_runtime.errors import GeminiFusionError, ImageTooLargeError
+from geminifusion_runtime.tasks.parts import PART_SPECS, decode_part
 from geminifusion_service.errors import public_error
 from geminifusion_service.isolation.process_limits import allow_cpu, allow_memory, forbid_core_dumps, memory_left
 from geminifusion_service.isolation.shared_arrays import SharedArrays, end_offset
@@ -37,7 +35,7 @@ _KEPT_BYTES = 16 * 2**20  # of freed memory, for the next image
 
 _log = logging.getLogger(__name__)
 
-_spec = functools.lru_cache(maxsize=64)(TypeAdapter(ModalitySpec).validate_json)
+_spec = functools.lru_cache(maxsize=64)(PART_SPECS.validate_json)
 
 
 def decode(memory: SharedArrays, max_cpu_s: float, message: dict[str, Any]) -> dict[str, Any]:
@@ -62,7 +60,7 @@ def _decode(memory: SharedArrays, message: dict[str, Any]) -> dict[str, Any]:
             needed = declared_pixels(data) * _BYTES_PER_PIXEL
             if needed > _KEPT_BYTES and needed > memory_left():
                 raise MemoryError
-            image = decode_modality(data, _spec(spec), may_hold_gil=True, **its_options, **message["options"])
+            image = decode_part(data, _spec(spec), may_hold_gil=True, **its_options, **message["options"])
         except Exception as error:
             if isinstance(error, MemoryError):
                 error = _out_of_memory(f"{_spec(spec).name} needs")

@@ -15,7 +15,7 @@ from typing import Any
 from geminifusion_runtime.artifact import open_artifact
 from geminifusion_runtime.backends.protocol import Backend
 from geminifusion_runtime.devices import pin_to_cores
-from geminifusion_runtime.dummy_inputs import blank_inputs
+from geminifusion_runtime.tasks.registry import open_task
 from geminifusion_service.isolation.process_backend import WorkerConfig
 from geminifusion_service.isolation.shared_arrays import SharedArrays, end_offset
 from geminifusion_service.isolation.worker_main import run_worker
@@ -45,7 +45,7 @@ def _open(config: WorkerConfig) -> tuple[Backend, str]:
     pin_to_cores(config.device.cores)
     metadata = open_artifact(config.directory, trusted_keys=config.trusted_keys)
     chosen = config.open_backend(metadata)
-    chosen.backend.run(blank_inputs(metadata.modalities, (1, *metadata.size.reference)))
+    chosen.backend.run(open_task(metadata).blank_batch())
     return chosen.backend, chosen.reason
 
 

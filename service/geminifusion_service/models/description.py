@@ -9,15 +9,28 @@ from geminifusion_runtime.decoding.pictures import wanted
 from geminifusion_runtime.model import Model
 from geminifusion_service.errors import ModelNotFoundError, NotReadyError
 from geminifusion_service.models.registry import ModelRegistry
-from geminifusion_service.tasks.registry import served_task
 
 _FROM_METADATA = (
     "task",
     "encoder",
     "fusion",
     "precision",
+    "temperature",
     "modalities",
     "size",
+    "input_scale",
+    "label_upsampling",
+    "intrinsics",
+    "where",
+    "output",
+    "classes",
+    "image_size",
+    "grid",
+    "anchors",
+    "map_size",
+    "selection",
+    "sees_images",
+    "ignore_index",
     "training",
     "weights_license",
     "data_license",
@@ -39,7 +52,7 @@ def what_to_send(spec: ModalitySpec) -> str:
 
 def describe_model(model: Model) -> dict[str, Any]:
     """Classes, palette, modalities, limits, scores, licenses, and the runtime it was loaded with."""
-    facts = dump_metadata(model.metadata)
+    facts: dict[str, Any] = dump_metadata(model.metadata)
     for spec, described in zip(model.metadata.modalities, facts["modalities"], strict=True):
         described["send"] = what_to_send(spec)
     return {
@@ -49,7 +62,7 @@ def describe_model(model: Model) -> dict[str, Any]:
         "backend": model.backend.name,
         "instances": model.num_instances,
         "batching": None if model.batch_plan is None else model.batch_plan.description(),
-        **{key: facts[key] for key in (*_FROM_METADATA, *served_task(model.metadata).described)},
+        **{key: facts[key] for key in _FROM_METADATA if key in facts},
     }
 
 

@@ -13,7 +13,6 @@ from geminifusion_runtime.batch_size_tuning import LARGEST_BATCH, tune_batch_siz
 from geminifusion_runtime.devices import parse_devices
 from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_runtime.model import Model
-from geminifusion_runtime.tasks.registry import loaded_model
 from geminifusion_service.isolation.instances import open_instances
 from geminifusion_service.models.memory import model_file_bytes, resident_bytes, return_freed_memory
 from geminifusion_service.models.self_test import SelfTestFrames, self_test_frames
@@ -96,7 +95,7 @@ class ModelLoader:
         )
         if version is not None:
             metadata = dataclasses.replace(metadata, version=version)
-        return loaded_model(metadata, first.backend, first.reason, others=[other.backend for other in others])
+        return Model(metadata, first.backend, first.reason, others=[other.backend for other in others])
 
     def _warm_up(self, model: Model) -> None:
         model.warm_up()

@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from geminifusion_runtime.errors import GeminiFusionError
+from geminifusion_runtime.errors import GeminiFusionError, WrongTaskError
 from geminifusion_runtime.model import Model
+from geminifusion_runtime.tasks.registry import wrong_task
 from geminifusion_service.errors import ModelNotFoundError, NotReadyError
 
 
@@ -223,13 +224,20 @@ class ModelRegistry:
         return all(version_key(version) >= version_key(other) for other in others)
 
     @contextmanager
-    def lease(self, reference: str | None) -> Iterator[Model]:
+    def lease(self, reference: str | None, task: str | None = None) -> Iterator[Model]:
         """Lease the model that a reference means; it stays loaded until the lease ends.
+
+        Args:
+            task: of the request; without a reference, and where the default is for another, the first current model
+                that is for this task.
 
         Raises:
             ModelNotFoundError, NotReadyError: see `find`.
+            WrongTaskError: the model is for another task.
         """
         loaded = self.get(reference)
+        if task is not None and loaded.model.metadata.task != task:
+            loaded = self._of_task(task, loaded, reference)
         loaded.last_used = time.monotonic()
         with self.hold(loaded):
             yield loaded.model
@@ -267,6 +275,14 @@ class ModelRegistry:
             # The default was unloaded or changes versions: its name decides, never another model.
             return self._current.get(self._default.partition("@")[0])
         return reference if reference in self._loaded else self._current.get(reference)
+
+    def _of_task(self, task: str, found: LoadedModel, reference: str | None) -> LoadedModel:
+        """The model of requests for a task that name none, or an error that says where the request belongs."""
+        if reference is None:
+            for loaded in self._loaded.values():
+                if loaded.model.metadata.task == task and self.is_current(loaded):
+                    return loaded
+        raise WrongTaskError(wrong_task(found.model.reference, found.model.metadata.task, task))
 
     def _withdraw(self, reference: str) -> LoadedModel:
         loaded = self._loaded.pop(reference)

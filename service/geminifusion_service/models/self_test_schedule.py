@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from geminifusion_runtime.model import Model
 from geminifusion_service.models.loading import LoadResult
 from geminifusion_service.models.registry import LoadedModel, ModelRegistry, ModelState, SelfTestResult
-from geminifusion_service.models.self_test import Probe, SelfTestFrames, labels_alone, run_self_test
+from geminifusion_service.models.self_test import Probe, SelfTestFrames, observed_alone, run_self_test
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.request import TaskRequest
 
@@ -102,4 +102,5 @@ class SelfTestSchedule:
 
 
 async def _probe_alone(model: Model, request: TaskRequest) -> NDArray[np.generic]:
-    return await asyncio.to_thread(labels_alone, model, request.images)
+    frame = {name: np.asarray(image) for name, image in request.parts.items()}
+    return await asyncio.to_thread(observed_alone, model, frame)

@@ -118,7 +118,7 @@ class LocalExecutor:
         )
 
     def _max_batch(self, key: BatchKey) -> int:
-        model, (height, width) = key
+        model, (height, width), _ = key
         return (model.batch_plan or self._untuned).limit(height, width)
 
     def _observe_batch(self, size: int, seconds: float) -> None:

@@ -12,32 +12,32 @@ cost a wake-up, and wait behind everything else the loop has to do.
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from geminifusion_runtime.artifact import ModalitySpec
 from geminifusion_runtime.decoding.decode import DecodedImage
 from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_runtime.model import Model
+from geminifusion_runtime.tasks.base import BatchItem, PreparedRequest
+from geminifusion_runtime.tasks.parts import PartSpec
 from geminifusion_runtime.types import SensorPolicy
 from geminifusion_service.batching.batch_queue import Finished
 from geminifusion_service.batching.batcher import Batcher
 from geminifusion_service.errors import NotReadyError
-from geminifusion_service.isolation.decoder_pool import DecoderPool, EncodedImage
+from geminifusion_service.isolation.decoder_pool import DecoderPool, EncodedPart
+from geminifusion_service.observability.request_context import new_request_id
 from geminifusion_service.observability.timeline import StageTiming, Timeline
-from geminifusion_service.request import TaskRequest, TaskResponse
-from geminifusion_service.tasks.base import Prepared
-from geminifusion_service.tasks.registry import served_task
+from geminifusion_service.request import TaskRequest, TaskResponse, response_of
 
-BatchKey = tuple[Model, tuple[int, int]]  # by identity; height and width the graph sees
-Item = tuple[Model, Any]  # an item of the model's task
+# The model by identity, height and width that the graph sees, and what else the task tells batches apart by.
+BatchKey = tuple[Model, tuple[int, int], Hashable]
+Item = tuple[Model, Any]
 
 
 class Pipeline:
@@ -128,7 +128,6 @@ class _PipelineRun:
         self.response: Future[TaskResponse] = Future()
         self._pipeline = pipeline
         self._model = model
-        self._task = served_task(model.metadata)
         self._request = request
         self._deadline = deadline
         self._timings = list(passed)
@@ -142,26 +141,26 @@ class _PipelineRun:
         """Submit the first stage: a decoding job for each image, or one for all while every decoder is busy."""
         self.response.add_done_callback(partial(_forget_if_cancelled, weakref.ref(self)))  # a cycle would stay for long
         has_free_decoder = self._pipeline.begin_decoding()
-        specs = [spec for spec in self._model.metadata.modalities if spec.name in self._request.images]
+        specs = [spec for spec in self._model.task.parts if spec.name in self._request.parts]
         if not specs:
             self._run_stage(self._enqueue)
             return
         for part in [[spec] for spec in specs] if has_free_decoder else [specs]:
             self._submit_stage(self._pipeline.decoders, partial(self._decode, part, len(specs)))
 
-    def _decode(self, part: Sequence[ModalitySpec], num_all: int) -> None:
+    def _decode(self, part: Sequence[PartSpec], num_all: int) -> None:
         request = self._request
         if self.response.cancelled():  # between the check of `_run_stage` and the line above
             self._end_decoding()
             self._release()
             return
-        ways = [self._task.decoding(request, spec, self._model.metadata) for spec in part]
+        options, task = request.options, self._model.task
         found = self._pipeline.decoder_pool.decode(
-            [
-                EncodedImage(spec, request.images[spec.name], options)
-                for spec, (options, _) in zip(part, ways, strict=True)
-            ],
-            {"max_pixels": self._pipeline.max_pixels, "intrinsics": ways[0][1]},
+            [EncodedPart(spec, request.parts[spec.name], task.part_options(options, spec)) for spec in part],
+            {
+                "max_pixels": self._pipeline.max_pixels,
+                "intrinsics": task.camera(options),
+            },
             deadline=self._deadline,
         )
         with self._lock:
@@ -172,28 +171,32 @@ class _PipelineRun:
 
     def _enqueue(self) -> None:
         images: dict[str, DecodedImage] = {}
-        for spec in self._model.metadata.modalities:  # in the model's order: of several bad images it names the first
+        for spec in self._model.task.parts:  # in the model's order: of several bad images it names the first
             result = self._decoded.get(spec.name)
             if isinstance(result, BaseException):
                 raise result
             if result is not None:
                 images[spec.name] = result
-        prepared = self._task.prepare(self._model, self._request, images, self._pipeline.sensor_policy)
+        options, model = self._request.options, self._model
+        prepared = model.task.prepare(
+            options, images, self._pipeline.sensor_policy, size_problem=model.backend.size_problem
+        )
+        first: BatchItem = prepared.items[0]
         self._timings.append(StageTiming.between("decode", self._started, time.monotonic()))
         self._computing += self._pipeline.batcher.submit_together(
-            (self._model, prepared.shape),
-            [(self._model, item) for item in prepared.items],
+            (model, first.shape, first.batch_key),
+            [(model, item) for item in prepared.items],
             deadline=self._deadline,
-            urgent=self._request.options.priority == "high",
+            urgent=options.priority == "high",
         )
         self._end_decoding()
         self.response.add_done_callback(partial(_cancel, self._computing))
         self._continue_after(self._computing[-1], prepared)
 
-    def _continue_after(self, item: Future[Finished[Any]], prepared: Prepared) -> None:
+    def _continue_after(self, item: Future[Finished[Any]], prepared: PreparedRequest) -> None:
         item.add_done_callback(lambda _: self._run_stage(partial(self._encode_when_computed, prepared)))
 
-    def _encode_when_computed(self, prepared: Prepared) -> None:
+    def _encode_when_computed(self, prepared: PreparedRequest) -> None:
         for item in self._computing:  # queued together, they may all the same have run one after the other
             if not item.done():
                 self._continue_after(item, prepared)
@@ -201,18 +204,22 @@ class _PipelineRun:
         finished = [item.result() for item in self._computing]
         self._submit_stage(self._pipeline.encoders, partial(self._encode, prepared, finished))
 
-    def _encode(self, prepared: Prepared, finished: Sequence[Finished[Any]]) -> None:
-        first = finished[0]
-        response = self._task.respond(self._model, self._request, prepared, [one.result for one in finished])
+    def _encode(self, prepared: PreparedRequest, finished: Sequence[Finished[Any]]) -> None:
+        first, options = finished[0], self._request.options
+        result = self._model.task.encode(options, prepared, [one.result for one in finished])
         self._timings += [
             StageTiming.between("queue", first.arrival, first.started),
             StageTiming.between("compute", first.started, first.ended),
             StageTiming.between("encode", max(one.ended for one in finished), time.monotonic()),
         ]
-        response = dataclasses.replace(
-            response,
+        response = response_of(
+            result,
+            model=self._model.reference,
+            request_id=options.request_id or new_request_id(),
             timeline=Timeline(stages=tuple(self._timings), batch_size=first.batch_size),
             batch_size=first.batch_size,
+            warnings=prepared.warnings,
+            sensors=prepared.sensors,
         )
         with suppress(InvalidStateError):  # cancelled in this moment
             self.response.set_result(response)
@@ -248,7 +255,7 @@ class _PipelineRun:
 
     def forget_images(self) -> None:
         """Let go of the images of a request that nobody waits for: a stage may be queued for it for long yet."""
-        self._request = dataclasses.replace(self._request, images={})  # type: ignore[type-var]  # a dataclass each
+        self._request = TaskRequest(parts={}, options=self._request.options)
 
     def _release(self) -> None:
         """Break the cycle of futures and their callbacks: its images would wait for the garbage collector."""
@@ -264,7 +271,7 @@ class _PipelineRun:
 
 
 def batch_of(items: Sequence[Item]) -> Callable[[int], Sequence[Any]]:
-    """Stack items of one model and one shape; returns what runs them on the engine instance of a number."""
+    """Stack items of one model and one batch key; returns what runs them on the engine instance of a number."""
     model = items[0][0]  # the key holds the model, so a batch has one
     frames = [item for _, item in items]
     inputs = model.stack(frames)

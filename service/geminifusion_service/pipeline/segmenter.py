@@ -20,24 +20,16 @@ from contextlib import (
 from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_runtime.model import Model
 from geminifusion_runtime.types import Priority
-from geminifusion_service.errors import DeadlineExceededError, NotReadyError, WrongTaskError
+from geminifusion_service.errors import DeadlineExceededError, NotReadyError
 from geminifusion_service.models.registry import ModelRegistry
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.observability.timeline import StageTiming
 from geminifusion_service.pipeline.admission import AdmissionControl, Ticket
 from geminifusion_service.pipeline.budget import Holding, ResourceBudget
 from geminifusion_service.pipeline.executor import STOPPED, Executor
+from geminifusion_service.pipeline.pixel_count import count_pixels
 from geminifusion_service.pipeline.telemetry import Telemetry
-from geminifusion_service.request import (
-    DetectRequest,
-    DetectResponse,
-    SegmentRequest,
-    SegmentResponse,
-    TaskRequest,
-    TaskResponse,
-)
-from geminifusion_service.tasks.base import ServedTask
-from geminifusion_service.tasks.registry import served_task
+from geminifusion_service.request import TaskRequest, TaskResponse
 
 
 class State(enum.Enum):
@@ -198,19 +190,7 @@ class Segmenter:
                 self._telemetry.failed(error, started)
             raise
 
-    async def segment(self, request: SegmentRequest, ticket: Ticket | None = None) -> SegmentResponse:
-        """Segment one request; see `run`."""
-        response = await self.run(request, ticket)
-        assert isinstance(response, SegmentResponse)
-        return response
-
-    async def detect(self, request: DetectRequest, ticket: Ticket | None = None) -> DetectResponse:
-        """Detect objects in one frame; see `run`."""
-        response = await self.run(request, ticket)
-        assert isinstance(response, DetectResponse)
-        return response
-
-    async def run(self, request: TaskRequest, ticket: Ticket | None = None) -> TaskResponse:
+    async def segment(self, request: TaskRequest, ticket: Ticket | None = None) -> TaskResponse:
         """Run one request of any task; cancel the call when nobody waits for the response any more.
 
         Args:
@@ -227,26 +207,18 @@ class Segmenter:
         with (
             self._telemetry.request(options, arrival) as record,
             self._place(request, ticket) as place,
-            self._models.lease(options.model or self._default_for(request)) as model,
+            self._models.lease(options.model, options.task) as model,
         ):
-            task = _task_of(model, request)
-            request = task.checked(request, model.metadata)
+            request = _for_model(request, model)
             async with _deadline(options.deadline_ms, arrival) as deadline:
-                place.holding.take(elements=task.elements(request))
+                place.holding.take(elements=model.task.elements(request.parts))
                 if self._max_pixels is not None:
-                    await place.holding.take_pixels_when_free(task.pixels(request, self._max_pixels))
+                    pixels = count_pixels(request.parts, max_pixels=self._max_pixels)
+                    await place.holding.take_pixels_when_free(pixels * model.task.pixel_weight(options))
                 response = await self._executor.submit(model, request, deadline=deadline, passed=passed)
             place.holding.settle(bytes=response.num_bytes, pixels=0, elements=0)  # of the request nothing is left
             record.response = response
         return response
-
-    def _default_for(self, request: TaskRequest) -> str | None:
-        """The model of a request that names none: the server's default, or where that has another task the first."""
-        try:
-            default = self._models.get(None).model
-        except GeminiFusionError:
-            return None  # whoever leases it says why
-        return next((model.reference for model in (default, *self._models) if _is_for(model, request)), None)
 
     async def probe(self, model: Model, request: TaskRequest) -> TaskResponse:
         """Run one request of the service itself, on a model that clients may not reach yet.
@@ -267,7 +239,7 @@ class Segmenter:
             NotReadyError, DeadlineExceededError, QueueFullError: see `check_admission` and `AdmissionControl.start`.
         """
         options = request.options
-        body_bytes = sum(len(image) if isinstance(image, bytes) else image.nbytes for image in request.images.values())
+        body_bytes = sum(len(image) if isinstance(image, bytes) else image.nbytes for image in request.parts.values())
         if ticket is not None:
             self._admission.start(ticket, body_bytes=body_bytes, priority=options.priority)
             return nullcontext(ticket)  # who admitted it gives the place back
@@ -275,23 +247,10 @@ class Segmenter:
         return self._admission.hold(body_bytes=body_bytes, in_flight=True)
 
 
-def _is_for(model: Model, request: TaskRequest) -> bool:
-    return isinstance(request, served_task(model.metadata).request_type)
-
-
-def _task_of(model: Model, request: TaskRequest) -> ServedTask:
-    """The task of a model.
-
-    Raises:
-        WrongTaskError: the request is one of another task.
-    """
-    task = served_task(model.metadata)
-    if not _is_for(model, request):
-        raise WrongTaskError(
-            f"{model.reference} is a model for {model.metadata.task}; send such requests to {task.where}, or name "
-            "another model"
-        )
-    return task
+def _for_model(request: TaskRequest, model: Model) -> TaskRequest:
+    """The request with its parts under the names of the model's; see `TaskRuntime.accept`."""
+    parts = model.task.accept(request.options, request.parts)
+    return request if parts is request.parts else TaskRequest(parts=parts, options=request.options)
 
 
 def _deadline(deadline_ms: float | None, arrival: float) -> AbstractAsyncContextManager[float | None]:

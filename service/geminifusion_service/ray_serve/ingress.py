@@ -19,6 +19,7 @@ from geminifusion_runtime.backends.protocol import DetachedBackend
 from geminifusion_runtime.cpu_count import usable_cores
 from geminifusion_runtime.daemon_executor import DaemonExecutor
 from geminifusion_runtime.model import Model
+from geminifusion_runtime.option_types import RequestOptions
 from geminifusion_runtime.types import Priority
 from geminifusion_service.models.registry import ModelRegistry
 from geminifusion_service.observability.metrics import Metrics
@@ -142,8 +143,8 @@ class RayExecutor:
         """See `Executor.submit`."""
         assert self._replicas is not None, "no request is admitted before"
         submitted = time.monotonic()
-        options = dataclasses.replace(  # type: ignore[type-var]  # a dataclass, as of every task
-            request.options,
+        options: RequestOptions = dataclasses.replace(
+            request.options,  # type: ignore[type-var]  # every class of options is a dataclass
             model=model.reference,  # what a request without one means is decided here
             request_id=request.options.request_id or new_request_id(),
             # The rest of it, so that the replica drops what nobody waits for here any more.
@@ -151,8 +152,7 @@ class RayExecutor:
         )
         self._num_in_flight += 1
         try:
-            asked = dataclasses.replace(request, options=options)  # type: ignore[type-var]  # likewise
-            response = await self._replicas.submit(asked)
+            response = await self._replicas.submit(dataclasses.replace(request, options=options))
         finally:
             self._num_in_flight -= 1
         timeline = _continued(passed, response.timeline, submitted)

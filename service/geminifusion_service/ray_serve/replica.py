@@ -48,7 +48,7 @@ class SegmenterReplica:
     async def segment(self, request: TaskRequest) -> TaskResponse | SerializedError:
         """Segment one request."""
         try:
-            return await self._segmenter.run(request)
+            return await self._segmenter.segment(request)
         except GeminiFusionError as error:
             return SerializedError.of(error)
         except Exception as error:

@@ -17,7 +17,7 @@ from geminifusion_runtime.errors import ImageTooLargeError, UndecodableImageErro
 from geminifusion_runtime.option_types import ModalityOptions
 from geminifusion_service.errors import DeadlineExceededError, DecoderLostError, NotReadyError
 from geminifusion_service.isolation.decoder_pool import (
-    EncodedImage,
+    EncodedPart,
     ProcessDecoderPool,
     ThreadDecoderPool,
     decoding_memory,
@@ -50,7 +50,7 @@ def processes():
 
 
 def encoded_images(specs, **images):
-    return [EncodedImage(specs[name], data) for name, data in images.items()]
+    return [EncodedPart(specs[name], data) for name, data in images.items()]
 
 
 def assert_same(ours, theirs):
@@ -90,7 +90,7 @@ def test_a_process_decodes_what_a_thread_decodes(processes, specs, images):
 
 
 def test_a_scale_travels(processes, specs):
-    posted = EncodedImage(specs["depth"], encoded(".png", DEPTH), ModalityOptions(scale=0.5))
+    posted = EncodedPart(specs["depth"], encoded(".png", DEPTH), ModalityOptions(scale=0.5))
     (image,) = processes.decode([posted], OPTIONS)
     np.testing.assert_array_equal(image.array, DEPTH * np.float32(0.5))
 
@@ -98,7 +98,7 @@ def test_a_scale_travels(processes, specs):
 def test_marks_of_no_measurement_travel(processes, specs):
     marked = DEPTH.copy()
     marked[:50] = 65535
-    posted = EncodedImage(specs["depth"], encoded(".png", marked), ModalityOptions(invalid=(65535.0,)))
+    posted = EncodedPart(specs["depth"], encoded(".png", marked), ModalityOptions(invalid=(65535.0,)))
     (image,) = processes.decode([posted], OPTIONS)
     assert not image.array[:50].any()
     assert image.array[50:].all()
@@ -213,7 +213,7 @@ def test_images_that_use_up_the_processor_time_are_rejected_and_not_tried_again(
     options = {**OPTIONS, "intrinsics": (500.0, 500.0, 500.0, 500.0)}
     try:
         for _ in range(20):
-            (found,) = pool.decode([EncodedImage(make_spec("hha", "hha"), depth)], options)
+            (found,) = pool.decode([EncodedPart(make_spec("hha", "hha"), depth)], options)
             if isinstance(found, Exception):
                 break
     finally:

@@ -16,7 +16,7 @@ from geminifusion_service.models import self_test_schedule as self_test_schedule
 from geminifusion_service.models.description import describe_reference
 from geminifusion_service.models.registry import ModelState, Status
 from geminifusion_service.models.repository_watch import RepositoryWatch
-from geminifusion_service.request import SegmentRequest
+from geminifusion_service.request import TaskRequest
 from geminifusion_service.transport.grpc.health import Health
 
 POLL = {"model_poll_s": 0.02, "model_settle_s": 0.1}
@@ -48,7 +48,7 @@ def states(manager, name="tiny"):
 
 
 def a_request(pair, model=None):
-    return SegmentRequest(images=pair.files(), options=SegmentOptions(model=model))
+    return TaskRequest(parts=pair.files(), options=SegmentOptions(model=model))
 
 
 async def test_the_newest_version_of_every_name_is_loaded_at_the_start(publish, repository, managing, pair):

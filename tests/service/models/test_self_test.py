@@ -8,7 +8,7 @@ import pytest
 from geminifusion_runtime.artifact import ArtifactError
 from geminifusion_runtime.model import Model
 from geminifusion_service.errors import EngineFailedError, QueueFullError
-from geminifusion_service.models.self_test import labels_alone, run_self_test, self_test_frames
+from geminifusion_service.models.self_test import observed_alone, run_self_test, self_test_frames
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def golden_model(tmp_path, make_artifact, add_golden):
 
 
 async def probe(model, request):
-    return labels_alone(model, request.images)
+    return observed_alone(model, request.parts)
 
 
 async def test_golden_frames_are_compared_with_torchs_labels(golden_model):
@@ -46,9 +46,9 @@ async def test_without_golden_frames_a_model_has_to_answer_as_when_it_was_loaded
     assert "no golden frames" in caplog.text
     assert frames.kind == "self"
     assert (await run_self_test(model, frames, probe)).passed
-    drifted = frames.labels[0].copy()
+    drifted = frames.expected[0].copy()
     drifted[0, 0] ^= 1
-    result = await run_self_test(model, dataclasses.replace(frames, labels=(drifted,)), probe)
+    result = await run_self_test(model, dataclasses.replace(frames, expected=(drifted,)), probe)
     assert not result.passed
     assert "its own when it was loaded" in result.problem
 
@@ -80,7 +80,6 @@ def test_golden_frames_that_lack_an_array_are_an_artifact_error(golden_model):
 
 def test_golden_frames_of_a_size_the_service_would_reduce_are_not_used(golden_model):
     model, directory = golden_model()
-    model.metadata = dataclasses.replace(
-        model.metadata, size=dataclasses.replace(model.metadata.size, max_pixels=40 * 60, reference=(32, 48))
-    )
-    assert self_test_frames(directory, model).kind == "self"
+    size = dataclasses.replace(model.metadata.size, max_pixels=40 * 60, reference=(32, 48))
+    smaller = Model(dataclasses.replace(model.metadata, size=size), model.backend)
+    assert self_test_frames(directory, smaller).kind == "self"

@@ -14,7 +14,7 @@ from geminifusion_service.batching.batcher import Batcher
 from geminifusion_service.errors import EngineFailedError, NotReadyError
 from geminifusion_service.isolation.decoder_pool import ThreadDecoderPool
 from geminifusion_service.pipeline.pipeline import Pipeline, batch_of
-from geminifusion_service.request import SegmentRequest
+from geminifusion_service.request import TaskRequest
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def model(tiny_artifact):
 
 
 def request_of(images, **options):
-    return SegmentRequest(images=images, options=SegmentOptions(**{"format": None, **options}))
+    return TaskRequest(parts=images, options=SegmentOptions(**{"format": None, **options}))
 
 
 @pytest.mark.parametrize("num_workers", [1, 4])

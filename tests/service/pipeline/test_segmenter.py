@@ -16,7 +16,7 @@ from geminifusion_service.models.registry import ModelRegistry
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pipeline.local_executor import LocalExecutor
 from geminifusion_service.pipeline.segmenter import Segmenter
-from geminifusion_service.request import SegmentRequest
+from geminifusion_service.request import TaskRequest
 from geminifusion_service.settings import Settings
 
 
@@ -61,7 +61,7 @@ async def open_segmenter(artifact, **settings):
 
 
 def request_of(pair, **options):
-    return SegmentRequest(images=pair.files(), options=SegmentOptions(**{"format": None, **options}))
+    return TaskRequest(parts=pair.files(), options=SegmentOptions(**{"format": None, **options}))
 
 
 async def until(condition):
@@ -75,7 +75,7 @@ async def until(condition):
 async def test_arrays_and_files_of_one_scene_get_the_same_labels(tiny_artifact, pair):
     async with open_segmenter(tiny_artifact) as (segmenter, _, _):
         as_files = await segmenter.segment(request_of(pair))
-        arrays = SegmentRequest(images={"rgb": pair.rgb, "depth": pair.depth_mm}, options=SegmentOptions(format=None))
+        arrays = TaskRequest(parts={"rgb": pair.rgb, "depth": pair.depth_mm}, options=SegmentOptions(format=None))
         as_arrays = await segmenter.segment(arrays)
     np.testing.assert_array_equal(as_files.labels, pair.labels)
     np.testing.assert_array_equal(as_arrays.labels, pair.labels)
@@ -124,7 +124,7 @@ def response_cells(pair):
 async def test_disagreement_needs_a_modality_besides_rgb(make_artifact, tmp_path, pair):
     artifact = make_artifact(tmp_path / "optional", depth_optional=True)
     async with open_segmenter(artifact) as (segmenter, _, _):
-        request = SegmentRequest(images={"rgb": pair.rgb}, options=SegmentOptions(format=None, disagreement=True))
+        request = TaskRequest(parts={"rgb": pair.rgb}, options=SegmentOptions(format=None, disagreement=True))
         with pytest.raises(InvalidOptionError, match="only rgb came"):
             await segmenter.segment(request)
 

@@ -18,7 +18,7 @@ from geminifusion_model.weights.official import load_official
 from geminifusion_model.weights.report import OfficialReport
 from geminifusion_model.weights.segformer import start_from_segformer
 from geminifusion_model.weights.sources import open_weights
-from geminifusion_runtime.artifact import of_segmentation, read_metadata
+from geminifusion_runtime.artifact import read_metadata, require_segmentation
 
 
 def check_starts(config: TrainingConfig) -> None:
@@ -124,7 +124,7 @@ def _continue_from(net: GeminiFusion, path: str, class_names: tuple[str, ...] | 
     try:
         if is_artifact(Path(path)):
             start = network_of_artifact(Path(path))
-            known = tuple(each.name for each in of_segmentation(read_metadata(Path(path))).classes)
+            known = tuple(each.name for each in require_segmentation(read_metadata(Path(path))).classes)
         else:
             source = open_weights(Path(path))
             if source.kind == "segformer":

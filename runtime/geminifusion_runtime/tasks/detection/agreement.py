@@ -21,11 +21,11 @@ def as_rows(found: FrameBoxes) -> NDArray[np.float32]:
     return np.column_stack([boxes, scores, labels]).astype(np.float32).reshape(-1, 9)
 
 
-def agreement(one: NDArray[np.generic], other: NDArray[np.generic]) -> tuple[float, float]:
+def agreement(one: NDArray[np.generic], other: NDArray[np.generic]) -> tuple[int, int]:
     """Boxes of `as_rows` that both have, and all that either has; two frames without boxes agree."""
     left, right = np.asarray(one, np.float64), np.asarray(other, np.float64)
     if not len(left) and not len(right):
-        return 1.0, 1.0
+        return 1, 1
     differences = np.abs(left[:, None] - right[None])
     differences[..., 6] = np.abs(wrap_angle(left[:, None, 6] - right[None, :, 6]))
     same = (
@@ -34,4 +34,4 @@ def agreement(one: NDArray[np.generic], other: NDArray[np.generic]) -> tuple[flo
         & (differences[..., 8] == 0)
     )
     matched = min(int(same.any(axis=1).sum()), int(same.any(axis=0).sum()))
-    return float(matched), float(len(left) + len(right) - matched)
+    return matched, len(left) + len(right) - matched

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -28,6 +28,8 @@ class DetectOptions:
         pydantic.ValidationError: a wrong type or a value out of range; those of `DETECT_OPTIONS` raise
             `InvalidOptionError` instead.
     """
+
+    task: ClassVar[str] = "object-detection-3d"
 
     model: ModelOption = None
     # None, for transports that carry the boxes themselves.

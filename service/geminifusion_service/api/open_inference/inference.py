@@ -12,7 +12,6 @@ from typing import Any
 
 from geminifusion_runtime.errors import InvalidOptionError
 from geminifusion_runtime.options import SegmentOptions
-from geminifusion_service.api.open_inference.detection import box_tensors, detect_options_from, frame_parts
 from geminifusion_service.api.open_inference.parameters import options_from
 from geminifusion_service.api.open_inference.schemas import InferenceRequest, InferenceResponse
 from geminifusion_service.api.open_inference.signatures import (
@@ -29,7 +28,6 @@ from geminifusion_service.api.open_inference.tensor_batch import (
     response_parameters,
     split_batch,
 )
-from geminifusion_service.api.open_inference.tensors import Tensor
 from geminifusion_service.errors import MethodNotAllowedError, public_error
 from geminifusion_service.model_manager import ModelManager
 from geminifusion_service.models.registry import ModelState
@@ -37,9 +35,8 @@ from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pipeline.admission import Ticket
 from geminifusion_service.pipeline.budget import Holding
 from geminifusion_service.pipeline.segmenter import Segmenter
-from geminifusion_service.request import DetectRequest, SegmentRequest, SegmentResponse, TaskResponse
+from geminifusion_service.request import SegmentResponse, TaskRequest, segment_response_of
 from geminifusion_service.settings import LimitSettings
-from geminifusion_service.tasks.registry import served_task
 
 _log = logging.getLogger(__name__)
 _REPOSITORY = "model_repository"
@@ -225,23 +222,9 @@ class OpenInference:
         request_id: str,
         milliseconds_left: float | None,
         ticket: Ticket | None,
-    ) -> tuple[InferenceResponse, Sequence[TaskResponse]]:
+    ) -> tuple[InferenceResponse, list[SegmentResponse]]:
         outputs = request.outputs or resolved.default_outputs
         _check_outputs(outputs, resolved.output_names)
-        if served_task(resolved.model.metadata).request_type is DetectRequest:
-            found = await self._segmenter.detect(
-                DetectRequest(
-                    images=frame_parts(request.inputs),
-                    options=detect_options_from(
-                        request.parameters,
-                        model=resolved.reference,
-                        milliseconds_left=milliseconds_left,
-                        request_id=request.id or request_id,
-                    ),
-                ),
-                ticket,
-            )
-            return _response(resolved, request, [found], box_tensors(found, outputs)), [found]
         options = options_from(
             request.parameters,
             model=resolved.reference,
@@ -252,21 +235,30 @@ class OpenInference:
         items = split_batch(request.inputs, max_batch=self._limits.queue_size, max_pixels=self._limits.max_pixels)
         responses = await self._segment_all(items, options, ticket)
         tensors = join_batch(responses, outputs, files_axes=files_axes(request.inputs))
-        return _response(resolved, request, responses, tensors), responses
+        return (
+            InferenceResponse(
+                model_name=resolved.name,
+                model_version=responses[0].model.rpartition("@")[2],
+                id=request.id,
+                parameters=response_parameters(responses),
+                outputs=tensors,
+            ),
+            responses,
+        )
 
     async def _segment_all(
         self, items: Sequence[Images], options: SegmentOptions, ticket: Ticket | None
     ) -> list[SegmentResponse]:
-        requests = [SegmentRequest(images=images, options=options) for images in items]
+        requests = [TaskRequest(parts=images, options=options) for images in items]
         if len(requests) == 1:
-            return [await self._segmenter.segment(requests[0], ticket)]
+            return [segment_response_of(await self._segmenter.segment(requests[0], ticket))]
         # Tasks made together take their first step together, so all of them get the same model if it is swapped now.
         tasks = [
             asyncio.create_task(self._segmenter.segment(request, ticket if index == 0 else None))
             for index, request in enumerate(requests)
         ]
         try:
-            return await asyncio.gather(*tasks)
+            return [segment_response_of(response) for response in await asyncio.gather(*tasks)]
         finally:
             for task in tasks:
                 task.cancel()
@@ -276,18 +268,6 @@ class OpenInference:
 
     def _totals(self, name: str, version: str) -> ModelStatistics:
         return self._statistics.setdefault((name, version), ModelStatistics())
-
-
-def _response(
-    resolved: ResolvedModel, request: InferenceRequest, responses: Sequence[TaskResponse], tensors: tuple[Tensor, ...]
-) -> InferenceResponse:
-    return InferenceResponse(
-        model_name=resolved.name,
-        model_version=responses[0].model.rpartition("@")[2],
-        id=request.id,
-        parameters=response_parameters(responses),
-        outputs=tensors,
-    )
 
 
 def _check_outputs(outputs: Sequence[str], known: Sequence[str]) -> None:

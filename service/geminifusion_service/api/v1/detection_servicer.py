@@ -14,7 +14,7 @@ from geminifusion_service.observability.request_context import new_request_id
 from geminifusion_service.pb import detection_pb2 as pb
 from geminifusion_service.pb import detection_pb2_grpc
 from geminifusion_service.pipeline.segmenter import Segmenter
-from geminifusion_service.request import DetectRequest, DetectResponse
+from geminifusion_service.request import DetectResponse, TaskRequest, detect_response_of
 from geminifusion_service.transport.grpc.call_admission import current_ticket, milliseconds_left
 from geminifusion_service.transport.grpc.status import abort
 
@@ -36,7 +36,9 @@ class DetectionServicer(detection_pb2_grpc.DetectionServicer):
         try:
             options = detect_options_from_message(request, milliseconds_left=milliseconds_left(context))
             parts = {name: content for name in _PARTS if (content := getattr(request, name))}
-            response = await self._segmenter.detect(DetectRequest(images=parts, options=options), current_ticket())
+            response = detect_response_of(
+                await self._segmenter.segment(TaskRequest(parts=parts, options=options), current_ticket())
+            )
         except Exception as error:
             public = public_error(error)
             if public is not error:

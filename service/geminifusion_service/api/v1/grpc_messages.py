@@ -6,25 +6,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_runtime import strict_json
+from geminifusion_runtime.artifact import SegmentationMetadata
 from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_runtime.model import Model
 from geminifusion_service.api.v1.grpc_options import enum_number, options_from_message
 from geminifusion_service.models.description import describe_model
 from geminifusion_service.pb import segmentation_pb2 as pb
-from geminifusion_service.request import SegmentRequest, SegmentResponse, TaskResponse
-from geminifusion_service.tasks.registry import served_task
+from geminifusion_service.request import SegmentResponse, TaskRequest, TaskResponse
 
 _MIN_GZIP_BYTES = 8192  # bytes of run lengths and maps
 
 
-def request_from(message: pb.SegmentRequest, *, milliseconds_left: float | None) -> SegmentRequest:
+def request_from(message: pb.SegmentRequest, *, milliseconds_left: float | None) -> TaskRequest:
     """The request in a message; its deadline is the earlier of the message's and the call's own.
 
     Raises:
         InvalidOptionError: a value out of range.
     """
     options = options_from_message(message, milliseconds_left=milliseconds_left)
-    return SegmentRequest(images=dict(message.images), options=options)
+    return TaskRequest(parts=dict(message.images), options=options)
 
 
 def gains_from_gzip(message: pb.SegmentResponse) -> bool:
@@ -102,8 +102,8 @@ def model_message(model: Model) -> pb.ModelDescription:
         name=metadata.name,
         version=metadata.version,
         classes=[
-            pb.ClassDescription(id=number, name=name, color=_color(color))
-            for number, (name, color) in enumerate(served_task(metadata).classes(metadata))
+            pb.ClassDescription(id=spec.id, name=spec.name, color=_color(spec.color))
+            for spec in (metadata.classes if isinstance(metadata, SegmentationMetadata) else ())
         ],
         json=strict_json.dumps(describe_model(model)),
     )

@@ -23,11 +23,10 @@ _PROBLEM: dict[str, Any] = {
     },
 }
 
-ERROR_STATUSES = sorted({error.http_status for error in ERRORS.values()})
+_ERROR_STATUSES = sorted({error.http_status for error in ERRORS.values()})
 
 
-def problem_response(status: int) -> dict[str, Any]:
-    """The errors of a status."""
+def _problem_response(status: int) -> dict[str, Any]:
     codes = sorted(code for code, error in ERRORS.items() if error.http_status == status)
     return {
         "description": ", ".join(codes),
@@ -35,10 +34,11 @@ def problem_response(status: int) -> dict[str, Any]:
     }
 
 
+ERROR_RESPONSES: dict[str, Any] = {str(int(status)): _problem_response(status) for status in _ERROR_STATUSES}
 _JSON: dict[str, Any] = {"description": "as JSON", "content": {"application/json": {"schema": {"type": "object"}}}}
 _NOT_MODIFIED = {"304": {"description": "not changed since the ETag in If-None-Match"}}
 MODELS_OPERATION: dict[str, Any] = {"responses": {"200": _JSON, **_NOT_MODIFIED}}
-MODEL_OPERATION: dict[str, Any] = {"responses": {"200": _JSON, **_NOT_MODIFIED, "404": problem_response(404)}}
+MODEL_OPERATION: dict[str, Any] = {"responses": {"200": _JSON, **_NOT_MODIFIED, "404": _problem_response(404)}}
 _STATUSES = {"type": "array", "items": {"type": "object", "additionalProperties": {"type": "string"}}}
 _VERSIONS: dict[str, Any] = {
     "description": "name, version, state and reason of each version",
@@ -46,12 +46,12 @@ _VERSIONS: dict[str, Any] = {
 }
 INDEX_OPERATION: dict[str, Any] = {"responses": {"200": _VERSIONS}}
 CONTROL_OPERATION: dict[str, Any] = {
-    "responses": {"200": _VERSIONS, **{str(status): problem_response(status) for status in (403, 404, 409)}}
+    "responses": {"200": _VERSIONS, **{str(status): _problem_response(status) for status in (403, 404, 409)}}
 }
 
 
 def query_options(options: OptionSet[Any]) -> list[dict[str, Any]]:
-    """Parameters of an operation, one for each option of a task."""
+    """The options as parameters of a query."""
     parameters = []
     for name, schema in options.schemas().items():
         description = schema.pop("description")
@@ -64,7 +64,7 @@ def query_options(options: OptionSet[Any]) -> list[dict[str, Any]]:
     return parameters
 
 
-_BINARY: dict[str, Any] = {"type": "string", "format": "binary"}
+BINARY: dict[str, Any] = {"type": "string", "format": "binary"}
 _RESULT: dict[str, Any] = {
     "type": "object",
     "required": ["model", "request_id", "size", "classes", "mask", "timings_ms", "batch_size", "warnings"],
@@ -99,13 +99,13 @@ SEGMENT_OPERATION: dict[str, Any] = {
             "description": "The mask at the size of the posted rgb, or without it of the first modality; "
             "X-Geminifusion-* headers carry model and timings",
             "content": {
-                MEDIA_TYPES["png"]: {"schema": _BINARY},
-                MEDIA_TYPES["npz"]: {"schema": _BINARY},
-                MEDIA_TYPES["ply"]: {"schema": _BINARY},
-                MEDIA_TYPES["pcd"]: {"schema": _BINARY},
+                MEDIA_TYPES["png"]: {"schema": BINARY},
+                MEDIA_TYPES["npz"]: {"schema": BINARY},
+                MEDIA_TYPES["ply"]: {"schema": BINARY},
+                MEDIA_TYPES["pcd"]: {"schema": BINARY},
                 MEDIA_TYPES["json"]: {"schema": _RESULT},
             },
         },
-        **{str(int(status)): problem_response(status) for status in ERROR_STATUSES},
+        **ERROR_RESPONSES,
     },
 }

@@ -21,6 +21,11 @@ def segment_operation(models: Sequence[ArtifactMetadata]) -> dict[str, Any]:
     Args:
         models: the loaded ones, the default first; without any, the parts are not known.
     """
+    return image_operation(models) | {"x-codeSamples": [sample for model in models for sample in _samples(model)]}
+
+
+def image_operation(models: Sequence[ArtifactMetadata]) -> dict[str, Any]:
+    """Request body and options of modalities of a task on images; see `segment_operation`."""
     return {
         "requestBody": {
             "required": True,
@@ -30,7 +35,6 @@ def segment_operation(models: Sequence[ArtifactMetadata]) -> dict[str, Any]:
             },
         },
         "parameters": _options(models),
-        "x-codeSamples": [sample for model in models for sample in _samples(model)],
     }
 
 

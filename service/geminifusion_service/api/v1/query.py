@@ -10,7 +10,8 @@ from geminifusion_runtime.errors import InvalidOptionError
 from geminifusion_runtime.options import SEGMENT_OPTIONS, SegmentOptions
 from geminifusion_runtime.types import MaskFormat
 
-Format = TypeVar("Format", bound=str)
+T = TypeVar("T")
+
 _MAPS = ("confidence", "gate", "disagreement")
 _CARRY_MAPS = ("json", "npz")
 # By media type; image/png, which palette and overlay share, means png.
@@ -29,10 +30,7 @@ def options_from_query(pairs: Sequence[tuple[str, str]], *, request_id: str, acc
         InvalidOptionError: an unknown name, one that comes twice, a value that does not parse or is out of range, or a
             map that the format cannot carry.
     """
-    values = dict(pairs)
-    if len(values) != len(pairs):
-        raise InvalidOptionError("an option comes twice; send each once")
-    values.setdefault("request_id", request_id)
+    values = query_values(pairs, request_id=request_id)
     if "format" not in values:
         values["format"] = preferred_format(accept)
     options = SEGMENT_OPTIONS.parse_text(values)
@@ -43,29 +41,38 @@ def options_from_query(pairs: Sequence[tuple[str, str]], *, request_id: str, acc
     return options
 
 
+def query_values(pairs: Sequence[tuple[str, str]], *, request_id: str) -> dict[str, str]:
+    """The values in a query string, the id of the request among them.
+
+    Raises:
+        InvalidOptionError: one comes twice.
+    """
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise InvalidOptionError("an option comes twice; send each once")
+    values.setdefault("request_id", request_id)
+    return values
+
+
 def preferred_format(accept: str | None) -> MaskFormat:
-    """The format whose media type `Accept` ranks first; png if it names none of ours, or ranks png as high.
+    """The format whose media type `Accept` ranks first; png if it names none of ours, or ranks png as high."""
+    return ranked_first(accept, _FORMATS, default="png")
+
+
+def ranked_first(accept: str | None, formats: Mapping[str, T], *, default: T) -> T:
+    """The format whose media type `Accept` ranks above that of the default, which is a PNG.
 
     Unknown types are no reason to reject a request: a server may disregard the header.
-    """
-    return preferred(accept, _FORMATS, "png")
-
-
-def preferred(accept: str | None, formats: Mapping[str, Format], default: Format) -> Format:
-    """The format whose media type `Accept` ranks first; the default where it names none, or ranks that as high.
-
-    Args:
-        formats: by media type, that of the default among them.
     """
     if accept is None or accept == "*/*":
         return default
     ranks = _qualities(accept)
     best = default
-    best_quality = max(_of_type(media_type, ranks) for media_type, one in formats.items() if one == default)
-    for media_type, name in formats.items():
+    best_quality = _of_type(MEDIA_TYPES["png"], ranks)
+    for media_type, mask_format in formats.items():
         quality = _of_type(media_type, ranks)
         if quality > best_quality:
-            best, best_quality = name, quality
+            best, best_quality = mask_format, quality
     return best
 
 

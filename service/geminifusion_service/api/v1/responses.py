@@ -45,7 +45,7 @@ def error_response(error: GeminiFusionError, request_id: str) -> Response:
 def cacheable_json(request: Request, facts: Mapping[str, Any]) -> Response:
     """JSON with an ETag; 304 for a client that has it already (RFC 9110, sections 8.8.3 and 13.1.2)."""
     content = strict_json.dumps(facts).encode()
-    tag = entity_tag(content)
+    tag = _tag(content)
     named = ",".join(request.headers.getlist("if-none-match"))
     known = [one.strip().removeprefix("W/") for one in named.split(",")]
     headers = {"ETag": tag, "Cache-Control": "no-cache"}  # clients ask each time whether it has changed
@@ -54,33 +54,12 @@ def cacheable_json(request: Request, facts: Mapping[str, Any]) -> Response:
     return Response(content, 200, headers, "application/json")
 
 
-def entity_tag(content: bytes | memoryview) -> str:
-    """The ETag of a content."""
+def _tag(content: bytes | memoryview) -> str:
     return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
 
 
-def segment_response(response: SegmentResponse, *, accepts_gzip: bool = False) -> Response:
-    """The mask as a file and all else in X-Geminifusion-* headers, or everything as JSON, compressed where it pays."""
-    assert response.format is not None, "a query always has a format"
-    headers = common_headers(response)
-    if response.classes and response.format != "json":
-        headers["X-Geminifusion-Classes"] = "; ".join(map(_share_text, response.classes))
-    if response.format == "json":
-        content = strict_json.dumps(response_document(response)).encode()
-        if accepts_gzip and len(content) >= _MIN_GZIP_BYTES:
-            content = isal_zlib.compress(content, _GZIP_LEVEL, wbits=_GZIP_WINDOW)
-            headers["Content-Encoding"] = "gzip"
-        headers["Vary"] = "Accept, Accept-Encoding"
-    else:
-        content = response.mask
-        headers["Vary"] = "Accept"
-        # Of the mask alone: the times in JSON differ from one response to the next.
-        headers["ETag"] = entity_tag(content)
-    return Response(content, 200, headers, MEDIA_TYPES[response.format])
-
-
 def common_headers(response: TaskResponse) -> dict[str, str]:
-    """What the responses of all tasks say in headers: model, size, times, sensors, warnings."""
+    """What the headers of every task's response say."""
     headers = {
         "X-Request-Id": response.request_id,
         "X-Geminifusion-Model": response.model,
@@ -99,6 +78,30 @@ def common_headers(response: TaskResponse) -> dict[str, str]:
     if response.warnings:
         headers["X-Geminifusion-Warnings"] = _header_text("; ".join(response.warnings))
     return headers
+
+
+def file_response(content: bytes, headers: dict[str, str], media_type: str) -> Response:
+    """A result that is a file, which clients may keep by its ETag."""
+    headers["Vary"] = "Accept"
+    headers["ETag"] = _tag(content)
+    return Response(content, 200, headers, media_type)
+
+
+def segment_response(response: SegmentResponse, *, accepts_gzip: bool = False) -> Response:
+    """The mask as a file and all else in X-Geminifusion-* headers, or everything as JSON, compressed where it pays."""
+    assert response.format is not None, "a query always has a format"
+    headers = common_headers(response)
+    if response.classes and response.format != "json":
+        headers["X-Geminifusion-Classes"] = "; ".join(map(_share_text, response.classes))
+    if response.format == "json":
+        content = strict_json.dumps(response_document(response)).encode()
+        if accepts_gzip and len(content) >= _MIN_GZIP_BYTES:
+            content = isal_zlib.compress(content, _GZIP_LEVEL, wbits=_GZIP_WINDOW)
+            headers["Content-Encoding"] = "gzip"
+        headers["Vary"] = "Accept, Accept-Encoding"
+        return Response(content, 200, headers, MEDIA_TYPES[response.format])
+    # The tag is of the mask alone: the times in JSON differ from one response to the next.
+    return file_response(response.mask, headers, MEDIA_TYPES[response.format])
 
 
 def _header_text(text: str) -> str:

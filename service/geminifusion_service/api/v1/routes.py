@@ -1,41 +1,34 @@
-"""The paths under /v1: segmentation, models, and the model repository."""
+"""The paths under /v1: one for each task, models, and the model repository."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Iterable
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from geminifusion_runtime.errors import GeminiFusionError
-from geminifusion_runtime.option_types import RequestOptions
 from geminifusion_service.api.openapi import DocumentedRoute
-from geminifusion_service.api.v1.detection import DETECT_OPERATION, detect_options_from_query, detect_response
 from geminifusion_service.api.v1.openapi import (
     CONTROL_OPERATION,
     INDEX_OPERATION,
     MODEL_OPERATION,
     MODELS_OPERATION,
-    SEGMENT_OPERATION,
 )
-from geminifusion_service.api.v1.openapi_models import segment_operation
-from geminifusion_service.api.v1.query import accepts_gzip as takes_gzip
-from geminifusion_service.api.v1.query import options_from_query
-from geminifusion_service.api.v1.responses import cacheable_json, segment_response
+from geminifusion_service.api.v1.query import accepts_gzip
+from geminifusion_service.api.v1.responses import cacheable_json
+from geminifusion_service.api.v1.task_apis import TASK_APIS, TaskApi
 from geminifusion_service.errors import public_error
 from geminifusion_service.model_manager import ModelManager
 from geminifusion_service.models.description import describe_reference
 from geminifusion_service.models.registry import Status
 from geminifusion_service.observability.metrics import Metrics
-from geminifusion_service.pipeline.admission import Ticket
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.pipeline.telemetry import Telemetry
-from geminifusion_service.request import DetectRequest, SegmentRequest, TaskResponse
+from geminifusion_service.request import TaskRequest
 from geminifusion_service.settings import LimitSettings
-from geminifusion_service.tasks.registry import served_task
 from geminifusion_service.transport.http.body import (
     cancel_on_disconnect,
     check_encoding,
@@ -46,18 +39,7 @@ from geminifusion_service.transport.http.body import (
     split_multipart,
 )
 
-SEGMENT_PATH, DETECT_PATH = "/v1/segment", "/v1/detect"
 TRANSPORT = "http"
-
-OptionsT = TypeVar("OptionsT", bound=RequestOptions)
-OptionsT_co = TypeVar("OptionsT_co", bound=RequestOptions, covariant=True)
-ResponseT = TypeVar("ResponseT", bound=TaskResponse)
-
-
-class _ReadOptions(Protocol[OptionsT_co]):
-    """Options from a query; see `options_from_query`."""
-
-    def __call__(self, pairs: Sequence[tuple[str, str]], *, request_id: str, accept: str | None) -> OptionsT_co: ...
 
 
 def v1_routes(
@@ -68,32 +50,9 @@ def v1_routes(
     model_manager: ModelManager | None,
 ) -> list[DocumentedRoute]:
     """Every path under /v1; the repository's only with a manager. Errors are raised for the application to handle."""
-    tasks = _Tasks(segmenter, limits, metrics, telemetry)
     models = _Models(segmenter)
     routes = [
-        DocumentedRoute(
-            SEGMENT_PATH,
-            tasks.segment,
-            method="POST",
-            tag="segment",
-            operation=SEGMENT_OPERATION,
-            of_models=lambda: segment_operation(
-                [
-                    model.metadata
-                    for model in segmenter.models
-                    if served_task(model.metadata).request_type is SegmentRequest
-                ]
-            ),
-            admission=TRANSPORT,
-        ),
-        DocumentedRoute(
-            DETECT_PATH,
-            tasks.detect,
-            method="POST",
-            tag="detect",
-            operation=DETECT_OPERATION,
-            admission=TRANSPORT,
-        ),
+        *(_task_route(api, segmenter, limits, metrics, telemetry) for api in TASK_APIS),
         DocumentedRoute("/v1/models", models.models, tag="models", operation=MODELS_OPERATION),
         DocumentedRoute("/v1/models/{name}", models.model, tag="models", operation=MODEL_OPERATION),
     ]
@@ -115,61 +74,55 @@ def v1_routes(
     return routes
 
 
-class _Tasks:
-    """What the tasks have in common over HTTP: options in the query, parts in the body, one response."""
+def _task_route(
+    api: TaskApi, segmenter: Segmenter, limits: LimitSettings, metrics: Metrics, telemetry: Telemetry
+) -> DocumentedRoute:
+    """The path of a task's requests."""
+    requests = _TaskRequests(api, segmenter, limits, metrics, telemetry)
+    return DocumentedRoute(
+        api.path,
+        requests.answer,
+        method="POST",
+        tag=api.verb,
+        operation={
+            "summary": api.verb.title(),
+            "description": api.description,
+            "operationId": f"{api.verb}{api.path.replace('/', '_')}_post",
+            **api.operation,
+        },
+        of_models=lambda: api.of_models(
+            [model.metadata for model in segmenter.models if model.metadata.task == api.task]
+        ),
+        admission=TRANSPORT,
+    )
 
-    def __init__(self, segmenter: Segmenter, limits: LimitSettings, metrics: Metrics, telemetry: Telemetry) -> None:
+
+class _TaskRequests:
+    """Requests of one task."""
+
+    def __init__(
+        self, api: TaskApi, segmenter: Segmenter, limits: LimitSettings, metrics: Metrics, telemetry: Telemetry
+    ) -> None:
+        self._api = api
         self._segmenter = segmenter
         self._limits = limits
         self._metrics = metrics
         self._telemetry = telemetry
 
-    async def segment(self, request: Request) -> Response:
-        """Segment one scene: an image of each of the model's modalities, of the same pixels."""
-        accepts_gzip = takes_gzip(request.headers.get("accept-encoding"))
-        return await self._counted(
-            request,
-            options_from_query,
-            lambda parts, options, ticket: self._segmenter.segment(
-                SegmentRequest(images=parts, options=options), ticket
-            ),
-            lambda response: segment_response(response, accepts_gzip=accepts_gzip),
-        )
-
-    async def detect(self, request: Request) -> Response:
-        """Detect objects in one frame: the image `rgb`, the LiDAR's `points`, and the `calibration` of both."""
-        return await self._counted(
-            request,
-            detect_options_from_query,
-            lambda parts, options, ticket: self._segmenter.detect(DetectRequest(images=parts, options=options), ticket),
-            detect_response,
-        )
-
-    async def _counted(
-        self,
-        request: Request,
-        read_options: _ReadOptions[OptionsT],
-        run: Callable[[dict[str, bytes], OptionsT, Ticket], Coroutine[Any, Any, ResponseT]],
-        encode: Callable[[ResponseT], Response],
-    ) -> Response:
+    async def answer(self, request: Request) -> Response:
+        """Run one request, and count it by its outcome."""
         try:
-            response = await self._respond(request, read_options, run, encode)
+            response = await self._answer(request)
         except Exception as error:
             self._metrics.requests.labels(TRANSPORT, public_error(error).code).inc()
             raise
         self._metrics.requests.labels(TRANSPORT, "ok").inc()
         return response
 
-    async def _respond(
-        self,
-        request: Request,
-        read_options: _ReadOptions[OptionsT],
-        run: Callable[[dict[str, bytes], OptionsT, Ticket], Coroutine[Any, Any, ResponseT]],
-        encode: Callable[[ResponseT], Response],
-    ) -> Response:
+    async def _answer(self, request: Request) -> Response:
         headers = request.headers
         try:
-            options = read_options(
+            options = self._api.options(
                 request.query_params.multi_items(),
                 request_id=request.state.request_id,
                 accept=headers.get("accept"),
@@ -189,11 +142,13 @@ class _Tasks:
             limits = self._limits
             body = await read_body(request, max_bytes=limits.max_body_bytes, timeout_s=limits.body_timeout_s)
             if boundary is not None:
-                parts = split_multipart(body, boundary)
+                images = split_multipart(body, boundary)
             else:
-                parts = await asyncio.to_thread(split_json, body)
+                images = await asyncio.to_thread(split_json, body)
             del body  # the parts are copies; keeping it would double the memory while the request waits
-            return encode(await cancel_on_disconnect(request, run(parts, options, ticket)))
+            work = self._segmenter.segment(TaskRequest(parts=images, options=options), ticket)
+            takes_gzip = accepts_gzip(headers.get("accept-encoding"))
+            return self._api.response(await cancel_on_disconnect(request, work), takes_gzip)
 
 
 class _Models:

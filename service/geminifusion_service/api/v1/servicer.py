@@ -24,6 +24,7 @@ from geminifusion_service.pb import segmentation_pb2_grpc
 from geminifusion_service.pipeline.admission import Ticket
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.pipeline.streaming import StreamManager
+from geminifusion_service.request import segment_response_of
 from geminifusion_service.transport.grpc.call_admission import current_ticket, milliseconds_left
 from geminifusion_service.transport.grpc.status import abort
 
@@ -103,4 +104,4 @@ class SegmentationServicer(segmentation_pb2_grpc.SegmentationServicer):
             self._metrics.requests.labels(transport, public.code).inc()
             raise public from error
         self._metrics.requests.labels(transport, "ok").inc()
-        return response_message(response)
+        return response_message(segment_response_of(response))

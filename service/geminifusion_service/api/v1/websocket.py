@@ -24,6 +24,7 @@ from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.origins import origin_allowed
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.pipeline.streaming import StreamManager
+from geminifusion_service.request import segment_response_of
 from geminifusion_service.transport.http.api_keys import BEARER_SUBPROTOCOL
 
 PATH = "/v1/stream"
@@ -96,7 +97,9 @@ class _Frames:
                 raise UnsupportedBodyError(
                     f"a text message came; send each frame as one binary message, and {END!r} after the last"
                 )
-            response = response_message(number, await self._segmenter.segment(request_from(message)))
+            response = response_message(
+                number, segment_response_of(await self._segmenter.segment(request_from(message)))
+            )
         except Exception as error:
             public = public_error(error)
             if public is not error:

@@ -17,14 +17,14 @@ from geminifusion_runtime.options import SEGMENT_OPTIONS, SegmentOptions
 from geminifusion_service.api.v1.responses import response_document
 from geminifusion_service.errors import MalformedBodyError
 from geminifusion_service.observability.request_context import is_request_id
-from geminifusion_service.request import SegmentRequest, SegmentResponse
+from geminifusion_service.request import SegmentResponse, TaskRequest
 
 _LENGTH = struct.Struct("<I")
 _MAX_HEADER_BYTES = 64 * 1024
 _MAX_IMAGES = 16
 
 
-def request_from(message: bytes) -> SegmentRequest:
+def request_from(message: bytes) -> TaskRequest:
     """The request in a binary message.
 
     Raises:
@@ -33,7 +33,7 @@ def request_from(message: bytes) -> SegmentRequest:
     """
     header, start = _header(message)
     images = _cut(header.pop("images", None), message, start)
-    return SegmentRequest(images=images, options=_options(header))
+    return TaskRequest(parts=images, options=_options(header))
 
 
 def request_id_of(message: bytes) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_runtime.artifact import ArtifactMetadata, of_segmentation
+from geminifusion_runtime.artifact import SegmentationMetadata
 from geminifusion_runtime.camera import Intrinsics
 from geminifusion_runtime.decoding.decode import DecodedRequest
 from geminifusion_runtime.encoding.class_shares import ClassShare, class_shares, distances
@@ -32,7 +32,7 @@ class Encoded:
 
 def encode(
     options: SegmentOptions,
-    metadata: ArtifactMetadata,
+    metadata: SegmentationMetadata,
     decoded: DecodedRequest,
     prediction: Prediction,
     disagreement: NDArray[np.float16] | None = None,
@@ -48,7 +48,7 @@ def encode(
     classes: tuple[ClassShare, ...] = ()
     depth_m = distances(metadata, {name: image.array for name, image in decoded.images.items()})
     if options.classes or wanted == "json":
-        classes = class_shares(labels, depth_m, of_segmentation(metadata).classes, decoded.camera)
+        classes = class_shares(labels, depth_m, metadata.classes, decoded.camera)
     if wanted is None:
         return Encoded(classes=classes)
     if wanted == "json":
@@ -56,14 +56,14 @@ def encode(
     if wanted == "png":
         mask = index_png(labels)
     elif wanted == "palette":
-        mask = index_png(labels, of_segmentation(metadata).palette())
+        mask = index_png(labels, metadata.palette())
     elif wanted == "overlay":
-        mask = overlay_png(view(_overlay_base(options, metadata, decoded)), labels, of_segmentation(metadata).palette())
+        mask = overlay_png(view(_overlay_base(options, metadata, decoded)), labels, metadata.palette())
     elif wanted in ("ply", "pcd", "cloud-npz"):
         assert depth_m is not None, "prepare rejects requests of points without distances"
         assert decoded.camera is not None, "prepare rejects requests of points without a camera"
         cloud = _cloud(metadata, decoded, depth_m, decoded.camera, prediction)
-        present = {int(one): of_segmentation(metadata).classes[one].name for one in np.unique(labels)}
+        present = {int(one): metadata.classes[one].name for one in np.unique(labels)}
         mask = encode_cloud(cloud, wanted, cloud_comments(metadata.reference, decoded.camera, present))
     else:
         maps: dict[str, NDArray[np.generic]] = {
@@ -83,7 +83,7 @@ def encode(
 
 
 def _cloud(
-    metadata: ArtifactMetadata,
+    metadata: SegmentationMetadata,
     decoded: DecodedRequest,
     depth_m: NDArray[np.float32],
     camera: Intrinsics,
@@ -95,14 +95,14 @@ def _cloud(
         depth_m,
         camera,
         labels=prediction.labels,
-        colors=np.array(of_segmentation(metadata).palette(), np.uint8)[prediction.labels]
-        if rgb is None
-        else view(rgb.array),
+        colors=np.array(metadata.palette(), np.uint8)[prediction.labels] if rgb is None else view(rgb.array),
         confidence=prediction.confidence,
     )
 
 
-def _overlay_base(options: SegmentOptions, metadata: ArtifactMetadata, decoded: DecodedRequest) -> NDArray[np.generic]:
+def _overlay_base(
+    options: SegmentOptions, metadata: SegmentationMetadata, decoded: DecodedRequest
+) -> NDArray[np.generic]:
     """The modality that was asked for; without it rgb, or else the first 8-bit picture, or else the first that came."""
     pictures = [spec.name for spec in metadata.modalities if spec.unit == "intensity"]
     for name in (options.overlay_on, "rgb", *pictures):

@@ -1,0 +1,1 @@
+"""Image translation: an image of one domain from aligned images of others."""

@@ -1,0 +1,77 @@
+"""The HTTP API of each task: what its query means, how its response is written, and its operation in OpenAPI."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.responses import Response
+
+from geminifusion_runtime.artifact import ArtifactMetadata
+from geminifusion_runtime.option_types import RequestOptions
+from geminifusion_runtime.tasks.registry import TASKS
+from geminifusion_service.api.v1.openapi import SEGMENT_OPERATION
+from geminifusion_service.api.v1.openapi_models import segment_operation
+from geminifusion_service.api.v1.query import options_from_query
+from geminifusion_service.api.v1.responses import segment_response
+from geminifusion_service.api.v1.translation import (
+    TRANSLATE_OPERATION,
+    translate_operation,
+    translate_options_from_query,
+    translate_response,
+)
+from geminifusion_service.request import TaskResponse, segment_response_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskApi:
+    """One path of the API, `/v1/VERB`.
+
+    Args:
+        task: as `TASKS` names it.
+        description: of the operation.
+        options: the options in a query string, given the request's id and its `Accept` header.
+        response: the response over HTTP; the flag says whether it may be compressed with gzip.
+        operation: in the OpenAPI document, as far as it is the same for all models.
+        of_models: what of it follows from the loaded models of this task.
+    """
+
+    task: str
+    description: str
+    options: Callable[..., RequestOptions]
+    response: Callable[[TaskResponse, bool], Response]
+    operation: Mapping[str, Any]
+    of_models: Callable[[Sequence[ArtifactMetadata]], dict[str, Any]]
+
+    @property
+    def verb(self) -> str:
+        """The last part of its path."""
+        return TASKS[self.task].verb
+
+    @property
+    def path(self) -> str:
+        """Of its requests."""
+        return TASKS[self.task].path
+
+
+TASK_APIS: tuple[TaskApi, ...] = (
+    TaskApi(
+        task="semantic-segmentation",
+        description="Segment one scene: an image of each of the model's modalities, of the same pixels.",
+        options=options_from_query,
+        response=lambda response, accepts_gzip: segment_response(
+            segment_response_of(response), accepts_gzip=accepts_gzip
+        ),
+        operation=SEGMENT_OPERATION,
+        of_models=segment_operation,
+    ),
+    TaskApi(
+        task="image-translation",
+        description="Translate one view to another domain: an image of each of the model's inputs, of the same pixels.",
+        options=translate_options_from_query,
+        response=lambda response, _: translate_response(response),
+        operation=TRANSLATE_OPERATION,
+        of_models=translate_operation,
+    ),
+)

@@ -1,0 +1,107 @@
+"""`POST /v1/translate`, and what becomes of requests for the wrong task."""
+
+import io
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+from tests.service.conftest import running_server
+from tests.translator_artifact import expected_output, write_translator
+
+from geminifusion_runtime.png_encoder import encode_png
+
+SIZE = (50, 70)
+
+
+@pytest.fixture(scope="module")
+def images():
+    rng = np.random.default_rng(0)
+    return {
+        "rgb": rng.integers(0, 200, (*SIZE, 3), dtype=np.uint8),
+        "edge": rng.integers(0, 50, SIZE, dtype=np.uint8),
+    }
+
+
+@pytest.fixture(scope="module")
+def files(images):
+    return {name: encode_png(image) for name, image in images.items()}
+
+
+@pytest.fixture(scope="module")
+def live(tiny_artifact, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("translators")
+    artifacts = (write_translator(folder / "image"), write_translator(folder / "depth", "depth"), tiny_artifact)
+    with running_server(artifacts[0], artifacts=artifacts) as server:
+        yield server
+
+
+def post(live, path, files, **query):
+    return httpx.post(f"{live.url}{path}", params=query, files=files, trust_env=False)
+
+
+def test_a_picture_is_answered_as_png_or_npy(live, files, images):
+    response = post(live, "/v1/translate", files)
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == "image/png"
+    assert response.headers["x-geminifusion-domain"] == "normal"
+    assert response.headers["x-geminifusion-size"] == f"{SIZE[1]}x{SIZE[0]}"
+    found = cv2.imdecode(np.frombuffer(response.content, np.uint8), cv2.IMREAD_UNCHANGED)[..., ::-1]
+    np.testing.assert_array_equal(found, expected_output("image", **images))
+    array = np.load(io.BytesIO(post(live, "/v1/translate", files, format="npy").content))
+    np.testing.assert_array_equal(array, found)
+
+
+def test_depth_is_answered_in_millimetres_whose_scale_is_told(live, files, images):
+    response = post(live, "/v1/translate", files, model="to-depth")
+    scale = float(response.headers["x-geminifusion-depth-scale"])
+    found = cv2.imdecode(np.frombuffer(response.content, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert found.dtype == np.uint16
+    np.testing.assert_allclose(found * scale, expected_output("depth", **images), atol=scale / 2 + 1e-6)
+    accepted = httpx.post(
+        f"{live.url}/v1/translate",
+        params={"model": "to-depth"},
+        files=files,
+        headers={"Accept": "application/x-npy"},
+        trust_env=False,
+    )
+    assert "x-geminifusion-depth-scale" not in accepted.headers
+    np.testing.assert_array_equal(np.load(io.BytesIO(accepted.content)), expected_output("depth", **images))
+
+
+@pytest.mark.parametrize(("path", "model", "right"), [
+    ("/v1/segment", "to-depth", "POST /v1/translate"),
+    ("/v1/translate", "tiny", "POST /v1/segment"),
+])  # fmt: skip
+def test_a_request_of_another_task_is_told_where_it_belongs(live, files, path, model, right):
+    response = post(live, path, files, model=model)
+    assert (response.status_code, response.json()["code"]) == (400, "wrong_task")
+    assert right in response.json()["detail"]
+
+
+def test_without_a_name_a_task_has_its_own_first_model(live, files, pair):
+    assert post(live, "/v1/segment", pair.files()).headers["x-geminifusion-model"] == "tiny@1"
+    assert post(live, "/v1/translate", files).headers["x-geminifusion-model"] == "to-image@1"
+
+
+def test_parts_options_and_damage_are_refused_as_for_any_task(live, files):
+    missing = post(live, "/v1/translate", {"rgb": files["rgb"]})
+    assert (missing.status_code, missing.json()["code"]) == (400, "missing_part")
+    unknown = post(live, "/v1/translate", files, overlay_on="rgb")
+    assert unknown.json()["code"] == "invalid_option"
+    broken = post(live, "/v1/translate", files | {"rgb": files["rgb"][:100]})
+    assert broken.json()["code"] == "undecodable_image"
+    mixed = post(live, "/v1/translate", files | {"edge": encode_png(np.zeros((20, 30), np.uint8))})
+    assert (mixed.status_code, mixed.json()["code"]) == (422, "size_mismatch")
+
+
+def test_discovery_tells_the_task(live):
+    described = {model["name"]: model for model in live.get("/v1/models").json()["models"]}
+    assert described["to-depth"]["task"] == "image-translation"
+    assert described["to-depth"]["output"]["kind"] == "depth"
+    assert described["tiny"]["task"] == "semantic-segmentation"
+    paths = live.get("/openapi.json").json()["paths"]
+    parts = paths["/v1/translate"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
+    assert set(parts) == {"rgb", "edge"}
+    segment = paths["/v1/segment"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
+    assert set(segment) == {"rgb", "depth"}
