@@ -151,6 +151,7 @@ def artifact(
             "`geminifusion tasks` lists or a YAML file"
         )
     from geminifusion_export.build import ExportOptions, check_destination
+    from geminifusion_model.tasks.registry import task_of_checkpoint
 
     check_destination(destination)
     with tempfile.TemporaryDirectory(prefix="geminifusion-import-") as scratch:
@@ -194,9 +195,7 @@ def _extended(source: Path, destination: Path, options: TargetOptions) -> Artifa
 
 
 def _report(metadata: ArtifactMetadata, destination: Path) -> None:
-    from geminifusion_export.verification.certificate import verification_table
-
-    click.echo(verification_table(metadata.verification))
+    click.echo(_table(metadata))
     for entry in metadata.runtimes:
         if score := entry.held_out:
             click.echo(
@@ -206,6 +205,19 @@ def _report(metadata: ArtifactMetadata, destination: Path) -> None:
     click.echo(
         f"wrote {destination} ({metadata.reference}); serve it with: geminifusion serve --artifact {destination}"
     )
+
+
+def _table(metadata: ArtifactMetadata) -> str:
+    """What was measured, one line a report."""
+    from geminifusion_runtime.artifact import DetectionMetadata
+
+    if isinstance(metadata, DetectionMetadata):
+        from geminifusion_export.detection.verification import verification_table as detection_table
+
+        return detection_table(metadata.verification)
+    from geminifusion_export.verification.certificate import verification_table
+
+    return verification_table(metadata.verification)
 
 
 def _engine_options(given: dict[str, object]) -> EngineOptions:

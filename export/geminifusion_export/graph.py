@@ -219,7 +219,7 @@ def export_onnx(graph: SegmentationGraph, path: Path) -> onnx.ModelProto:
 def _trace_whole(graph: SegmentationGraph) -> onnx.ModelProto:
     names = [modality.name for modality in graph.task.modalities]
     raw = ("batch", "height", "width")
-    return _trace(graph, example_inputs(graph.task, *TRACED_SHAPE), dict.fromkeys(names, raw), graph.output_names)
+    return trace(graph, example_inputs(graph.task, *TRACED_SHAPE), dict.fromkeys(names, raw), graph.output_names)
 
 
 def _trace_in_parts(graph: SegmentationGraph) -> onnx.ModelProto:
@@ -237,14 +237,14 @@ def _trace_in_parts(graph: SegmentationGraph) -> onnx.ModelProto:
     at_quarter = {4: ("batch", "", "quarter_height", "quarter_width"), 3: ("batch", "quarter_height", "quarter_width")}
     axes_of_results = {name: at_quarter[each.ndim] for name, each in zip(result_names, results, strict=True)}
     parts = [
-        _trace(graph.encode, raw, dict.fromkeys(names, at_posted), encoded_names),
-        _trace(network, encoded, dict.fromkeys(encoded_names, at_network), result_names),
-        _trace(graph.answer, (raw[0], *results), {names[0]: at_posted} | axes_of_results, graph.output_names),
+        trace(graph.encode, raw, dict.fromkeys(names, at_posted), encoded_names),
+        trace(network, encoded, dict.fromkeys(encoded_names, at_network), result_names),
+        trace(graph.answer, (raw[0], *results), {names[0]: at_posted} | axes_of_results, graph.output_names),
     ]
     return chain(parts, names, graph.output_names)
 
 
-def _trace(
+def trace(
     module: nn.Module, inputs: tuple[Tensor, ...], axes: Mapping[str, Sequence[str]], outputs: Sequence[str]
 ) -> onnx.ModelProto:
     """One ONNX graph; `axes` names the dynamic axes of each input, "" being a fixed one."""

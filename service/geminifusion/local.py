@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,14 +12,16 @@ from uuid import uuid4
 
 import numpy as np
 
-from geminifusion_runtime.artifact import SegmentationMetadata, require_segmentation
+from geminifusion_runtime.artifact import ArtifactMetadata, SegmentationMetadata, require_segmentation
 from geminifusion_runtime.bundled import artifact_path
 from geminifusion_runtime.encoding.class_shares import class_shares, distances
 from geminifusion_runtime.option_types import modality_options
 from geminifusion_runtime.options import OPTION_NAMES, SegmentOptions
-from geminifusion_runtime.types import DEFAULT_SENSOR_POLICY
+from geminifusion_runtime.types import DEFAULT_SENSOR_POLICY, SensorPolicy
 
 from .array_inputs import plain_image
+from .detection.calls import CalibrationInput, CloudInput
+from .detection.results import DetectionResult
 from .errors import InvalidInputError, requires_extra
 from .images import ImageInput, PlainImage, check_array, file_bytes
 from .options import LOCAL_OPTIONS, checked_options, split_arguments
@@ -41,12 +44,15 @@ class LocalModel:
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._task = SegmentationTask(require_segmentation(model.metadata))
 
     @property
-    def metadata(self) -> SegmentationMetadata:
+    def metadata(self) -> ArtifactMetadata:
         """Description of the artifact: classes, modalities, limits, scores, licenses."""
-        return self._task.metadata
+        return self._model.metadata
+
+    @functools.cached_property
+    def _task(self) -> SegmentationTask:
+        return SegmentationTask(require_segmentation(self.metadata))
 
     @overload
     def __call__(
@@ -90,6 +96,8 @@ class LocalModel:
             geminifusion_runtime.errors.GeminiFusionError: as a server responds: undecodable, too small,
                 sizes that differ, 8-bit depth without a scale…
         """
+        if not isinstance(self.metadata, SegmentationMetadata):
+            raise InvalidInputError(f"{self.metadata.reference} is a model for {self.metadata.task}; call detect()")
         started = time.perf_counter()
         inputs, given = split_arguments(rgb, depth, others)
         options = checked_options({"depth_scale": depth_scale, "depth_invalid": depth_invalid, **given})
@@ -107,7 +115,10 @@ class LocalModel:
         return Result(
             labels=prediction.labels,
             classes=class_shares(
-                prediction.labels, distances(self.metadata, arrays), self.metadata.classes, prepared.decoded.camera
+                prediction.labels,
+                distances(self.metadata, arrays),
+                self._task.metadata.classes,
+                prepared.decoded.camera,
             ),
             model=self.metadata.reference,
             confidence=prediction.confidence,
@@ -118,8 +129,35 @@ class LocalModel:
             sensors=prepared.sensors,
             request_id=uuid4().hex,
             sources=arrays,
-            posted=dataclasses.replace(options, intrinsics=options.intrinsics or self.metadata.intrinsics or ()),
+            posted=dataclasses.replace(options, intrinsics=options.intrinsics or self._task.metadata.intrinsics or ()),
             depth_m=distances(self.metadata, {name: image.array for name, image in decoded_images.items()}),
+        )
+
+    def detect(
+        self,
+        rgb: ImageInput,
+        points: CloudInput,
+        calibration: CalibrationInput,
+        *,
+        min_score: float | None = None,
+        sensor_policy: SensorPolicy | None = None,
+    ) -> DetectionResult:
+        """Detect objects in one frame, with a model for 3-D object detection.
+
+        Args:
+            rgb, points, calibration: as `Client.detect` takes them.
+            min_score: boxes have to be surer than this, 0…1; None takes the model's limit.
+            sensor_policy: what to do about a broken camera.
+
+        Raises:
+            InvalidInputError: a file cannot be read, an argument is out of range, or the model has another task.
+            geminifusion_runtime.errors.GeminiFusionError: as a server responds.
+        """
+        from .detection.local import detect
+
+        options = {"min_score": min_score, "sensor_policy": sensor_policy}
+        return detect(
+            self._model, rgb, points, calibration, {name: one for name, one in options.items() if one is not None}
         )
 
     def _decode(self, inputs: Mapping[str, PlainImage], options: SegmentOptions) -> dict[str, DecodedImage]:
@@ -136,7 +174,7 @@ class LocalModel:
                 image if isinstance(image, np.ndarray) else file_bytes(image, spec.name),
                 spec,
                 max_pixels=_MAX_PIXELS,
-                intrinsics=options.intrinsics or self.metadata.intrinsics,
+                intrinsics=options.intrinsics or self._task.metadata.intrinsics,
                 **modality_options(options, spec)._asdict(),
             )
         return images

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from geminifusion_runtime.artifact import ClassSpec
+from geminifusion_runtime.artifact import ClassSpec, require_segmentation
 from geminifusion_runtime.errors import GeminiFusionError
 
 from .errors import ClientError, InvalidInputError, InvalidResponseError
@@ -63,7 +63,7 @@ class LocalSegmenter:
 
     def classes(self) -> Sequence[ClassSpec]:
         """The classes of the model."""
-        return self._segment.metadata.classes
+        return require_segmentation(self._segment.metadata).classes
 
     def result(self, frame: SourceFrame) -> Result:
         """The result of a single frame."""

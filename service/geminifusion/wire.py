@@ -48,7 +48,7 @@ def result_from_json(body: bytes, call: SegmentCall) -> Result:
     try:
         facts = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise _not_ours(error) from error
+        raise not_ours(error) from error
     return result_from_facts(facts, call)
 
 
@@ -96,7 +96,7 @@ def result_from_facts(facts: dict[str, Any], call: SegmentCall) -> Result:
             posted=call.options,
         )
     except NOT_OURS as error:
-        raise _not_ours(error) from error
+        raise not_ours(error) from error
 
 
 def _space(entry: dict[str, Any] | None) -> ClassSpace | None:
@@ -128,7 +128,8 @@ def byte(value: Any) -> int:  # noqa: ANN401 - of a response
     return int(value)
 
 
-def _not_ours(error: Exception) -> InvalidResponseError:
+def not_ours(error: Exception) -> InvalidResponseError:
+    """The error for a response that does not parse."""
     return InvalidResponseError(
         f"the response is not one of geminifusion's ({type(error).__name__}: {str(error)[:200]}); "
         "check the address, and that client and server are of the same release"

@@ -130,9 +130,7 @@ class GrpcTransport:
         open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(  # type: ignore[no-untyped-call]
             OpenInferenceServicer(open_inference, streams), self._server
         )
-        _add_reflection(
-            self._server, (SERVICE_NAME, DETECTION_SERVICE_NAME, OPEN_INFERENCE_NAME, health.SERVICE_NAME)
-        )
+        _add_reflection(self._server, (SERVICE_NAME, DETECTION_SERVICE_NAME, OPEN_INFERENCE_NAME, health.SERVICE_NAME))
 
     async def start(self, host: str, port: int, credentials: grpc.ServerCredentials | None = None) -> int:
         """Listen, with TLS where credentials are given; returns the actual port.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -55,24 +57,18 @@ async def test_the_asynchronous_client_gets_them_too(server, local, make_street)
     )
 
 
-def test_frames_that_come_together_are_as_if_they_came_alone(local, make_street):
-    from geminifusion_runtime.tasks.detection.request import found_boxes
+def test_frames_that_come_together_are_as_if_they_came_alone(server, local, make_street):
+    streets = [make_street(seed) for seed in range(3, 9)]
 
-    streets = [make_street(seed) for seed in (3, 4, 5)]
-    model = local._model
-    frames = []
-    for street in streets:
-        from geminifusion_runtime.detection.frames import prepare_frame
+    def found(street):
+        return client.detect(street.rgb, street.points, street.calibration)
 
-        metadata = model.metadata
-        frames.append(
-            prepare_frame(
-                street.rgb, street.points, street.calibration, grid=metadata.grid, network_image=metadata.image_size
-            )
-        )
-    for street, outputs, frame in zip(streets, model.run(frames), frames, strict=True):
+    with Client(server.http_url) as client, ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(found, streets))
+    for street, result in zip(streets, together, strict=True):
         alone = local.detect(street.rgb, street.points, street.calibration)
-        np.testing.assert_array_equal(found_boxes(model.metadata, outputs, frame).detections.boxes, alone.boxes)
+        np.testing.assert_array_equal(result.boxes, alone.boxes)
+        np.testing.assert_array_equal(result.scores, alone.scores)
 
 
 def test_files_are_as_good_as_arrays(local, make_street, tmp_path):

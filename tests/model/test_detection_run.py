@@ -59,11 +59,12 @@ def test_a_resumed_run_is_the_same_to_the_bit(tmp_path, monkeypatch):
 
 def test_a_run_with_other_data_or_settings_is_refused(tmp_path):
     config = training(1)
-    assert isinstance(run := DetectionRun(config, streets(), tmp_path), StepRun)
+    run = DetectionRun(config, streets(), tmp_path)
+    assert isinstance(run, StepRun)
     run.train()
     with pytest.raises(DataChangedError, match="other"):
         DetectionRun(config, streets(seed=9), tmp_path, resume=True)
-    with pytest.raises(TrainingError, match="learning_rate was 0.001 and is 0.01"):
+    with pytest.raises(TrainingError, match=r"learning_rate was 0\.001 and is 0\.01"):
         DetectionRun(training(1, learning_rate=0.01), streets(), tmp_path, resume=True)
     with pytest.raises(TrainingError, match="4 frames, 4 are to be held out"):
         DetectionRun(training(1, holdout=4), streets(), tmp_path / "other")

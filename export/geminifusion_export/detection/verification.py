@@ -14,7 +14,7 @@ from geminifusion_runtime.artifact import DetectionMetadata, DetectionReport
 from geminifusion_runtime.backends.protocol import GraphInputs, GraphOutputs
 from geminifusion_runtime.tasks.detection.agreement import LEAST_AGREEMENT, agreement, as_rows
 from geminifusion_runtime.tasks.detection.golden import GoldenFrame
-from geminifusion_runtime.tasks.detection.request import found_boxes
+from geminifusion_runtime.tasks.detection.selection import found_boxes
 
 MAX_ERROR = 1e-3  # of any number of any anchor in float32; boxes move by millimetres
 

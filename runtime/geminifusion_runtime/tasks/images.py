@@ -16,6 +16,7 @@ from geminifusion_runtime.golden_set import read_golden_set
 from geminifusion_runtime.option_types import ImageOptions, ModalityOptions, modality_options
 from geminifusion_runtime.preprocessing import PreparedItem
 from geminifusion_runtime.tasks.base import Frame, GoldenFrame, SizeProblem, TaskRuntime
+from geminifusion_runtime.tasks.parts import PartSpec
 
 OptionsT = TypeVar("OptionsT", bound=ImageOptions)
 PredictionT = TypeVar("PredictionT")
@@ -38,8 +39,9 @@ class ImageTask(TaskRuntime[OptionsT, PreparedItem, PredictionT]):
         """The modalities."""
         return self.metadata.modalities
 
-    def part_options(self, options: OptionsT, spec: ModalitySpec) -> ModalityOptions:
+    def part_options(self, options: OptionsT, spec: PartSpec) -> ModalityOptions:
         """See `modality_options`."""
+        assert isinstance(spec, ModalitySpec), "these tasks have no other parts"
         return modality_options(options, spec)
 
     def blank_item(self, height: int, width: int, *, size_problem: SizeProblem) -> PreparedItem:

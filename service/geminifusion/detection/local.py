@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
+from numpy.typing import NDArray
 
 from geminifusion_runtime.artifact import DetectionMetadata
-from geminifusion_runtime.decoding.decode import decode_modality
 from geminifusion_runtime.model import Model
-from geminifusion_runtime.tasks.detection.model import DetectionModel
-from geminifusion_runtime.tasks.detection.request import found_boxes, prepare
+from geminifusion_runtime.tasks.detection.runtime import DetectionTask
+from geminifusion_runtime.tasks.parts import decode_part
 from geminifusion_runtime.types import DEFAULT_SENSOR_POLICY
 
 from ..array_inputs import plain_image
@@ -24,7 +25,6 @@ from .calls import (
     CalibrationInput,
     CloudInput,
     checked_options,
-    cloud_points,
     read_calibration,
 )
 from .results import DetectionResult, DetectionSources
@@ -53,25 +53,27 @@ def detect(
     image = plain_image(rgb, "rgb")
     if isinstance(image, np.ndarray):
         check_array(image, "rgb")
-    (spec,) = metadata.modalities
-    decoded = decode_modality(
-        image if isinstance(image, np.ndarray) else file_bytes(image, "rgb"), spec, max_pixels=_MAX_PIXELS
-    )
-    data = points if isinstance(points, np.ndarray) else file_bytes(points, "points")
+    task = DetectionTask(metadata)
     camera = read_calibration(calibration)
-    prepared = prepare(metadata, decoded, data, camera, checked, default_policy=DEFAULT_SENSOR_POLICY)
+    data: dict[str, bytes | NDArray[np.generic]] = {
+        "rgb": image if isinstance(image, np.ndarray) else file_bytes(image, "rgb"),
+        "points": points if isinstance(points, np.ndarray) else file_bytes(points, "points"),
+        "calibration": camera.packed(),
+    }
+    decoded = {spec.name: decode_part(data[spec.name], spec, max_pixels=_MAX_PIXELS) for spec in task.parts}
+    prepared = task.prepare(checked, decoded, DEFAULT_SENSOR_POLICY, size_problem=model.backend.size_problem)
     ready = time.perf_counter()
-    (found,) = cast(DetectionModel, model).run([prepared.frame])
+    result = task.encode(dataclasses.replace(checked, format=None), prepared, model.run(prepared.items))
     computed = time.perf_counter()
     return DetectionResult(
-        found=found_boxes(metadata, found, prepared.frame, checked.min_score),
-        size=prepared.frame.image_size,
-        num_points=prepared.frame.num_points,
+        found=result.found,
+        size=(result.height, result.width),
+        num_points=result.num_points,
         model=metadata.reference,
         timings_ms={"decode": (ready - started) * 1e3, "compute": (computed - ready) * 1e3},
         warnings=prepared.warnings,
         sensors=prepared.sensors,
         request_id=uuid4().hex,
         grid=metadata.grid,
-        sources=DetectionSources(rgb=prepared.image, points=cloud_points(prepared.points), calibration=camera),
+        sources=DetectionSources(rgb=prepared.image, points=prepared.points, calibration=camera),
     )

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from geminifusion_runtime.artifact import require_segmentation
+
 from ..errors import InvalidResponseError
 from ..images import ImageInput
 from ..results import Result
@@ -42,7 +44,7 @@ def open_model(
         from ..local import load
 
         segment = load(artifact)
-        facts = segment.metadata
+        facts = require_segmentation(segment.metadata)
         here = Description(reference=facts.reference, classes=[(spec.id, spec.name) for spec in facts.classes])
         return LabelingModel(segment=segment, describe=lambda: here)
 

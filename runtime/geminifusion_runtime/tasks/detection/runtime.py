@@ -106,9 +106,7 @@ class DetectionTask(TaskRuntime[DetectOptions, PreparedFrame, Detected]):
         """See `prepare_frame`."""
         image = arrays["rgb"]
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise UnprocessableError(
-                f"rgb is {image.dtype} of shape {image.shape}; expected uint8, height x width x 3"
-            )
+            raise UnprocessableError(f"rgb is {image.dtype} of shape {image.shape}; expected uint8, height x width x 3")
         return prepare_frame(
             np.asarray(image, np.uint8),
             np.asarray(arrays["points"], np.float32),
@@ -152,9 +150,7 @@ class DetectionTask(TaskRuntime[DetectOptions, PreparedFrame, Detected]):
         (frame,) = items
         return [Detected(outputs, frame, found_boxes(self.metadata, outputs, frame))]
 
-    def encode(
-        self, options: DetectOptions, prepared: PreparedRequest, predictions: Sequence[Detected]
-    ) -> FoundBoxes:
+    def encode(self, options: DetectOptions, prepared: PreparedRequest, predictions: Sequence[Detected]) -> FoundBoxes:
         """See `TaskRuntime`."""
         assert isinstance(prepared, PreparedDetection), "of this task's own making"
         (detected,) = predictions

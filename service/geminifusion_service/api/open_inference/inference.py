@@ -12,11 +12,13 @@ from typing import Any
 
 from geminifusion_runtime.errors import InvalidOptionError
 from geminifusion_runtime.options import SegmentOptions
+from geminifusion_service.api.open_inference.detection import box_tensors, detect_options_from, frame_parts
 from geminifusion_service.api.open_inference.parameters import options_from
 from geminifusion_service.api.open_inference.schemas import InferenceRequest, InferenceResponse
 from geminifusion_service.api.open_inference.signatures import (
     ResolvedModel,
     configuration,
+    is_detector,
     metadata,
     resolve,
 )
@@ -28,6 +30,7 @@ from geminifusion_service.api.open_inference.tensor_batch import (
     response_parameters,
     split_batch,
 )
+from geminifusion_service.api.open_inference.tensors import Tensor
 from geminifusion_service.errors import MethodNotAllowedError, public_error
 from geminifusion_service.model_manager import ModelManager
 from geminifusion_service.models.registry import ModelState
@@ -35,7 +38,13 @@ from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pipeline.admission import Ticket
 from geminifusion_service.pipeline.budget import Holding
 from geminifusion_service.pipeline.segmenter import Segmenter
-from geminifusion_service.request import SegmentResponse, TaskRequest, segment_response_of
+from geminifusion_service.request import (
+    SegmentResponse,
+    TaskRequest,
+    TaskResponse,
+    detect_response_of,
+    segment_response_of,
+)
 from geminifusion_service.settings import LimitSettings
 
 _log = logging.getLogger(__name__)
@@ -222,9 +231,19 @@ class OpenInference:
         request_id: str,
         milliseconds_left: float | None,
         ticket: Ticket | None,
-    ) -> tuple[InferenceResponse, list[SegmentResponse]]:
+    ) -> tuple[InferenceResponse, Sequence[TaskResponse]]:
         outputs = request.outputs or resolved.default_outputs
         _check_outputs(outputs, resolved.output_names)
+        if is_detector(resolved.model):
+            asked = detect_options_from(
+                request.parameters,
+                model=resolved.reference,
+                milliseconds_left=milliseconds_left,
+                request_id=request.id or request_id,
+            )
+            frame = TaskRequest(parts=frame_parts(request.inputs), options=asked)
+            found = detect_response_of(await self._segmenter.segment(frame, ticket))
+            return _response(resolved, request, [found], box_tensors(found, outputs)), [found]
         options = options_from(
             request.parameters,
             model=resolved.reference,
@@ -235,16 +254,7 @@ class OpenInference:
         items = split_batch(request.inputs, max_batch=self._limits.queue_size, max_pixels=self._limits.max_pixels)
         responses = await self._segment_all(items, options, ticket)
         tensors = join_batch(responses, outputs, files_axes=files_axes(request.inputs))
-        return (
-            InferenceResponse(
-                model_name=resolved.name,
-                model_version=responses[0].model.rpartition("@")[2],
-                id=request.id,
-                parameters=response_parameters(responses),
-                outputs=tensors,
-            ),
-            responses,
-        )
+        return _response(resolved, request, responses, tensors), responses
 
     async def _segment_all(
         self, items: Sequence[Images], options: SegmentOptions, ticket: Ticket | None
@@ -268,6 +278,18 @@ class OpenInference:
 
     def _totals(self, name: str, version: str) -> ModelStatistics:
         return self._statistics.setdefault((name, version), ModelStatistics())
+
+
+def _response(
+    resolved: ResolvedModel, request: InferenceRequest, responses: Sequence[TaskResponse], tensors: tuple[Tensor, ...]
+) -> InferenceResponse:
+    return InferenceResponse(
+        model_name=resolved.name,
+        model_version=responses[0].model.rpartition("@")[2],
+        id=request.id,
+        parameters=response_parameters(responses),
+        outputs=tensors,
+    )
 
 
 def _check_outputs(outputs: Sequence[str], known: Sequence[str]) -> None:

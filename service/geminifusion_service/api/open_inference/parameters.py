@@ -53,14 +53,14 @@ def options_from(
             raise unknown_option(name, _NAMES, kind="parameter")
         values[name] = value if isinstance(value, str) else json.dumps(value)  # noqa: TID251 - read again at once
     if "priority" in values:
-        values["priority"] = _priority(values["priority"])
+        values["priority"] = priority_word(values["priority"])
     if values.get("format", "png") not in _FILES:
         raise InvalidOptionError(f"format is {values['format'][:100]!r}, expected one of {', '.join(_FILES)}")
-    timeout_ms = _timeout_ms(values.pop("timeout", "0"))
+    limit_ms = timeout_ms(values.pop("timeout", "0"))
     options = SEGMENT_OPTIONS.parse_text(values)
     if milliseconds_left is not None:
         milliseconds_left = max(milliseconds_left, 0.001)  # one that has just passed is 0 or less
-    deadlines = [one for one in (options.deadline_ms, timeout_ms, milliseconds_left) if one is not None]
+    deadlines = [one for one in (options.deadline_ms, limit_ms, milliseconds_left) if one is not None]
     return SEGMENT_OPTIONS.parse_values(
         {
             **given_values(options),
@@ -74,7 +74,7 @@ def options_from(
     )
 
 
-def _timeout_ms(microseconds: str) -> float | None:
+def timeout_ms(microseconds: str) -> float | None:
     """Triton's timeout; 0 is none."""
     try:
         return float(microseconds) / 1000 or None
@@ -82,7 +82,7 @@ def _timeout_ms(microseconds: str) -> float | None:
         raise InvalidOptionError(f"timeout is {microseconds[:100]!r}, expected a number of microseconds") from None
 
 
-def _priority(level: str) -> str:
+def priority_word(level: str) -> str:
     """Triton's levels, of which 1 is the most urgent and 0 the default, or our words."""
     if level.replace(".", "", 1).isdecimal():
         return "high" if float(level) == 1 else "normal"

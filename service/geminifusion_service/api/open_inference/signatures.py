@@ -11,7 +11,9 @@ import enum
 from dataclasses import dataclass
 from typing import Any
 
+from geminifusion_runtime.artifact import DetectionMetadata
 from geminifusion_runtime.model import Model
+from geminifusion_service.api.open_inference import detection
 from geminifusion_service.api.open_inference.tensors import BYTES, DTYPES
 from geminifusion_service.errors import ModelNotFoundError
 from geminifusion_service.models.registry import ModelRegistry
@@ -63,6 +65,8 @@ class ResolvedModel:
     @property
     def output_names(self) -> tuple[str, ...]:
         """Outputs that a request may name."""
+        if is_detector(self.model):
+            return detection.OUTPUT_NAMES
         return tuple(name for name in OUTPUT_NAMES if name != _WEIGHTS or _has_weights(self.model))
 
 
@@ -111,8 +115,9 @@ def configuration(resolved: ResolvedModel, *, max_batch: int) -> dict[str, Any]:
         return [{"name": name, "data_type": _config_type(kind), "dims": list(axes)} for name, kind, axes in forms]
 
     inputs = configured(_inputs(resolved))
-    for entry, spec in zip(inputs, resolved.model.metadata.modalities, strict=True):
-        if spec.optional:
+    optional = {spec.name for spec in resolved.model.metadata.modalities if spec.optional}
+    for entry in inputs:
+        if entry["name"] in optional:
             entry["optional"] = True
     return {
         "name": resolved.name,
@@ -125,7 +130,14 @@ def configuration(resolved: ResolvedModel, *, max_batch: int) -> dict[str, Any]:
     }
 
 
+def is_detector(model: Model) -> bool:
+    """Whether its tensors are those of detection."""
+    return isinstance(model.metadata, DetectionMetadata)
+
+
 def _inputs(resolved: ResolvedModel) -> list[_TensorForm]:
+    if is_detector(resolved.model):
+        return list(detection.INPUTS)
     specs = resolved.model.metadata.modalities
     if resolved.signature is Signature.ENCODED:
         return [(spec.name, BYTES, (1,)) for spec in specs]
@@ -136,6 +148,8 @@ def _inputs(resolved: ResolvedModel) -> list[_TensorForm]:
 
 
 def _outputs(resolved: ResolvedModel) -> list[_TensorForm]:
+    if is_detector(resolved.model):
+        return list(detection.OUTPUTS)
     if resolved.signature is Signature.ENCODED:
         return [_MASK]
     others = len(resolved.model.metadata.modalities) - 1

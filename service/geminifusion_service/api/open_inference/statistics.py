@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from geminifusion_service.request import SegmentResponse
+from geminifusion_service.request import TaskResponse
 
 
 @dataclass(kw_only=True)
@@ -35,7 +35,7 @@ class ModelStatistics:
             for name in ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
         }
 
-    def succeeded(self, responses: Sequence[SegmentResponse], seconds: float) -> None:
+    def succeeded(self, responses: Sequence[TaskResponse], seconds: float) -> None:
         """Count a request that succeeded, with the responses for its images."""
         self._last_inference_ms = round(1000 * time.time())
         self._images += len(responses)

@@ -15,7 +15,7 @@ from geminifusion_runtime.errors import ImageTooLargeError, SizeMismatchError, T
 from geminifusion_service.api.open_inference.parameters import Parameter
 from geminifusion_service.api.open_inference.tensors import BYTES, Tensor, array_tensor, bytes_tensor
 from geminifusion_service.errors import EmptyBodyError, MalformedBodyError
-from geminifusion_service.request import SegmentResponse
+from geminifusion_service.request import SegmentResponse, TaskResponse
 
 Image = bytes | NDArray[np.generic]
 Images = dict[str, Image]
@@ -138,7 +138,7 @@ def _stack(name: str, planes: Sequence[NDArray[np.generic] | None]) -> NDArray[n
     return np.stack(arrays)
 
 
-def response_parameters(responses: Sequence[SegmentResponse]) -> dict[str, Parameter]:
+def response_parameters(responses: Sequence[TaskResponse]) -> dict[str, Parameter]:
     """Parameters of the response: the longest time of each stage, every warning, and the classes where asked for."""
     stages = [vars(response.timings) for response in responses]
     parameters: dict[str, Parameter] = {
@@ -147,8 +147,7 @@ def response_parameters(responses: Sequence[SegmentResponse]) -> dict[str, Param
     parameters["batch_size"] = max(response.batch_size for response in responses)
     if warnings := list(dict.fromkeys(warning for response in responses for warning in response.warnings)):
         parameters["warnings"] = "; ".join(warnings)
-    if any(response.classes for response in responses):
-        parameters["classes"] = strict_json.dumps(
-            [[vars(share) for share in response.classes] for response in responses]
-        )
+    classes = [response.classes for response in responses if isinstance(response, SegmentResponse)]
+    if any(classes):
+        parameters["classes"] = strict_json.dumps([[vars(share) for share in shares] for shares in classes])
     return parameters

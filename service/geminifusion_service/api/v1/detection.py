@@ -10,19 +10,17 @@ from starlette.responses import Response
 
 from geminifusion_runtime import strict_json
 from geminifusion_runtime.detection.results import boxes_document
-from geminifusion_runtime.errors import InvalidOptionError
 from geminifusion_runtime.tasks.detection.encoding import MEDIA_TYPES
 from geminifusion_runtime.tasks.detection.options import DETECT_OPTIONS, DetectionFormat, DetectOptions
-from geminifusion_service.api.v1.openapi import ERROR_STATUSES, problem_response, query_options
-from geminifusion_service.api.v1.query import preferred
-from geminifusion_service.api.v1.responses import common_headers, entity_tag
+from geminifusion_service.api.v1.openapi import BINARY, ERROR_RESPONSES, query_options
+from geminifusion_service.api.v1.query import query_values, ranked_first
+from geminifusion_service.api.v1.responses import common_headers, file_response
 from geminifusion_service.request import DetectResponse
 
-# By media type; image/png, which the view from above shares, means the image.
+# By media type; image/png, which the view from above shares, means the drawn image.
 _FORMATS: dict[str, DetectionFormat] = {
     "application/json": "json",
     "text/plain": "kitti",
-    "image/png": "overlay",
 }
 
 
@@ -39,12 +37,9 @@ def detect_options_from_query(
     Raises:
         InvalidOptionError: an unknown name, one that comes twice, or a value that does not parse or is out of range.
     """
-    values = dict(pairs)
-    if len(values) != len(pairs):
-        raise InvalidOptionError("an option comes twice; send each once")
-    values.setdefault("request_id", request_id)
+    values = query_values(pairs, request_id=request_id)
     if "format" not in values:
-        values["format"] = preferred(accept, _FORMATS, "json")
+        values["format"] = "json" if accept in (None, "*/*") else ranked_first(accept, _FORMATS, default="overlay")
     return DETECT_OPTIONS.parse_text(values)
 
 
@@ -54,12 +49,10 @@ def detect_response(response: DetectResponse) -> Response:
     headers = common_headers(response)
     headers["X-Geminifusion-Boxes"] = str(len(response.found))
     headers["Vary"] = "Accept"
-    if response.format == "json":
-        content = strict_json.to_bytes(detection_document(response))
-    else:
-        content = response.file
-        headers["ETag"] = entity_tag(content)  # the times in JSON differ from one response to the next
-    return Response(content, 200, headers, MEDIA_TYPES[response.format])
+    if response.format != "json":
+        return file_response(response.file, headers, MEDIA_TYPES[response.format])
+    content = strict_json.to_bytes(detection_document(response))
+    return Response(content, 200, headers, MEDIA_TYPES["json"])
 
 
 def detection_document(response: DetectResponse) -> dict[str, Any]:
@@ -157,13 +150,12 @@ def _parts(schema: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
-_BINARY: dict[str, Any] = {"type": "string", "format": "binary"}
 DETECT_OPERATION: dict[str, Any] = {
     "parameters": query_options(DETECT_OPTIONS),
     "requestBody": {
         "required": True,
         "content": {
-            "multipart/form-data": {"schema": _parts(_BINARY)},
+            "multipart/form-data": {"schema": _parts(BINARY)},
             "application/json": {"schema": _parts({"type": "string", "format": "byte"})},
         },
     },
@@ -173,9 +165,9 @@ DETECT_OPERATION: dict[str, Any] = {
             "content": {
                 "application/json": {"schema": _RESULT},
                 "text/plain": {"schema": {"type": "string"}},
-                "image/png": {"schema": _BINARY},
+                "image/png": {"schema": BINARY},
             },
         },
-        **{str(int(status)): problem_response(status) for status in ERROR_STATUSES},
+        **ERROR_RESPONSES,
     },
 }

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from geminifusion_runtime.artifact import ArtifactMetadata
 from geminifusion_runtime.option_types import RequestOptions
 from geminifusion_runtime.tasks.registry import TASKS
+from geminifusion_service.api.v1.detection import DETECT_OPERATION, detect_options_from_query, detect_response
 from geminifusion_service.api.v1.openapi import SEGMENT_OPERATION
 from geminifusion_service.api.v1.openapi_models import segment_operation
 from geminifusion_service.api.v1.query import options_from_query
@@ -21,7 +22,7 @@ from geminifusion_service.api.v1.translation import (
     translate_options_from_query,
     translate_response,
 )
-from geminifusion_service.request import TaskResponse, segment_response_of
+from geminifusion_service.request import TaskResponse, detect_response_of, segment_response_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,5 +74,13 @@ TASK_APIS: tuple[TaskApi, ...] = (
         response=lambda response, _: translate_response(response),
         operation=TRANSLATE_OPERATION,
         of_models=translate_operation,
+    ),
+    TaskApi(
+        task="object-detection-3d",
+        description="Detect objects in one frame: the image, the LiDAR's points, and the calibration of both.",
+        options=detect_options_from_query,
+        response=lambda response, _: detect_response(detect_response_of(response)),
+        operation=DETECT_OPERATION,
+        of_models=lambda _: {},
     ),
 )
