@@ -46,7 +46,7 @@ def test_every_option_of_the_client_reaches_the_server_over_every_transport(name
     query = parse_qsl(str(httpx.QueryParams(segment_query(call))))
     assert options_from_query(query, request_id="another", accept=None) == call.options
     message = request_from(frame_message(call))
-    assert (message.options, message.images) == (call.options, call.images)
+    assert (message.options, message.parts) == (call.options, call.images)
     assert options_from_message(_request(call)) == call.options
 
 
