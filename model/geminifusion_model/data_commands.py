@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def data() -> None:
-    """Describe and examine a data set, or render synthetic rooms."""
+    """Describe and examine a data set, or make one of synthetic rooms or streets."""
 
 
 @data.command()
@@ -157,6 +157,32 @@ def rooms(out: Path, train: int, test: int, seed: int, height: int, width: int, 
             on_frame=lambda done: progress.update(bar, completed=done),
         )
     click.echo(f"wrote {train} training and {test} test frames; train with: geminifusion train --data {out} --out RUN")
+
+
+@data.command()
+@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--train", default=1000, show_default=True, type=click.IntRange(min=1), help="Training frames.")
+@click.option("--val", default=300, show_default=True, type=click.IntRange(min=0), help="Validation frames.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Seed of the streets.")
+@click.option("--height", default=375, show_default=True, type=click.IntRange(min=32, max=4096))
+@click.option("--width", default=1242, show_default=True, type=click.IntRange(min=32, max=4096))
+def streets(out: Path, train: int, val: int, seed: int, height: int, width: int) -> None:
+    """Draw synthetic streets of one camera and one LiDAR into the new folder OUT, in KITTI's layout."""
+    from rich.progress import Progress
+
+    from geminifusion_model.detection.data.streets.folder import StreetsFolder, write_streets
+
+    with Progress() as progress:
+        bar = progress.add_task("drawing", total=train + val)
+        write_streets(
+            out,
+            StreetsFolder(train=train, val=val, seed=seed, size=(height, width)),
+            on_frame=lambda done: progress.update(bar, completed=done),
+        )
+    click.echo(
+        f"wrote {train} training and {val} validation frames; train with: geminifusion train --data {out} --recipe "
+        "streets-pillars-b0 --out RUN"
+    )
 
 
 @data.command()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-FILES = (*FOLDER.glob("*.py"), *FOLDER.glob("translation/*.py"))
+FILES = [path for folder in (".", "translation", "detection") for path in FOLDER.glob(f"{folder}/*.py")]
 PROGRAMS = sorted(
     path.relative_to(FOLDER).with_suffix("").as_posix()
     for path in FILES
@@ -48,3 +48,27 @@ def test_translators_are_compared_and_a_finished_comparison_is_not_repeated(tmp_
     assert "target depth (now normal)" in other.stderr
     wrong = compared("--target", "thermal")
     assert "no domain 'thermal'" in wrong.stderr
+
+
+@pytest.mark.slow
+def test_detectors_are_compared_and_a_finished_comparison_is_not_repeated(tmp_path):
+    streets = [sys.executable, "-m", "geminifusion", "data", "streets", tmp_path / "streets", "--height", "128"]
+    subprocess.run([*streets, "--width", "416", "--train", "3", "--val", "3"], check=True, timeout=100)
+    program = [sys.executable, FOLDER / "detection" / "compare.py", tmp_path / "streets", tmp_path / "out"]
+    budget = ["--steps", "2", "--height", "32", "--width", "96", "--reach", "20.48", "--pillar", "0.64"]
+
+    def compared(*arguments):
+        command = [*program, *budget, "--threads", "1", "--seeds", "1", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+    first = compared("--networks", "lidar,sum-last")
+    assert first.returncode == 0, first.stderr
+    assert "`sum-last` less `lidar`" in first.stdout
+    assert "| blank image |" in first.stdout
+    again = compared("--networks", "lidar,sum-last")
+    assert "lidar, seed 0" not in again.stdout
+    assert again.stdout.strip() == first.stdout[-len(again.stdout) :].strip()
+    other = compared("--networks", "lidar", "--batch-size", "3")
+    assert "batch_size 2 (now 3)" in other.stderr
+    wrong = compared("--networks", "radar")
+    assert "no network 'radar'" in wrong.stderr

@@ -17,12 +17,13 @@ from geminifusion_model.detection.evaluation.robustness import CHANGES
 from geminifusion_runtime.detection.boxes import project
 
 CAR = CellName("car", "hard", "3d")
+TALL = (128, 416)  # at which objects are high enough to count
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("kitti") / "streets"
-    write_streets(root, StreetsFolder(train=1, val=3, seed=2, size=SIZE), workers=1)
+    write_streets(root, StreetsFolder(train=1, val=3, seed=2, size=TALL), workers=1)
     return root
 
 

@@ -8,8 +8,10 @@ import pytest
 from golden import FOLDER
 
 from geminifusion_model.data.sample import DatasetError
-from geminifusion_model.detection.data.labels import label_text, parse_objects
+from geminifusion_model.detection.data.labels import DONT_CARE, label_text, parse_objects
 from geminifusion_model.detection.evaluation.kitti_ap import CellName, Labeled, kitti_scores
+from geminifusion_model.detection.evaluation.matching import frame_overlaps, standing
+from geminifusion_runtime.detection.boxes import footprints
 
 GOLDEN = json.loads(gzip.decompress((FOLDER / "kitti3d_ap.json.gz").read_bytes()))
 CLASSES = ("car", "pedestrian", "cyclist")
@@ -134,3 +136,24 @@ def test_labels_survive_their_text():
 def test_a_line_that_is_no_object_is_named(line, problem):
     with pytest.raises(DatasetError, match=f"line 2 of r.txt has .*{problem.removeprefix('has ')}"):
         parse_objects("\n" + line, "r.txt", scored=True)
+
+
+def test_overlaps_are_those_of_polygons_and_heights():
+    shapely = pytest.importorskip("shapely")
+    frame = labeled(GOLDEN["main"]["frames"])[3]
+    found = frame_overlaps(*frame).by_metric
+    one, other = standing(frame.truth.boxes), standing(frame.found.boxes)
+    polygons = [[shapely.Polygon(corners) for corners in footprints(boxes)] for boxes in (one, other)]
+    compared = 0
+    for i, truth in enumerate(polygons[0]):
+        if frame.truth.names[i] == DONT_CARE:
+            continue
+        for j, detection in enumerate(polygons[1]):
+            common = truth.intersection(detection).area
+            assert found["bev"][i, j] == pytest.approx(common / truth.union(detection).area, abs=1e-9)
+            low, high = max(one[i, 2], other[j, 2]), min(one[i, 2] + one[i, 5], other[j, 2] + other[j, 5])
+            volume = common * max(high - low, 0)
+            whole = truth.area * one[i, 5] + detection.area * other[j, 5] - volume
+            assert found["3d"][i, j] == pytest.approx(volume / whole, abs=1e-9)
+            compared += volume > 0
+    assert compared > 2
