@@ -215,9 +215,7 @@ def export_onnx(graph: SegmentationGraph, path: Path) -> onnx.ModelProto:
     return model
 
 
-def save_traced(
-    model: onnx.ModelProto, path: Path, *, outputs: Sequence[OutputTensor], has_fusion_nodes: bool
-) -> None:
+def save_traced(model: onnx.ModelProto, path: Path, *, outputs: Sequence[OutputTensor], has_fusion_nodes: bool) -> None:
     """Name the axes of a traced graph, attach the fusion's function, write the file and check it.
 
     Args:
