@@ -163,10 +163,13 @@ def artifact(
             imported = import_weights(source, task, metres_per_unit=metres_per_unit, modalities=modalities)
             click.echo(imported.to_table())
             imported.write(checkpoint)
-        click.echo(f"exporting {source} (tracing takes about a minute) …")
         kind = task_of_checkpoint(checkpoint)
         if kind.export is None:
-            raise click.UsageError(f"{source} is a checkpoint for {kind.name}, which cannot be exported yet")
+            raise click.ClickException(
+                f"{source} is a checkpoint for {kind.name}, which has no artifact yet; evaluate it with `geminifusion "
+                "evaluate`"
+            )
+        click.echo(f"exporting {source} (tracing takes about a minute) …")
         metadata = kind.export.load()(
             checkpoint,
             destination,
