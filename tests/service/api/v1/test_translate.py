@@ -1,5 +1,6 @@
 """`POST /v1/translate`, and what becomes of requests for the wrong task."""
 
+import base64
 import io
 
 import cv2
@@ -105,3 +106,37 @@ def test_discovery_tells_the_task(live):
     assert set(parts) == {"rgb", "edge"}
     segment = paths["/v1/segment"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
     assert set(segment) == {"rgb", "depth"}
+
+
+def infer(live, model, inputs, outputs=()):
+    body = {
+        "inputs": [
+            {"name": name, "datatype": "UINT8", "shape": list(array.shape), "data": array.ravel().tolist()}
+            for name, array in inputs.items()
+        ],
+        "outputs": [{"name": name} for name in outputs],
+    }
+    return httpx.post(f"{live.url}/v2/models/{model}/infer", json=body, trust_env=False).json()
+
+
+@pytest.mark.parametrize(("kind", "datatype"), [("image", "UINT8"), ("depth", "FP32")])
+def test_open_inference_gives_the_pixels_of_a_batch_and_its_metadata(live, images, kind, datatype):
+    pairs = [images, {name: np.ascontiguousarray(array[::-1]) for name, array in images.items()}]
+    batch = {name: np.stack([pair[name] for pair in pairs]) for name in images}
+    (tensor,) = infer(live, f"to-{kind}_raw", batch)["outputs"]
+    found = np.array(tensor["data"], np.float32).reshape(tensor["shape"])
+    assert (tensor["name"], tensor["datatype"]) == (kind, datatype)
+    expected = np.stack([expected_output(kind, **pair) for pair in pairs])
+    np.testing.assert_array_equal(found, expected.astype(np.float32))
+    described = live.get(f"/v2/models/to-{kind}_raw").json()
+    assert [output["name"] for output in described["outputs"]] == [kind]
+    assert live.get(f"/v2/models/to-{kind}").json()["outputs"] == [
+        {"name": "file", "datatype": "BYTES", "shape": [-1, 1]}
+    ]
+
+
+def test_open_inference_gives_the_file_of_http_and_no_output_of_another_task(live, files, images):
+    (tensor,) = infer(live, "to-image", {name: array[None] for name, array in images.items()}, ["file"])["outputs"]
+    assert base64.b64decode(tensor["data"][0]) == post(live, "/v1/translate", files).content
+    refused = infer(live, "to-image", {name: array[None] for name, array in images.items()}, ["labels"])
+    assert "there is no output 'labels'; expected file, image" in refused["error"]
