@@ -4,6 +4,7 @@ import base64
 import io
 
 import cv2
+import grpc
 import httpx
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from tests.service.conftest import running_server
 from tests.translator_artifact import expected_output, write_translator
 
 from geminifusion_runtime.png_encoder import encode_png
+from geminifusion_service.api.v1.grpc_options import TRANSLATE_MESSAGES
+from geminifusion_service.pb import translation_pb2, translation_pb2_grpc
 
 SIZE = (50, 70)
 
@@ -140,3 +143,17 @@ def test_open_inference_gives_the_file_of_http_and_no_output_of_another_task(liv
     assert base64.b64decode(tensor["data"][0]) == post(live, "/v1/translate", files).content
     refused = infer(live, "to-image", {name: array[None] for name, array in images.items()}, ["labels"])
     assert "there is no output 'labels'; expected file, image" in refused["error"]
+
+
+def test_grpc_gives_the_bytes_of_http_and_tells_where_other_requests_belong(live, files):
+    with grpc.insecure_channel(live.grpc_target) as channel:
+        stub = translation_pb2_grpc.TranslationStub(channel)
+        for model, file_format in (("to-image", "png"), ("to-depth", "png"), ("to-depth", "npy")):
+            number = TRANSLATE_MESSAGES.number("format", file_format)
+            message = stub.Translate(translation_pb2.TranslateRequest(images=files, model=model, format=number))
+            response = post(live, "/v1/translate", files, model=model, format=file_format)
+            assert message.file == response.content
+            assert message.domain == response.headers["x-geminifusion-domain"]
+            assert message.HasField("depth_scale") == ("x-geminifusion-depth-scale" in response.headers)
+        with pytest.raises(grpc.RpcError, match=r"POST /v1/segment \(gRPC Segment"):
+            stub.Translate(translation_pb2.TranslateRequest(images=files, model="tiny"))
