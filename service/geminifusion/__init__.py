@@ -1,4 +1,4 @@
-"""GeminiFusion: RGB-X semantic segmentation, and 3-D object detection with a LiDAR.
+"""GeminiFusion: RGB-X semantic segmentation, image translation, and 3-D object detection with a LiDAR.
 
 Importing this package imports none of the libraries below it; a public name loads what it needs when it is
 first used.
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .errors import ClientError
     from .local import LocalModel, load
     from .results import ClassShare, ClassSpace, PointCloud, Result
+    from .translation.results import TranslationResult
 
 __version__ = "0.1.0"
 
@@ -29,6 +30,7 @@ __all__ = [
     "LocalModel",
     "PointCloud",
     "Result",
+    "TranslationResult",
     "__version__",
     "load",
 ]
@@ -43,6 +45,7 @@ _HOME = {
     "LocalModel": "local",
     "PointCloud": "results",
     "Result": "results",
+    "TranslationResult": "translation.results",
     "load": "local",
 }
 

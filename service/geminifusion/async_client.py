@@ -16,6 +16,8 @@ from .images import ImageInput
 from .options import CallOptions, Frame, FrameOptions, SegmentCall, frame_call, segment_call, split_arguments
 from .results import Result
 from .streaming import FrameResponse, StreamMode, is_newest
+from .translation.calls import TranslateCall, translate_call
+from .translation.results import TranslationResult
 
 _T = TypeVar("_T")
 
@@ -74,6 +76,16 @@ class AsyncClient:
         call = await asyncio.to_thread(detect_call, rgb, points, calibration, options)
         return await self._with_retries(lambda: self._transport.detect(call))
 
+    async def translate(
+        self,
+        rgb: ImageInput | None = None,
+        depth: ImageInput | None = None,
+        **others: Any,  # noqa: ANN401 - see `Client.translate`
+    ) -> TranslationResult:
+        """See `Client.translate`."""
+        call = await asyncio.to_thread(translate_call, {"rgb": rgb, "depth": depth, **others})
+        return await self._with_retries(lambda: self._transport.translate(call))
+
     def stream(
         self, frames: AsyncIterable[Frame], *, mode: StreamMode = "ordered", **options: Unpack[FrameOptions]
     ) -> AsyncIterator[FrameResponse]:
@@ -122,6 +134,7 @@ class AsyncClient:
 class _AsyncTransport(Protocol):
     async def segment(self, call: SegmentCall) -> Result: ...
     async def detect(self, call: DetectCall) -> DetectionResult: ...
+    async def translate(self, call: TranslateCall) -> TranslationResult: ...
     def stream(self, calls: AsyncIterator[SegmentCall], *, newest: bool) -> AsyncIterator[FrameResponse]: ...
     async def models(self) -> list[dict[str, Any]]: ...
     async def ready(self) -> bool: ...

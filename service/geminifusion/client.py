@@ -16,12 +16,14 @@ from .images import ImageInput
 from .options import CallOptions, Frame, FrameOptions, SegmentCall, frame_call, segment_call, split_arguments
 from .results import Result
 from .streaming import FrameResponse, StreamMode, is_newest
+from .translation.calls import TranslateCall, translate_call
+from .translation.results import TranslationResult
 
 _T = TypeVar("_T")
 
 
 class Client:
-    """Ask a running service for masks, or boxes.
+    """Ask a running service for masks, images of another domain, or boxes.
 
     ```python
     with Client("http://localhost:8000") as client:
@@ -130,6 +132,31 @@ class Client:
         call = detect_call(rgb, points, calibration, options)
         return self._with_retries(lambda: self._transport.detect(call))
 
+    def translate(
+        self,
+        rgb: ImageInput | None = None,
+        depth: ImageInput | None = None,
+        **others: Any,  # noqa: ANN401 - images of further inputs, and options
+    ) -> TranslationResult:
+        """Translate one view to another domain, for which the server needs a model for image translation.
+
+        ```python
+        result = client.translate(rgb="rgb.png", edge_occlusion="edges.png")
+        result.save("depth.png")
+        ```
+
+        Args:
+            rgb, depth: as `segment` takes them; None where the model has no such input.
+            others: images of further inputs by name, 8-bit pictures as files or arrays, `H W` or `H W 3` uint8; and
+                options of the request as `geminifusion_runtime.tasks.translation.options.TranslateOptions` describes
+                them, such as `model="name@version"`.
+
+        Raises:
+            ClientError: see `geminifusion.errors`.
+        """
+        call = translate_call({"rgb": rgb, "depth": depth, **others})
+        return self._with_retries(lambda: self._transport.translate(call))
+
     def stream(
         self, frames: Iterable[Frame], *, mode: StreamMode = "ordered", **options: Unpack[FrameOptions]
     ) -> Iterator[FrameResponse]:
@@ -195,6 +222,7 @@ class Client:
 class _Transport(Protocol):
     def segment(self, call: SegmentCall) -> Result: ...
     def detect(self, call: DetectCall) -> DetectionResult: ...
+    def translate(self, call: TranslateCall) -> TranslationResult: ...
     def stream(self, calls: Iterator[SegmentCall], *, newest: bool) -> Iterator[FrameResponse]: ...
     def models(self) -> list[dict[str, Any]]: ...
     def ready(self) -> bool: ...

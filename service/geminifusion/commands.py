@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from .sinks.formats import BOX_FORMATS, FORMATS
+from .sinks.formats import BOX_FORMATS, FORMATS, IMAGE_FORMATS
 from .sources.kinds import CAMERAS
 
 _DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -99,7 +99,7 @@ class _PredictCommand(click.Command):
 @click.option(
     "--format",
     "formats",
-    type=click.Choice((*FORMATS, *BOX_FORMATS)),
+    type=click.Choice((*FORMATS, *BOX_FORMATS, *IMAGE_FORMATS)),
     multiple=True,
     default=("palette", "overlay"),
     show_default=True,
@@ -151,6 +151,9 @@ def predict(
     With a model for 3-D object detection, RGB is an image or a folder, and --input points=… and --input calibration=…
     are its LiDAR sweep and calibration; boxes are written as drawings, seen from above too, and KITTI's text.
 
+    With a model for image translation, --input NAME=FILE gives its other inputs; images are written as PNG and as
+    pictures to look at (png, npy, overlay), of depth in 16 bits and in false colors.
+
     Runs in this process, or on a server with --url. Prints the classes found, of many frames their number, and the
     files written.
     """
@@ -171,6 +174,11 @@ def predict(
         raise click.UsageError(
             "--min-score and --format bev or kitti are for boxes; give --input points=FILE --input calibration=FILE"
         )
+    if _task(artifact, url, given.get("model")) == "image-translation":
+        _predict_images({"rgb": rgb, "depth": depth}, inputs, artifact, url, formats, output, limit, given)
+        return
+    if set(formats) & set(IMAGE_FORMATS):
+        raise click.UsageError("--format npy is for image translation; give --artifact or --model of a translator")
     from .predict_run import PredictPlan, run_predict
     from .sources.base import SourceRequest
 
@@ -200,6 +208,49 @@ def predict(
 
 def _given(**options: object) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _task(artifact: Path | None, url: str | None, model: str | None) -> str:
+    """The task of the model that a run is for."""
+    if url is None:
+        from geminifusion_runtime.artifact import read_metadata
+        from geminifusion_runtime.bundled import artifact_path
+
+        return read_metadata(artifact_path() if artifact is None else artifact).task
+    from .client import Client
+
+    with Client(url) as client:
+        models = client.models()
+    name, _, _ = (model or "").partition("@")
+    found = [one for one in models if not name or one.get("name") == name]
+    return str(found[0].get("task", "")) if found else ""
+
+
+def _predict_images(
+    named: dict[str, Path | None],
+    inputs: tuple[tuple[str, Path], ...],
+    artifact: Path | None,
+    url: str | None,
+    formats: tuple[str, ...],
+    output: Path,
+    limit: int | None,
+    options: dict[str, Any],
+) -> None:
+    """Translate images, where the model is for that."""
+    from .translation.predict import DEFAULT_FORMATS, TranslationPlan, predict_images
+
+    chosen = click.get_current_context().get_parameter_source("formats")
+    predict_images(
+        TranslationPlan(
+            inputs=_images(named, inputs),
+            artifact=artifact,
+            url=url,
+            options=options,
+            formats=DEFAULT_FORMATS if chosen is click.core.ParameterSource.DEFAULT else formats,
+            output=output,
+            limit=limit,
+        )
+    )
 
 
 def _predict_boxes(

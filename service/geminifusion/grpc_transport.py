@@ -24,6 +24,7 @@ from geminifusion_service.errors import ERRORS
 from geminifusion_service.pb import detection_pb2_grpc as detection_stubs
 from geminifusion_service.pb import segmentation_pb2 as pb
 from geminifusion_service.pb import segmentation_pb2_grpc as stubs
+from geminifusion_service.pb import translation_pb2_grpc as translation_stubs
 
 from .connection import Credentials
 from .detection.calls import DetectCall
@@ -43,6 +44,9 @@ from .proxies import may_use_proxy, through_proxy, unreachable_advice
 from .response_limits import MAX_RESPONSE_BYTES, check_size
 from .results import ClassShare, ClassSpace, Result
 from .streaming import FrameResponse, PendingFrames
+from .translation.calls import TranslateCall
+from .translation.grpc_messages import translate_message, translation_from_message
+from .translation.results import TranslationResult
 from .wire import NOT_OURS, byte, seconds
 from .wrong_port import advice
 
@@ -60,6 +64,7 @@ class GrpcTransport:
         else:
             self._channel = grpc.insecure_channel(_target(url), _options(url))
         self._stub = stubs.SegmentationStub(self._channel)  # type: ignore[no-untyped-call]
+        self._translation = translation_stubs.TranslationStub(self._channel)  # type: ignore[no-untyped-call]
         self._detection = detection_stubs.DetectionStub(self._channel)  # type: ignore[no-untyped-call]
         self._health = health_pb2_grpc.HealthStub(self._channel)
 
@@ -74,6 +79,13 @@ class GrpcTransport:
         with _client_errors(self._url, self._timeout_s, call.request_id):
             response = self._detection.Detect(detect_message(call), timeout=self._timeout_s, metadata=self._metadata)
         return detection_from_message(response, call)
+
+    def translate(self, call: TranslateCall) -> TranslationResult:
+        """Send the images and read the response."""
+        message = translate_message(call)
+        with _client_errors(self._url, self._timeout_s, call.request_id):
+            response = self._translation.Translate(message, timeout=self._timeout_s, metadata=self._metadata)
+        return translation_from_message(response, call)
 
     def stream(self, calls: Iterator[SegmentCall], *, newest: bool) -> Iterator[FrameResponse]:
         """Send frames as fast as they are accepted, and read the responses."""
@@ -127,6 +139,13 @@ class AsyncGrpcTransport:
             stub = detection_stubs.DetectionStub(self._channel())  # type: ignore[no-untyped-call]
             response = await stub.Detect(detect_message(call), timeout=self._timeout_s, metadata=self._metadata)
         return await asyncio.to_thread(detection_from_message, response, call)
+
+    async def translate(self, call: TranslateCall) -> TranslationResult:
+        """Send the images and read the response."""
+        with _client_errors(self._url, self._timeout_s, call.request_id):
+            stub = translation_stubs.TranslationStub(self._channel())  # type: ignore[no-untyped-call]
+            response = await stub.Translate(translate_message(call), timeout=self._timeout_s, metadata=self._metadata)
+        return await asyncio.to_thread(translation_from_message, response, call)
 
     async def stream(self, calls: AsyncIterator[SegmentCall], *, newest: bool) -> AsyncIterator[FrameResponse]:
         """Send frames as fast as they are accepted, and read the responses."""

@@ -40,6 +40,9 @@ from .response_limits import (
 )
 from .results import Result
 from .streaming import FrameResponse
+from .translation.calls import TranslateCall
+from .translation.results import TranslationResult
+from .translation.wire import translation_from_response
 from .wire import NOT_OURS, error_from_response, result_from_json, segment_query
 from .wrong_port import advice
 
@@ -77,6 +80,10 @@ class HttpTransport:
         """Post the parts and read the JSON response."""
         return detection_from_json(self._send(*_detection(call), **_detection_content(call)), call)
 
+    def translate(self, call: TranslateCall) -> TranslationResult:
+        """Post the images and read the response."""
+        return translation_from_response(*self._exchange(*_translation(call), **_translation_content(call)), call)
+
     def stream(self, calls: Iterator[SegmentCall], *, newest: bool) -> Iterator[FrameResponse]:
         """Send frames over a WebSocket as fast as they are accepted, and read the responses."""
         with requires_extra(_STREAM, "client"):
@@ -103,6 +110,17 @@ class HttpTransport:
 
     def _send(self, request_id: str | None, max_bytes: int, method: str, path: str, **content: Any) -> bytes:  # noqa: ANN401 - httpx's own
         """The body of the response; raises the error of one of 400 and above."""
+        return (self._exchange(request_id, max_bytes, method, path, **content))[0]
+
+    def _exchange(
+        self,
+        request_id: str | None,
+        max_bytes: int,
+        method: str,
+        path: str,
+        **content: Any,  # noqa: ANN401 - httpx's own
+    ) -> tuple[bytes, httpx.Headers]:
+        """Body and headers of the response; raises the error of one of 400 and above."""
         with (
             _client_errors(self._url, self._timeout_s, request_id),
             total_timeout(self._timeout_s),
@@ -111,7 +129,7 @@ class HttpTransport:
             body = Body(response, max_bytes if response.status_code < 400 else MAX_PROBLEM_BYTES)
             for chunk in response.iter_raw():
                 body.add(chunk)
-        return _checked(response, body.content)
+        return _checked(response, body.content), response.headers
 
 
 class AsyncHttpTransport:
@@ -139,6 +157,11 @@ class AsyncHttpTransport:
         body = await self._send(*_detection(call), **_detection_content(call))
         return await asyncio.to_thread(detection_from_json, body, call)
 
+    async def translate(self, call: TranslateCall) -> TranslationResult:
+        """Post the images and read the response."""
+        body, headers = await self._exchange(*_translation(call), **_translation_content(call))
+        return await asyncio.to_thread(translation_from_response, body, headers, call)
+
     def stream(self, calls: AsyncIterator[SegmentCall], *, newest: bool) -> AsyncIterator[FrameResponse]:
         """Send frames over a WebSocket as fast as they are accepted, and read the responses."""
         with requires_extra(_STREAM, "client"):
@@ -163,6 +186,17 @@ class AsyncHttpTransport:
 
     async def _send(self, request_id: str | None, max_bytes: int, method: str, path: str, **content: Any) -> bytes:  # noqa: ANN401 - httpx's own
         """The body of the response; raises the error of one of 400 and above."""
+        return (await self._exchange(request_id, max_bytes, method, path, **content))[0]
+
+    async def _exchange(
+        self,
+        request_id: str | None,
+        max_bytes: int,
+        method: str,
+        path: str,
+        **content: Any,  # noqa: ANN401 - httpx's own
+    ) -> tuple[bytes, httpx.Headers]:
+        """Body and headers of the response; raises the error of one of 400 and above."""
         with _client_errors(self._url, self._timeout_s, request_id):
             try:
                 async with (
@@ -174,7 +208,7 @@ class AsyncHttpTransport:
                         body.add(chunk)
             except TimeoutError:
                 raise httpx.ReadTimeout("the whole response took too long") from None
-        return _checked(response, body.content)
+        return _checked(response, body.content), response.headers
 
 
 def _opened(kind: Callable[..., T], options: dict[str, Any]) -> T:
@@ -241,6 +275,14 @@ def _detection(call: DetectCall) -> tuple[str, int, str, str]:
 
 def _detection_content(call: DetectCall) -> dict[str, Any]:
     return {"params": as_text(call.options), "files": _parts(call.parts)}
+
+
+def _translation(call: TranslateCall) -> tuple[str, int, str, str]:
+    return call.request_id, max_response_bytes(call.sources), "POST", "v1/translate"
+
+
+def _translation_content(call: TranslateCall) -> dict[str, Any]:
+    return {"params": as_text(call.options), "files": _parts(call.images)}
 
 
 def _parts(images: Mapping[str, bytes]) -> dict[str, tuple[str, bytes, str]]:

@@ -17,6 +17,7 @@ from geminifusion_runtime.bundled import artifact_path
 from geminifusion_runtime.encoding.class_shares import class_shares, distances
 from geminifusion_runtime.option_types import modality_options
 from geminifusion_runtime.options import OPTION_NAMES, SegmentOptions
+from geminifusion_runtime.tasks.registry import TASKS
 from geminifusion_runtime.types import DEFAULT_SENSOR_POLICY, SensorPolicy
 
 from .array_inputs import plain_image
@@ -26,6 +27,7 @@ from .errors import InvalidInputError, requires_extra
 from .images import ImageInput, PlainImage, check_array, file_bytes
 from .options import LOCAL_OPTIONS, checked_options, split_arguments
 from .results import Result
+from .translation.results import TranslationResult
 
 with requires_extra("geminifusion.load()", "runtime"):
     from geminifusion_runtime.decoding.decode import DecodedImage, decode_modality
@@ -97,7 +99,8 @@ class LocalModel:
                 sizes that differ, 8-bit depth without a scale…
         """
         if not isinstance(self.metadata, SegmentationMetadata):
-            raise InvalidInputError(f"{self.metadata.reference} is a model for {self.metadata.task}; call detect()")
+            task = self.metadata.task
+            raise InvalidInputError(f"{self.metadata.reference} is a model for {task}; call {TASKS[task].verb}()")
         started = time.perf_counter()
         inputs, given = split_arguments(rgb, depth, others)
         options = checked_options({"depth_scale": depth_scale, "depth_invalid": depth_invalid, **given})
@@ -159,6 +162,25 @@ class LocalModel:
         return detect(
             self._model, rgb, points, calibration, {name: one for name, one in options.items() if one is not None}
         )
+
+    def translate(
+        self,
+        rgb: ImageInput | None = None,
+        depth: ImageInput | None = None,
+        **others: Any,  # noqa: ANN401 - images of further inputs, and options about the images
+    ) -> TranslationResult:
+        """Translate one view to another domain, with a model for image translation.
+
+        Args:
+            rgb, depth, others: as `Client.translate` takes them; of the options those about the images.
+
+        Raises:
+            InvalidInputError: a file cannot be read, an argument is out of range, or the model has another task.
+            geminifusion_runtime.errors.GeminiFusionError: as a server responds.
+        """
+        from .translation.local import translate
+
+        return translate(self._model, {"rgb": rgb, "depth": depth, **others})
 
     def _decode(self, inputs: Mapping[str, PlainImage], options: SegmentOptions) -> dict[str, DecodedImage]:
         """The images as the model takes them, in its order."""

@@ -123,7 +123,7 @@ def split_arguments(
         if SEGMENT_OPTIONS.has(name):
             options[name] = value
         elif value is not None:
-            images[name] = _modality_image(name, value)
+            images[name] = modality_image(name, value, OPTION_NAMES)
     return images, options
 
 
@@ -157,15 +157,22 @@ def checked_options(values: Mapping[str, Any]) -> SegmentOptions:
         raise InvalidInputError(str(error)) from None
 
 
-def _modality_image(name: str, value: object) -> ImageInput:
-    """The image of a modality that came by its name, which could as well be a misspelt option."""
+def modality_image(name: str, value: object, known: Sequence[str]) -> ImageInput:
+    """The image of a modality that came by its name, which could as well be a misspelt option.
+
+    Args:
+        known: the options.
+
+    Raises:
+        InvalidInputError: it is no image, or a path that cannot be read.
+    """
     if not is_image(value):
         raise InvalidInputError(
-            f"{unknown_option(name, OPTION_NAMES)}; or, if {name} is a modality of the model, give it as a path, bytes "
+            f"{unknown_option(name, known)}; or, if {name} is a modality of the model, give it as a path, bytes "
             "or an array"
         )
     if isinstance(value, str) and not Path(value).is_file():
-        near = difflib.get_close_matches(name, OPTION_NAMES, 1)
+        near = difflib.get_close_matches(name, known, 1)
         hint = f"; or did you mean the option {near[0]}?" if near else ""
         raise InvalidInputError(f"{name} file {value!r} cannot be read; check the path{hint}")
     return value  # type: ignore[return-value]  # is_image said so

@@ -1,0 +1,1 @@
+"""Image translation for clients: in this process, and by a server."""

@@ -1,0 +1,50 @@
+"""Translations as messages of protos/geminifusion/v1."""
+
+from __future__ import annotations
+
+from geminifusion_runtime.printable import escape_controls
+from geminifusion_runtime.types import SensorHealth
+from geminifusion_service.api.v1.grpc_options import TRANSLATE_MESSAGES
+from geminifusion_service.pb import translation_pb2 as pb
+
+from ..response_limits import check_size
+from ..wire import NOT_OURS, not_ours
+from .calls import TranslateCall
+from .results import TranslationResult, read_output
+
+
+def translate_message(call: TranslateCall) -> pb.TranslateRequest:
+    """The request."""
+    return pb.TranslateRequest(images=call.images, **TRANSLATE_MESSAGES.fields(call.options))
+
+
+def translation_from_message(response: pb.TranslateResponse, call: TranslateCall) -> TranslationResult:
+    """The result in a response.
+
+    Raises:
+        InvalidResponseError: it makes no sense, or is one to other images.
+    """
+    try:
+        output = read_output(response.file)
+        check_size(output.shape[0], output.shape[1], call.sources)
+        return TranslationResult(
+            output=output,
+            domain=escape_controls(response.domain),
+            model=escape_controls(response.model),
+            timings_ms={field.name: value for field, value in response.timings_ms.ListFields()},
+            warnings=tuple(map(escape_controls, response.warnings)),
+            sensors={
+                escape_controls(name): SensorHealth(
+                    holes=one.holes,
+                    saturated=one.saturated,
+                    noise=one.noise,
+                    problem=escape_controls(one.problem) if one.HasField("problem") else None,
+                )
+                for name, one in response.sensors.items()
+            },
+            request_id=escape_controls(response.request_id),
+            batch_size=response.batch_size,
+            sources=call.sources,
+        )
+    except (*NOT_OURS, EOFError) as error:
+        raise not_ours(error) from error
