@@ -20,7 +20,7 @@ from geminifusion_service.reference import table
 
 _ROOT = Path(__file__).parents[2]
 _FOLDER = "geminifusion_service/pb"  # where the files import each other from
-_PROTOS = ("segmentation.proto", "detection.proto")
+_PROTOS = ("segmentation.proto", "translation.proto", "detection.proto")
 _SERVICE, _MESSAGE, _ENUM, _MEMBER = 6, 4, 5, 2  # numbers in the paths of SourceCodeInfo
 
 

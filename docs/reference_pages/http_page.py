@@ -7,6 +7,7 @@ from typing import Any
 from geminifusion_runtime.option_sets import OptionSet
 from geminifusion_runtime.options import SEGMENT_OPTIONS
 from geminifusion_runtime.tasks.detection.options import DETECT_OPTIONS
+from geminifusion_runtime.tasks.translation.options import TRANSLATE_OPTIONS
 from geminifusion_service.reference import table
 
 
@@ -15,6 +16,7 @@ def http_page() -> str:
     return "\n\n".join(
         [
             f"## Types and ranges of the query options\n\n{_options(SEGMENT_OPTIONS)}",
+            f"## Query options of `POST /v1/translate`\n\n{_options(TRANSLATE_OPTIONS)}",
             f"## Query options of `POST /v1/detect`\n\n{_options(DETECT_OPTIONS)}",
         ]
     )

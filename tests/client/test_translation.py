@@ -85,7 +85,7 @@ def test_the_wrong_task_is_a_sentence(live, artifact, images, tiny_artifact):
     ("arguments", "sentence"),
     [
         ({}, "no image was given"),
-        ({"allign": "resize"}, "did you mean align"),
+        ({"allign": "resize"}, "did you mean the option align"),
         ({"align": "register"}, "align is 'register', expected one of none, resize"),
         ({"deadline_ms": 5.0}, "deadline_ms is an option of a server"),
     ],

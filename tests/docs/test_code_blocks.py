@@ -44,6 +44,7 @@ NOT_RUN = {
     ("docs/guides/ray.md", "--executor ray"): "needs Ray; test-slow runs it with settings of its own",
     ("docs/guides/recordings.md", "geminifusion"): "test_recordings.py runs it on small recordings",
     ("docs/guides/detection.md", ""): "trains; tests of the model and the benchmarks run it on small streets",
+    ("docs/guides/serve-translation.md", ""): "test_translation.py of the client runs it with a tiny translator",
     ("docs/guides/serve-detection.md", ""): "test_detection.py and test_boxes.py run it with a tiny detector",
     ("docs/guides/triton-kserve.md", "triton"): "needs a client whose messages have the names of ours",
     ("docs/guides/triton-kserve.md", "perf_analyzer"): "needs NVIDIA's program and a newer C library",
