@@ -47,7 +47,7 @@ from geminifusion_runtime.artifact import (
 )
 from geminifusion_runtime.machine import source_version
 
-_PACKAGES = ("geminifusion", "torch", "onnx", "onnxscript", "onnxruntime")
+PACKAGES = ("geminifusion", "torch", "onnx", "onnxscript", "onnxruntime")
 _TRACED_NAME = "traced.onnx"
 _NUM_GOLDEN_FRAMES = 16
 _DEFAULT_MAX_PIXELS = 1280 * 960
@@ -224,7 +224,7 @@ def _metadata(
         files={path.name: sha256_of(path) for path in files},
         checkpoint_sha256=source.sha256,
         git_commit=None if version is None else version.commit,
-        created_with={package: importlib.metadata.version(package) for package in _PACKAGES},
+        created_with={package: importlib.metadata.version(package) for package in PACKAGES},
         training=_training(info, task),
         weights_license=f"trained on {task.data_license}",
         data_license=task.data_license,

@@ -73,6 +73,11 @@ class SegmentationGraph(nn.Module):
         self.answer = _Answer(task, temperature)
 
     @property
+    def input_names(self) -> tuple[str, ...]:
+        """The inputs, in the order of `forward`."""
+        return tuple(modality.name for modality in self.task.modalities)
+
+    @property
     def output_names(self) -> tuple[str, ...]:
         """The outputs, in the order of `forward`."""
         return tuple(each.name for each in segmentation_outputs(len(self.task.modalities)))

@@ -57,6 +57,11 @@ class TranslationGraph(nn.Module):
         return (translation_output(self.kind),)
 
     @property
+    def input_names(self) -> tuple[str, ...]:
+        """The inputs, in the order of `forward`."""
+        return self.task.names
+
+    @property
     def output_names(self) -> tuple[str, ...]:
         """Its name."""
         return (self.kind,)

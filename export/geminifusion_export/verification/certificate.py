@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from geminifusion_export.errors import VerificationError
 from geminifusion_export.runtime_discovery import Unavailable
 from geminifusion_export.verification.measurement import Measurement, Section
+from geminifusion_export.verification.tasks import verification_of
 from geminifusion_runtime import strict_json
-from geminifusion_runtime.artifact import METADATA_NAME, ArtifactMetadata, BackendReport, SegmentationReport, sha256_of
+from geminifusion_runtime.artifact import METADATA_NAME, ArtifactMetadata, BackendReport, sha256_of
 from geminifusion_runtime.backends.protocol import GraphOutputs
 from geminifusion_runtime.golden_set import ReferenceBatch
 from geminifusion_runtime.machine import Machine, describe_machine, installed_packages
@@ -99,23 +100,24 @@ def machine_facts(machine: Machine) -> dict[str, str]:
     }
 
 
+_WIDEST_CELL = 14
+
+
 def verification_table(reports: Iterable[BackendReport]) -> str:
-    """One line per backend and shape; errors are absolute, mIoU is given for frames with truth."""
-    head = (
-        f"{'backend':<20}{'precision':<10}{'batch x H x W':<16}{'confidence max':>15}{'mean':>10}"
-        f"{'gate max':>10}{'labels equal':>14}{'mIoU':>8}{'torch':>8}"
-    )
+    """One line per backend and shape; errors are absolute, what else there is the task decides."""
+    reports = tuple(reports)
+    columns = verification_of(reports[0]).columns if reports else ()
+    head = f"{'backend':<20}{'precision':<10}{'batch x H x W':<16}{_row(columns)}"
     return "\n".join([head, *map(_line, reports)])
 
 
 def _line(report: BackendReport) -> str:
-    assert isinstance(report, SegmentationReport), "reports of a segmentation network"
-    scores = "".join(f"{'-' if value is None else f'{value:.2f}':>8}" for value in (report.miou, report.reference_miou))
-    return (
-        f"{report.backend:<20}{report.precision:<10}{f'{report.batch} x {report.height} x {report.width}':<16}"
-        f"{report.confidence_max_error:>15.2e}{report.confidence_mean_error:>10.1e}{report.gate_max_error:>10.1e}"
-        f"{100 * report.label_agreement:>12.4f} %{scores}"
-    )
+    shape = f"{report.batch} x {report.height} x {report.width}"
+    return f"{report.backend:<20}{report.precision:<10}{shape:<16}{_row(verification_of(report).cells(report))}"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "".join(f"{cell:>{_WIDEST_CELL + 1}}" for cell in cells)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from geminifusion_export.errors import VerificationError
 from geminifusion_export.runtime_discovery import Candidate
 from geminifusion_model.evaluation.metrics import ConfusionMatrix
-from geminifusion_runtime.artifact import Precision, SegmentationReport, segmentation_outputs
+from geminifusion_runtime.artifact import BackendReport, Precision, SegmentationReport, segmentation_outputs
 from geminifusion_runtime.backends.protocol import Backend, BatchShape, GraphInputs, GraphOutputs
 from geminifusion_runtime.golden_set import MIN_LABEL_AGREEMENT, ReferenceBatch
 
@@ -88,7 +88,7 @@ def run_reference(reference: Backend, batches: Iterable[GraphInputs]) -> tuple[R
 class Comparison(NamedTuple):
     """A report, and the candidate's outputs it was made from, batch by batch."""
 
-    report: SegmentationReport
+    report: BackendReport
     outputs: tuple[GraphOutputs, ...]
 
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from geminifusion_export.errors import ExportError
 from geminifusion_export.verification.certificate import Certificate, Verification, machine_facts
-from geminifusion_runtime.artifact import ArtifactMetadata, require_segmentation
+from geminifusion_export.verification.tasks import VERIFICATIONS
+from geminifusion_runtime.artifact import ArtifactMetadata, SegmentationMetadata
 from geminifusion_runtime.backends.protocol import GraphOutputs
 from geminifusion_runtime.golden_set import ReferenceBatch
 
@@ -61,6 +62,8 @@ def html_report(verification: Verification, metadata: ArtifactMetadata, *, of_th
     return environment.get_template(_TEMPLATE).render(
         certificate=verification.certificate,
         metadata=metadata,
+        columns=VERIFICATIONS[metadata.task].columns,
+        cells=VERIFICATIONS[metadata.task].cells,
         frames=_frames(verification, metadata),
         of_this_machine=of_this_machine,
         facts=_facts(verification.certificate, of_this_machine=of_this_machine),
@@ -82,7 +85,9 @@ def _frames(verification: Verification, metadata: ArtifactMetadata) -> list[list
         return []
     if importlib.util.find_spec("cv2") is None:
         return None
-    palette = np.array(require_segmentation(metadata).palette(), np.uint8)
+    if not isinstance(metadata, SegmentationMetadata):  # whose classes have colors to be drawn in
+        return []
+    palette = np.array(metadata.palette(), np.uint8)
     return [_row(index, batch, verification.outputs, palette) for index, batch in enumerate(verification.golden)]
 
 

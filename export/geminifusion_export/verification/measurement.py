@@ -9,13 +9,11 @@ from geminifusion_export.errors import VerificationError, first_line
 from geminifusion_export.runtime_discovery import Candidate, Unavailable
 from geminifusion_export.verification.comparison import (
     Comparison,
-    budget_for,
-    compare,
     describe_shape,
-    problems,
     run_reference,
 )
-from geminifusion_runtime.artifact import ArtifactMetadata, BackendReport, SegmentationReport, require_segmentation
+from geminifusion_export.verification.tasks import VERIFICATIONS
+from geminifusion_runtime.artifact import ArtifactMetadata, BackendReport
 from geminifusion_runtime.backends.protocol import BatchShape, GraphOutputs
 from geminifusion_runtime.dummy_inputs import random_inputs
 from geminifusion_runtime.golden_set import ReferenceBatch
@@ -48,6 +46,7 @@ class Measurement:
 
     def __init__(self, opened: Iterable[Candidate | Unavailable], metadata: ArtifactMetadata) -> None:
         self.metadata = metadata
+        self._verification = VERIFICATIONS[metadata.task]
         self.candidates: list[Candidate] = []
         self.not_measured: list[Unavailable] = []
         self.sections: list[Section] = []
@@ -119,9 +118,7 @@ class Measurement:
                     self.not_measured.append(Unavailable(candidate.label, f"{size}: {problem}"))
                     continue
                 try:
-                    comparison = compare(
-                        batches, candidate, num_classes=len(require_segmentation(self.metadata).classes), traced=traced
-                    )
+                    comparison = self._verification.compare(batches, candidate, self.metadata, traced)
                 except VerificationError as error:
                     failures.append(str(error))
                 except Exception as error:  # whatever its library raises: a loaded backend has to run
@@ -148,5 +145,4 @@ class Measurement:
         return next((report for report in self.reports if self._problems(report)), None)
 
     def _problems(self, report: BackendReport) -> list[str]:
-        assert isinstance(report, SegmentationReport), "candidates of a segmentation network are compared here"
-        return problems(report, budget_for(report.precision, self.metadata.weights_stored_as))
+        return self._verification.problems(report, self.metadata)

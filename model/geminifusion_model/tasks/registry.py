@@ -81,6 +81,7 @@ _KINDS = (
         train=Part("geminifusion_model.translation.train_command:train"),
         evaluate=Part("geminifusion_model.translation.evaluate_command:evaluate"),
         network=Part("geminifusion_model.translation.generator:Generator.from_pretrained"),
+        export=Part("geminifusion_export.translation.build:build_translator"),
     ),
     TaskKind(
         name="object-detection-3d",
