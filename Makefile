@@ -54,7 +54,7 @@ protos: $(VENV)/with-dev
 		--proto_path=geminifusion_service/pb=protos/inference \
 		--python_out=service --pyi_out=service --grpc_python_out=service \
 		geminifusion_service/pb/segmentation.proto geminifusion_service/pb/detection.proto \
-		geminifusion_service/pb/open_inference.proto
+		geminifusion_service/pb/translation.proto geminifusion_service/pb/open_inference.proto
 
 # The pages as a site in site/, built without network; a warning is an error.
 docs: $(VENV)/with-dev

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from geminifusion_runtime.encoding.run_lengths import labels_from_runs
 from geminifusion_runtime.printable import escape_controls, escape_in
 from geminifusion_runtime.types import SensorHealth
-from geminifusion_service.api.v1.grpc_options import message_fields
+from geminifusion_service.api.v1.grpc_options import SEGMENT_MESSAGES
 from geminifusion_service.errors import ERRORS
 from geminifusion_service.pb import detection_pb2_grpc as detection_stubs
 from geminifusion_service.pb import segmentation_pb2 as pb
@@ -255,7 +255,7 @@ def _options(url: str) -> list[tuple[str, int]]:
 
 
 def _request(call: SegmentCall, *, supersedable: bool = False) -> pb.SegmentRequest:
-    return pb.SegmentRequest(images=call.images, supersedable=supersedable, **message_fields(call.options))
+    return pb.SegmentRequest(images=call.images, supersedable=supersedable, **SEGMENT_MESSAGES.fields(call.options))
 
 
 def _models(response: pb.ListModelsResponse) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from geminifusion_service.api.open_inference.servicer import TRANSPORT as OPEN_I
 from geminifusion_service.api.open_inference.servicer import OpenInferenceServicer
 from geminifusion_service.api.v1.detection_servicer import DETECTION_SERVICE_NAME, DetectionServicer
 from geminifusion_service.api.v1.servicer import SERVICE_NAME, STREAM_TRANSPORT, TRANSPORT, SegmentationServicer
+from geminifusion_service.api.v1.translation_servicer import TRANSLATION_SERVICE_NAME, TranslationServicer
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pb import (
     detection_pb2,
@@ -24,6 +25,8 @@ from geminifusion_service.pb import (
     open_inference_pb2_grpc,
     segmentation_pb2,
     segmentation_pb2_grpc,
+    translation_pb2,
+    translation_pb2_grpc,
 )
 from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.pipeline.streaming import StreamManager
@@ -41,8 +44,10 @@ _MAX_MESSAGE_BYTES = 2**31 - 1  # of protobuf
 _FIELDS_BYTES = 64 * 1024  # for everything in a request but its images
 _MAPS_BYTES = 2**20  # for everything in a response but its mask
 _OTHER_CALLS = 64  # health, listings, reflection, in addition to calls that need admission
+_SERVICES = (SERVICE_NAME, TRANSLATION_SERVICE_NAME, DETECTION_SERVICE_NAME, OPEN_INFERENCE_NAME)
 _UNARY = {
     f"/{SERVICE_NAME}/Segment": TRANSPORT,
+    f"/{TRANSLATION_SERVICE_NAME}/Translate": TRANSPORT,
     f"/{DETECTION_SERVICE_NAME}/Detect": TRANSPORT,
     f"/{OPEN_INFERENCE_NAME}/ModelInfer": OPEN_INFERENCE_TRANSPORT,
 }
@@ -52,14 +57,19 @@ _STREAMS = {
 }
 _MESSAGES = {
     f"/{service.full_name}/{method.name}": method.input_type
-    for file in (segmentation_pb2.DESCRIPTOR, detection_pb2.DESCRIPTOR, open_inference_pb2.DESCRIPTOR)
+    for file in (
+        segmentation_pb2.DESCRIPTOR,
+        translation_pb2.DESCRIPTOR,
+        detection_pb2.DESCRIPTOR,
+        open_inference_pb2.DESCRIPTOR,
+    )
     for service in file.services_by_name.values()
     for method in service.methods
 }
 
 
 class GrpcTransport:
-    """Segmentation, Open Inference, health and reflection on one port, bound at once; health tells when it is ready."""
+    """The tasks, Open Inference, health and reflection on one port, bound at once; health tells when it is ready."""
 
     def __init__(
         self,
@@ -118,19 +128,20 @@ class GrpcTransport:
             # More than all pools of calls hold together, each of which ends calls before this limit rejects any.
             maximum_concurrent_rpcs=_max_calls(limits),
         )
-        health_pb2_grpc.add_HealthServicer_to_server(
-            Health(segmenter, (SERVICE_NAME, DETECTION_SERVICE_NAME, OPEN_INFERENCE_NAME)), self._server
-        )
+        health_pb2_grpc.add_HealthServicer_to_server(Health(segmenter, _SERVICES), self._server)
         segmentation_pb2_grpc.add_SegmentationServicer_to_server(  # type: ignore[no-untyped-call]
             SegmentationServicer(segmenter, streams, metrics), self._server
         )
         detection_pb2_grpc.add_DetectionServicer_to_server(  # type: ignore[no-untyped-call]
             DetectionServicer(segmenter, metrics), self._server
         )
+        translation_pb2_grpc.add_TranslationServicer_to_server(  # type: ignore[no-untyped-call]
+            TranslationServicer(segmenter, metrics), self._server
+        )
         open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(  # type: ignore[no-untyped-call]
             OpenInferenceServicer(open_inference, streams), self._server
         )
-        _add_reflection(self._server, (SERVICE_NAME, DETECTION_SERVICE_NAME, OPEN_INFERENCE_NAME, health.SERVICE_NAME))
+        _add_reflection(self._server, (*_SERVICES, health.SERVICE_NAME))
 
     async def start(self, host: str, port: int, credentials: grpc.ServerCredentials | None = None) -> int:
         """Listen, with TLS where credentials are given; returns the actual port.

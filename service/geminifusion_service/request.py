@@ -99,6 +99,12 @@ def detect_response_of(response: TaskResponse) -> DetectResponse:
     return response
 
 
+def translate_response_of(response: TaskResponse) -> TranslateResponse:
+    """The response to a request with options of translation."""
+    assert isinstance(response, TranslateResponse), "a request gets the response of its own task"
+    return response
+
+
 def response_of(result: TaskResult, **facts: Any) -> TaskResponse:  # noqa: ANN401 - the fields of `TaskResponse`
     """The response with the result of a task."""
     return _RESPONSES[type(result)](**vars(result), **facts)

@@ -71,13 +71,13 @@ def over_grpc(server, pair, depth, options, file_format):
     import grpc
 
     from geminifusion_runtime.options import SEGMENT_OPTIONS
-    from geminifusion_service.api.v1.grpc_options import message_fields
+    from geminifusion_service.api.v1.grpc_options import SEGMENT_MESSAGES
     from geminifusion_service.pb import segmentation_pb2 as pb
     from geminifusion_service.pb.segmentation_pb2_grpc import SegmentationStub
 
     buffer = io.BytesIO()
     np.save(buffer, depth)
-    fields = message_fields(SEGMENT_OPTIONS.parse_text({**as_query(options), "format": file_format}))
+    fields = SEGMENT_MESSAGES.fields(SEGMENT_OPTIONS.parse_text({**as_query(options), "format": file_format}))
     with grpc.insecure_channel(server.grpc_url.removeprefix("grpc://")) as channel:
         images = {"rgb": pair.rgb_path.read_bytes(), "depth": buffer.getvalue()}
         return SegmentationStub(channel).Segment(pb.SegmentRequest(images=images, **fields))

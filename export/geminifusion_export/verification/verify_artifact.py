@@ -9,6 +9,7 @@ from geminifusion_export.errors import VerificationError
 from geminifusion_export.runtime_discovery import open_candidates
 from geminifusion_export.verification.certificate import Verification, certify
 from geminifusion_export.verification.measurement import Measurement, Section
+from geminifusion_export.verification.tasks import VERIFICATIONS
 from geminifusion_runtime.artifact import MODEL_NAME, ArtifactMetadata, open_artifact
 from geminifusion_runtime.backends.protocol import GraphOutputs
 from geminifusion_runtime.golden_set import read_golden_set
@@ -46,6 +47,11 @@ def verify_artifact(
     if data is not None and checkpoint is None:
         raise VerificationError("comparing labels on data needs the torch network; give --checkpoint too")
     metadata = open_artifact(artifact)
+    if metadata.task not in VERIFICATIONS:
+        raise VerificationError(
+            f"{metadata.reference} is for {metadata.task}, whose backends are compared with torch when it is exported; "
+            f"give an artifact for {' or '.join(VERIFICATIONS)}"
+        )
     checks = [f"{len(metadata.files)} file(s) match their SHA-256", *_graph_checks(artifact / MODEL_NAME, metadata)]
     measurement = Measurement(open_candidates(artifact, metadata, threads, custom_ops=custom_ops, also=also), metadata)
     golden = read_golden_set(artifact, metadata)

@@ -10,7 +10,7 @@ from geminifusion_runtime.detection.selection import Detections
 from geminifusion_runtime.detection.settings import GridSettings
 from geminifusion_runtime.printable import escape_controls
 from geminifusion_runtime.types import SensorHealth
-from geminifusion_service.api.v1.grpc_detection_options import detect_message_fields
+from geminifusion_service.api.v1.grpc_options import DETECT_MESSAGES
 from geminifusion_service.pb import detection_pb2 as pb
 
 from ..response_limits import check_size
@@ -25,7 +25,7 @@ def detect_message(call: DetectCall) -> pb.DetectRequest:
         rgb=call.parts["rgb"],
         points=call.parts["points"],
         calibration=call.parts["calibration"],
-        **detect_message_fields(call.options),
+        **DETECT_MESSAGES.fields(call.options),
     )
 
 

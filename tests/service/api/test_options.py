@@ -9,7 +9,7 @@ import pytest
 from geminifusion_runtime.errors import InvalidOptionError
 from geminifusion_runtime.options import OPTION_NAMES, SEGMENT_OPTIONS, SegmentOptions
 from geminifusion_service.api.open_inference.parameters import options_from
-from geminifusion_service.api.v1.grpc_options import message_fields, options_from_message
+from geminifusion_service.api.v1.grpc_options import SEGMENT_MESSAGES
 from geminifusion_service.api.v1.openapi import SEGMENT_OPERATION
 from geminifusion_service.api.v1.query import options_from_query
 from geminifusion_service.api.v1.websocket_messages import request_from
@@ -63,9 +63,9 @@ def test_a_websocket_message_carries_every_option(name):
 @pytest.mark.parametrize("name", OPTION_NAMES)
 def test_a_grpc_message_has_a_field_for_every_option_in_both_directions(name):
     options = expected(**{name: VALUES[name]})
-    message = pb.SegmentRequest(**message_fields(options))
+    message = pb.SegmentRequest(**SEGMENT_MESSAGES.fields(options))
     assert [field.name for field, _ in message.ListFields()] == [name]
-    assert options_from_message(pb.SegmentRequest.FromString(message.SerializeToString())) == options
+    assert SEGMENT_MESSAGES.parse(pb.SegmentRequest.FromString(message.SerializeToString())) == options
 
 
 @pytest.mark.parametrize(
@@ -80,9 +80,9 @@ def test_options_of_a_modality_travel_like_the_others(name, value, options):
     assert dataclasses.replace(query, request_id=None) == options
     head = json.dumps({"images": {}, name: value}).encode()
     assert request_from(struct.pack("<I", len(head)) + head).options == options
-    message = pb.SegmentRequest(**message_fields(options))
+    message = pb.SegmentRequest(**SEGMENT_MESSAGES.fields(options))
     assert [field.name for field, _ in message.ListFields()] in (["scales"], ["invalids"])
-    assert options_from_message(pb.SegmentRequest.FromString(message.SerializeToString())) == options
+    assert SEGMENT_MESSAGES.parse(pb.SegmentRequest.FromString(message.SerializeToString())) == options
     parameter = as_text(value) if isinstance(value, list) else value
     inferred = options_from({name: parameter}, model="m", outputs=("mask",), milliseconds_left=None, request_id="")
     assert dataclasses.replace(inferred, model=None) == options
@@ -161,6 +161,6 @@ def test_the_earliest_deadline_holds():
         options = options_from(given, model="m", outputs=(), milliseconds_left=left, request_id="")
         assert options.deadline_ms == meant
     message = pb.SegmentRequest(deadline_ms=300)
-    assert options_from_message(message, milliseconds_left=50).deadline_ms == 50
-    assert options_from_message(message).deadline_ms == 300
-    assert options_from_message(pb.SegmentRequest(), milliseconds_left=-3).deadline_ms == 0.001
+    assert SEGMENT_MESSAGES.parse(message, milliseconds_left=50).deadline_ms == 50
+    assert SEGMENT_MESSAGES.parse(message).deadline_ms == 300
+    assert SEGMENT_MESSAGES.parse(pb.SegmentRequest(), milliseconds_left=-3).deadline_ms == 0.001

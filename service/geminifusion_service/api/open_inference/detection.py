@@ -6,25 +6,45 @@ Inputs are `rgb` and `calibration` as files (BYTES), `points` as a file or FP32 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geminifusion_runtime.artifact import ArtifactMetadata
 from geminifusion_runtime.errors import UnprocessableError
-from geminifusion_runtime.option_sets import given_values, unknown_option
 from geminifusion_runtime.tasks.detection.options import DETECT_OPTIONS, DetectOptions
-from geminifusion_service.api.open_inference.parameters import Parameter, priority_word, timeout_ms
+from geminifusion_service.api.open_inference.forms import Signature, TensorForm
+from geminifusion_service.api.open_inference.parameters import Parameter, task_options
+from geminifusion_service.api.open_inference.tensor_batch import Images
 from geminifusion_service.api.open_inference.tensors import BYTES, Tensor, array_tensor
 from geminifusion_service.errors import EmptyBodyError, MalformedBodyError
-from geminifusion_service.observability.request_context import is_request_id
-from geminifusion_service.request import DetectResponse
+from geminifusion_service.request import DetectResponse, TaskResponse, detect_response_of
+from geminifusion_service.settings import LimitSettings
 
-INPUTS = (("rgb", BYTES, (1,)), ("points", BYTES, (1,)), ("calibration", BYTES, (1,)))
-OUTPUTS = (("boxes", "FP32", (7,)), ("scores", "FP32", ()), ("labels", "UINT8", ()))
-OUTPUT_NAMES = (*(name for name, _, _ in OUTPUTS), "image_boxes")
-_NAMES = ("min_score", "sensor_policy", "priority", "deadline_ms")
+_INPUTS: tuple[TensorForm, ...] = (("rgb", BYTES, (1,)), ("points", BYTES, (1,)), ("calibration", BYTES, (1,)))
+_OUTPUTS: tuple[TensorForm, ...] = (("boxes", "FP32", (7,)), ("scores", "FP32", ()), ("labels", "UINT8", ()))
+OUTPUT_NAMES = (*(name for name, _, _ in _OUTPUTS), "image_boxes")
+
+
+def inputs(_metadata: ArtifactMetadata, _signature: Signature) -> list[TensorForm]:
+    """The parts of a frame as files; both signatures take the same."""
+    return list(_INPUTS)
+
+
+def outputs(_metadata: ArtifactMetadata, _signature: Signature) -> list[TensorForm]:
+    """The boxes as numbers; both signatures give the same."""
+    return list(_OUTPUTS)
+
+
+def output_names(_metadata: ArtifactMetadata) -> tuple[str, ...]:
+    """All, and the boxes in the image."""
+    return OUTPUT_NAMES
+
+
+def items(inputs: Sequence[Tensor], _limits: LimitSettings) -> Sequence[Images]:
+    """One frame; see `frame_parts`."""
+    return [frame_parts(inputs)]
 
 
 def frame_parts(inputs: Sequence[Tensor]) -> dict[str, bytes | NDArray[np.generic]]:
@@ -53,37 +73,30 @@ def frame_parts(inputs: Sequence[Tensor]) -> dict[str, bytes | NDArray[np.generi
     return parts
 
 
-def detect_options_from(
-    parameters: Mapping[str, Parameter], *, model: str, milliseconds_left: float | None, request_id: str
+def options(
+    parameters: Mapping[str, Parameter],
+    *,
+    model: str,
+    outputs: Sequence[str],
+    milliseconds_left: float | None,
+    request_id: str,
 ) -> DetectOptions:
-    """The options of a request; the arguments are those of `parameters.options_from`.
-
-    Raises:
-        InvalidOptionError: an unknown name or a value outside its range.
-    """
-    values: dict[str, str] = {}
-    for name, value in parameters.items():
-        if name == "binary_data_output" or name.startswith("triton_"):
-            continue
-        if name not in (*_NAMES, "timeout"):
-            raise unknown_option(name, (*_NAMES, "timeout"), kind="parameter")
-        values[name] = value if isinstance(value, str) else json.dumps(value)  # noqa: TID251 - read again at once
-    if "priority" in values:
-        values["priority"] = priority_word(values["priority"])
-    limit_ms = timeout_ms(values.pop("timeout", "0"))
-    options = DETECT_OPTIONS.parse_text(values)
-    if milliseconds_left is not None:
-        milliseconds_left = max(milliseconds_left, 0.001)  # one that has just passed is 0 or less
-    deadlines = [one for one in (options.deadline_ms, limit_ms, milliseconds_left) if one is not None]
-    return DETECT_OPTIONS.parse_values(
-        {
-            **given_values(options),
-            "model": model,
-            "format": None,
-            "deadline_ms": min(deadlines, default=None),
-            "request_id": request_id if is_request_id(request_id) else None,
-        }
+    """The options of a request, which no output changes; see `task_options`."""
+    return task_options(
+        DETECT_OPTIONS,
+        parameters,
+        model=model,
+        milliseconds_left=milliseconds_left,
+        request_id=request_id,
+        elsewhere=("format",),
+        settled=lambda _given: {"format": None},
     )
+
+
+def tensors(responses: Sequence[TaskResponse], outputs: Sequence[str], _inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """See `box_tensors`; a request has one frame."""
+    (response,) = responses
+    return box_tensors(detect_response_of(response), outputs)
 
 
 def box_tensors(response: DetectResponse, outputs: Sequence[str]) -> tuple[Tensor, ...]:

@@ -11,24 +11,18 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from geminifusion_runtime.errors import InvalidOptionError
-from geminifusion_runtime.options import SegmentOptions
-from geminifusion_service.api.open_inference.detection import box_tensors, detect_options_from, frame_parts
-from geminifusion_service.api.open_inference.parameters import options_from
+from geminifusion_runtime.option_types import RequestOptions
 from geminifusion_service.api.open_inference.schemas import InferenceRequest, InferenceResponse
 from geminifusion_service.api.open_inference.signatures import (
     ResolvedModel,
     configuration,
-    is_detector,
     metadata,
     resolve,
 )
 from geminifusion_service.api.open_inference.statistics import ModelStatistics
 from geminifusion_service.api.open_inference.tensor_batch import (
     Images,
-    files_axes,
-    join_batch,
     response_parameters,
-    split_batch,
 )
 from geminifusion_service.api.open_inference.tensors import Tensor
 from geminifusion_service.errors import MethodNotAllowedError, public_error
@@ -38,13 +32,7 @@ from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pipeline.admission import Ticket
 from geminifusion_service.pipeline.budget import Holding
 from geminifusion_service.pipeline.segmenter import Segmenter
-from geminifusion_service.request import (
-    SegmentResponse,
-    TaskRequest,
-    TaskResponse,
-    detect_response_of,
-    segment_response_of,
-)
+from geminifusion_service.request import TaskRequest, TaskResponse
 from geminifusion_service.settings import LimitSettings
 
 _log = logging.getLogger(__name__)
@@ -88,8 +76,8 @@ class OpenInference:
         return self._segmenter.ready
 
     def input_names(self, name: str, version: str | None) -> list[str]:
-        """The modalities of a model."""
-        return [spec.name for spec in self._resolve(name, version).model.metadata.modalities]
+        """The inputs of a model."""
+        return [form for form, _, _ in self._resolve(name, version).inputs]
 
     def model_ready(self, name: str, version: str | None) -> bool:
         """Whether this model accepts requests and passed its last self-test."""
@@ -203,7 +191,7 @@ class OpenInference:
         milliseconds_left: float | None = None,
         ticket: Ticket | None = None,
     ) -> InferenceResponse:
-        """Segment every image of a batch; if one fails, the request does.
+        """Run every item of a batch; if one fails, the request does.
 
         Args:
             request_id: for the log, where the request has no id or one that cannot go there.
@@ -234,41 +222,32 @@ class OpenInference:
     ) -> tuple[InferenceResponse, Sequence[TaskResponse]]:
         outputs = request.outputs or resolved.default_outputs
         _check_outputs(outputs, resolved.output_names)
-        if is_detector(resolved.model):
-            asked = detect_options_from(
-                request.parameters,
-                model=resolved.reference,
-                milliseconds_left=milliseconds_left,
-                request_id=request.id or request_id,
-            )
-            frame = TaskRequest(parts=frame_parts(request.inputs), options=asked)
-            found = detect_response_of(await self._segmenter.segment(frame, ticket))
-            return _response(resolved, request, [found], box_tensors(found, outputs)), [found]
-        options = options_from(
+        task = resolved.tensors
+        options = task.options(
             request.parameters,
             model=resolved.reference,
             outputs=outputs,
             milliseconds_left=milliseconds_left,
             request_id=request.id or request_id,
         )
-        items = split_batch(request.inputs, max_batch=self._limits.queue_size, max_pixels=self._limits.max_pixels)
-        responses = await self._segment_all(items, options, ticket)
-        tensors = join_batch(responses, outputs, files_axes=files_axes(request.inputs))
+        items = task.items(request.inputs, self._limits)
+        responses = await self._run_all(items, options, ticket)
+        tensors = task.tensors(responses, outputs, request.inputs)
         return _response(resolved, request, responses, tensors), responses
 
-    async def _segment_all(
-        self, items: Sequence[Images], options: SegmentOptions, ticket: Ticket | None
-    ) -> list[SegmentResponse]:
+    async def _run_all(
+        self, items: Sequence[Images], options: RequestOptions, ticket: Ticket | None
+    ) -> list[TaskResponse]:
         requests = [TaskRequest(parts=images, options=options) for images in items]
         if len(requests) == 1:
-            return [segment_response_of(await self._segmenter.segment(requests[0], ticket))]
+            return [await self._segmenter.segment(requests[0], ticket)]
         # Tasks made together take their first step together, so all of them get the same model if it is swapped now.
         tasks = [
             asyncio.create_task(self._segmenter.segment(request, ticket if index == 0 else None))
             for index, request in enumerate(requests)
         ]
         try:
-            return [segment_response_of(response) for response in await asyncio.gather(*tasks)]
+            return await asyncio.gather(*tasks)
         finally:
             for task in tasks:
                 task.cancel()

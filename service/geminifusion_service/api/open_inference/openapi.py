@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from geminifusion_service.api.open_inference.signatures import OUTPUT_NAMES
+from geminifusion_service.api.open_inference.task_tensors import ALL_OUTPUT_NAMES
 from geminifusion_service.api.open_inference.tensors import BYTES, DTYPES
 from geminifusion_service.errors import ERRORS
 
@@ -35,7 +35,7 @@ _REQUEST: dict[str, Any] = {
             "items": {
                 "type": "object",
                 "required": ["name"],
-                "properties": {"name": {"type": "string", "enum": list(OUTPUT_NAMES)}, "parameters": _PARAMETERS},
+                "properties": {"name": {"type": "string", "enum": list(ALL_OUTPUT_NAMES)}, "parameters": _PARAMETERS},
             },
         },
     },

@@ -128,12 +128,25 @@ def _float32(values: NDArray[np.float16] | None) -> NDArray[np.float32] | None:
 def _stack(name: str, planes: Sequence[NDArray[np.generic] | None]) -> NDArray[np.generic]:
     arrays = [plane for plane in planes if plane is not None]
     assert len(arrays) == len(planes), "a response has the maps that were requested"
+    return stacked(name, arrays, alone="mask")
+
+
+def stacked(name: str, arrays: Sequence[NDArray[np.generic]], *, alone: str) -> NDArray[np.generic]:
+    """The arrays of a batch as one.
+
+    Args:
+        name: of the output.
+        alone: the output to ask for where sizes differ.
+
+    Raises:
+        SizeMismatchError: they differ in size.
+    """
     if len(arrays) == 1:
         return arrays[0][None]  # a view, where stacking would copy
     if len({array.shape for array in arrays}) > 1:
         raise SizeMismatchError(
             f"the images of the batch differ in size, so their {name} make no tensor; "
-            "ask for the output mask alone, or send images of one size together"
+            f"ask for the output {alone} alone, or send images of one size together"
         )
     return np.stack(arrays)
 

@@ -6,8 +6,8 @@ import logging
 
 import grpc
 
-from geminifusion_service.api.v1.grpc_detection_options import detect_options_from_message, format_number
 from geminifusion_service.api.v1.grpc_messages import sensors_message, timings_message
+from geminifusion_service.api.v1.grpc_options import DETECT_MESSAGES
 from geminifusion_service.errors import public_error
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.observability.request_context import new_request_id
@@ -34,7 +34,7 @@ class DetectionServicer(detection_pb2_grpc.DetectionServicer):
     async def Detect(self, request: pb.DetectRequest, context: grpc.aio.ServicerContext) -> pb.DetectResponse:
         """Detect objects in one frame."""
         try:
-            options = detect_options_from_message(request, milliseconds_left=milliseconds_left(context))
+            options = DETECT_MESSAGES.parse(request, milliseconds_left=milliseconds_left(context))
             parts = {name: content for name in _PARTS if (content := getattr(request, name))}
             response = detect_response_of(
                 await self._segmenter.segment(TaskRequest(parts=parts, options=options), current_ticket())
@@ -77,7 +77,7 @@ def response_message(response: DetectResponse) -> pb.DetectResponse:
             for index in range(len(found))
         ],
         file=response.file,
-        format=format_number(response.format),
+        format=DETECT_MESSAGES.number("format", response.format),
         range=pb.Range(low=grid.low, high=grid.high, pillar_size=grid.pillar_size),
         timings_ms=timings_message(response),
         batch_size=response.batch_size,

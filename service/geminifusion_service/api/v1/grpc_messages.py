@@ -9,7 +9,7 @@ from geminifusion_runtime import strict_json
 from geminifusion_runtime.artifact import SegmentationMetadata
 from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_runtime.model import Model
-from geminifusion_service.api.v1.grpc_options import enum_number, options_from_message
+from geminifusion_service.api.v1.grpc_options import SEGMENT_MESSAGES
 from geminifusion_service.models.description import describe_model
 from geminifusion_service.pb import segmentation_pb2 as pb
 from geminifusion_service.request import SegmentResponse, TaskRequest, TaskResponse
@@ -23,7 +23,7 @@ def request_from(message: pb.SegmentRequest, *, milliseconds_left: float | None)
     Raises:
         InvalidOptionError: a value out of range.
     """
-    options = options_from_message(message, milliseconds_left=milliseconds_left)
+    options = SEGMENT_MESSAGES.parse(message, milliseconds_left=milliseconds_left)
     return TaskRequest(parts=dict(message.images), options=options)
 
 
@@ -40,7 +40,7 @@ def response_message(response: SegmentResponse) -> pb.SegmentResponse:
         request_id=response.request_id,
         height=response.height,
         width=response.width,
-        format=enum_number("format", response.format),
+        format=SEGMENT_MESSAGES.number("format", response.format),
         mask=response.mask,
         classes=[
             pb.ClassShare(

@@ -22,7 +22,7 @@ from geminifusion_service.api.v1.translation import (
     translate_options_from_query,
     translate_response,
 )
-from geminifusion_service.request import TaskResponse, detect_response_of, segment_response_of
+from geminifusion_service.request import TaskResponse, detect_response_of, segment_response_of, translate_response_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ TASK_APIS: tuple[TaskApi, ...] = (
         task="image-translation",
         description="Translate one view to another domain: an image of each of the model's inputs, of the same pixels.",
         options=translate_options_from_query,
-        response=lambda response, _: translate_response(response),
+        response=lambda response, _: translate_response(translate_response_of(response)),
         operation=TRANSLATE_OPERATION,
         of_models=translate_operation,
     ),

@@ -20,7 +20,7 @@ from geminifusion_service.api.v1.openapi import BINARY, ERROR_RESPONSES, query_o
 from geminifusion_service.api.v1.openapi_models import image_operation
 from geminifusion_service.api.v1.query import query_values, ranked_first
 from geminifusion_service.api.v1.responses import common_headers, file_response
-from geminifusion_service.request import TaskResponse, TranslateResponse
+from geminifusion_service.request import TranslateResponse
 
 _FORMATS: dict[str, TranslationFormat] = {media_type: name for name, media_type in MEDIA_TYPES.items()}
 
@@ -51,9 +51,8 @@ def translate_options_from_query(
     return TRANSLATE_OPTIONS.parse_text(values)
 
 
-def translate_response(response: TaskResponse) -> Response:
+def translate_response(response: TranslateResponse) -> Response:
     """The image as a file, and all else in X-Geminifusion-* headers."""
-    assert isinstance(response, TranslateResponse), "a request gets the response of its own task"
     assert response.format is not None, "a query always has a format"
     headers = common_headers(response)
     headers["X-Geminifusion-Domain"] = response.domain

@@ -21,12 +21,13 @@ def test_generated_stubs_are_current(tmp_path):
             f"--python_out={tmp_path}", f"--pyi_out={tmp_path}", f"--grpc_python_out={tmp_path}",
             "geminifusion_service/pb/segmentation.proto",
             "geminifusion_service/pb/detection.proto",
+            "geminifusion_service/pb/translation.proto",
             "geminifusion_service/pb/open_inference.proto",
         ],
         check=True,
     )  # fmt: skip
     made = sorted(package.iterdir())
-    assert len(made) == 9
+    assert len(made) == 12
     for path in made:
         committed = ROOT / "service" / "geminifusion_service" / "pb" / path.name
         assert committed.read_text() == path.read_text(), f"{path.name} is stale; run `make protos`"

@@ -1,8 +1,10 @@
 """`POST /v1/translate`, and what becomes of requests for the wrong task."""
 
+import base64
 import io
 
 import cv2
+import grpc
 import httpx
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ from tests.service.conftest import running_server
 from tests.translator_artifact import expected_output, write_translator
 
 from geminifusion_runtime.png_encoder import encode_png
+from geminifusion_service.api.v1.grpc_options import TRANSLATE_MESSAGES
+from geminifusion_service.pb import translation_pb2, translation_pb2_grpc
 
 SIZE = (50, 70)
 
@@ -105,3 +109,51 @@ def test_discovery_tells_the_task(live):
     assert set(parts) == {"rgb", "edge"}
     segment = paths["/v1/segment"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
     assert set(segment) == {"rgb", "depth"}
+
+
+def infer(live, model, inputs, outputs=()):
+    body = {
+        "inputs": [
+            {"name": name, "datatype": "UINT8", "shape": list(array.shape), "data": array.ravel().tolist()}
+            for name, array in inputs.items()
+        ],
+        "outputs": [{"name": name} for name in outputs],
+    }
+    return httpx.post(f"{live.url}/v2/models/{model}/infer", json=body, trust_env=False).json()
+
+
+@pytest.mark.parametrize(("kind", "datatype"), [("image", "UINT8"), ("depth", "FP32")])
+def test_open_inference_gives_the_pixels_of_a_batch_and_its_metadata(live, images, kind, datatype):
+    pairs = [images, {name: np.ascontiguousarray(array[::-1]) for name, array in images.items()}]
+    batch = {name: np.stack([pair[name] for pair in pairs]) for name in images}
+    (tensor,) = infer(live, f"to-{kind}_raw", batch)["outputs"]
+    found = np.array(tensor["data"], np.float32).reshape(tensor["shape"])
+    assert (tensor["name"], tensor["datatype"]) == (kind, datatype)
+    expected = np.stack([expected_output(kind, **pair) for pair in pairs])
+    np.testing.assert_array_equal(found, expected.astype(np.float32))
+    described = live.get(f"/v2/models/to-{kind}_raw").json()
+    assert [output["name"] for output in described["outputs"]] == [kind]
+    assert live.get(f"/v2/models/to-{kind}").json()["outputs"] == [
+        {"name": "file", "datatype": "BYTES", "shape": [-1, 1]}
+    ]
+
+
+def test_open_inference_gives_the_file_of_http_and_no_output_of_another_task(live, files, images):
+    (tensor,) = infer(live, "to-image", {name: array[None] for name, array in images.items()}, ["file"])["outputs"]
+    assert base64.b64decode(tensor["data"][0]) == post(live, "/v1/translate", files).content
+    refused = infer(live, "to-image", {name: array[None] for name, array in images.items()}, ["labels"])
+    assert "there is no output 'labels'; expected file, image" in refused["error"]
+
+
+def test_grpc_gives_the_bytes_of_http_and_tells_where_other_requests_belong(live, files):
+    with grpc.insecure_channel(live.grpc_target) as channel:
+        stub = translation_pb2_grpc.TranslationStub(channel)
+        for model, file_format in (("to-image", "png"), ("to-depth", "png"), ("to-depth", "npy")):
+            number = TRANSLATE_MESSAGES.number("format", file_format)
+            message = stub.Translate(translation_pb2.TranslateRequest(images=files, model=model, format=number))
+            response = post(live, "/v1/translate", files, model=model, format=file_format)
+            assert message.file == response.content
+            assert message.domain == response.headers["x-geminifusion-domain"]
+            assert message.HasField("depth_scale") == ("x-geminifusion-depth-scale" in response.headers)
+        with pytest.raises(grpc.RpcError, match=r"POST /v1/segment \(gRPC Segment"):
+            stub.Translate(translation_pb2.TranslateRequest(images=files, model="tiny"))
