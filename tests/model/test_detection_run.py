@@ -157,7 +157,7 @@ class Near:
 def test_one_frame_is_learned_by_heart(tmp_path):
     data, classes = Near(), ("pedestrian", "cyclist", "car")
     config = training(
-        300, batch_size=1, augmentation=UNCHANGED, learning_rate=5e-3, ema_decay=0.0, checkpoint_every=300
+        700, batch_size=1, augmentation=UNCHANGED, learning_rate=5e-3, ema_decay=0.0, checkpoint_every=700
     )
     DetectionRun(config, data, tmp_path).train()
     scores = kitti_scores(detect_all(Detector.from_pretrained(tmp_path / "final"), data, SIZE), classes)
