@@ -20,11 +20,19 @@ if [ -d "$packages/uvloop" ]; then
   strip --strip-unneeded "$packages"/uvloop/*.so "$packages"/kornia_rs/*.so
   rm -f "$packages"/uvloop/*.c "$packages"/uvloop/*.pyx
 fi
+if [ "$1" = service ]; then
+  # What only compilers, type checkers and debuggers read; and all bytecode, of which the proof below writes what is used.
+  find "$packages" -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -name '*.a' \) -delete
+  strip --strip-unneeded "$packages"/numpy.libs/*.so*
+  find "$packages" -type d -name __pycache__ -prune -exec rm -r {} +
+fi
 # A server that segments is the proof that nothing of this was needed.
 if [ "$1" = service ]; then
   "$environment/bin/geminifusion" demo --help >/dev/null
   "$environment/bin/python" -c "
+import geminifusion_service.isolation.decoder_process, geminifusion_service.isolation.engine_process
+import geminifusion_service.server
 import numpy
-from geminifusion import load
+from geminifusion import Client, load
 load(threads=1)(numpy.zeros((96, 128, 3), numpy.uint8), numpy.ones((96, 128), numpy.float32))"
 fi

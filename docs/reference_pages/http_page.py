@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
+from geminifusion_runtime.option_sets import OptionSet
 from geminifusion_runtime.options import SEGMENT_OPTIONS
+from geminifusion_runtime.tasks.detection.options import DETECT_OPTIONS
 from geminifusion_service.reference import table
 
 
 def http_page() -> str:
-    """One table of the options of a request."""
+    """A table of the options of a request for each task that is described here."""
+    return "\n\n".join(
+        [
+            f"## Types and ranges of the query options\n\n{_options(SEGMENT_OPTIONS)}",
+            f"## Query options of `POST /v1/detect`\n\n{_options(DETECT_OPTIONS)}",
+        ]
+    )
+
+
+def _options(options: OptionSet[Any]) -> str:
     rows = [
         (f"`{name}`", _values(schema), f"`{schema['default']}`" if "default" in schema else "", schema["description"])
-        for name, schema in SEGMENT_OPTIONS.schemas().items()
+        for name, schema in options.schemas().items()
     ]
-    heading = "## Types and ranges of the query options"
-    return f"{heading}\n\n{table(('Option', 'Values', 'Default', 'Meaning'), rows)}"
+    return table(("Option", "Values", "Default", "Meaning"), rows)
 
 
 def _values(schema: dict[str, Any]) -> str:

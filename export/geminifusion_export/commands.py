@@ -163,8 +163,14 @@ def artifact(
             imported = import_weights(source, task, metres_per_unit=metres_per_unit, modalities=modalities)
             click.echo(imported.to_table())
             imported.write(checkpoint)
+        kind = task_of_checkpoint(checkpoint)
+        if kind.export is None:
+            raise click.ClickException(
+                f"{source} is a checkpoint for {kind.name}, which has no artifact yet; evaluate it with `geminifusion "
+                "evaluate`"
+            )
         click.echo(f"exporting {source} (tracing takes about a minute) …")
-        metadata = task_of_checkpoint(checkpoint).export.load()(
+        metadata = kind.export.load()(
             checkpoint,
             destination,
             ExportOptions(

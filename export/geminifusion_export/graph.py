@@ -36,7 +36,7 @@ from geminifusion_model.encoding import network_inputs
 from geminifusion_model.inference_form import InferenceForm
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.task import ModalityEncoding, Task
-from geminifusion_runtime.artifact import Encoding, ModalitySpec, Unit, segmentation_outputs
+from geminifusion_runtime.artifact import Encoding, ModalitySpec, OutputTensor, Unit, segmentation_outputs
 from geminifusion_runtime.backends.protocol import BatchShape
 from geminifusion_runtime.dummy_inputs import random_inputs
 
@@ -206,14 +206,32 @@ def export_onnx(graph: SegmentationGraph, path: Path) -> onnx.ModelProto:
         ExportError: the exporter or the checker rejects the graph, or a size was traced as a constant.
     """
     model = _trace_in_parts(graph) if graph.resizes else _trace_whole(graph)
-    _name_axes(model)
+    save_traced(
+        model,
+        path,
+        outputs=segmentation_outputs(len(graph.task.modalities)),
+        has_fusion_nodes=graph.network.config.fusion == "geminifusion",
+    )
+    return model
+
+
+def save_traced(model: onnx.ModelProto, path: Path, *, outputs: Sequence[OutputTensor], has_fusion_nodes: bool) -> None:
+    """Name the axes of a traced graph, attach the fusion's function, write the file and check it.
+
+    Args:
+        outputs: of the graph.
+        has_fusion_nodes: the network fuses by `PixelwiseFusion`.
+
+    Raises:
+        ExportError: the checker rejects the graph, or a size was traced as a constant.
+    """
+    _name_axes(model, outputs)
     used = attach_function(model)
-    if used == 0 and graph.network.config.fusion == "geminifusion":
+    if used == 0 and has_fusion_nodes:
         raise ExportError("the exported graph holds no PixelwiseFusion node; the exporter decomposed the op")
     remove_build_traces(model)
     save_model(model, path)
     onnx.checker.check_model(path, full_check=True)  # by its path, which may name weights in a file of their own
-    return model
 
 
 def _trace_whole(graph: SegmentationGraph) -> onnx.ModelProto:
@@ -269,7 +287,7 @@ def trace(
     return program.model_proto
 
 
-def _name_axes(model: onnx.ModelProto) -> None:
+def _name_axes(model: onnx.ModelProto, outputs: Sequence[OutputTensor]) -> None:
     """Require symbolic axes on every input, and describe the outputs with the same names."""
     for value in model.graph.input:
         axes = value.type.tensor_type.shape.dim
@@ -277,8 +295,11 @@ def _name_axes(model: onnx.ModelProto) -> None:
             if not axis.dim_param:
                 raise ExportError(f"axis {name} of input {value.name} was fixed to {axis.dim_value} by the trace")
             axis.dim_param = name
+    described = {each.name: each for each in outputs}
     for value in model.graph.output:
-        quarter = "" if value.name == "labels" else "_4"
-        batch, *_, height, width = value.type.tensor_type.shape.dim
-        for axis, name in ((batch, "batch"), (height, f"height{quarter}"), (width, f"width{quarter}")):
+        each = described[value.name]
+        suffix = "" if each.reduction == 1 else f"_{each.reduction}"
+        batch, *sides = value.type.tensor_type.shape.dim
+        height, width = sides[-2:] if each.channels is None or each.channels_first else sides[:2]
+        for axis, name in ((batch, "batch"), (height, f"height{suffix}"), (width, f"width{suffix}")):
             axis.dim_param = name

@@ -71,6 +71,12 @@ class _Size(click.ParamType):  # type: ignore[type-arg]  # generic in its stub a
     help="Pixels of which the head is less sure become void.",
 )
 @click.option(
+    "--class-share",
+    type=click.FloatRange(min=0, max=1, min_open=True),
+    help="Keep this share of every class's pixels, the surest, instead of those above one confidence for all classes; "
+    "--least-confidence is then what no class goes below (class-balanced self-training, arXiv:1810.07911).",
+)
+@click.option(
     "--size",
     type=_Size(),
     help="Height and width as which photographs are written, whatever their aspect; their own by default.",
@@ -95,6 +101,7 @@ def pseudo_label(
     teacher_side: int,
     epochs: int,
     least_confidence: float,
+    class_share: float | None,
     size: tuple[int, int] | None,
     precision: str,
     seed: int,
@@ -112,7 +119,7 @@ def pseudo_label(
     from geminifusion_model.data.sample import Subset
     from geminifusion_model.distillation.images import Photographs
     from geminifusion_model.distillation.label_head import STAGES, fit_label_head, score_label_head
-    from geminifusion_model.distillation.pseudo_labels import check_pseudo_labels, write_pseudo_labels
+    from geminifusion_model.distillation.pseudo_labels import check_pseudo_labels, class_thresholds, write_pseudo_labels
     from geminifusion_model.distillation.teacher_maps import TeacherMaps
     from geminifusion_model.distillation.teachers import open_teacher
 
@@ -129,6 +136,10 @@ def pseudo_label(
     maps = TeacherMaps(
         teacher_maps or out.with_name(out.name + ".maps"), network, photographs, side=teacher_side, stages=STAGES
     )
+
+    def maps_of(chosen: list[int]) -> tuple[torch.Tensor, ...]:
+        return maps.split(maps.rows(chosen), torch.device("cpu"))[: len(STAGES)]
+
     with Progress(transient=True) as progress:
         looking = progress.add_task("asking the teacher", total=len(photographs) + len(frames), completed=maps.done)
         maps.complete(network, torch.device("cpu"), lambda done: progress.update(looking, completed=done))
@@ -147,15 +158,18 @@ def pseudo_label(
             apart = Subset(every, range(len(every) - holdout, len(every)))
             miou = score_label_head(network, head, apart, teacher_side)
             progress.console.print(f"{holdout} held-out training frames, RGB alone: mIoU {miou:.2f}")
+        thresholds = [least_confidence] * len(frames.task.class_names)
+        if class_share is not None:
+            thresholds = class_thresholds(len(photographs), maps_of, head, share=class_share, lowest=least_confidence)
         labeling = progress.add_task("labeling", total=len(photographs))
         found = write_pseudo_labels(
             out,
             photographs,
-            lambda chosen: maps.split(maps.rows(chosen), torch.device("cpu"))[: len(STAGES)],
+            maps_of,
             head,
             frames.task,
             size=size,
-            least_confidence=least_confidence,
+            thresholds=thresholds,
             on_photograph=lambda: progress.advance(labeling),
         )
     named = ", ".join(f"{name} {share:.1%}" for name, share in zip(frames.task.class_names, found.shares, strict=True))

@@ -66,6 +66,7 @@ class Model:
         backend: str = "auto",
         custom_ops: Path | None = None,
         version: str | None = None,
+        trusted_keys: Path | None = None,
     ) -> Model:
         """Verify an artifact and load it in this process, on the device its backend prefers.
 
@@ -74,12 +75,13 @@ class Model:
             threads: of the engine; None takes the cores this process may use.
             backend, custom_ops: see `open_backend`.
             version: the version clients know it by; None takes the artifact's own.
+            trusted_keys: see `open_artifact`.
 
         Raises:
-            ArtifactError: missing, damaged or of another schema.
+            ArtifactError: missing, damaged, of another schema, or not signed by a trusted key.
             RuntimeError: the runtime cannot load its file, or is not installed.
         """
-        metadata = open_artifact(directory)
+        metadata = open_artifact(directory, trusted_keys=trusted_keys)
         chosen = open_backend(
             Path(directory), metadata, wanted=backend, threads=threads or usable_cores(), custom_ops=custom_ops
         )

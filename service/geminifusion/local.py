@@ -187,15 +187,21 @@ def _check_local(given: Mapping[str, Any]) -> None:
             raise InvalidInputError(f"{name} is an option of a server; leave it out, or ask one with Client")
 
 
-def load(path: str | Path | None = None, *, threads: int | None = None) -> LocalModel:
+def load(
+    path: str | Path | None = None, *, threads: int | None = None, trusted_keys: str | Path | None = None
+) -> LocalModel:
     """Open an artifact in this process.
 
     Args:
         path: its directory; None takes the bundled model.
         threads: how many the network may use; None takes the cores this process may use.
+        trusted_keys: a file of Ed25519 public keys in PEM, one of which must have signed the artifact; None asks for no
+            signature.
 
     Raises:
-        geminifusion_runtime.artifact.ArtifactError: the artifact is missing, damaged, or of another release.
+        geminifusion_runtime.artifact.ArtifactError: the artifact is missing, damaged, of another release, or not signed
+            by a trusted key.
         BundledArtifactMissingError: no path was given and this copy of the package has no bundled model.
     """
-    return LocalModel(Model.open(artifact_path() if path is None else path, threads=threads))
+    keys = None if trusted_keys is None else Path(trusted_keys)
+    return LocalModel(Model.open(artifact_path() if path is None else path, threads=threads, trusted_keys=keys))

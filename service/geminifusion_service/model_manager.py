@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from geminifusion_runtime.artifact import read_metadata
 from geminifusion_runtime.model import Model
 from geminifusion_service.errors import ForbiddenError, ModelLoadError, ModelNotFoundError
+from geminifusion_service.models.engine_builds import EngineBuilds
 from geminifusion_service.models.lifecycle import Lifecycle
 from geminifusion_service.models.loading import ModelLoader
 from geminifusion_service.models.registry import ModelRegistry, ModelState, Status, version_key
@@ -42,7 +43,10 @@ class ModelManager:
         self._artifacts: dict[str, Path] = {}  # those of --artifact, by reference
         self._self_tests = SelfTestSchedule(self.registry, metrics, self._probe, interval_s=models.self_test_interval_s)
         loader = ModelLoader(models=models, runtime=settings.runtime, batching=settings.batching)
-        self._lifecycle = Lifecycle(models, loader, metrics, self.registry, self._self_tests)
+        self._engine_builds: EngineBuilds | None = None
+        if settings.runtime.engine_cache:
+            self._engine_builds = EngineBuilds(models, settings.runtime, self.registry, metrics)
+        self._lifecycle = Lifecycle(models, loader, metrics, self.registry, self._self_tests, self._engine_builds)
         self._watch: RepositoryWatch | None = None
         if models.model_repository:
             self._watch = RepositoryWatch(
@@ -75,6 +79,8 @@ class ModelManager:
             self._start_task(self._watch.run(settings.model_poll_s, self._changing))
         if settings.self_test_interval_s:
             self._start_task(self._self_tests.run())
+        if self._engine_builds is not None:
+            self._start_task(self._engine_builds.run(self._swap_engine_in, self._changing))
 
     async def close(self, timeout_s: float = 1.0) -> None:
         """Stop watching and close every model; a run that does not end within `timeout_s` is abandoned."""
@@ -191,6 +197,9 @@ class ModelManager:
                 f"no model in {root} can be served ({reasons or 'it holds none'}); put one there as NAME/VERSION/, "
                 "or set --model-poll-s to wait for one"
             )
+
+    async def _swap_engine_in(self, directory: Path, name: str, version: str, engine: str) -> None:
+        await self._lifecycle.load(directory, name=name, version=version, engine=engine)
 
     async def _stored(self) -> dict[str, StoredVersion]:
         return {} if self._watch is None else await self._watch.poll()

@@ -25,6 +25,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 Executor = Literal["local", "ray"]
 ModelControl = Literal["automatic", "explicit"]
 ModelEviction = Literal["none", "lru"]
+EngineTarget = Literal["tensorrt", "openvino"]
 
 
 def parse_hosts(text: str) -> tuple[str, ...]:
@@ -60,6 +61,16 @@ def parse_sizes(text: str) -> tuple[tuple[int, int], ...]:
 def _require_file(text: str) -> None:
     if text and not Path(text).is_file():
         raise ValueError(f"custom_ops is {text}, which is no file")
+
+
+def _require_plugin_file(text: str) -> None:
+    if text and not Path(text).is_file():
+        raise ValueError(f"engine_plugin is {text}, which is no file")
+
+
+def _require_keys_file(text: str) -> None:
+    if text and not Path(text).is_file():
+        raise ValueError(f"trusted_keys is {text}, which is no file")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +109,13 @@ class ModelSettings(SettingsGroup):
     warm_up_sizes: str = setting(
         "", "Sizes to warm up beside the artifact's own: HEIGHTxWIDTH, separated by commas.", check=parse_sizes
     )
+    trusted_keys: str = setting(
+        "",
+        "File of Ed25519 public keys in PEM; only artifacts that one of them signed (geminifusion sign) are served. By "
+        "default none need to be signed.",
+        is_path=True,
+        check=_require_keys_file,
+    )
     self_test_interval_s: float = setting(
         600.0, "Time between two self-tests of a model, the first when it is loaded; 0 for none at all.", low=0
     )
@@ -128,6 +146,23 @@ class RuntimeSettings(SettingsGroup):
         "Our kernels for ONNX Runtime (geminifusion export plugin --runtime onnxruntime); none by default.",
         is_path=True,
         check=_require_file,
+    )
+    engine_cache: str = setting(
+        "",
+        "Folder for engines built on this machine, beside serving: at the first start one is built for each model, "
+        "verified, and takes over; later starts find it. None are built by default.",
+        is_path=True,
+    )
+    engine_target: EngineTarget = setting("tensorrt", "With --engine-cache: the runtime that engines are built for.")
+    engine_plugin: str = setting(
+        "",
+        "With --engine-cache: our plugin for TensorRT (geminifusion export plugin --runtime tensorrt); without it the "
+        "fusions run from standard layers.",
+        is_path=True,
+        check=_require_plugin_file,
+    )
+    engine_build_s: float = setting(
+        3600.0, "With --engine-cache: longest that building and verifying an engine may take.", low=1, high=86_400
     )
 
 
@@ -345,6 +380,11 @@ class Settings:
             raise SettingsError("no artifact given; pass --artifact DIRECTORY or --model-repository DIRECTORY")
         if self.ray.executor == "ray" and self.models.model_repository:
             raise SettingsError("replicas on Ray serve fixed artifacts; give --artifact instead of --model-repository")
+        if self.ray.executor == "ray" and self.runtime.engine_cache:
+            raise SettingsError(
+                "replicas on Ray build no engines; add one to the artifact (geminifusion export ARTIFACT DESTINATION "
+                f"--to {self.runtime.engine_target}) instead of --engine-cache"
+            )
 
     @classmethod
     def of(cls, **values: Any) -> Settings:  # noqa: ANN401 - each of its field's own type

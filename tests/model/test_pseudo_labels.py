@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from distillation_scenario import TinyTeacher, write_photographs
 from own_data import write_own_data
 
 from geminifusion_model.data.folder import folder_dataset
 from geminifusion_model.data.sample import Joined
+from geminifusion_model.distillation.pseudo_labels import class_thresholds
 from geminifusion_model.distillation.teachers import TEACHERS
 from geminifusion_model.pseudo_label_commands import pseudo_label
 
@@ -57,6 +59,37 @@ def test_the_data_set_joins_the_labeled_one(tmp_path):
     assert found[5].rgb.shape == (48, 80, 3)
     assert not found[5].others["depth"].any()
     assert (found[5].labels != 255).all()
+
+
+class FixedHead:
+    """Gives each photograph the probabilities that its map holds."""
+
+    def probabilities(self, maps):
+        return maps[0]
+
+
+def test_every_class_keeps_its_surest_pixels():
+    # of class 0 ten pixels at 0.9 and ten at 0.8, of class 1 five at 0.6 and fifteen at 0.52, of class 2 none
+    first = [0.9] * 10 + [0.8] * 10 + [0.4] * 5 + [0.47] * 15
+    second = [0.1] * 10 + [0.2] * 10 + [0.6] * 5 + [0.52] * 15
+    photograph = torch.tensor([first, second, [0.0] * 40])[None, :, None]
+    found = [
+        class_thresholds(1, lambda _: (photograph,), FixedHead(), share=share, lowest=0.55) for share in (0.5, 0.25, 1)
+    ]
+    assert [0.8 < values[0] <= 0.9 for values in found] == [True, False, False]
+    assert found[1][0] > 0.9, "half of the class has this confidence, which is more than a quarter"
+    assert found[2][0] <= 0.8
+    assert 0.55 <= found[1][1] <= 0.6
+    assert found[2][1] == 0.55, "no class goes below the lowest"
+    assert {values[2] for values in found} == {1.0}
+
+
+@pytest.mark.usefixtures("teacher")
+def test_a_share_of_every_class_is_labeled(tmp_path):
+    result = invoke(tmp_path, "--epochs", 3, "--class-share", 0.5, "--least-confidence", 0)
+    assert result.exit_code == 0, result.output
+    labels = np.stack([folder_dataset(tmp_path / "out", "train")[index].labels for index in range(6)])
+    assert 0.3 < (labels != 255).mean() < 0.7
 
 
 @pytest.mark.usefixtures("teacher")

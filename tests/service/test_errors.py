@@ -40,15 +40,15 @@ def test_every_error_is_drawn_at_the_top_of_its_file(module):
 
 def test_codes_are_the_public_interface():
     assert sorted(ERRORS) == [
-            "bad_request", "body_timeout", "body_too_large", "calibration_mismatch", "deadline_exceeded",
-            "decoder_lost", "depth_scale_required", "empty_body", "engine_failed", "engine_lost", "forbidden",
-            "frame_superseded", "image_too_large", "image_too_small", "internal", "invalid_option",
-            "malformed_body", "method_not_allowed", "misdirected_request", "missing_part", "model_load_failed",
-            "model_memory", "model_not_found", "no_points_in_range", "not_found", "not_ready",
-            "queue_full", "rate_limited",
-            "sensor_broken", "size_mismatch", "size_not_served", "too_large", "too_many_points", "unauthenticated",
-            "undecodable_calibration", "undecodable_image", "undecodable_points", "unknown_part", "unprocessable",
-            "unsupported_image", "unsupported_media_type", "unsupported_type", "wrong_task",
+        "bad_request", "body_timeout", "body_too_large", "calibration_mismatch", "deadline_exceeded",
+        "decoder_lost", "depth_scale_required", "empty_body", "engine_failed", "engine_lost", "forbidden",
+        "frame_superseded", "image_too_large", "image_too_small", "internal", "invalid_option",
+        "malformed_body", "method_not_allowed", "misdirected_request", "missing_part", "model_load_failed",
+        "model_memory", "model_not_found", "no_points_in_range", "not_found", "not_ready",
+        "queue_full", "rate_limited",
+        "sensor_broken", "size_mismatch", "size_not_served", "too_large", "too_many_points", "unauthenticated",
+        "undecodable_calibration", "undecodable_image", "undecodable_points", "unknown_part", "unprocessable",
+        "unsupported_image", "unsupported_media_type", "unsupported_type", "wrong_task",
     ]  # fmt: skip
 
 

@@ -28,6 +28,7 @@ from geminifusion_model.task import ModalityEncoding, Task
 _LICENSE = "photographs of their owners, labels by a network"
 _JPEG = (cv2.IMWRITE_JPEG_QUALITY, 95)
 _BATCH = 16
+_SAMPLED, _STEPS = 1000, 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ def write_pseudo_labels(
     task: Task,
     *,
     size: tuple[int, int] | None,
-    least_confidence: float,
+    thresholds: Sequence[float],
     on_photograph: Callable[[], None],
 ) -> PseudoLabels:
     """Write `dataset.yaml`, `train.csv`, `rgb/` and `labels/`.
@@ -63,7 +64,7 @@ def write_pseudo_labels(
         maps: of the photographs with these indices, for the head.
         task: of the labels; its modalities besides the RGB are in the table, unmeasured.
         size: height and width as which photographs are written, whatever their aspect; their own if None.
-        least_confidence: pixels whose most probable class has less are void.
+        thresholds: of each class; pixels whose most probable class has a lower probability are void.
 
     Raises:
         DatasetError: see `check_pseudo_labels`, or the folder cannot be written.
@@ -73,13 +74,14 @@ def write_pseudo_labels(
         (root / folder).mkdir(parents=True, exist_ok=True)
     others = [modality.name for modality in task.modalities[1:]]
     counts = np.zeros(256, np.int64)
+    least = torch.tensor(thresholds)
     rows = []
     for start in range(0, len(photographs), _BATCH):
         chosen = list(range(start, min(start + _BATCH, len(photographs))))
         for index, probabilities in zip(chosen, head.probabilities(maps(chosen)), strict=True):
             rgb = photographs.rgb(index)
             height, width = size or rgb.shape[:2]
-            labels = _labels_of(probabilities, (height, width), least_confidence, task.ignore_index)
+            labels = _labels_of(probabilities, (height, width), least, task.ignore_index)
             counts += np.bincount(labels.ravel(), minlength=256)
             name = f"{index + 1:06d}"
             resized = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -116,12 +118,47 @@ def check_pseudo_labels(root: Path, task: Task) -> None:
             )
 
 
+def class_thresholds(
+    photographs: int,
+    maps: Callable[[list[int]], tuple[Tensor, ...]],
+    head: LabelHead,
+    *,
+    share: float,
+    lowest: float,
+) -> list[float]:
+    """Of each class the probability that the surest `share` of its pixels reach (arXiv:1810.07911, section 4.2).
+
+    One threshold for all classes would leave out those of which the head is never sure, small and rare things.
+
+    Args:
+        photographs: number of them; at most `_SAMPLED` are looked at, spread evenly.
+        maps: see `write_pseudo_labels`.
+        share: of the pixels in which a class is the most probable, 0…1.
+        lowest: no threshold is below it; that of a class that is never the most probable is 1.
+    """
+    counts: Tensor | None = None  # class, confidence in steps of 1/_STEPS
+    chosen = np.unique(np.linspace(0, photographs - 1, min(photographs, _SAMPLED)).astype(int)).tolist()
+    for start in range(0, len(chosen), _BATCH):
+        probabilities = head.probabilities(maps(chosen[start : start + _BATCH]))
+        confidence, labels = probabilities.max(1)
+        classes = probabilities.shape[1]
+        if counts is None:
+            counts = torch.zeros(classes * _STEPS, dtype=torch.int64)
+        steps = (confidence * _STEPS).long().clamp(0, _STEPS - 1)
+        counts += torch.bincount((labels * _STEPS + steps).flatten(), minlength=classes * _STEPS)
+    assert counts is not None
+    surer = counts.view(-1, _STEPS).flip(1).cumsum(1).flip(1)  # pixels at this step or above it
+    kept = surer <= (share * surer[:, :1]).ceil()
+    first = torch.where((surer[:, 0] > 0) & kept.any(1), kept.int().argmax(1), _STEPS)
+    return [max(lowest, step / _STEPS) for step in first.tolist()]
+
+
 def _labels_of(
-    probabilities: Tensor, size: tuple[int, int], least_confidence: float, ignore_index: int
+    probabilities: Tensor, size: tuple[int, int], thresholds: Tensor, ignore_index: int
 ) -> NDArray[np.uint8]:
     full = F.interpolate(probabilities[None], size=size, mode="bilinear", align_corners=False)[0]
     confidence, labels = full.max(0)
-    labels[confidence < least_confidence] = ignore_index
+    labels[confidence < thresholds[labels]] = ignore_index
     return labels.to(torch.uint8).numpy()
 
 

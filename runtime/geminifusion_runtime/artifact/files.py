@@ -22,6 +22,7 @@ from geminifusion_runtime.artifact.translation import TranslationMetadata
 from geminifusion_runtime.bounded_files import UnusableFileError, open_regular, read_bounded
 from geminifusion_runtime.onnx_external_data import external_files
 from geminifusion_runtime.protobuf_wire import WireError
+from geminifusion_runtime.signatures import SignatureError, require_signature
 
 SCHEMA_VERSION = 1
 METADATA_NAME = "metadata.json"
@@ -81,18 +82,30 @@ def read_metadata(directory: Path | str) -> ArtifactMetadata:
     Raises:
         ArtifactError: it is missing, is no JSON, has another schema version, or a field does not fit.
     """
-    path = Path(directory) / METADATA_NAME
+    return _parse(Path(directory) / METADATA_NAME, _read(Path(directory)))
+
+
+def _read(directory: Path) -> bytes:
+    """The bytes of `metadata.json`."""
+    path = directory / METADATA_NAME
     try:
-        raw: Any = json.loads(read_bounded(path, inside=Path(directory), max_bytes=_MAX_METADATA_BYTES))
+        return read_bounded(path, inside=directory, max_bytes=_MAX_METADATA_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         raise ArtifactError(
             f"{directory} holds no {METADATA_NAME}; give the directory that `geminifusion export` wrote"
         ) from None
     except UnusableFileError as error:
         raise ArtifactError(str(error)) from None
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read ({error.strerror}); copy the artifact again") from None
+
+
+def _parse(path: Path, content: bytes) -> ArtifactMetadata:
+    try:
+        raw: Any = json.loads(content)
     except RecursionError:
         raise ArtifactError(f"{path} is nested far too deep; export the artifact again") from None
-    except (OSError, ValueError) as error:  # a ValueError for numbers of too many digits too
+    except ValueError as error:  # for numbers of too many digits too
         raise ArtifactError(f"{path} cannot be read as JSON ({error}); export the artifact again") from None
     found = raw.get("schema_version") if isinstance(raw, dict) else None
     if found != SCHEMA_VERSION:
@@ -119,15 +132,25 @@ def _problems(error: ValidationError) -> str:
     return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'metadata'}: {one['msg']}" for one in error.errors())
 
 
-def open_artifact(directory: Path | str) -> ArtifactMetadata:
+def open_artifact(directory: Path | str, *, trusted_keys: Path | None = None) -> ArtifactMetadata:
     """Read the metadata and check every file that is opened to serve it against its SHA-256.
+
+    Args:
+        trusted_keys: a file of public keys; one of them must have signed the metadata, and so the checksums. See
+            `signatures`.
 
     Raises:
         ArtifactError: the metadata does not validate; a file is missing, differs or lies elsewhere; one that a runtime
-            would open has no checksum.
+            would open has no checksum; or no trusted key signed it.
     """
     directory = Path(directory)
-    metadata = read_metadata(directory)
+    content = _read(directory)
+    if trusted_keys is not None:  # before anything of a stranger is interpreted
+        try:
+            require_signature(directory / METADATA_NAME, content, trusted_keys)
+        except SignatureError as error:
+            raise ArtifactError(str(error)) from None
+    metadata = _parse(directory / METADATA_NAME, content)
     for name, expected in metadata.files.items():
         path = directory / name
         try:

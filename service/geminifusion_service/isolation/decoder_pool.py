@@ -60,7 +60,7 @@ class EncodedPart(NamedTuple):
 
 
 class DecodeOptions(TypedDict):
-    """Options and limits that hold for all images of a request; see `decode_modality`."""
+    """Options and limits that hold for all images of a request; see `decode_part`."""
 
     max_pixels: int
     intrinsics: Sequence[float] | None

@@ -43,7 +43,7 @@ class EngineWorker:
 
 def _open(config: WorkerConfig) -> tuple[Backend, str]:
     pin_to_cores(config.device.cores)
-    metadata = open_artifact(config.directory)
+    metadata = open_artifact(config.directory, trusted_keys=config.trusted_keys)
     chosen = config.open_backend(metadata)
     chosen.backend.run(open_task(metadata).blank_batch())
     return chosen.backend, chosen.reason

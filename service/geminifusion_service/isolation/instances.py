@@ -23,12 +23,14 @@ def open_instances(
     custom_ops: Path | None = None,
     devices: Sequence[Device] = (AUTO,),
     isolation: Isolation = "thread",
+    trusted_keys: Path | None = None,
 ) -> list[Chosen]:
     """Load an artifact once for each device; all or none.
 
     Args:
         threads: of each instance; None gives each its cores, or its share of those this process may use.
         directory, metadata, wanted, custom_ops: see `open_backend`.
+        trusted_keys: of processes that read the artifact again; see `open_artifact`.
 
     Raises:
         RuntimeError, ValueError: see `open_backend`; or a device names cores this process may not run on.
@@ -43,6 +45,7 @@ def open_instances(
                 threads=engine_threads(device, len(devices), threads),
                 custom_ops=custom_ops,
                 device=device,
+                trusted_keys=trusted_keys,
             )
             if isolation == "process":
                 backend = ProcessBackend(config, metadata)

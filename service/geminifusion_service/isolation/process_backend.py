@@ -33,13 +33,14 @@ _PAUSES_S = (10.0, 20.0, 40.0, 60.0)  # before each further start, until one las
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerConfig:
-    """Configuration of one engine instance; the fields are those of `open_backend`."""
+    """Configuration of one engine instance; the fields are those of `open_backend` and `open_artifact`."""
 
     directory: Path
     wanted: str = "auto"
     threads: int
     custom_ops: Path | None = None
     device: Device = AUTO
+    trusted_keys: Path | None = None
 
     def open_backend(self, metadata: ArtifactMetadata) -> Chosen:
         """Load it in this process; see `selection.open_backend`."""
@@ -59,6 +60,7 @@ class WorkerConfig:
                 self,
                 directory=self.directory.absolute(),
                 custom_ops=self.custom_ops.absolute() if self.custom_ops else None,
+                trusted_keys=self.trusted_keys.absolute() if self.trusted_keys else None,
             ),
             mode="json",
         )

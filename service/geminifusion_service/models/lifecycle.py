@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from geminifusion_runtime.artifact import ArtifactError, read_metadata
 from geminifusion_service.errors import ModelLoadError, ModelMemoryError
+from geminifusion_service.models.engine_builds import EngineBuilds
 from geminifusion_service.models.loading import LoadResult, ModelLoader, unload_model
 from geminifusion_service.models.memory import MemoryBudget, model_file_bytes
 from geminifusion_service.models.registry import LoadedModel, ModelRegistry, ModelState, SelfTestResult, Status
@@ -41,6 +42,7 @@ class Lifecycle:
         metrics: told of every load and unload.
         registry: holds what is loaded.
         self_tests: tests every model that is loaded.
+        engine_builds: told of every model that may have an engine built; None where none are.
 
     Attributes:
         kept_unloaded: references that were unloaded by request or evicted, and are not loaded again unasked.
@@ -53,12 +55,14 @@ class Lifecycle:
         metrics: Metrics,
         registry: ModelRegistry,
         self_tests: SelfTestSchedule,
+        engine_builds: EngineBuilds | None = None,
     ) -> None:
         self._settings = settings
         self._loader = loader
         self._metrics = metrics
         self._registry = registry
         self._self_tests = self_tests
+        self._engine_builds = engine_builds
         self._budget = MemoryBudget(settings.model_memory_mb * 2**20)
         # One load at a time, on its own thread: in a shared pool requests would wait behind it.
         self._loader_thread = ThreadPoolExecutor(1, thread_name_prefix="model-loader")
@@ -69,8 +73,11 @@ class Lifecycle:
         """Do on the loader's thread what would block the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._loader_thread, work)
 
-    async def load(self, directory: Path, *, name: str, version: str) -> None:
+    async def load(self, directory: Path, *, name: str, version: str, engine: str | None = None) -> None:
         """Load a version, test it, and let requests reach it; it replaces one of the same name and version, if any.
+
+        Args:
+            engine: see `ModelLoader.load`.
 
         Raises:
             ModelLoadError: it cannot be loaded, or its self-test fails and others of the name serve; its cause is the
@@ -84,7 +91,9 @@ class Lifecycle:
             metadata = await self.run_in_loader_thread(lambda: read_metadata(directory))
             file_bytes = await self.run_in_loader_thread(lambda: model_file_bytes(directory, metadata))
             await self._evict_for(file_bytes, name=name, reference=reference)
-            loaded = await self.run_in_loader_thread(lambda: self._loader.load(directory, version=version))
+            loaded = await self.run_in_loader_thread(
+                lambda: self._loader.load(directory, version=version, engine=engine)
+            )
         except ModelMemoryError as error:
             self.record_failure(name, version, str(error), rejected=True)
             raise
@@ -100,6 +109,8 @@ class Lifecycle:
             self.record_failure(name, version, result.problem, rejected=True)
             raise ModelLoadError(f"{reference} fails its self-test and replaces nothing: {result.problem}")
         self._install(loaded, result)
+        if self._engine_builds is not None and engine is None:
+            self._engine_builds.add(directory, loaded.model)
 
     def record_failure(self, name: str, version: str, reason: str, *, rejected: bool = False) -> None:
         """Record that a version could not be loaded; one of the same reference that serves is not affected.
@@ -203,7 +214,9 @@ class Lifecycle:
         self._self_tests.remove(loaded)
         await self.run_in_loader_thread(lambda: unload_model(model, _CLOSE_S))
         self._registry.forget(loaded)
-        if model.reference not in self._registry.references:
+        serving = next((other for other in self._registry if other.reference == model.reference), None)
+        if serving is None or serving.backend.name != backend:
             self._metrics.model_info.remove(name, version, backend)
+        if serving is None:
             self._metrics.models.unloaded(name, version)
         _log.info("unloaded %s", model.reference)

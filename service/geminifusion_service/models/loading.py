@@ -39,21 +39,23 @@ class ModelLoader:
     runtime: RuntimeSettings
     batching: BatchingSettings
 
-    def load(self, directory: Path, *, version: str | None = None) -> LoadResult:
+    def load(self, directory: Path, *, version: str | None = None, engine: str | None = None) -> LoadResult:
         """Verify an artifact, load it, warm it up at every size the settings name, and read its self-test's frames.
 
         Args:
             directory: the artifact.
             version: the version clients know it by; None takes the artifact's own.
+            engine: the runtime of an entry of the engine cache, which no key signed; None for any other artifact, whose
+                runtime and trust the settings say.
 
         Raises:
-            ArtifactError: missing, damaged or of another schema.
+            ArtifactError: missing, damaged, of another schema, or not signed by a trusted key.
             RuntimeError, ValueError: the runtime cannot load it or is not installed.
         """
         started = time.perf_counter()
         return_freed_memory()
         before = resident_bytes()
-        model = self.open(directory, version=version)
+        model = self.open(directory, version=version, engine=engine)
         self._warm_up(model)
         frames = self_test_frames(directory, model) if self.models.self_test_interval_s else None
         file_bytes = model_file_bytes(directory, model.metadata)
@@ -72,22 +74,24 @@ class ModelLoader:
             grown_bytes=None if before is None or after is None else after - before,
         )
 
-    def open(self, directory: Path, *, version: str | None = None) -> Model:
+    def open(self, directory: Path, *, version: str | None = None, engine: str | None = None) -> Model:
         """Verify an artifact and open an engine instance on each device the settings name.
 
         Raises:
             ArtifactError, RuntimeError, ValueError: see `load`.
         """
         runtime = self.runtime
-        metadata = open_artifact(directory)
+        trusted = Path(self.models.trusted_keys) if self.models.trusted_keys and engine is None else None
+        metadata = open_artifact(directory, trusted_keys=trusted)
         first, *others = open_instances(
             directory,
             metadata,
-            wanted=runtime.backend,
+            wanted=engine or runtime.backend,
             threads=runtime.threads or None,
             custom_ops=Path(runtime.custom_ops) if runtime.custom_ops else None,
             devices=parse_devices(runtime.devices),
             isolation=runtime.engine_isolation,
+            trusted_keys=trusted,
         )
         if version is not None:
             metadata = dataclasses.replace(metadata, version=version)

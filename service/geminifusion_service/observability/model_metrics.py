@@ -42,6 +42,12 @@ class ModelMetrics:
             ["name", "outcome"],
             registry=registry,
         )
+        self._engines = Counter(
+            "geminifusion_engines",
+            "Engines prepared beside serving, by outcome: built, found (in the cache), failed.",
+            ["name", "outcome"],
+            registry=registry,
+        )
         self.repository_reachable = Gauge(
             "geminifusion_repository_reachable",
             "1 while the model repository can be read.",
@@ -58,6 +64,10 @@ class ModelMetrics:
     def not_loaded(self, name: str, outcome: Literal["failed", "refused"]) -> None:
         """A load failed, or was refused for a limit or a self-test."""
         self._loads.labels(name, outcome).inc()
+
+    def engine_prepared(self, name: str, outcome: str) -> None:
+        """An engine was built or found and took over, or failed."""
+        self._engines.labels(name, outcome).inc()
 
     def batch_size_tuned(self, name: str, version: str, preferred_batch: int) -> None:
         """The best batch size for images of the reference size was measured."""

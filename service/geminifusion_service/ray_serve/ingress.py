@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from prometheus_client import Gauge
 
@@ -104,7 +105,9 @@ class RayExecutor:
             ArtifactError: an artifact is missing or damaged.
             RayError: Ray or the replicas do not start.
         """
-        metadata = [await asyncio.to_thread(open_artifact, folder) for folder in self._settings.models.artifacts]
+        models = self._settings.models
+        trusted = Path(models.trusted_keys) if models.trusted_keys else None
+        metadata = [await asyncio.to_thread(open_artifact, folder, trusted_keys=trusted) for folder in models.artifacts]
         # It cannot be interrupted: whoever stops meanwhile has to wait for it, to be able to end what it started.
         self._ray = asyncio.wrap_future(self._thread.submit(self._reach_ray))
         try:

@@ -15,11 +15,11 @@ import httpx
 A_DECODER_NEVER_ENDS = """
 import time
 from geminifusion_service.isolation import decoder_pool
-decode = decoder_pool.decode_modality
+decode = decoder_pool.decode_part
 def stuck(data, *rest, **options):
     while isinstance(data, bytes) and data[:4] == b"RIFF": time.sleep(1)
     return decode(data, *rest, **options)
-decoder_pool.decode_modality = stuck
+decoder_pool.decode_part = stuck
 """
 STUCK = b"RIFF\x1a\0\0\0WEBPVP8L"
 

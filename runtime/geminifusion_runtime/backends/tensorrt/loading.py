@@ -18,6 +18,7 @@ from geminifusion_runtime.backends.tensorrt.requirements import (
     require_capability,
     require_version,
 )
+from geminifusion_runtime.machine import nvidia_gpus
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -96,6 +97,23 @@ def compute_capability(device: int = 0) -> str:
         for attribute in (attributes.cudaDevAttrComputeCapabilityMajor, attributes.cudaDevAttrComputeCapabilityMinor)
     )
     return f"{major}.{minor}"
+
+
+def gpu_identity(device: int = 0) -> dict[str, str]:
+    """What an engine depends on of a GPU: its name, its compute capability, and the driver's release.
+
+    Where `nvidia-smi` is missing, as on Jetson, the driver is known by the newest CUDA that it takes.
+
+    Raises:
+        TensorRtError: there is no driver, or no such GPU.
+    """
+    capability = compute_capability(device)
+    from cuda.bindings import runtime
+
+    name = check(runtime.cudaGetDeviceProperties(device)).name
+    gpus = nvidia_gpus()
+    driver = gpus[0].driver if gpus else f"CUDA {check(runtime.cudaDriverGetVersion())}"
+    return {"gpu": name.decode(errors="replace").rstrip("\0"), "compute_capability": capability, "driver": driver}
 
 
 class Messages:

@@ -1,0 +1,1 @@
+"""Translators as artifacts: the graph, its comparison with torch, and the export."""
