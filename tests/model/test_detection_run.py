@@ -20,8 +20,10 @@ from geminifusion_model.detection.evaluation.detecting import detect_all
 from geminifusion_model.detection.evaluation.kitti_ap import CellName, kitti_scores
 from geminifusion_model.detection.recipes import RECIPES
 from geminifusion_model.detection.run import DetectionRun
+from geminifusion_model.detection.state import build_state
 from geminifusion_model.detection.step import rate_factor
 from geminifusion_model.training.errors import ConfigError, DataChangedError, TrainingError
+from geminifusion_model.weights.encoder_file import classifier_layout, write_encoder_file
 from geminifusion_runtime.detection.boxes import CameraBoxes
 
 
@@ -79,6 +81,19 @@ def test_a_run_starts_from_a_checkpoint_of_the_same_network(tmp_path):
     assert all(tensor.equal(expected[name]) for name, tensor in run.state.net.state_dict().items())
     with pytest.raises(ConfigError, match="whose fusion is geminifusion and not sum"):
         DetectionRun(training(1, start_from=start, network=network(fusion="sum")), streets(), tmp_path / "third")
+
+
+def test_the_image_encoder_starts_from_a_classifier(tmp_path):
+    torch.manual_seed(7)
+    backbone = Detector(network()).image.backbone.state_dict()
+    path = tmp_path / "mit_b0.pth"
+    write_encoder_file(path, "mit_b0", classifier_layout("mit_b0", backbone), {"description": "of a test"})
+    started = build_state(training(1, imagenet=str(path)), torch.device("cpu")).net.image.backbone.state_dict()
+    assert all(tensor.equal(started[name]) for name, tensor in backbone.items())
+    with pytest.raises(ConfigError, match="no such file"):
+        build_state(training(1, imagenet=str(tmp_path / "none.pth")), torch.device("cpu"))
+    with pytest.raises(ValueError, match="no mit image encoder"):
+        training(1, imagenet=str(path), network=network(fusion="none"))
 
 
 def test_the_published_recipe_has_the_published_schedule():

@@ -77,7 +77,7 @@ def _start_from(detector: Detector, directory: Path) -> None:
 def _start_images_from(detector: Detector, path: Path) -> None:
     assert detector.image is not None
     network = GeminiFusion(
-        GeminiFusionConfig(encoder=detector.config.image_encoder, modalities=("rgb",), num_classes=2)
+        GeminiFusionConfig(encoder=detector.config.image_encoder, modalities=("rgb",), fusion="none", num_classes=2)
     )
     try:
         load_imagenet(network, path)
