@@ -7,6 +7,7 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 
+from geminifusion_runtime.encoding.views import view
 from geminifusion_runtime.png_encoder import encode_png
 from geminifusion_runtime.tasks.translation.options import TranslationFormat
 
@@ -24,6 +25,8 @@ def encode_output(output: NDArray[np.generic], wanted: TranslationFormat) -> byt
         stream = io.BytesIO()
         np.save(stream, output, allow_pickle=False)
         return stream.getvalue()
+    if wanted == "picture":
+        return encode_png(view(output))
     if output.ndim == 3:
         return encode_png(np.asarray(output, np.uint8))
     stored = np.clip(np.rint(np.asarray(output, np.float32) / DEPTH_SCALE), 0, _FARTHEST).astype(np.uint16)
