@@ -3,10 +3,10 @@
 import cv2
 import numpy as np
 import pytest
-
-from geminifusion_runtime.png_encoder import encode_png
 from tests.service.conftest import running_server
 from tests.translator_artifact import expected_output, write_translator
+
+from geminifusion_runtime.png_encoder import encode_png
 
 pytestmark = pytest.mark.browser
 
