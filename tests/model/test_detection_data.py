@@ -14,6 +14,7 @@ from geminifusion_model.detection.data.batches import training_batches
 from geminifusion_model.detection.data.kitti import KittiFrames
 from geminifusion_model.detection.data.streets import Streets
 from geminifusion_model.detection.data.streets.folder import StreetsFolder, write_streets
+from geminifusion_model.detection.data.streets.scene import street
 from geminifusion_runtime.detection.boxes import image_rectangles, project
 from geminifusion_runtime.detection.pillars import in_image
 
@@ -74,8 +75,6 @@ def test_people_and_their_doubles_differ_in_color_alone():
 
 
 def _scene(index):
-    from geminifusion_model.detection.data.streets.scene import street
-
     return street(np.random.default_rng([5, index, 0]))
 
 

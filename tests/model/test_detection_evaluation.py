@@ -17,7 +17,7 @@ from geminifusion_model.detection.evaluation.robustness import CHANGES
 from geminifusion_runtime.detection.boxes import project
 
 CAR = CellName("car", "hard", "3d")
-TALL = (128, 416)  # at which objects are high enough to count
+TALL = (188, 621)  # at which objects are high enough to count
 
 
 @pytest.fixture(scope="module")

@@ -161,14 +161,15 @@ class KittiScores:
         """One sentence for every class and difficulty with so few objects that KITTI's measures mislead."""
         found = []
         for (class_name, difficulty), count in self.counts().items():
+            objects = "1 object" if count == 1 else f"{count} objects"
             if count < CAPPED_BELOW:
                 most = 100 * max(count - 1, 0) / (_STEPS - 1)
                 found.append(
-                    f"{class_name}, {difficulty}: {count} objects; R40 cannot exceed {most:.1f} with so few, so look "
+                    f"{class_name}, {difficulty}: {objects}; R40 cannot exceed {most:.1f} with so few, so look "
                     "at the all-point average precision"
                 )
             elif count < UNSTEADY_BELOW:
-                found.append(f"{class_name}, {difficulty}: {count} objects; figures are unsteady, so look at intervals")
+                found.append(f"{class_name}, {difficulty}: {objects}; figures are unsteady, so look at intervals")
         return found
 
 

@@ -34,7 +34,7 @@ def scores_text(scores: KittiScores, class_names: Sequence[str]) -> str:
             lines.append("  " + f"{title:12}" + "".join(_three(figures, name) for name in ("r40", "r11", "all_point")))
             if metric == "2d":
                 lines.append("  " + f"{'AOS':12}" + _three(figures, "aos_r40") + _three(figures, "aos_r11"))
-    lines += [f"\nwarning: {warning}" for warning in scores.warnings()]
+    lines += ["", *(f"warning: {warning}" for warning in scores.warnings())]
     return "\n".join(lines)
 
 

@@ -23,6 +23,7 @@ from geminifusion_runtime.detection.overlaps import footprint_intersections
 
 GROUND_M = -1.73  # z of the ground in LiDAR axes, as KITTI's car carries it
 _NEAREST_M, _REACH_M = 5.0, 70.0
+_PEOPLE_REACH_M = 50.0  # as far as they are high enough in KITTI's image to count
 _GAP_M = 0.3  # between things
 _TRIES = 8
 
@@ -102,7 +103,7 @@ def street(rng: np.random.Generator) -> Scene:
     _houses(builder, half_street)
     _parked(builder, half_road)
     _traffic(builder, half_road)
-    for number, make in ((rng.integers(3, 9), person), (rng.integers(0, 4), cyclist)):
+    for number, make in ((rng.integers(3, 10), person), (rng.integers(1, 6), cyclist)):
         _people(builder, half_road, half_street, int(number), make)
     heading = float(rng.normal(0, 0.05))
     parts = parts_of(builder.things, builder.bottoms, GROUND_M)
@@ -139,7 +140,7 @@ def _houses(builder: _Builder, half_street: float) -> None:
 def _parked(builder: _Builder, half_road: float) -> None:
     rng = builder.rng
     for side in (-1, 1):
-        density = rng.uniform(0.1, 0.7)
+        density = rng.uniform(0.2, 0.8)
         x = float(rng.uniform(4, 10))
         while x < _REACH_M:
             if rng.random() < density:
@@ -155,7 +156,7 @@ def _parked(builder: _Builder, half_road: float) -> None:
 
 def _traffic(builder: _Builder, half_road: float) -> None:
     rng = builder.rng
-    for _ in range(int(rng.integers(1, 5))):
+    for _ in range(int(rng.integers(2, 7))):
         side = 1 if rng.random() < 0.5 else -1  # those on the left come towards us
         place = (float(rng.uniform(8, _REACH_M)), side * half_road / 3 + rng.normal(0, 0.2))
         yaw = rng.normal(0, 0.06) + (math.pi if side > 0 else 0)
@@ -170,7 +171,7 @@ def _people(builder: _Builder, half_road: float, half_street: float, number: int
     doubles = int(rng.integers(0, 2 * number + 1))
     for index in range(number + doubles):
         for _ in range(_TRIES):
-            x = float(rng.uniform(_NEAREST_M, _REACH_M - 10))
+            x = float(rng.uniform(_NEAREST_M, _PEOPLE_REACH_M))
             on_road = rng.random() < 0.15
             away = rng.uniform(0, half_road) if on_road else rng.uniform(half_road, half_street)
             place = (x, float(away * (1 if rng.random() < 0.5 else -1)))
