@@ -7,7 +7,6 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_runtime.encoding.views import view
 from geminifusion_runtime.png_encoder import encode_png
 from geminifusion_runtime.tasks.translation.options import TranslationFormat
 
@@ -26,6 +25,8 @@ def encode_output(output: NDArray[np.generic], wanted: TranslationFormat) -> byt
         np.save(stream, output, allow_pickle=False)
         return stream.getvalue()
     if wanted == "picture":
+        from geminifusion_runtime.encoding.views import view  # needs OpenCV, which a client may do without
+
         return encode_png(view(output))
     if output.ndim == 3:
         return encode_png(np.asarray(output, np.uint8))
