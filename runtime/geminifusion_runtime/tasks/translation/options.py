@@ -58,7 +58,8 @@ class TranslateOptions:
     format: Annotated[
         TranslationFormat | None,
         Field(
-            description="png: 8-bit RGB, or depth of 16 bits in millimetres; npy: uint8 RGB, or float32 metres; picture: 8-bit RGB, depth in false colors"
+            description="png: 8-bit RGB, or depth of 16 bits in millimetres; npy: uint8 RGB, or float32 metres; "
+            "picture: 8-bit RGB, depth in false colors"
         ),
     ] = "png"
     priority: PriorityOption = "normal"
