@@ -13,9 +13,11 @@ class TranslationFormat(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TRANSLATION_FORMAT_UNSPECIFIED: _ClassVar[TranslationFormat]
     TRANSLATION_FORMAT_PNG: _ClassVar[TranslationFormat]
     TRANSLATION_FORMAT_NPY: _ClassVar[TranslationFormat]
+    TRANSLATION_FORMAT_PICTURE: _ClassVar[TranslationFormat]
 TRANSLATION_FORMAT_UNSPECIFIED: TranslationFormat
 TRANSLATION_FORMAT_PNG: TranslationFormat
 TRANSLATION_FORMAT_NPY: TranslationFormat
+TRANSLATION_FORMAT_PICTURE: TranslationFormat
 
 class TranslateRequest(_message.Message):
     __slots__ = ("images", "model", "depth_scale", "depth_invalid", "align", "sensor_policy", "format", "priority", "deadline_ms", "request_id", "scales", "invalids")

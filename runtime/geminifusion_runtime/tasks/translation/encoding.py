@@ -24,6 +24,10 @@ def encode_output(output: NDArray[np.generic], wanted: TranslationFormat) -> byt
         stream = io.BytesIO()
         np.save(stream, output, allow_pickle=False)
         return stream.getvalue()
+    if wanted == "picture":
+        from geminifusion_runtime.encoding.views import view  # needs OpenCV, which a client may do without
+
+        return encode_png(view(output))
     if output.ndim == 3:
         return encode_png(np.asarray(output, np.uint8))
     stored = np.clip(np.rint(np.asarray(output, np.float32) / DEPTH_SCALE), 0, _FARTHEST).astype(np.uint16)

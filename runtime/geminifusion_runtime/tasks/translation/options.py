@@ -24,8 +24,12 @@ from geminifusion_runtime.option_types import (
     SensorPolicyOption,
 )
 
-TranslationFormat = Literal["png", "npy"]
-MEDIA_TYPES: dict[TranslationFormat, str] = {"png": "image/png", "npy": "application/x-npy"}
+TranslationFormat = Literal["png", "npy", "picture"]
+MEDIA_TYPES: dict[TranslationFormat, str] = {
+    "picture": "image/png",
+    "png": "image/png",  # what the type means where a client names it alone
+    "npy": "application/x-npy",
+}
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
@@ -53,7 +57,10 @@ class TranslateOptions:
     # None, for transports that send tensors: no file, the pixels alone.
     format: Annotated[
         TranslationFormat | None,
-        Field(description="png: 8-bit RGB, or depth of 16 bits in millimetres; npy: uint8 RGB, or float32 metres"),
+        Field(
+            description="png: 8-bit RGB, or depth of 16 bits in millimetres; npy: uint8 RGB, or float32 metres; "
+            "picture: 8-bit RGB, depth in false colors"
+        ),
     ] = "png"
     priority: PriorityOption = "normal"
     deadline_ms: DeadlineOption = None

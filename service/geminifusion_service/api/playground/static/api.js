@@ -52,12 +52,14 @@ export async function json(path, options) {
   return (await call(path, options)).json();
 }
 
-/** POST one scene. `parts` are {part, file}; gives the response and how long it took to come. */
-export async function segment(parts, query, signal) {
+/** POST one scene to the path of a task. `parts` are {part, file}; gives the response and how long it took to come. */
+export async function post(verb, parts, query, signal) {
   const body = new FormData();
   for (const { part, file } of parts) body.append(part, file, file.name);
   const began = performance.now();
-  const response = await call(`v1/segment?${new URLSearchParams(query)}`, { method: "POST", body, signal });
+  const response = await call(`v1/${verb}?${new URLSearchParams(query)}`, { method: "POST", body, signal });
   const content = await response.blob();
-  return { content, ms: performance.now() - began };
+  return { content, headers: response.headers, ms: performance.now() - began };
 }
+
+export const segment = (parts, query, signal) => post("segment", parts, query, signal);

@@ -6,12 +6,14 @@ import { showOptions } from "./panels.js";
 import { addFiles, onOptions, showInputs, useScenes } from "./scenes.js";
 import { forget, showViews } from "./stage.js";
 import { state } from "./state.js";
+import { TASK } from "./translation.js";
 import { attempt, hideProblem, showProblem } from "./work.js";
 
 export async function connect() {
   try {
     state.about = await json("playground/about");
-    state.models = (await json("v1/models")).models.filter((model) => model.modalities);
+    state.models = (await json("v1/models")).models.filter(({ modalities, classes, task }) => modalities && (classes || task === TASK))
+      .map((model) => ({ classes: [], ...model }));
     if (!state.models.length) throw new Problem("No model is loaded yet; wait until the server is ready, then try again.");
   } catch (error) {
     $("model").replaceChildren(el("option", {}, "no model"));

@@ -9,7 +9,8 @@ function readoutAt({ x, y }) {
   const depth = answer?.registered ?? depthInput();
   const metres = depth && at({ ...depth.size, width: depth.size.width, height: depth.size.height, values: depth.values }, x, y);
   const found = { pixel: `${x}, ${y}`, metres: depth ? (metres ? `${metres.toFixed(3)} m` : "hole") : "–", name: "–", confidence: "–", gate: "–" };
-  if (answer) {
+  if (answer?.domain) found.name = answer.domain;
+  else if (answer) {
     const id = answer.labels[y * answer.width + x];
     const spec = state.model.classes.find((one) => one.id === id);
     const before = state.run.answers.get(FULL).labels[y * answer.width + x];

@@ -9,6 +9,7 @@ import { MAPS, maskLayer } from "./layers.js";
 import { option } from "./panels.js";
 import { show, showAnswer } from "./stage.js";
 import { colors, FULL, state } from "./state.js";
+import { isTranslator, translated } from "./translation.js";
 import { attempt } from "./work.js";
 
 const MOST_RUNS = 24; // kept in the page, with their images
@@ -16,7 +17,7 @@ const MOST_RUNS = 24; // kept in the page, with their images
 /** The parts and the options of a request of these inputs. */
 export function requestOf(inputs, without = FULL) {
   const sent = [...inputs.values()].filter(({ spec }) => spec.name !== without);
-  const query = { format: "json", confidence: "1", gate: "1" };
+  const query = isTranslator(state.model) ? { format: "picture" } : { format: "json", confidence: "1", gate: "1" };
   if (state.models.length > 1) query.model = state.model.reference;
   for (const { part } of sent) {
     for (const kind of ["scale", "invalid"]) {
@@ -25,8 +26,9 @@ export function requestOf(inputs, without = FULL) {
     }
   }
   const intrinsics = option("intrinsics")?.value.replace(/\s/g, "");
-  if (intrinsics && sent.some(({ spec, part }) => isMetric(spec) || part === "depth")) query.intrinsics = intrinsics;
+  if (intrinsics && !isTranslator(state.model) && sent.some(({ spec, part }) => isMetric(spec) || part === "depth")) query.intrinsics = intrinsics;
   if (option("align")?.checked && sent.length > 1) query.align = "resize";
+  if (isTranslator(state.model)) return { parts: sent, query };
   const [rgbCamera, extrinsics] = ["rgb_intrinsics", "extrinsics"].map((name) => option(name)?.value.replace(/\s/g, ""));
   if (rgbCamera && extrinsics && sent.some(({ part }) => part === "rgb") && sent.some(({ spec }) => isMetric(spec)))
     Object.assign(query, { align: "register", rgb_intrinsics: rgbCamera, extrinsics });
@@ -35,6 +37,7 @@ export function requestOf(inputs, without = FULL) {
 
 async function ask(inputs, without, signal, more = {}) {
   const { parts, query } = requestOf(inputs, without);
+  if (isTranslator(state.model)) return translated(parts, query, signal);
   const all = { ...query, ...more };
   const { content, ms } = await segment(parts, all, signal);
   const document = JSON.parse(await content.text());
@@ -67,7 +70,7 @@ export async function run(signal) {
   show(made);
 }
 
-const answerPicture = (answer) => maskLayer(answer, colors(), new Set());
+const answerPicture = (answer) => answer.layer ?? maskLayer(answer, colors(), new Set());
 
 export async function fetchDisagreement(made, signal) {
   if (!made.answers.get(FULL).maps.disagreement) made.answers.set(FULL, await ask(made.inputs, FULL, signal, { disagreement: "1" }));

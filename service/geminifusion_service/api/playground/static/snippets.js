@@ -13,25 +13,25 @@ const value = (name, text) => {
 /**
  * @param parts {part, file} of each image
  * @param query options as they are sent
- * @param where {origin, host, grpcPort, secure, keyed}
+ * @param where {origin, host, grpcPort, secure, keyed, verb}
  */
 export function snippets(parts, query, where) {
   return { curl: curl(parts, query, where), Python: python(parts, query, where), gRPC: grpc(parts, query, where) };
 }
 
-function curl(parts, query, { origin, keyed }) {
+function curl(parts, query, { origin, keyed, verb }) {
   const lines = ["curl -sS"];
   if (keyed) lines.push('  -H "Authorization: Bearer $GEMINIFUSION_KEY"');
   for (const { part, file } of parts) lines.push(`  -F ${quoted(`${part}=@${file.name}`)}`);
-  lines.push(`  '${origin}v1/segment?${new URLSearchParams(query)}' -o result.json`);
+  lines.push(`  '${origin}v1/${verb}?${new URLSearchParams(query)}' -o ${verb === "segment" ? "result.json" : "result.png"}`);
   return lines.join(" \\\n");
 }
 
-function python(parts, query, { origin, keyed }) {
-  return client(parts, query, origin.replace(/\/$/, ""), keyed);
+function python(parts, query, { origin, keyed, verb }) {
+  return client(parts, query, origin.replace(/\/$/, ""), keyed, verb);
 }
 
-function client(parts, query, address, keyed) {
+function client(parts, query, address, keyed, verb) {
   const options = Object.entries(query).filter(([name]) => name !== "format").map(([name, text]) => [name, value(name, text)]);
   const images = parts.map(({ part, file }) => [part, literal(file.name)]);
   // Names of modalities may be no Python names.
@@ -42,15 +42,15 @@ function client(parts, query, address, keyed) {
   return `${keyed ? "import os\n\n" : ""}from geminifusion import Client
 
 with Client(${literal(address)}${secret}) as client:
-    result = client.segment(
+    result = client.${verb}(
 ${all}    )
 
 print(result)
-result.save("mask.png")`;
+result.save("${verb === "segment" ? "mask" : "result"}.png")`;
 }
 
-function grpc(parts, query, { host, grpcPort, secure, keyed }) {
-  const fields = [`"images": {${parts.map(({ part, file }) => `${literal(part)}: "$(base64 -w0 ${quoted(file.name)})"`).join(", ")}}`, '"format": "MASK_FORMAT_RLE"'];
+function grpc(parts, query, { host, grpcPort, secure, keyed, verb }) {
+  const fields = [`"images": {${parts.map(({ part, file }) => `${literal(part)}: "$(base64 -w0 ${quoted(file.name)})"`).join(", ")}}`, verb === "segment" ? '"format": "MASK_FORMAT_RLE"' : '"format": "TRANSLATION_FORMAT_PICTURE"'];
   const others = { scales: [], invalids: [] };
   for (const [name, text] of Object.entries(query)) {
     const [, modality, kind] = /^(.+)_(scale|invalid)$/.exec(name) ?? [];
@@ -65,7 +65,7 @@ function grpc(parts, query, { host, grpcPort, secure, keyed }) {
   for (const [name, values] of Object.entries(others)) if (values.length) fields.push(`"${name}": {${values.join(", ")}}`);
   const header = keyed ? ' -H "authorization: Bearer $GEMINIFUSION_KEY"' : "";
   const address = `${secure ? "grpcs" : "grpc"}://${host}:${grpcPort}`;
-  return `grpcurl ${secure ? "" : "-plaintext "}-max-msg-sz 50000000${header} -d @ ${host}:${grpcPort} geminifusion.v1.Segmentation/Segment <<END
+  return `grpcurl ${secure ? "" : "-plaintext "}-max-msg-sz 50000000${header} -d @ ${host}:${grpcPort} ${verb === "segment" ? "geminifusion.v1.Segmentation/Segment" : "geminifusion.v1.Translation/Translate"} <<END
 {${fields.join(",\n ")}}
 END
 # In Python: Client("${address}") instead of the HTTP address.`;

@@ -12,6 +12,7 @@ import { applyOptions, showInputs } from "./scenes.js";
 import { cloudColors, showCloud } from "./space.js";
 import { answerNow, colors, depthInput, FULL, state, view } from "./state.js";
 import { showCall } from "./takeaway.js";
+import { isTranslator, TASK } from "./translation.js";
 import { attempt, hideProblem } from "./work.js";
 
 let hatch = null;
@@ -88,25 +89,26 @@ export function showAnswer() {
     note = `without ${state.without}: ${percent(changes.share)} of the pixels changed`;
   }
   state.note = note;
-  $("result-canvas").setAttribute("aria-label", `Result: ${answer.document.classes.slice(0, 5).map(({ name, fraction }) => `${name} ${percent(fraction)}`).join(", ")}`);
+  $("result-canvas").setAttribute("aria-label", answer.domain ? `Result: ${answer.domain}` : `Result: ${answer.document.classes.slice(0, 5).map(({ name, fraction }) => `${name} ${percent(fraction)}`).join(", ")}`);
   showLegend(state.model.classes, answer.document.classes, state.hidden, toggleClass);
   showTimes(answer);
   showVariants();
   showCall();
-  for (const button of document.querySelectorAll("#downloads button")) button.disabled = button.dataset.save === "ply" && !depthInput();
+  for (const button of document.querySelectorAll("#downloads button")) button.disabled = isTranslator(state.model) ? button.dataset.save !== "png" : button.dataset.save === "ply" && !depthInput();
   showStage();
 }
 
 function showVariants() {
   const { modalities } = state.model;
-  $("variants").replaceChildren(...(modalities.length < 2 ? [] : modalities).map((spec) => {
+  $("variants").replaceChildren(...(modalities.length < 2 || isTranslator(state.model) ? [] : modalities).map((spec) => {
     const others = state.run && [...state.run.inputs.keys()].filter((name) => name !== spec.name);
     const why = !spec.optional ? `This model was not trained to miss ${spec.name}.` : !others?.length || !state.run.inputs.has(spec.name) ? `Segment with ${spec.name} and another input first.` : "";
     return el("button", { type: "button", "aria-pressed": String(state.without === spec.name), disabled: !!why, title: why, onclick: () => leaveOut(spec.name) }, `without ${spec.name.length < 4 ? spec.name.toUpperCase() : spec.name}`);
   }));
 }
 
-function viewsOf({ modalities }) {
+function viewsOf({ modalities, task }) {
+  if (task === TASK) return [{ value: "mask", title: "Picture" }];
   const several = modalities.length > 1;
   const maps = several ? Object.entries(MAPS) : [["confidence", MAPS.confidence]];
   return [
@@ -173,7 +175,7 @@ function drawResult(context) {
     context.imageSmoothingEnabled = true; // a map has fewer pixels than the image
     draw(state.layers.map ??= mapLayer(values, state.map.color), alpha);
     context.imageSmoothingEnabled = smooth;
-  } else if (!state.map) draw(state.layers.mask ??= maskLayer(answer, colors(), state.hidden), alpha);
+  } else if (!state.map) draw(state.layers.mask ??= answer.layer ?? maskLayer(answer, colors(), state.hidden), alpha);
   if (state.layers.changes) draw(state.layers.changes, 1);
 }
 

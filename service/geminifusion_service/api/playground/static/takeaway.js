@@ -1,19 +1,23 @@
 // Files and the exact call of what is on screen.
 
-import { key, segment } from "./api.js";
+import { key, post, segment } from "./api.js";
 import { plyOf } from "./cloud.js";
 import { $, save } from "./dom.js";
 import { requestOf } from "./runs.js";
 import { snippets } from "./snippets.js";
 import { cloudColors, scenePoints } from "./space.js";
 import { answerNow, at, state } from "./state.js";
+import { isTranslator } from "./translation.js";
 import { attempt } from "./work.js";
 
 export async function download(kind) {
   const { parts, query, content, labels, maps, width, document } = answerNow();
   const name = state.run.title;
   await attempt("Preparing the file…", async (signal) => {
-    if (kind === "json") save(content, `${name}.json`);
+    if (isTranslator(state.model)) {
+      const { content: made } = await post("translate", parts, { ...query, format: kind }, signal);
+      save(made, `${name}_${answerNow().domain}.png`);
+    } else if (kind === "json") save(content, `${name}.json`);
     else if (kind === "ply") {
       const { registered } = answerNow();
       if (registered) return save(new Blob([registered.content]), `${name}.ply`);
@@ -39,7 +43,7 @@ export function showCall() {
   const { parts, query } = answerNow() ?? requestOf(state.inputs);
   const { protocol, hostname } = location;
   const texts = snippets(parts, query, {
-    origin: new URL(".", location.href).href, host: hostname, grpcPort: state.about.grpc_port, secure: protocol === "https:", keyed: !!key(),
+    origin: new URL(".", location.href).href, host: hostname, grpcPort: state.about.grpc_port, secure: protocol === "https:", keyed: !!key(), verb: isTranslator(state.model) ? "translate" : "segment",
   });
   $("call").textContent = texts[state.language];
 }

@@ -1,0 +1,26 @@
+// Image translation: what is asked for, and what is shown of the answer.
+
+import { post, Problem } from "./api.js";
+import { state } from "./state.js";
+
+export const TASK = "image-translation";
+
+export const isTranslator = (model) => model.task === TASK;
+
+const STAGES = ["decode", "queue", "compute", "encode"];
+
+/** The answer to one view: a layer to draw, and the facts that an answer of segmentation has in its document. */
+export async function translated(parts, query, signal) {
+  const { content, headers, ms } = await post("translate", parts, query, signal);
+  const of = (name) => headers.get(`X-Geminifusion-${name}`) ?? "";
+  if (of("Model") !== state.model.reference)
+    throw new Problem(`The server has replaced this model by ${of("Model")}; reload the page, then translate again.`);
+  const layer = await createImageBitmap(content);
+  const { width, height } = layer;
+  const document = {
+    model: of("Model"), classes: [], size: { width, height }, batch_size: Number(of("Batch-Size")),
+    timings_ms: Object.fromEntries(STAGES.map((stage) => [stage, Number(of(`${stage[0].toUpperCase()}${stage.slice(1)}-Ms`))])),
+    warnings: of("Warnings") ? of("Warnings").split("; ") : [],
+  };
+  return { parts, query, content, ms, document, maps: {}, registered: null, labels: null, layer, domain: of("Domain"), width, height };
+}
