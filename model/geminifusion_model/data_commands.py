@@ -217,9 +217,10 @@ def _write_aligned(out: Path, splits: Mapping[str, Views]) -> None:
     """Write every split of an aligned folder, with a progress bar."""
     from rich.progress import Progress
 
-    from geminifusion_model.translation.aligned_folder import write_aligned
+    from geminifusion_model.translation.aligned_folder import check_new_splits, write_aligned
     from geminifusion_model.translation.domains import FRAME_DOMAINS
 
+    check_new_splits(out, splits)
     with Progress() as progress:
         for split, views in splits.items():
             bar = progress.add_task(f"writing {split}", total=len(views))
