@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from safetensors.torch import load_file
 from street_frames import SIZE, network, streets, training
+from transformers import SegformerConfig, SegformerForImageClassification
 
 from geminifusion_model.commands import evaluate, train
 from geminifusion_model.detection.checkpoint import read_detector
@@ -94,6 +96,40 @@ def test_the_image_encoder_starts_from_a_classifier(tmp_path):
         build_state(training(1, imagenet=str(tmp_path / "none.pth")), torch.device("cpu"))
     with pytest.raises(ValueError, match="no mit image encoder"):
         training(1, imagenet=str(path), network=network(fusion="none"))
+
+
+def test_the_image_encoder_starts_from_a_directory_of_transformers(tmp_path):
+    torch.manual_seed(3)
+    SegformerForImageClassification(SegformerConfig()).save_pretrained(tmp_path)  # MiT-B0
+    backbone = build_state(training(1, imagenet=str(tmp_path)), torch.device("cpu")).net.image.backbone
+    expected = load_file(tmp_path / "model.safetensors")["segformer.encoder.patch_embeddings.1.proj.weight"]
+    assert torch.equal(backbone.stages[1].patch_embed.conv.weight, expected)
+
+
+def test_a_run_has_one_start_and_its_checkpoint_says_which(tmp_path):
+    path = tmp_path / "mit_b0.pth"
+    layout = classifier_layout("mit_b0", Detector(network()).image.backbone.state_dict())
+    write_encoder_file(path, "mit_b0", layout, {"description": "distilled from a test"})
+    DetectionRun(training(1, imagenet=str(path)), streets(), tmp_path / "run").train()
+    assert read_detector(tmp_path / "run" / "final").training["start"] == "distilled from a test"
+    both = training(1, imagenet=str(path), start_from=str(tmp_path / "run" / "final"))
+    with pytest.raises(ConfigError, match="starts from one of them"):
+        build_state(both, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "setting", "message"),
+    [
+        ("kitti-mvxnet", "seed=1", "needs a checkpoint of this network"),
+        ("streets-pillars-b0", "start_from=nowhere", r"start_from is nowhere, where there is no config\.json"),
+        ("streets-pillars-b0", "imagenet=nowhere.pth", "no such file"),
+    ],
+)
+def test_missing_starts_are_named_before_data_is_opened(recipe, setting, message, tmp_path):
+    (tmp_path / "data").mkdir()  # in no layout
+    arguments = ["--recipe", recipe, "--set", setting, "--data", str(tmp_path / "data"), "--out", str(tmp_path / "o")]
+    with pytest.raises(ConfigError, match=message):
+        CliRunner().invoke(train, arguments, catch_exceptions=False)
 
 
 def test_the_published_recipe_has_the_published_schedule():

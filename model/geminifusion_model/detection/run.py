@@ -25,6 +25,7 @@ from geminifusion_model.training.loop.preparation import check_directory
 from geminifusion_model.training.loop.signals import Interruption
 from geminifusion_model.training.loop.step_run import StepRun, explanation
 from geminifusion_model.training.records.run_logger import RunLogger
+from geminifusion_model.training.starts import describe_start
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ class DetectionRun(StepRun[DetectionBatch, DetectionReport, HeldOutPrecision]):
             "data": self.task.data,
             "frames": len(self.frames),
             "steps": state.step,
-            "start": describe_start(config),
+            "start": describe_start(config.start_from, config.imagenet),
             "summary": describe_training(config, self.task, len(self.frames)),
             "config": config.model_dump(mode="json"),
         }
@@ -198,12 +199,6 @@ def check_frames(config: DetectionTrainingConfig, frames: DetectionFrames, proce
         )
 
 
-def describe_start(config: DetectionTrainingConfig) -> str:
-    """The start weights in words."""
-    given = [f"{name} {value}" for name, value in (("", config.start_from), ("ImageNet", config.imagenet)) if value]
-    return " and ".join(each.strip() for each in given) or "random weights, no ImageNet"
-
-
 def describe_training(config: DetectionTrainingConfig, task: DetectionTask, frames: int) -> str:
     """One sentence on how the weights were trained, as checkpoint and artifact carry it.
 
@@ -213,7 +208,7 @@ def describe_training(config: DetectionTrainingConfig, task: DetectionTask, fram
     network = config.network
     fusion = "LiDAR only" if network.fusion == "none" else f"{network.fusion} fusion, {network.fusion_layers}"
     parts = [
-        f"{network.middle} detector, {fusion}, from {describe_start(config)}",
+        f"{network.middle} detector, {fusion}, from {describe_start(config.start_from, config.imagenet)}",
         f"{config.steps} steps of {config.batch_size} frames",
         f"{frames} training frames of {task.data}" + (f", {config.holdout} held out" if config.holdout else ""),
     ]

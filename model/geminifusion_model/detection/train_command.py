@@ -49,6 +49,7 @@ def train(
     from geminifusion_model.training.loop.distributed import joined_processes
     from geminifusion_model.training.recipes.lookup import find_recipe
     from geminifusion_model.training.run_config import read_overrides
+    from geminifusion_model.training.starts import check_start_paths
     from geminifusion_runtime.allocator import keep_freed_memory
 
     overrides = read_overrides(settings)
@@ -62,6 +63,8 @@ def train(
         return
     assert data is not None
     assert out is not None
+    if not resume:
+        check_start_paths(chosen.start_from, chosen.imagenet)
     keep_freed_memory()
     with joined_processes(device, os.environ) as processes:
         torch.set_num_threads(threads or max(usable_cores() // processes.on_this_machine, 1))

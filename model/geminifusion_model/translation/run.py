@@ -18,6 +18,7 @@ from geminifusion_model.training.loop.signals import Interruption
 from geminifusion_model.training.loop.step import HALF_PRECISIONS
 from geminifusion_model.training.loop.step_run import StepRun, explanation
 from geminifusion_model.training.records.run_logger import RunLogger
+from geminifusion_model.training.starts import describe_start
 from geminifusion_model.translation.checkpoint import TranslatorInfo, write_translator
 from geminifusion_model.translation.dataset import TranslationBatch, TranslationDataset, translation_batches
 from geminifusion_model.translation.generator import Generator
@@ -134,7 +135,7 @@ class TranslationRun(StepRun[TranslationBatch, TranslationReport, HeldOutErrors]
             "data": self.task.data,
             "frames": len(self.views),
             "steps": self.state.step,
-            "start": describe_start(config),
+            "start": describe_start(config.start_from),
             "summary": describe_training(config, self.task, len(self.views)),
             "config": config.model_dump(mode="json"),
         }
@@ -180,11 +181,6 @@ def check_views(config: TranslationTrainingConfig, dataset: TranslationDataset, 
         )
 
 
-def describe_start(config: TranslationTrainingConfig) -> str:
-    """The start weights in words."""
-    return config.start_from or "random weights, no ImageNet"
-
-
 def describe_training(config: TranslationTrainingConfig, task: TranslationTask, views: int) -> str:
     """One sentence on how the weights were trained, as checkpoint and artifact carry it.
 
@@ -195,7 +191,7 @@ def describe_training(config: TranslationTrainingConfig, task: TranslationTask, 
     loss = "difference from the target alone" if not config.adversarial_weight else "with a discriminator"
     parts = [
         f"{' and '.join(network.inputs)} to {network.target}",
-        f"{network.size} with {network.fusion} fusion from {describe_start(config)}",
+        f"{network.size} with {network.fusion} fusion from {describe_start(config.start_from)}",
         f"{config.steps} steps of {config.batch_size} crops of {config.size[0]}x{config.size[1]}, {loss}",
         f"{views} training views of {task.data}" + (f", {config.holdout} held out" if config.holdout else ""),
     ]

@@ -57,6 +57,7 @@ def train(
     from geminifusion_model.training.loop.distributed import joined_processes
     from geminifusion_model.training.recipes.lookup import find_recipe
     from geminifusion_model.training.run_config import read_overrides
+    from geminifusion_model.training.starts import check_start_paths
     from geminifusion_model.translation.dataset import TranslationDataset, layout_of, open_views
     from geminifusion_model.translation.recipes import RECIPES
     from geminifusion_model.translation.run import TranslationRun
@@ -74,6 +75,8 @@ def train(
         return
     assert data is not None
     assert out is not None
+    if not resume:
+        check_start_paths(chosen.start_from)
     keep_freed_memory()
     network = chosen.network
     with joined_processes(device, os.environ) as processes:

@@ -20,7 +20,7 @@ from geminifusion_model.training.config import TrainingConfig
 from geminifusion_model.training.loop.class_balance import class_weights
 from geminifusion_model.training.loop.data_checks import check_frames
 from geminifusion_model.training.loop.distributed import Processes
-from geminifusion_model.training.loop.initialization import describe_start, describe_training
+from geminifusion_model.training.loop.initialization import describe_training
 from geminifusion_model.training.loop.preparation import build_network, build_state, check_directory, check_fit
 from geminifusion_model.training.loop.signals import Interruption
 from geminifusion_model.training.loop.state import TrainingState
@@ -29,6 +29,7 @@ from geminifusion_model.training.loop.step_run import StepRun
 from geminifusion_model.training.loop.step_run import explanation as common_explanation
 from geminifusion_model.training.records.previews import Previews
 from geminifusion_model.training.records.run_logger import RunLogger
+from geminifusion_model.training.starts import describe_start
 
 
 class TrainingRun(StepRun[Batch, StepReport, Scores]):
@@ -160,7 +161,7 @@ class TrainingRun(StepRun[Batch, StepReport, Scores]):
             "data": self.task.data,
             "frames": len(self.frames),
             "steps": self.state.step,
-            "start": describe_start(self.config),
+            "start": describe_start(self.config.start_from, self.config.imagenet),
             "summary": describe_training(self.config, len(self.frames), self.task.data, self.further),
             "config": self.config.model_dump(mode="json"),
         }
