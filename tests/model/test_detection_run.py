@@ -1,6 +1,7 @@
 """Training of detectors: exact resume, what a run leaves, and learning one frame by heart."""
 
 import dataclasses
+import functools
 import json
 
 import numpy as np
@@ -24,6 +25,8 @@ from geminifusion_model.detection.recipes import RECIPES
 from geminifusion_model.detection.run import DetectionRun
 from geminifusion_model.detection.state import build_state
 from geminifusion_model.detection.step import rate_factor
+from geminifusion_model.fusion_kernels import choice
+from geminifusion_model.fusion_op import pixelwise_fusion_reference
 from geminifusion_model.training.errors import ConfigError, DataChangedError, TrainingError
 from geminifusion_model.weights.encoder_file import classifier_layout, write_encoder_file
 from geminifusion_runtime.detection.boxes import CameraBoxes
@@ -130,6 +133,24 @@ def test_missing_starts_are_named_before_data_is_opened(recipe, setting, message
     arguments = ["--recipe", recipe, "--set", setting, "--data", str(tmp_path / "data"), "--out", str(tmp_path / "o")]
     with pytest.raises(ConfigError, match=message):
         CliRunner().invoke(train, arguments, catch_exceptions=False)
+
+
+def test_a_run_computes_its_fusions_by_the_code_that_is_chosen_for_the_card(tmp_path, monkeypatch):
+    widths = set()
+
+    def chosen(q, *others):
+        widths.add(q.shape[-1])
+        return pixelwise_fusion_reference(q, *others)
+
+    monkeypatch.setattr(choice, "_kept_choice", lambda *_, **__: "compiled")
+    monkeypatch.setattr(choice, "_candidates", lambda: {"compiled": chosen})
+    on_card = functools.partial(choice.use_fastest_fusion, device=torch.device("cuda"))
+    monkeypatch.setattr(
+        "geminifusion_model.detection.run.use_fastest_fusion",
+        lambda net, _, dtype, **how: on_card(net, dtype=dtype, **how),
+    )
+    DetectionRun(training(1, network=network(fused_channels=16)), streets(), tmp_path).train()
+    assert widths == {8, 16}  # behind the first point layer and behind the last
 
 
 def test_the_published_recipe_has_the_published_schedule():
