@@ -113,8 +113,11 @@ def evaluate(
         size=size,
         seed=seed,
     )
+    with_inception = fid or fid_weights is not None
+    if distances or with_inception:
+        evaluation.require_photographs()
     spaces = [lite_features()] if distances else []
-    if fid or fid_weights is not None:
+    if with_inception:
         spaces.append(inception_features(fid_weights))
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("evaluating", total=len(evaluation))
