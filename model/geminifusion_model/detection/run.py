@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from geminifusion_model.data.loader import Share
 from geminifusion_model.detection.checkpoint import DetectorInfo, write_detector
@@ -25,7 +24,7 @@ from geminifusion_model.training.errors import TrainingError
 from geminifusion_model.training.loop.distributed import Processes
 from geminifusion_model.training.loop.preparation import check_directory
 from geminifusion_model.training.loop.signals import Interruption
-from geminifusion_model.training.loop.step import HALF_PRECISIONS
+from geminifusion_model.training.loop.step_parts import computed_dtype
 from geminifusion_model.training.loop.step_run import StepRun, explanation
 from geminifusion_model.training.records.run_logger import RunLogger
 from geminifusion_model.training.starts import describe_start
@@ -100,8 +99,7 @@ class DetectionRun(StepRun[DetectionBatch, DetectionReport, HeldOutPrecision]):
         self.holdout = SelectedFrames(frames, range(kept, len(frames)))
         self._workers = workers
         state = build_state(config, processes.device, resume=resume)
-        dtype = HALF_PRECISIONS.get(config.precision, torch.float32)
-        use_fastest_fusion(state.net, processes.device, dtype, training=True)
+        use_fastest_fusion(state.net, processes.device, computed_dtype(config.precision), training=True)
         super().__init__(config, state, directory, processes, wandb_project=wandb_project)
         self._begin(_RecordedFrames(frames, self.task), resume=resume, data_directory=data_directory)
         with self._explained_failures():

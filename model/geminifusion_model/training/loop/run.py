@@ -24,7 +24,8 @@ from geminifusion_model.training.loop.initialization import describe_training
 from geminifusion_model.training.loop.preparation import build_network, build_state, check_directory, check_fit
 from geminifusion_model.training.loop.signals import Interruption
 from geminifusion_model.training.loop.state import TrainingState
-from geminifusion_model.training.loop.step import HALF_PRECISIONS, OptimizerStep, StepReport
+from geminifusion_model.training.loop.step import OptimizerStep, StepReport
+from geminifusion_model.training.loop.step_parts import computed_dtype
 from geminifusion_model.training.loop.step_run import StepRun
 from geminifusion_model.training.loop.step_run import explanation as common_explanation
 from geminifusion_model.training.records.previews import Previews
@@ -85,8 +86,7 @@ class TrainingRun(StepRun[Batch, StepReport, Scores]):
                 label_counts(further)
         self.net = build_network(config, processes, resume=resume, class_names=self.task.class_names)
         if not config.compile:  # which sees the formula and decides itself
-            dtype = HALF_PRECISIONS.get(config.precision, torch.float32)
-            use_fastest_fusion(self.net, processes.device, dtype, training=True)
+            use_fastest_fusion(self.net, processes.device, computed_dtype(config.precision), training=True)
         super().__init__(
             config,
             build_state(config, self.net, processes.device),
