@@ -20,9 +20,8 @@ from geminifusion_model.detection.step import DetectionReport, DetectionStep
 from geminifusion_model.detection.task import DetectionTask
 from geminifusion_model.detection.training_config import DetectionTrainingConfig
 from geminifusion_model.fusion_kernels.choice import use_fastest_fusion
-from geminifusion_model.training.errors import TrainingError
 from geminifusion_model.training.loop.distributed import Processes
-from geminifusion_model.training.loop.preparation import check_directory
+from geminifusion_model.training.loop.preparation import check_directory, check_holdout, check_shares
 from geminifusion_model.training.loop.signals import Interruption
 from geminifusion_model.training.loop.step_parts import computed_dtype
 from geminifusion_model.training.loop.step_run import StepRun, explanation
@@ -91,7 +90,8 @@ class DetectionRun(StepRun[DetectionBatch, DetectionReport, HeldOutPrecision]):
         workers: int = 2,
     ) -> None:
         processes = processes or Processes()
-        check_frames(config, frames, processes)
+        check_shares(config.batch_size, processes)
+        check_holdout(len(frames), config.holdout, "frames")
         check_directory(config, directory, resume=resume)
         self.task = DetectionTask(data=frames.data, image_size=config.image_size, data_license=frames.data_license)
         kept = len(frames) - config.holdout
@@ -125,7 +125,8 @@ class DetectionRun(StepRun[DetectionBatch, DetectionReport, HeldOutPrecision]):
         return self._step.take(batch, wants_stop)
 
     @property
-    def _num_held_out(self) -> int:
+    def num_held_out(self) -> int:
+        """How many samples there are to evaluate on."""
         return len(self.holdout)
 
     def _evaluate(self, logger: RunLogger, interruption: Interruption) -> HeldOutPrecision:
@@ -145,16 +146,13 @@ class DetectionRun(StepRun[DetectionBatch, DetectionReport, HeldOutPrecision]):
 
     def _write_checkpoint(self, name: str) -> None:
         config, state = self.config, self.state
-        training: dict[str, object] = {
-            "data": self.task.data,
-            "frames": len(self.frames),
-            "steps": state.step,
-            "start": describe_start(config.start_from, config.imagenet),
-            "summary": describe_training(config, self.task, len(self.frames)),
-            "config": config.model_dump(mode="json"),
-        }
-        if state.evaluated_step == state.step:
-            training["holdout"] = {"frames": len(self.holdout), "ap_3d_all_point": state.precision}
+        training = self._training_record(
+            data=self.task.data,
+            trained=len(self.frames),
+            start=describe_start(config.start_from, config.imagenet),
+            summary=describe_training(config, self.task, len(self.frames)),
+            scores={"ap_3d_all_point": state.precision},
+        )
         with self._checkpointer.writing():
             write_detector(
                 self.directory / name,
@@ -183,23 +181,6 @@ class _RecordedFrames:
 
     def __getitem__(self, index: int) -> DetectionFrame:
         return self.frames[index]
-
-
-def check_frames(config: DetectionTrainingConfig, frames: DetectionFrames, processes: Processes) -> None:
-    """Check that batches divide among the processes, and that frames are left to train on.
-
-    Raises:
-        TrainingError: otherwise.
-    """
-    if config.batch_size % processes.count:
-        raise TrainingError(
-            f"batch_size is {config.batch_size}, which {processes.count} processes cannot share equally; make it a "
-            f"multiple of {processes.count}"
-        )
-    if len(frames) <= config.holdout:
-        raise TrainingError(
-            f"the data has {len(frames)} frames, {config.holdout} are to be held out; set holdout to fewer"
-        )
 
 
 def describe_training(config: DetectionTrainingConfig, task: DetectionTask, frames: int) -> str:

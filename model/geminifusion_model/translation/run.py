@@ -12,7 +12,7 @@ from geminifusion_model.data.loader import Share
 from geminifusion_model.fusion_kernels.choice import use_fastest_fusion
 from geminifusion_model.training.errors import TrainingError
 from geminifusion_model.training.loop.distributed import Processes
-from geminifusion_model.training.loop.preparation import check_directory
+from geminifusion_model.training.loop.preparation import check_directory, check_holdout, check_shares
 from geminifusion_model.training.loop.signals import Interruption
 from geminifusion_model.training.loop.step_parts import computed_dtype
 from geminifusion_model.training.loop.step_run import StepRun, explanation
@@ -103,7 +103,8 @@ class TranslationRun(StepRun[TranslationBatch, TranslationReport, HeldOutErrors]
         return self._step.take(batch, wants_stop)
 
     @property
-    def _num_held_out(self) -> int:
+    def num_held_out(self) -> int:
+        """How many samples there are to evaluate on."""
         return len(self.holdout)
 
     def _evaluate(self, logger: RunLogger, interruption: Interruption) -> HeldOutErrors:
@@ -129,16 +130,13 @@ class TranslationRun(StepRun[TranslationBatch, TranslationReport, HeldOutErrors]
 
     def _write_checkpoint(self, name: str) -> None:
         config = self.config
-        training: dict[str, object] = {
-            "data": self.task.data,
-            "frames": len(self.views),
-            "steps": self.state.step,
-            "start": describe_start(config.start_from),
-            "summary": describe_training(config, self.task, len(self.views)),
-            "config": config.model_dump(mode="json"),
-        }
-        if self.state.evaluated_step == self.state.step:
-            training["holdout"] = {"frames": len(self.holdout), "mae": self.state.error}
+        training = self._training_record(
+            data=self.task.data,
+            trained=len(self.views),
+            start=describe_start(config.start_from),
+            summary=describe_training(config, self.task, len(self.views)),
+            scores={"mae": self.state.error},
+        )
         with self._checkpointer.writing():
             write_translator(
                 self.directory / name,
@@ -161,15 +159,8 @@ def check_views(config: TranslationTrainingConfig, dataset: TranslationDataset, 
     Raises:
         TrainingError: otherwise.
     """
-    if config.batch_size % processes.count:
-        raise TrainingError(
-            f"batch_size is {config.batch_size}, which {processes.count} processes cannot share equally; make it a "
-            f"multiple of {processes.count}"
-        )
-    if len(dataset) <= config.holdout:
-        raise TrainingError(
-            f"the data has {len(dataset)} views, {config.holdout} are to be held out; set holdout to fewer"
-        )
+    check_shares(config.batch_size, processes)
+    check_holdout(len(dataset), config.holdout, "views")
     wanted = (*config.network.inputs, config.network.target)
     given = tuple(domain.name for domain in (*dataset.inputs, dataset.target))
     if given != wanted or dataset.size != config.size:

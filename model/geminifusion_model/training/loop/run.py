@@ -129,7 +129,8 @@ class TrainingRun(StepRun[Batch, StepReport, Scores]):
         return self._step.take(batch, wants_stop)
 
     @property
-    def _num_held_out(self) -> int:
+    def num_held_out(self) -> int:
+        """How many samples there are to evaluate on."""
         return len(self.holdout)
 
     def _evaluate(self, logger: RunLogger, interruption: Interruption) -> Scores:
@@ -157,16 +158,13 @@ class TrainingRun(StepRun[Batch, StepReport, Scores]):
     def _write_checkpoint(self, name: str) -> None:
         net = GeminiFusion(self.config.network)
         net.load_state_dict(self.state.averaged())
-        training: dict[str, object] = {
-            "data": self.task.data,
-            "frames": len(self.frames),
-            "steps": self.state.step,
-            "start": describe_start(self.config.start_from, self.config.imagenet),
-            "summary": describe_training(self.config, len(self.frames), self.task.data, self.further),
-            "config": self.config.model_dump(mode="json"),
-        }
-        if self.state.evaluated_step == self.state.step:
-            training["holdout"] = {"frames": len(self.holdout), "miou": self.state.miou}
+        training = self._training_record(
+            data=self.task.data,
+            trained=len(self.frames),
+            start=describe_start(self.config.start_from, self.config.imagenet),
+            summary=describe_training(self.config, len(self.frames), self.task.data, self.further),
+            scores={"miou": self.state.miou},
+        )
         with self._checkpointer.writing():
             write_checkpoint(net, self.directory / name, task=self.task, training=training)
 
