@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from geminifusion_model.data.dataset_names import DATASETS
 from geminifusion_model.data.depth_encodings import DEPTH_ENCODINGS
 from geminifusion_model.evaluation.protocols import PROTOCOLS
 from geminifusion_model.run_options import (
@@ -37,7 +38,7 @@ _DATA = click.option(
 )
 _DATASET = click.option(
     "--dataset",
-    type=click.Choice(["nyuv2", "nyuv2-lists", "sunrgbd", "deliver", "folder"]),
+    type=click.Choice(DATASETS),
     help="The layout of --data: one of the known data sets, or your own folder with a dataset.yaml.  "
     "[default: folder if it holds a dataset.yaml, else nyuv2]",
 )

@@ -40,6 +40,19 @@ def test_the_table_imports_nothing_heavy():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.parametrize("name", TASKS)
+def test_help_of_a_tasks_commands_imports_nothing_heavy(name):
+    code = f"""
+import sys, click
+from geminifusion_model.tasks.registry import TASKS
+for part in (TASKS["{name}"].train, TASKS["{name}"].evaluate):
+    command = part.load()
+    command.get_help(click.Context(command))
+sys.exit(bool({{'torch', 'cv2', 'numpy'}} & set(sys.modules)))
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_an_unknown_recipe_is_met_with_the_nearest_of_all_tasks():
     with pytest.raises(ConfigError, match="did you mean nyuv2-b0-from-scratch"):
         task_of_recipe("nyuv2-b0-from-scratchh")

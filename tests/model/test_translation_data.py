@@ -14,8 +14,6 @@ from geminifusion_model.data.synthetic_rooms import Rooms
 from geminifusion_model.data_commands import data as data_command
 from geminifusion_model.translation.aligned_folder import is_aligned_folder, splits_of_folder, write_aligned
 from geminifusion_model.translation.dataset import (
-    ALIGNED,
-    TASKONOMY,
     TranslationDataset,
     layout_of,
     open_views,
@@ -24,6 +22,7 @@ from geminifusion_model.translation.dataset import (
 )
 from geminifusion_model.translation.domains import FRAME_DOMAINS, DomainError
 from geminifusion_model.translation.frame_views import FrameViews, RoomViews, assumed_camera, camera_of_dataset
+from geminifusion_model.translation.layouts import ALIGNED, TASKONOMY
 from geminifusion_model.translation.taskonomy import taskonomy
 from geminifusion_model.translation.transforms import TranslationAugmentation
 from geminifusion_model.translation.views import View

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from geminifusion_model.run_options import THREADS
-from geminifusion_model.translation.dataset import LAYOUTS
+from geminifusion_model.translation.layouts import LAYOUTS
 from geminifusion_runtime import strict_json
 from geminifusion_runtime.cpu_count import usable_cores
 

@@ -17,7 +17,7 @@ from geminifusion_model.run_options import (
     trained,
     training_processes,
 )
-from geminifusion_model.translation.dataset import LAYOUTS
+from geminifusion_model.translation.layouts import LAYOUTS
 
 
 @click.command()
