@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from street_frames import SIZE, network, streets
+from street_frames import SIZE, network, points_inside, streets
 
 from geminifusion_model.data.layout import LayoutError
 from geminifusion_model.data.sample import DatasetError
-from geminifusion_model.detection.boxes import points_inside
 from geminifusion_model.detection.data.augment import DetectionAugmentation, Variation, prepare
 from geminifusion_model.detection.data.batches import training_batches
 from geminifusion_model.detection.data.kitti import LICENSE_NAME, KittiFrames
