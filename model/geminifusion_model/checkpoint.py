@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -48,6 +48,68 @@ class CheckpointInfo:
     network: GeminiFusionConfig
     task: Task | None = None
     training: dict[str, Any] = field(default_factory=dict)
+
+
+class _Described(Protocol):
+    """A value that is stored as plain data."""
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self: ...
+
+
+_NetworkConfig = TypeVar("_NetworkConfig", bound=_Described)
+_TaskOfKind = TypeVar("_TaskOfKind", bound=_Described)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfoOfKind(Generic[_NetworkConfig, _TaskOfKind]):
+    """The content of `config.json` of a checkpoint of another kind than segmentation."""
+
+    network: _NetworkConfig
+    task: _TaskOfKind
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CheckpointKind(Generic[_NetworkConfig, _TaskOfKind]):
+    """Reads and writes checkpoints of one kind.
+
+    Args:
+        name: as `config.json` has it.
+        network, task: the classes of its two parts.
+    """
+
+    name: str
+    network: type[_NetworkConfig]
+    task: type[_TaskOfKind]
+
+    def write(
+        self, directory: Path, weights: Mapping[str, Tensor], info: InfoOfKind[_NetworkConfig, _TaskOfKind]
+    ) -> None:
+        """Write weights and their description; each file replaces its predecessor atomically."""
+        description = {
+            "kind": self.name,
+            "network": info.network.to_dict(),
+            "task": info.task.to_dict(),
+            "training": info.training,
+        }
+        write_files(directory, weights, description)
+
+    def read(self, directory: Path) -> InfoOfKind[_NetworkConfig, _TaskOfKind]:
+        """Read `config.json`.
+
+        Raises:
+            CheckpointError: it is missing, does not validate or is of another kind.
+        """
+        with reading(directory):
+            raw = read_description(directory, kind=self.name)
+            return InfoOfKind(
+                network=self.network.from_dict(raw["network"]),
+                task=self.task.from_dict(raw["task"]),
+                training=raw.get("training", {}),
+            )
 
 
 def write_checkpoint(

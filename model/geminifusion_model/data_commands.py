@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from geminifusion_model.data.dataset_names import DATASETS
 from geminifusion_runtime import strict_json
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def data() -> None:
 @click.argument("root", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
     "--dataset",
-    type=click.Choice(["nyuv2", "nyuv2-lists", "sunrgbd", "deliver", "folder"]),
+    type=click.Choice(DATASETS),
     help="The layout of ROOT.  [default: folder if it holds a dataset.yaml, else nyuv2]",
 )
 @click.option("--split", "splits", multiple=True, help="A split to examine, repeatable; all by default.")
@@ -190,7 +191,7 @@ def streets(out: Path, train: int, val: int, seed: int, height: int, width: int)
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
     "--dataset",
-    type=click.Choice(["nyuv2", "nyuv2-lists", "sunrgbd", "deliver", "folder"]),
+    type=click.Choice(DATASETS),
     help="The layout of ROOT.  [default: folder if it holds a dataset.yaml, else nyuv2]",
 )
 @click.option("--metres-per-unit", type=float, help="Metres per stored unit of depth, where the layout does not say.")
@@ -217,9 +218,10 @@ def _write_aligned(out: Path, splits: Mapping[str, Views]) -> None:
     """Write every split of an aligned folder, with a progress bar."""
     from rich.progress import Progress
 
-    from geminifusion_model.translation.aligned_folder import write_aligned
+    from geminifusion_model.translation.aligned_folder import check_new_splits, write_aligned
     from geminifusion_model.translation.domains import FRAME_DOMAINS
 
+    check_new_splits(out, splits)
     with Progress() as progress:
         for split, views in splits.items():
             bar = progress.add_task(f"writing {split}", total=len(views))

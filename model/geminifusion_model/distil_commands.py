@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from geminifusion_model.run_options import config_file, needed_to_run, run_options
+from geminifusion_model.run_options import chosen_config, config_file, echo_config, needed_to_run, run_options
 from geminifusion_runtime.cpu_count import usable_cores
 
 
@@ -50,18 +50,12 @@ def distil(
     from geminifusion_model.distillation.run import DistillationRun
     from geminifusion_model.distillation.student import check_start
     from geminifusion_model.distillation.teachers import open_teacher
-    from geminifusion_model.training.commented_yaml import commented_yaml
     from geminifusion_model.training.loop.distributed import choose_device
-    from geminifusion_model.training.run_config import read_overrides
     from geminifusion_runtime.allocator import keep_freed_memory
 
-    overrides = read_overrides(settings)
-    config = config_file(config, out, resume=resume)
-    chosen = (
-        DistillationConfig.checked({}, overrides) if config is None else DistillationConfig.from_yaml(config, overrides)
-    )
+    chosen = chosen_config(DistillationConfig, config_file(config, out, resume=resume), lambda _: {}, settings)
     if print_config:
-        click.echo(commented_yaml(chosen), nl=False)
+        echo_config(chosen)
         return
     assert out is not None
     if not resume:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from geminifusion_model.data.dataset_names import DATASETS
 from geminifusion_runtime.cpu_count import usable_cores
 
 
@@ -28,7 +29,7 @@ class _Size(click.ParamType):  # type: ignore[type-arg]  # generic in its stub a
 )
 @click.option(
     "--dataset",
-    type=click.Choice(["nyuv2", "nyuv2-lists", "sunrgbd", "deliver", "folder"]),
+    type=click.Choice(DATASETS),
     help="The layout of --labeled.  [default: folder if it holds a dataset.yaml, else nyuv2]",
 )
 @click.option(

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from geminifusion_runtime.cpu_count import usable_cores
+
 if TYPE_CHECKING:
+    from geminifusion_model.training.loop.distributed import Processes
     from geminifusion_model.training.loop.step_run import StepRun
+    from geminifusion_model.training.run_config import RunConfig
 
 _Scores = TypeVar("_Scores")
+_Config = TypeVar("_Config", bound="RunConfig")
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -89,6 +96,71 @@ def config_file(config: Path | None, out: Path | None, *, resume: bool) -> Path 
     if config is None and resume and out is not None and (out / "config.yaml").is_file():
         return out / "config.yaml"
     return config
+
+
+def chosen_config(
+    kind: type[_Config],
+    file: Path | None,
+    of_recipe: Callable[[Mapping[str, object]], dict[str, object]],
+    settings: tuple[str, ...],
+) -> _Config:
+    """A run's configuration: from a file or a recipe, with the settings given as `--set NAME=VALUE`.
+
+    Args:
+        file: as `config_file` found it.
+        of_recipe: from those settings to the values of the recipe, asked if there is no file.
+
+    Raises:
+        ConfigError: a setting cannot be read, there is no such recipe, or the configuration does not validate.
+    """
+    from geminifusion_model.training.run_config import read_overrides
+
+    overrides = read_overrides(settings)
+    if file is not None:
+        return kind.from_yaml(file, overrides)
+    return kind.checked(of_recipe(overrides), overrides)
+
+
+def echo_config(config: RunConfig) -> None:
+    """Print a configuration as `--print-config` does."""
+    from geminifusion_model.training.commented_yaml import commented_yaml
+
+    click.echo(commented_yaml(config), nl=False)
+
+
+@contextlib.contextmanager
+def training_processes(device: str, threads: int | None) -> Iterator[Processes]:
+    """This process among those that `torchrun` started, with its device and its share of the cores.
+
+    Args:
+        device, threads: as the options have them.
+
+    Raises:
+        TrainingError: see `joined_processes`.
+    """
+    import torch
+
+    from geminifusion_model.training.loop.distributed import joined_processes
+    from geminifusion_runtime.allocator import keep_freed_memory
+
+    keep_freed_memory()
+    with joined_processes(device, os.environ) as processes:
+        torch.set_num_threads(threads or max(usable_cores() // processes.on_this_machine, 1))
+        yield processes
+
+
+def echo_outcome(run: StepRun[Any, Any, Any], held_out: str | None) -> None:
+    """Say, in the first process, what a finished run found and where its weights are.
+
+    Args:
+        held_out: the scores in words; None if none were measured.
+    """
+    if not run.processes.is_first:
+        return
+    if held_out is not None:
+        click.echo(held_out)
+    best = f" and {run.directory / 'best'}" if run.num_held_out else ""
+    click.echo(f"weights are in {run.directory / 'final'}{best}")
 
 
 def trained(run: StepRun[Any, Any, _Scores]) -> _Scores | None:

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from geminifusion_model.data.dataset_names import DATASETS
 from geminifusion_model.data.depth_encodings import DEPTH_ENCODINGS
 from geminifusion_model.evaluation.protocols import PROTOCOLS
-from geminifusion_model.run_options import RECIPE_HELP, THREADS, config_file, needed_to_run, run_options, trained
+from geminifusion_model.run_options import (
+    RECIPE_HELP,
+    THREADS,
+    chosen_config,
+    config_file,
+    echo_config,
+    echo_outcome,
+    needed_to_run,
+    run_options,
+    trained,
+    training_processes,
+)
 from geminifusion_runtime import strict_json
 from geminifusion_runtime.cpu_count import usable_cores
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from geminifusion_model.evaluation.served import Connect
 
 _DATA = click.option(
@@ -25,7 +38,7 @@ _DATA = click.option(
 )
 _DATASET = click.option(
     "--dataset",
-    type=click.Choice(["nyuv2", "nyuv2-lists", "sunrgbd", "deliver", "folder"]),
+    type=click.Choice(DATASETS),
     help="The layout of --data: one of the known data sets, or your own folder with a dataset.yaml.  "
     "[default: folder if it holds a dataset.yaml, else nyuv2]",
 )
@@ -79,41 +92,33 @@ def train(
 
     Several processes train one network together: torchrun --nproc-per-node 2 -m geminifusion train ...
     """
-    import torch
-
     from geminifusion_model.data.registry import is_own_data, kind_of, open_dataset
-    from geminifusion_model.training.commented_yaml import commented_yaml
     from geminifusion_model.training.config import TrainingConfig
-    from geminifusion_model.training.loop.distributed import joined_processes
     from geminifusion_model.training.loop.initialization import check_starts
     from geminifusion_model.training.loop.run import TrainingRun
     from geminifusion_model.training.recipes.named import named_recipe
     from geminifusion_model.training.recipes.own_data import fitted_to
-    from geminifusion_model.training.run_config import read_overrides
-    from geminifusion_runtime.allocator import keep_freed_memory
 
-    overrides = read_overrides(settings)
-    note = None
-    file = config_file(config, out, resume=resume)
-    if file is not None:
-        chosen = TrainingConfig.from_yaml(file, overrides)
-    else:
+    notes: list[str] = []
+
+    def of_recipe(overrides: Mapping[str, object]) -> dict[str, object]:
         values = named_recipe(recipe).model_dump(mode="json")
         if data is not None and is_own_data(data, dataset):
             values, note = fitted_to(values, data, overrides)
-        chosen = TrainingConfig.checked(values, overrides)
+            notes.append(note)
+        return values
+
+    chosen = chosen_config(TrainingConfig, config_file(config, out, resume=resume), of_recipe, settings)
     if print_config:
-        click.echo(commented_yaml(chosen), nl=False)
+        echo_config(chosen)
         return
     assert data is not None
     assert out is not None
     if not resume:
         check_starts(chosen)
     kind = kind_of(data, dataset)
-    keep_freed_memory()
     network = chosen.network
-    with joined_processes(device, os.environ) as processes:
-        torch.set_num_threads(threads or max(usable_cores() // processes.on_this_machine, 1))
+    with training_processes(device, threads) as processes:
         frames = open_dataset(
             kind,
             data,
@@ -127,7 +132,7 @@ def train(
         if further_data is not None:
             further = open_dataset("folder", further_data, "train", modalities=network.modalities)
         if processes.is_first:
-            if note is not None:
+            for note in notes:
                 click.echo(note)
             and_further = "" if further is None else f" and {len(further)} further ones"
             click.echo(f"{len(frames)} frames{and_further}; reading them once for the run's record …")
@@ -143,11 +148,8 @@ def train(
             workers=workers,
         )
         scores = trained(run)
-    if not processes.is_first:
-        return
-    if scores is not None:
-        click.echo(f"{scores.frames} held-out training frames: mIoU {scores.miou:.2f}")
-    click.echo(f"weights are in {out / 'final'}" + (f" and {out / 'best'}" if len(run.holdout) else ""))
+    held_out = None if scores is None else f"{scores.frames} held-out training frames: mIoU {scores.miou:.2f}"
+    echo_outcome(run, held_out)
 
 
 def _existing_unless_address(context: click.Context, option: click.Parameter, value: str) -> Path | str:

@@ -1,5 +1,7 @@
 """Small streets and detectors that tests of detection share."""
 
+import numpy as np
+
 from geminifusion_model.detection.config import DetectorConfig
 from geminifusion_model.detection.data.augment import DetectionAugmentation
 from geminifusion_model.detection.data.streets import Streets
@@ -42,3 +44,14 @@ def training(steps, **changes):
         "log_every": 1,
     }
     return DetectionTrainingConfig(**values | changes)
+
+
+def points_inside(points, boxes):
+    """Which points `P 3…` lie in which boxes `n 7`, their faces included: `n P`."""
+    offsets = points[None, :, :3].astype(np.float64) - boxes[:, None, :3]
+    cosine, sine = np.cos(boxes[:, 6:7]), np.sin(boxes[:, 6:7])
+    along = offsets[..., 0] * cosine + offsets[..., 1] * sine
+    across = offsets[..., 1] * cosine - offsets[..., 0] * sine
+    half_length, half_width, height = boxes[:, 3:4] / 2, boxes[:, 4:5] / 2, boxes[:, 5:6]
+    beside = (np.abs(along) <= half_length) & (np.abs(across) <= half_width)
+    return beside & (offsets[..., 2] >= 0) & (offsets[..., 2] <= height)

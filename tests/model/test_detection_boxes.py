@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from street_frames import points_inside
 
 from geminifusion_model.data.sample import DatasetError
-from geminifusion_model.detection.boxes import boxes_after, points_inside
+from geminifusion_model.detection.boxes import boxes_after
 from geminifusion_model.detection.calibration import kitti_text, read_calibration, turned
 from geminifusion_model.detection.projection import point_matrix
 from geminifusion_runtime.detection.boxes import corners, project, transformed

@@ -1,17 +1,18 @@
 """Streets, KITTI's layout, and variations in which points, boxes and image stay aligned."""
 
 import dataclasses
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
-from street_frames import SIZE, network, streets
+from street_frames import SIZE, network, points_inside, streets
 
 from geminifusion_model.data.layout import LayoutError
 from geminifusion_model.data.sample import DatasetError
-from geminifusion_model.detection.boxes import points_inside
 from geminifusion_model.detection.data.augment import DetectionAugmentation, Variation, prepare
 from geminifusion_model.detection.data.batches import training_batches
-from geminifusion_model.detection.data.kitti import KittiFrames
+from geminifusion_model.detection.data.kitti import LICENSE_NAME, KittiFrames
 from geminifusion_model.detection.data.streets import Streets
 from geminifusion_model.detection.data.streets.folder import StreetsFolder, write_streets
 from geminifusion_model.detection.data.streets.scene import street
@@ -101,6 +102,15 @@ def test_a_folder_of_streets_is_read_back(folder):
     np.testing.assert_allclose(read.objects.rectangles, written.objects.rectangles, atol=0.006)
     np.testing.assert_allclose(read.boxes(CLASSES)[0], written.boxes(CLASSES)[0], atol=0.01)
     assert (len(KittiFrames(folder, "train")), len(KittiFrames(folder, "val"))) == (2, 1)
+
+
+def test_a_folder_keeps_its_name_and_licence(folder, tmp_path, monkeypatch):
+    assert KittiFrames(folder, "train").data_license == Streets.data_license
+    monkeypatch.chdir(folder)
+    assert KittiFrames(Path(), "train").data == f"{folder.name}, train"
+    shutil.copytree(folder, tmp_path / "kitti")
+    (tmp_path / "kitti" / LICENSE_NAME).unlink()
+    assert KittiFrames(tmp_path / "kitti", "train").data_license == "unknown"
 
 
 def test_points_outside_the_image_are_left_out_when_read(folder):

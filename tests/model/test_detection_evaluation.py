@@ -4,16 +4,23 @@ import dataclasses
 
 import numpy as np
 import pytest
-from street_frames import SIZE, streets
+from click.testing import CliRunner
+from street_frames import SIZE, network, streets
 
+from geminifusion_model.commands import evaluate
 from geminifusion_model.data.sample import DatasetError
+from geminifusion_model.detection.checkpoint import DetectorInfo, write_detector
+from geminifusion_model.detection.config import KITTI_ANCHORS
 from geminifusion_model.detection.data.kitti import KittiFrames
 from geminifusion_model.detection.data.streets.folder import StreetsFolder, write_streets
+from geminifusion_model.detection.detector import Detector
 from geminifusion_model.detection.evaluation.detecting import read_results
 from geminifusion_model.detection.evaluation.evaluation import DetectionEvaluation
 from geminifusion_model.detection.evaluation.intervals import interval, paired_difference
 from geminifusion_model.detection.evaluation.kitti_ap import CellName, Labeled, kitti_scores
 from geminifusion_model.detection.evaluation.robustness import CHANGES
+from geminifusion_model.detection.task import DetectionTask
+from geminifusion_model.evaluation.evaluation_run import EvaluationError
 from geminifusion_runtime.detection.boxes import project
 
 CAR = CellName("car", "hard", "3d")
@@ -46,6 +53,36 @@ def test_result_files_that_repeat_the_labels_are_perfect(folder, tmp_path):
     assert evaluation.to_record()["weights_sha256"] is None
     with pytest.raises(DatasetError, match="no detector"):
         evaluation.run(robustness=True)
+
+
+def checkpoint(directory, num_classes=3):
+    config = network(
+        anchors=dataclasses.replace(KITTI_ANCHORS, classes=KITTI_ANCHORS.classes[:num_classes]),
+        positive_ious=(0.5,) * num_classes,
+        negative_ious=(0.3,) * num_classes,
+    )
+    info = DetectorInfo(network=config, task=DetectionTask(data="streets", image_size=SIZE))
+    write_detector(directory, Detector(config).state_dict(), info)
+    return str(directory)
+
+
+def test_what_cannot_be_had_is_refused_before_anything_is_scored(folder, tmp_path, monkeypatch):
+    def reading(*_):
+        raise AssertionError("a frame was read")
+
+    monkeypatch.setattr(KittiFrames, "__getitem__", reading)
+    good, damaged = (str(perfect_results(folder, tmp_path / name)) for name in ("good", "damaged"))
+    (tmp_path / "damaged" / "000002.txt").write_text("Car and so on\n")
+    detector = [checkpoint(tmp_path / "three"), "--data", str(folder)]
+    for error, message, arguments in (
+        (DatasetError, "no detector", ["--found", good, "--record"]),
+        (EvaluationError, "leave out one of the two", ["--against", good, "--no-bootstrap"]),
+        (EvaluationError, "finds pedestrian and no cyclist", ["--against", checkpoint(tmp_path / "one", 1)]),
+        (DatasetError, r"000001\.txt is missing", ["--against", str(folder)]),
+        (DatasetError, r"000002\.txt", ["--against", damaged]),
+    ):
+        with pytest.raises(error, match=message):
+            CliRunner().invoke(evaluate, [*detector, *arguments], catch_exceptions=False)
 
 
 def test_a_frame_without_a_result_file_is_named(folder, tmp_path):

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from geminifusion_model.detection.config import KITTI_ANCHORS, MVXNET, DetectorConfig
+from geminifusion_model.detection.detector import Detector
 from geminifusion_model.detection.losses import focal_loss
 from geminifusion_model.detection.pillars import PillarMap
 from geminifusion_model.detection.projection import image_matrix, lidar2image_after, point_matrix
@@ -197,6 +198,11 @@ def test_focal_loss_is_a_weighted_cross_entropy():
     torch.testing.assert_close(focal_loss(logits, wanted), torch.stack(expected))
 
 
+def test_widths_that_the_fusion_does_not_divide_are_free():
+    for changes in ({"point_channels": (20, 12), "fusion_layers": "last"}, {"fused_channels": 20, "fusion": "sum"}):
+        Detector(small_config(**changes))
+
+
 def test_configurations_survive_json():
     for config in (small_config(), MVXNET):
         assert DetectorConfig.from_dict(config.to_dict()) == config
@@ -213,6 +219,8 @@ def test_configurations_survive_json():
         ({"bev_strides": (2, 3)}, "product"),
         ({"bev_depths": (1,)}, "same number of blocks"),
         ({"bev_channels": (0, 8)}, "bev_channels is"),
+        ({"fused_channels": 20}, "fused_channels is 20; expected a multiple of 8"),
+        ({"point_channels": (20, 8)}, r"point_channels is \(20, 8\) with fusion_layers both"),
         ({"positive_ious": (0.5,)}, "one for each"),
         ({"negative_ious": (0.2, 0.2, 0.7)}, "<= positive <= 1"),
         ({"anchors": dataclasses.replace(KITTI_ANCHORS, classes=KITTI_ANCHORS.classes[:2])}, "2 classes"),

@@ -1,17 +1,20 @@
 """Training of detectors: exact resume, what a run leaves, and learning one frame by heart."""
 
 import dataclasses
+import functools
 import json
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from safetensors.torch import load_file
 from street_frames import SIZE, network, streets, training
+from transformers import SegformerConfig, SegformerForImageClassification
 
 from geminifusion_model.commands import evaluate, train
 from geminifusion_model.detection.checkpoint import read_detector
-from geminifusion_model.detection.data.augment import UNCHANGED
+from geminifusion_model.detection.data.augment import DetectionAugmentation
 from geminifusion_model.detection.data.labels import KittiObjects
 from geminifusion_model.detection.data.streets import Streets
 from geminifusion_model.detection.data.streets.folder import StreetsFolder, write_streets
@@ -22,6 +25,8 @@ from geminifusion_model.detection.recipes import RECIPES
 from geminifusion_model.detection.run import DetectionRun
 from geminifusion_model.detection.state import build_state
 from geminifusion_model.detection.step import rate_factor
+from geminifusion_model.fusion_kernels import choice
+from geminifusion_model.fusion_op import pixelwise_fusion_reference
 from geminifusion_model.training.errors import ConfigError, DataChangedError, TrainingError
 from geminifusion_model.weights.encoder_file import classifier_layout, write_encoder_file
 from geminifusion_runtime.detection.boxes import CameraBoxes
@@ -94,6 +99,58 @@ def test_the_image_encoder_starts_from_a_classifier(tmp_path):
         build_state(training(1, imagenet=str(tmp_path / "none.pth")), torch.device("cpu"))
     with pytest.raises(ValueError, match="no mit image encoder"):
         training(1, imagenet=str(path), network=network(fusion="none"))
+
+
+def test_the_image_encoder_starts_from_a_directory_of_transformers(tmp_path):
+    torch.manual_seed(3)
+    SegformerForImageClassification(SegformerConfig()).save_pretrained(tmp_path)  # MiT-B0
+    backbone = build_state(training(1, imagenet=str(tmp_path)), torch.device("cpu")).net.image.backbone
+    expected = load_file(tmp_path / "model.safetensors")["segformer.encoder.patch_embeddings.1.proj.weight"]
+    assert torch.equal(backbone.stages[1].patch_embed.conv.weight, expected)
+
+
+def test_a_run_has_one_start_and_its_checkpoint_says_which(tmp_path):
+    path = tmp_path / "mit_b0.pth"
+    layout = classifier_layout("mit_b0", Detector(network()).image.backbone.state_dict())
+    write_encoder_file(path, "mit_b0", layout, {"description": "distilled from a test"})
+    DetectionRun(training(1, imagenet=str(path)), streets(), tmp_path / "run").train()
+    assert read_detector(tmp_path / "run" / "final").training["start"] == "distilled from a test"
+    both = training(1, imagenet=str(path), start_from=str(tmp_path / "run" / "final"))
+    with pytest.raises(ConfigError, match="starts from one of them"):
+        build_state(both, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "setting", "message"),
+    [
+        ("kitti-mvxnet", "seed=1", "needs a checkpoint of this network"),
+        ("streets-pillars-b0", "start_from=nowhere", r"start_from is nowhere, where there is no config\.json"),
+        ("streets-pillars-b0", "imagenet=nowhere.pth", "no such file"),
+    ],
+)
+def test_missing_starts_are_named_before_data_is_opened(recipe, setting, message, tmp_path):
+    (tmp_path / "data").mkdir()  # in no layout
+    arguments = ["--recipe", recipe, "--set", setting, "--data", str(tmp_path / "data"), "--out", str(tmp_path / "o")]
+    with pytest.raises(ConfigError, match=message):
+        CliRunner().invoke(train, arguments, catch_exceptions=False)
+
+
+def test_a_run_computes_its_fusions_by_the_code_that_is_chosen_for_the_card(tmp_path, monkeypatch):
+    widths = set()
+
+    def chosen(q, *others):
+        widths.add(q.shape[-1])
+        return pixelwise_fusion_reference(q, *others)
+
+    monkeypatch.setattr(choice, "_kept_choice", lambda *_, **__: "compiled")
+    monkeypatch.setattr(choice, "_candidates", lambda: {"compiled": chosen})
+    on_card = functools.partial(choice.use_fastest_fusion, device=torch.device("cuda"))
+    monkeypatch.setattr(
+        "geminifusion_model.detection.run.use_fastest_fusion",
+        lambda net, _, dtype, **how: on_card(net, dtype=dtype, **how),
+    )
+    DetectionRun(training(1, network=network(fused_channels=16)), streets(), tmp_path).train()
+    assert widths == {8, 16}  # behind the first point layer and behind the last
 
 
 def test_the_published_recipe_has_the_published_schedule():
@@ -171,8 +228,11 @@ class Near:
 @pytest.mark.slow
 def test_one_frame_is_learned_by_heart(tmp_path):
     data, classes = Near(), ("pedestrian", "cyclist", "car")
+    unchanged = DetectionAugmentation(
+        rotation=0.0, scale=(1.0, 1.0), translation=0.0, mirror=0.0, image_scale=(1.0, 1.0)
+    )
     config = training(
-        700, batch_size=1, augmentation=UNCHANGED, learning_rate=5e-3, ema_decay=0.0, checkpoint_every=700
+        700, batch_size=1, augmentation=unchanged, learning_rate=5e-3, ema_decay=0.0, checkpoint_every=700
     )
     DetectionRun(config, data, tmp_path).train()
     scores = kitti_scores(detect_all(Detector.from_pretrained(tmp_path / "final"), data, SIZE), classes)

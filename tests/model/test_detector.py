@@ -91,7 +91,7 @@ def test_points_see_the_image_where_they_are(detector):
 
 @pytest.mark.parametrize("fusion", ["none", "sum", "geminifusion"])
 @pytest.mark.parametrize("layers", ["last", "both"])
-def test_all_forms_learn(fusion, layers):
+def test_every_form_has_losses_and_a_gradient_for_every_trained_weight(fusion, layers):
     torch.manual_seed(0)
     detector = Detector(small_config(fusion=fusion, fusion_layers=layers)).train()
     images, points, lidar2image = batch()

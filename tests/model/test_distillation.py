@@ -13,12 +13,10 @@ from click.testing import CliRunner
 from distillation_scenario import TinyTeacher, config, distillation, write_photographs
 
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
-from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.distil_commands import distil
 from geminifusion_model.distillation.teachers import TEACHERS
-from geminifusion_model.training.config import TrainingConfig
 from geminifusion_model.training.errors import ConfigError, DataChangedError, TrainingError
-from geminifusion_model.training.loop.initialization import describe_start
+from geminifusion_model.training.starts import describe_start
 from geminifusion_model.weights.imagenet import load_imagenet
 
 PATIENCE_S = 600
@@ -104,15 +102,7 @@ def test_a_swin_encoder_starts_both_streams_too(photographs, tmp_path):
 
 
 def test_a_checkpoint_that_starts_from_the_encoder_says_so(whole):
-    training = TrainingConfig(
-        network=GeminiFusionConfig(num_classes=5),
-        augmentation=Augmentation(crop=(32, 32)),
-        imagenet=str(whole / "final" / "mit_b0.pth"),
-        steps=1,
-        batch_size=1,
-        learning_rate=1e-3,
-    )
-    assert describe_start(training).startswith("mit_b0 distilled from tiny")
+    assert describe_start(None, str(whole / "final" / "mit_b0.pth")).startswith("mit_b0 distilled from tiny")
 
 
 def test_a_student_starts_from_the_rgb_stream_of_a_checkpoint(photographs, tmp_path):

@@ -3,9 +3,10 @@ import torch
 
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
 from geminifusion_model.data.augment import Augmentation
-from geminifusion_model.training.config import TrainingConfig, required
+from geminifusion_model.training.config import TrainingConfig
 from geminifusion_model.training.errors import ConfigError
-from geminifusion_model.training.loop.initialization import check_starts, describe_start, start_network
+from geminifusion_model.training.loop.initialization import check_starts, start_network
+from geminifusion_model.training.starts import describe_start, required
 from geminifusion_model.weights.filling import single_stream_name
 from geminifusion_model.weights.official_names import official_names
 
@@ -46,7 +47,7 @@ def test_random_weights_depend_on_the_seed_alone():
     found = start_network(config())
     torch.manual_seed(3)
     assert same(found, GeminiFusion(NETWORK))
-    assert describe_start(config()) == "random weights, no ImageNet"
+    assert describe_start(None) == "random weights, no ImageNet"
 
 
 def test_a_checkpoint_fills_the_whole_network(tmp_path):
@@ -54,7 +55,7 @@ def test_a_checkpoint_fills_the_whole_network(tmp_path):
     source.save_pretrained(tmp_path / "start")
     asked = config(start_from=str(tmp_path / "start"))
     assert same(start_network(asked), source)
-    assert describe_start(asked) == str(tmp_path / "start")
+    assert describe_start(asked.start_from) == str(tmp_path / "start")
 
 
 def test_another_number_of_classes_means_a_new_classifier_only(tmp_path):
@@ -81,7 +82,7 @@ def test_a_classifiers_file_fills_the_encoder(classifier):
     weights = torch.load(classifier, weights_only=True)
     assert torch.equal(net.encoder.stages[0].patch_embed.conv.weight, weights["patch_embed1.proj.weight"])
     assert torch.equal(net.encoder.stages[3].norm.bias, weights["norm4.bias"].expand(2, -1))
-    assert describe_start(asked) == "ImageNet classifier mit_b0.pth"
+    assert describe_start(asked.start_from, asked.imagenet) == "ImageNet classifier mit_b0.pth"
 
 
 def test_a_classifiers_file_of_another_encoder_is_refused(classifier):

@@ -12,9 +12,10 @@ from click.testing import CliRunner
 from geminifusion_model import GeminiFusion, GeminiFusionConfig
 from geminifusion_model.checkpoint import read_info
 from geminifusion_model.commands import evaluate, train
+from geminifusion_model.data.dataset_names import DATASETS
 from geminifusion_model.data.deliver import deliver
 from geminifusion_model.data.loader import collate
-from geminifusion_model.data.registry import DATASETS, open_dataset
+from geminifusion_model.data.registry import open_dataset
 from geminifusion_model.data.sample import DatasetError
 from geminifusion_model.evaluation.corruptions import conditions
 from geminifusion_model.fusions.registry import FUSIONS

@@ -40,6 +40,19 @@ def test_the_table_imports_nothing_heavy():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.parametrize("name", TASKS)
+def test_help_of_a_tasks_commands_imports_nothing_heavy(name):
+    code = f"""
+import sys, click
+from geminifusion_model.tasks.registry import TASKS
+for part in (TASKS["{name}"].train, TASKS["{name}"].evaluate):
+    command = part.load()
+    command.get_help(click.Context(command))
+sys.exit(bool({{'torch', 'cv2', 'numpy'}} & set(sys.modules)))
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_an_unknown_recipe_is_met_with_the_nearest_of_all_tasks():
     with pytest.raises(ConfigError, match="did you mean nyuv2-b0-from-scratch"):
         task_of_recipe("nyuv2-b0-from-scratchh")
@@ -85,12 +98,24 @@ def test_segmentation_reads_no_checkpoint_of_another_task(checkpoint):
         read_info(checkpoint)
 
 
-def test_the_checkpoint_among_the_arguments_decides_who_evaluates(checkpoint, tmp_path):
+def beginning(command):
+    """The first words of a command's help, which no other task's has."""
+    return " ".join(command.help.split()[:4])
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_checkpoint_among_the_arguments_decides_who_evaluates(name, checkpoint, tmp_path):
+    describe_as(checkpoint, kind=name)
     asked = CliRunner().invoke(evaluate, ["--data", str(tmp_path.parent), str(checkpoint), "--help"]).output
-    assert "--protocol" in asked
-    describe_as(checkpoint, kind="image-translation")
-    asked = CliRunner().invoke(evaluate, ["--data", str(tmp_path.parent), str(checkpoint), "--help"]).output
-    assert "--against" in asked
+    shown = {other for other in TASKS if beginning(TASKS[other].evaluate.load()) in asked}
+    assert shown == {name}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_recipe_decides_who_trains(name):
+    recipe = next(iter(TASKS[name].recipes.load()))
+    asked = CliRunner().invoke(train, ["--recipe", recipe, "--help"]).output
+    assert {other for other in TASKS if beginning(TASKS[other].train.load()) in asked} == {name}
 
 
 def test_a_run_to_resume_decides_who_trains(tmp_path):
@@ -100,7 +125,6 @@ def test_a_run_to_resume_decides_who_trains(tmp_path):
     assert "--further-data" in CliRunner().invoke(train, ["--out", str(tmp_path), "--help"]).output
 
 
-def test_help_is_that_of_the_task():
-    shown = CliRunner().invoke(train, ["--help"]).output
-    assert "--further-data" in shown
-    assert "--protocol" in CliRunner().invoke(evaluate, ["--help"]).output
+def test_where_nothing_decides_it_is_segmentation():
+    for command, own in ((train, TASKS[SEGMENTATION].train.load()), (evaluate, TASKS[SEGMENTATION].evaluate.load())):
+        assert beginning(own) in CliRunner().invoke(command, ["--help"]).output

@@ -12,10 +12,8 @@ from geminifusion_model.data.registry import open_dataset
 from geminifusion_model.data.sample import DatasetError
 from geminifusion_model.data.synthetic_rooms import Rooms
 from geminifusion_model.data_commands import data as data_command
-from geminifusion_model.translation.aligned_folder import write_aligned
+from geminifusion_model.translation.aligned_folder import is_aligned_folder, splits_of_folder, write_aligned
 from geminifusion_model.translation.dataset import (
-    ALIGNED,
-    TASKONOMY,
     TranslationDataset,
     layout_of,
     open_views,
@@ -24,6 +22,7 @@ from geminifusion_model.translation.dataset import (
 )
 from geminifusion_model.translation.domains import FRAME_DOMAINS, DomainError
 from geminifusion_model.translation.frame_views import FrameViews, RoomViews, assumed_camera, camera_of_dataset
+from geminifusion_model.translation.layouts import ALIGNED, TASKONOMY
 from geminifusion_model.translation.taskonomy import taskonomy
 from geminifusion_model.translation.transforms import TranslationAugmentation
 from geminifusion_model.translation.views import View
@@ -100,6 +99,21 @@ def test_unmeasured_depth_and_normals_survive_a_folder(tmp_path):
 def test_a_split_is_written_once(rooms, folder):
     with pytest.raises(DatasetError, match="exists already"):
         write_aligned(rooms, folder, "train", NAMES)
+
+
+def test_a_write_that_was_cut_short_leaves_no_split_and_nothing_to_the_next(rooms, tmp_path):
+    def stop(views):
+        if views == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_aligned(rooms, tmp_path, "train", NAMES, on_view=stop)
+    assert not is_aligned_folder(tmp_path)
+    assert splits_of_folder(tmp_path) == ()
+    write_aligned(RoomViews(Rooms(4, 7, SIZE), 0, 1), tmp_path, "train", ("rgb", "depth"))
+    assert splits_of_folder(tmp_path) == ("train",)
+    assert sorted(path.name for path in (tmp_path / "train").iterdir()) == ["depth", "rgb"]
+    assert len(open_views(ALIGNED, tmp_path, "train", ("rgb", "depth"))) == 1
 
 
 def test_samples_are_three_channels_in_range(rooms):
@@ -184,6 +198,14 @@ def test_commands_write_folders_of_domains(tmp_path):
     for name, counts in (("exact", (2, 1)), ("computed", (1, 1))):
         found = tuple(len(open_views(ALIGNED, tmp_path / name, split, NAMES)) for split in ("train", "test"))
         assert found == counts
+
+
+def test_no_split_is_written_where_another_exists(tmp_path):
+    (tmp_path / "test" / "rgb").mkdir(parents=True)
+    done = CliRunner().invoke(data_command, ["rooms", str(tmp_path), "--aligned", "--train", "1", "--test", "1"])
+    assert isinstance(done.exception, DatasetError)
+    assert "test exists already" in str(done.exception)
+    assert [path.name for path in tmp_path.iterdir()] == ["test"]
 
 
 def test_cameras():

@@ -146,6 +146,15 @@ def test_what_does_not_fit_is_refused_before_a_view_is_read(folder, tmp_path, mo
         TranslationEvaluation(folder, data=folder)
 
 
+def test_distances_of_what_is_no_photograph_are_refused_before_features_are_computed(folder, tmp_path):
+    damaged = tmp_path / "inception.pth"
+    damaged.write_bytes(b"no weights")
+    arguments = [str(checkpoint(tmp_path / "a")), "--data", str(folder), "--fid-weights", str(damaged)]
+    done = CliRunner().invoke(evaluate, arguments)
+    assert isinstance(done.exception, DomainError)
+    assert "target is depth" in str(done.exception)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [(["--size", "100"], "such as 256x192"), (["--protocol", "native-labels"], "No such option"), ([], "--data")],

@@ -10,7 +10,6 @@ import torch
 import translation_scenario as scenarios
 from click.testing import CliRunner
 
-from geminifusion_model.checkpoint import CheckpointError
 from geminifusion_model.commands import train
 from geminifusion_model.data.synthetic_rooms.folder import RoomsFolder, write_rooms
 from geminifusion_model.encoder_sizes import GENERATOR_SIZES
@@ -141,7 +140,7 @@ def test_a_run_starts_from_anothers_generator(tmp_path):
     second.train()
     shutil.rmtree(tmp_path / "first")
     assert run(tmp_path / "second", chosen, resume=True).state.step == 6
-    with pytest.raises(CheckpointError, match=r"first/final holds no config\.json"):
+    with pytest.raises(ConfigError, match=r"first/final, where there is no config\.json; give a checkpoint"):
         run(tmp_path / "third", chosen)
 
 
@@ -214,6 +213,12 @@ def test_train_command_trains_a_recipe_and_resumes_it(recipe, rooms, tmp_path):
     assert read_translator(tmp_path / "final").task.names == inputs
     resumed = CliRunner().invoke(train, ["--data", str(rooms), "--out", str(tmp_path), "--resume", "--device", "cpu"])
     assert resumed.exit_code == 0, (resumed.output, resumed.exception)
+
+
+def test_a_start_that_leads_nowhere_is_named_before_data_is_opened(tmp_path):
+    done = invoke("--recipe", "rooms-depth-gen-b0", "--data", tmp_path, "--out", tmp_path, "--set", "start_from=none")
+    assert isinstance(done.exception, ConfigError)
+    assert "start_from is none, where there is no config.json" in str(done.exception)
 
 
 def test_options_of_another_task_are_refused_and_settings_explained(rooms, tmp_path):

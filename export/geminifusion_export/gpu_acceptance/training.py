@@ -22,7 +22,7 @@ from geminifusion_model import GeminiFusion
 from geminifusion_model.network import Prediction
 from geminifusion_model.training.loop.loss import segmentation_losses
 from geminifusion_model.training.loop.optimizer import build_optimizer
-from geminifusion_model.training.loop.step import autocast
+from geminifusion_model.training.loop.step_parts import autocast
 
 TARGET = 2.0  # times the original formulation
 LARGEST_GRADIENT_DIFFERENCE = 1e-3  # of the gradient's norm, in float32

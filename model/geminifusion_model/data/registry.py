@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from geminifusion_model.data.dataset_names import DATASETS
 from geminifusion_model.data.deliver import SPLITS, deliver
 from geminifusion_model.data.depth_encodings import DEPTH_ENCODINGS
 from geminifusion_model.data.folder import folder_dataset, folder_splits
@@ -12,8 +13,6 @@ from geminifusion_model.data.list_files import nyuv2_lists, sunrgbd
 from geminifusion_model.data.nyuv2 import NYU_CAMERA, NYUv2
 from geminifusion_model.data.sample import Dataset, DatasetError
 from geminifusion_model.data.task_files import CONTRACT_NAME
-
-DATASETS = ("nyuv2", "nyuv2-lists", "sunrgbd", "deliver", "folder")
 
 
 def open_dataset(

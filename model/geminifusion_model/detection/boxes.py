@@ -15,22 +15,6 @@ from geminifusion_model.detection.projection import point_matrix
 from geminifusion_runtime.detection.boxes import transformed, wrap_angle
 
 
-def points_inside(points: NDArray[np.floating], boxes: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Which points `P 3…` lie in which boxes `n 7`, their faces included: `n P`."""
-    offsets = points[None, :, :3].astype(np.float64) - boxes[:, None, :3]
-    cosine, sine = np.cos(boxes[:, 6:7]), np.sin(boxes[:, 6:7])
-    along = offsets[..., 0] * cosine + offsets[..., 1] * sine
-    across = offsets[..., 1] * cosine - offsets[..., 0] * sine
-    half_length, half_width, height = boxes[:, 3:4] / 2, boxes[:, 4:5] / 2, boxes[:, 5:6]
-    inside: NDArray[np.bool_] = (
-        (np.abs(along) <= half_length)
-        & (np.abs(across) <= half_width)
-        & (offsets[..., 2] >= 0)
-        & (offsets[..., 2] <= height)
-    )
-    return inside
-
-
 def boxes_after(
     boxes: NDArray[np.float32],
     *,

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict
 
 from geminifusion_model.encoder_sizes import MIT_SIZES
+from geminifusion_model.fusions.point_fusion import NUM_HEADS
 from geminifusion_model.validation import validated
 from geminifusion_runtime.detection.settings import AnchorClass, AnchorSettings, GridSettings, SelectionSettings
 
@@ -58,9 +59,9 @@ class DetectorConfig:
     pyramid_channels: int = 64
     """Of every level of the image pyramid."""
     point_channels: tuple[int, int] = (64, 64)
-    """Widths of the two point layers."""
+    """Widths of the two point layers; the first a multiple of 8 where geminifusion is behind both."""
     fused_channels: int = 64
-    """Width behind the last fusion."""
+    """Width behind the last fusion, a multiple of 8 for geminifusion."""
     bev_channels: tuple[int, ...] = (64, 128, 256)
     """Widths of the blocks on the bird's-eye view."""
     bev_depths: tuple[int, ...] = (3, 5, 5)
@@ -134,6 +135,17 @@ class DetectorConfig:
         for name, values in widths.items():
             if min(values) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected positive widths")
+        if self.fusion != "geminifusion":
+            return
+        if self.fused_channels % NUM_HEADS:
+            raise ValueError(
+                f"fused_channels is {self.fused_channels}; expected a multiple of {NUM_HEADS}, the heads of the fusion"
+            )
+        if self.fusion_layers == "both" and self.point_channels[0] % NUM_HEADS:
+            raise ValueError(
+                f"point_channels is {self.point_channels} with fusion_layers both; expected the first to be a multiple "
+                f"of {NUM_HEADS}, the heads of the fusion"
+            )
 
     def _check_ious(self) -> None:
         if not len(self.positive_ious) == len(self.negative_ious) == len(self.anchors.classes):

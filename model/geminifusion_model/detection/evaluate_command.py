@@ -61,6 +61,8 @@ def evaluate(
     evaluation = DetectionEvaluation(
         checkpoint if found is None else found, data=data, split=split, limit=limit, against=against, seed=seed
     )
+    if record:
+        evaluation.require_detector()
     runs = 1 + (against is not None) + robustness * len(CHANGES)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("detecting", total=runs * len(evaluation.frames))

@@ -1,8 +1,9 @@
 """The named training recipes of detection.
 
 `kitti-mvxnet` is the published one, of mmdetection3d's MVX-Net, whose settings GeminiFusion's authors keep: 40 epochs
-over the doubled list of 3712 frames, 8 at a time on 4 GPUs. It starts from random weights unless `start_from` has some;
-the original starts its image branch from a detector trained on COCO. `streets-pillars-b0` is ours, for one CPU core.
+over the doubled list of 3712 frames, 8 at a time on 4 GPUs. It has to start from weights, for the stem, the first
+stage and all norms of its image encoder stay as they are; the original starts its image branch from a detector trained
+on COCO. `streets-pillars-b0` is ours, for one CPU core.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from geminifusion_model.detection.config import MVXNET, DetectorConfig
 from geminifusion_model.detection.data.augment import DetectionAugmentation
 from geminifusion_model.detection.training_config import DetectionTrainingConfig
+from geminifusion_model.training.starts import required
 
 _EPOCH = 2 * 3712 // 8  # steps over the doubled list
 
@@ -22,6 +24,10 @@ def kitti_mvxnet() -> DetectionTrainingConfig:
         network=MVXNET,
         image_size=(384, 1280),
         augmentation=DetectionAugmentation(),
+        start_from=required(
+            "a checkpoint of this network, such as `geminifusion import` makes of its authors' weights, because the "
+            "stem and the norms of its image encoder are not trained"
+        ),
         steps=40 * _EPOCH,
         batch_size=8,
         cosine_period=_EPOCH,

@@ -19,12 +19,14 @@ from geminifusion_model.detection.state import DetectionState, build_state
 from geminifusion_model.detection.step import DetectionReport, DetectionStep
 from geminifusion_model.detection.task import DetectionTask
 from geminifusion_model.detection.training_config import DetectionTrainingConfig
-from geminifusion_model.training.errors import TrainingError
+from geminifusion_model.fusion_kernels.choice import use_fastest_fusion
 from geminifusion_model.training.loop.distributed import Processes
-from geminifusion_model.training.loop.preparation import check_directory
+from geminifusion_model.training.loop.preparation import check_directory, check_holdout, check_shares
 from geminifusion_model.training.loop.signals import Interruption
+from geminifusion_model.training.loop.step_parts import computed_dtype
 from geminifusion_model.training.loop.step_run import StepRun, explanation
 from geminifusion_model.training.records.run_logger import RunLogger
+from geminifusion_model.training.starts import describe_start
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ class DetectionRun(StepRun[DetectionBatch, DetectionReport, HeldOutPrecision]):
         workers: int = 2,
     ) -> None:
         processes = processes or Processes()
-        check_frames(config, frames, processes)
+        check_shares(config.batch_size, processes)
+        check_holdout(len(frames), config.holdout, "frames")
         check_directory(config, directory, resume=resume)
         self.task = DetectionTask(data=frames.data, image_size=config.image_size, data_license=frames.data_license)
         kept = len(frames) - config.holdout
@@ -96,6 +99,7 @@ class DetectionRun(StepRun[DetectionBatch, DetectionReport, HeldOutPrecision]):
         self.holdout = SelectedFrames(frames, range(kept, len(frames)))
         self._workers = workers
         state = build_state(config, processes.device, resume=resume)
+        use_fastest_fusion(state.net, processes.device, computed_dtype(config.precision), training=True)
         super().__init__(config, state, directory, processes, wandb_project=wandb_project)
         self._begin(_RecordedFrames(frames, self.task), resume=resume, data_directory=data_directory)
         with self._explained_failures():
@@ -121,7 +125,8 @@ class DetectionRun(StepRun[DetectionBatch, DetectionReport, HeldOutPrecision]):
         return self._step.take(batch, wants_stop)
 
     @property
-    def _num_held_out(self) -> int:
+    def num_held_out(self) -> int:
+        """How many samples there are to evaluate on."""
         return len(self.holdout)
 
     def _evaluate(self, logger: RunLogger, interruption: Interruption) -> HeldOutPrecision:
@@ -141,16 +146,13 @@ class DetectionRun(StepRun[DetectionBatch, DetectionReport, HeldOutPrecision]):
 
     def _write_checkpoint(self, name: str) -> None:
         config, state = self.config, self.state
-        training: dict[str, object] = {
-            "data": self.task.data,
-            "frames": len(self.frames),
-            "steps": state.step,
-            "start": describe_start(config),
-            "summary": describe_training(config, self.task, len(self.frames)),
-            "config": config.model_dump(mode="json"),
-        }
-        if state.evaluated_step == state.step:
-            training["holdout"] = {"frames": len(self.holdout), "ap_3d_all_point": state.precision}
+        training = self._training_record(
+            data=self.task.data,
+            trained=len(self.frames),
+            start=describe_start(config.start_from, config.imagenet),
+            summary=describe_training(config, self.task, len(self.frames)),
+            scores={"ap_3d_all_point": state.precision},
+        )
         with self._checkpointer.writing():
             write_detector(
                 self.directory / name,
@@ -181,29 +183,6 @@ class _RecordedFrames:
         return self.frames[index]
 
 
-def check_frames(config: DetectionTrainingConfig, frames: DetectionFrames, processes: Processes) -> None:
-    """Check that batches divide among the processes, and that frames are left to train on.
-
-    Raises:
-        TrainingError: otherwise.
-    """
-    if config.batch_size % processes.count:
-        raise TrainingError(
-            f"batch_size is {config.batch_size}, which {processes.count} processes cannot share equally; make it a "
-            f"multiple of {processes.count}"
-        )
-    if len(frames) <= config.holdout:
-        raise TrainingError(
-            f"the data has {len(frames)} frames, {config.holdout} are to be held out; set holdout to fewer"
-        )
-
-
-def describe_start(config: DetectionTrainingConfig) -> str:
-    """The start weights in words."""
-    given = [f"{name} {value}" for name, value in (("", config.start_from), ("ImageNet", config.imagenet)) if value]
-    return " and ".join(each.strip() for each in given) or "random weights, no ImageNet"
-
-
 def describe_training(config: DetectionTrainingConfig, task: DetectionTask, frames: int) -> str:
     """One sentence on how the weights were trained, as checkpoint and artifact carry it.
 
@@ -213,7 +192,7 @@ def describe_training(config: DetectionTrainingConfig, task: DetectionTask, fram
     network = config.network
     fusion = "LiDAR only" if network.fusion == "none" else f"{network.fusion} fusion, {network.fusion_layers}"
     parts = [
-        f"{network.middle} detector, {fusion}, from {describe_start(config)}",
+        f"{network.middle} detector, {fusion}, from {describe_start(config.start_from, config.imagenet)}",
         f"{config.steps} steps of {config.batch_size} frames",
         f"{frames} training frames of {task.data}" + (f", {config.holdout} held out" if config.holdout else ""),
     ]

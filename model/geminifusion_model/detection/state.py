@@ -16,9 +16,9 @@ from geminifusion_model.detection.detector import Detector
 from geminifusion_model.detection.training_config import DetectionTrainingConfig
 from geminifusion_model.network import GeminiFusion
 from geminifusion_model.training.errors import ConfigError
+from geminifusion_model.training.loop.initialization import start_from_classifier
 from geminifusion_model.training.loop.state import ExponentialAverage, RunState
-from geminifusion_model.weights.files import OfficialWeightsError
-from geminifusion_model.weights.imagenet import load_imagenet
+from geminifusion_model.training.starts import check_start_paths
 
 
 @dataclass
@@ -42,14 +42,16 @@ def build_state(config: DetectionTrainingConfig, device: torch.device, *, resume
     """The state at step 0, on `device`. One to be resumed reads no start weights, which may be gone.
 
     Raises:
-        ConfigError: the weights to start from do not fit.
+        ConfigError: the weights to start from are missing or do not fit, or there are two of them.
         CheckpointError: they cannot be read.
     """
+    if not resume:
+        check_start_paths(config.start_from, config.imagenet)
     torch.manual_seed(config.seed)
     detector = Detector(config.network)
     if not resume:
         if config.imagenet is not None:
-            _start_images_from(detector, Path(config.imagenet))
+            _start_images_from(detector, config.imagenet)
         if config.start_from is not None:
             _start_from(detector, Path(config.start_from))
     detector.to(device)
@@ -74,15 +76,10 @@ def _start_from(detector: Detector, directory: Path) -> None:
     load_weights(detector, directory)
 
 
-def _start_images_from(detector: Detector, path: Path) -> None:
+def _start_images_from(detector: Detector, path: str) -> None:
     assert detector.image is not None
     network = GeminiFusion(
         GeminiFusionConfig(encoder=detector.config.image_encoder, modalities=("rgb",), fusion="none", num_classes=2)
     )
-    try:
-        load_imagenet(network, path)
-    except FileNotFoundError:
-        raise ConfigError(f"imagenet is {path}, and there is no such file; give a classifier's weight file") from None
-    except OfficialWeightsError as error:
-        raise ConfigError(f"imagenet is {path}: {error}") from None
+    start_from_classifier(network, path)
     detector.image.backbone.load_state_dict(network.encoder.state_dict())

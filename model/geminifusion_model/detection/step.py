@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from geminifusion_model.detection.data.batches import DetectionBatch
 from geminifusion_model.detection.detector import Detector
 from geminifusion_model.detection.losses import detection_losses
 from geminifusion_model.detection.training_config import DetectionTrainingConfig
-from geminifusion_model.training.errors import DivergedError
 from geminifusion_model.training.loop.distributed import Processes
 from geminifusion_model.training.loop.schedule import warmup_cosine
 from geminifusion_model.training.loop.state import RunState
-from geminifusion_model.training.loop.step import autocast, seed_step
+from geminifusion_model.training.loop.step_parts import (
+    any_wants_stop,
+    autocast,
+    check_finite,
+    clip_gradient,
+    prepare,
+    seed_step,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,44 +79,29 @@ class DetectionStep:
             output = self._model(inputs.images, inputs.points, inputs.lidar2image)
         losses = detection_losses(output, batch.targets, len(self.detector.config.class_names))
         means = (self.processes.sum(torch.stack(losses).detach()) / self.processes.count).tolist()
-        self._check_finite("loss", sum(means))
+        check_finite("loss", sum(means), self.state.step)
         losses.total.backward()
-        norm = self._move()
+        norm = clip_gradient(self.detector, self.config.gradient_clip, self.state.step)
+        self.state.optimizer.step()
         if self.config.ema_decay:
             self.state.average.update(self.detector, self.state.step)
-        stops = self.processes.sum(torch.tensor([float(wants_stop())], device=self.processes.device)).item()
         return DetectionReport(
-            losses=dict(zip(losses._fields, means, strict=True)), gradient_norm=norm, rate=rate, stop=stops > 0
+            losses=dict(zip(losses._fields, means, strict=True)),
+            gradient_norm=norm,
+            rate=rate,
+            stop=any_wants_stop(self.processes, wants_stop),
         )
 
     def _prepare(self) -> float:
         """Set random seed, learning rate, zero gradients and training mode; the rate."""
         config, state = self.config, self.state
         seed_step(config.seed, self.processes.rank, state.step)
-        rate = config.learning_rate * rate_factor(config, state.step)
-        for group in state.optimizer.param_groups:
-            group["lr"] = rate
-        state.optimizer.zero_grad(set_to_none=True)
-        self.detector.train()
-        return rate
-
-    def _move(self) -> float:
-        """Clip the gradient and step; its norm before."""
-        parameters = [parameter for parameter in self.detector.parameters() if parameter.grad is not None]
-        norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
-        value = norm.item()
-        self._check_finite("gradient", value)
-        if self.config.gradient_clip is not None:
-            clip_grads_with_norm_(parameters, self.config.gradient_clip, norm)
-        self.state.optimizer.step()
-        return value
-
-    def _check_finite(self, what: str, value: float) -> None:
-        if not math.isfinite(value):
-            raise DivergedError(
-                f"the {what} is {value} at step {self.state.step}; start a new run with a lower learning_rate or "
-                "gradient_clip"
-            )
+        return prepare(
+            self.detector,
+            state.optimizer,
+            learning_rate=config.learning_rate,
+            factor=rate_factor(config, state.step),
+        )
 
 
 def rate_factor(config: DetectionTrainingConfig, step: int) -> float:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
-from geminifusion_model.run_options import RECIPE_HELP, config_file, needed_to_run, run_options, trained
-from geminifusion_runtime.cpu_count import usable_cores
+from geminifusion_model.run_options import (
+    RECIPE_HELP,
+    chosen_config,
+    config_file,
+    echo_config,
+    echo_outcome,
+    needed_to_run,
+    run_options,
+    trained,
+    training_processes,
+)
 
 
 @click.command()
@@ -39,32 +47,27 @@ def train(
 
     Several processes train one network together: torchrun --nproc-per-node 2 -m geminifusion train ...
     """
-    import torch
-
     from geminifusion_model.detection.data.kitti import KittiFrames
     from geminifusion_model.detection.recipes import RECIPES
     from geminifusion_model.detection.run import DetectionRun
     from geminifusion_model.detection.training_config import DetectionTrainingConfig
-    from geminifusion_model.training.commented_yaml import commented_yaml
-    from geminifusion_model.training.loop.distributed import joined_processes
     from geminifusion_model.training.recipes.lookup import find_recipe
-    from geminifusion_model.training.run_config import read_overrides
-    from geminifusion_runtime.allocator import keep_freed_memory
+    from geminifusion_model.training.starts import check_start_paths
 
-    overrides = read_overrides(settings)
-    file = config_file(config, out, resume=resume)
-    if file is not None:
-        chosen = DetectionTrainingConfig.from_yaml(file, overrides)
-    else:
-        chosen = DetectionTrainingConfig.checked(find_recipe(RECIPES, recipe).model_dump(mode="json"), overrides)
+    chosen = chosen_config(
+        DetectionTrainingConfig,
+        config_file(config, out, resume=resume),
+        lambda _: find_recipe(RECIPES, recipe).model_dump(mode="json"),
+        settings,
+    )
     if print_config:
-        click.echo(commented_yaml(chosen), nl=False)
+        echo_config(chosen)
         return
     assert data is not None
     assert out is not None
-    keep_freed_memory()
-    with joined_processes(device, os.environ) as processes:
-        torch.set_num_threads(threads or max(usable_cores() // processes.on_this_machine, 1))
+    if not resume:
+        check_start_paths(chosen.start_from, chosen.imagenet)
+    with training_processes(device, threads) as processes:
         frames = KittiFrames(data, split)
         if processes.is_first:
             click.echo(f"{len(frames)} frames; reading them once for the run's record …")
@@ -79,9 +82,8 @@ def train(
             workers=workers,
         )
         found = trained(run)
-    if not processes.is_first:
-        return
+    held_out = None
     if found is not None:
         by_class = ", ".join(f"{name} {value:.2f}" for name, value in found.by_class.items())
-        click.echo(f"{found.frames} held-out training frames: all-point 3-D AP, moderate: {by_class}")
-    click.echo(f"weights are in {out / 'final'}" + (f" and {out / 'best'}" if len(run.holdout) else ""))
+        held_out = f"{found.frames} held-out training frames: all-point 3-D AP, moderate: {by_class}"
+    echo_outcome(run, held_out)

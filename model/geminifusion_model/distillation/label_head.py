@@ -17,7 +17,7 @@ from geminifusion_model.distillation.crops import squeezed
 from geminifusion_model.distillation.teacher import Teacher, TeacherInfo
 from geminifusion_model.evaluation.metrics import ConfusionMatrix
 from geminifusion_model.training.loop.class_balance import class_weights
-from geminifusion_model.training.loop.step import autocast
+from geminifusion_model.training.loop.step_parts import autocast
 
 STAGES = (2, 3, 4)  # of the teacher's maps: stage 1 hardly knows what things are, and is most of the memory
 _WIDTH = 192

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from geminifusion_model.distillation.batches import CropBatch
 from geminifusion_model.distillation.config import DistillationConfig
 from geminifusion_model.distillation.loss import distillation_losses, weighted_sum
 from geminifusion_model.distillation.student import Student
-from geminifusion_model.training.errors import TrainingError
 from geminifusion_model.training.loop.optimizer import is_vector
 from geminifusion_model.training.loop.schedule import warmup_cosine
 from geminifusion_model.training.loop.state import RunState
-from geminifusion_model.training.loop.step import autocast, seed_step
+from geminifusion_model.training.loop.step_parts import autocast, check_finite, clip_gradient, prepare, seed_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,22 +62,15 @@ class DistillationStep:
         """Step on a batch; `state.step` is left to the caller.
 
         Raises:
-            TrainingError: the loss or the gradient is not finite; the weights have not moved.
+            DivergedError: the loss or the gradient is not finite; the weights have not moved.
         """
         config, state = self.config, self.state
         seed_step(config.seed, 0, state.step)
-        for group in state.optimizer.param_groups:
-            group["lr"] = config.learning_rate * self.rate_factor()
-        state.optimizer.zero_grad(set_to_none=True)
-        self.student.train()
+        prepare(self.student, state.optimizer, learning_rate=config.learning_rate, factor=self.rate_factor())
         report, loss = _compared(self.student, batch, config)
-        self._check_finite("loss", report.loss)
+        check_finite("loss", report.loss, state.step)
         loss.backward()
-        parameters = [parameter for parameter in self.student.parameters() if parameter.grad is not None]
-        norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
-        self._check_finite("gradient", norm.item())
-        if config.gradient_clip is not None:
-            clip_grads_with_norm_(parameters, config.gradient_clip, norm)
+        clip_gradient(self.student, config.gradient_clip, state.step)
         state.optimizer.step()
         if config.ema_decay:
             state.average.update(self.student, state.step)
@@ -92,13 +82,6 @@ class DistillationStep:
         return warmup_cosine(
             self.state.step, warmup_steps=config.warmup_steps, total_steps=config.steps, ratio=config.warmup_ratio
         )
-
-    def _check_finite(self, what: str, value: float) -> None:
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"the {what} is {value} at step {self.state.step}; start a new run with a lower learning_rate, or set "
-                "gradient_clip"
-            )
 
 
 @torch.no_grad()

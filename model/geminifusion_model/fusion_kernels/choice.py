@@ -37,7 +37,7 @@ def use_fastest_fusion(net: nn.Module, device: torch.device, dtype: torch.dtype,
     """Give every fusion of a network the faster code for this card; returns its name.
 
     Args:
-        net: a `GeminiFusion` or an `InferenceForm`.
+        net: any network with fusions, as it is trained or in its inference form.
         dtype: what the fusion will be computed in.
         training: measure forward and backward together, not forward alone.
 

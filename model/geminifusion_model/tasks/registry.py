@@ -1,7 +1,8 @@
 """The tasks a network can be trained for, each with the same named parts.
 
-A task is a package of this project; nothing outside it asks which task it is. Parts are named as `module:attribute` and
-imported when they are first asked for, so reading this table costs nothing.
+What works for all tasks takes a task's parts from this table instead of asking which task it is; where nothing names a
+task, it is segmentation, whose parts are this package's own modules, while each other task is a package within it.
+Parts are named as `module:attribute` and imported when they are first asked for, so reading the table costs nothing.
 """
 
 from __future__ import annotations

@@ -13,16 +13,6 @@ from geminifusion_model.encoder_sizes import SWIN_SIZES
 from geminifusion_model.task import check_input_scale
 from geminifusion_model.training.run_config import Positive, PositiveFloat, RunConfig
 
-REQUIRED = "REQUIRED: "
-
-
-def required(what: str) -> str:
-    """The value of `start_from` or `imagenet` in a recipe that needs such a file; `what` says which.
-
-    A configuration with it can be printed, stored and overridden like any other, but not trained.
-    """
-    return REQUIRED + what
-
 
 class TrainingConfig(RunConfig):
     """All settings that decide the outcome of a training run, besides the data itself."""

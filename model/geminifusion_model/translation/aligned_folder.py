@@ -12,7 +12,8 @@ The domains are those of `domains.FRAME_DOMAINS`; folders of other names are not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -40,12 +41,12 @@ def is_aligned_folder(root: Path) -> bool:
     """Whether a folder looks like one of aligned images: two domains or more in one of its subfolders."""
     if (root / CONTRACT_NAME).is_file():
         return True
-    return root.is_dir() and any(len(_domains_in(split)) > 1 for split in root.iterdir() if split.is_dir())
+    return root.is_dir() and any(len(_domains_in(folder)) > 1 for folder in _split_folders(root))
 
 
 def splits_of_folder(root: Path) -> tuple[str, ...]:
     """The splits of an aligned folder, training first."""
-    found = sorted(split.name for split in root.iterdir() if split.is_dir() and _domains_in(split))
+    found = sorted(folder.name for folder in _split_folders(root) if _domains_in(folder))
     return tuple(sorted(found, key=lambda name: name != "train"))
 
 
@@ -97,6 +98,17 @@ def read_domain(domain: Domain, path: Path) -> tuple[Floats, Mask]:
     return domain.encode(stored / 255), np.ones(stored.shape, np.bool_)
 
 
+def check_new_splits(root: Path, splits: Iterable[str]) -> None:
+    """Check that a folder has none of these splits, before any of them is computed.
+
+    Raises:
+        DatasetError: it has one.
+    """
+    for split in splits:
+        if (root / split).exists():
+            raise DatasetError(f"{root / split} exists already; name a new folder")
+
+
 def write_aligned(
     views: Views, root: Path, split: str, names: Sequence[str], *, on_view: Callable[[int], None] | None = None
 ) -> None:
@@ -109,11 +121,12 @@ def write_aligned(
     Raises:
         DatasetError: the split exists already, or a file cannot be written.
     """
-    if (root / split).exists():
-        raise DatasetError(f"{root / split} exists already; name a new folder")
+    check_new_splits(root, [split])
     partial = root / f".{split}.partial"  # renamed at the end: a split that was cut short cannot be read
+    if partial.exists():
+        shutil.rmtree(partial)  # an earlier try may have written views that this one has not
     for name in names:
-        (partial / name).mkdir(parents=True, exist_ok=True)
+        (partial / name).mkdir(parents=True)
     for index in range(len(views)):
         view = views.read(index, names)
         for name in names:
@@ -134,6 +147,11 @@ def _stored(domain: Domain, image: Floats, measured: Mask) -> NDArray[np.integer
         return np.where(measured, millimetres, 0).astype(np.uint16)
     stored = np.rint((image + 1) * 127.5).clip(0, 255).astype(np.uint8)
     return np.ascontiguousarray(stored[..., ::-1]) if stored.ndim == 3 else stored
+
+
+def _split_folders(root: Path) -> list[Path]:
+    """Folders that may be splits; a hidden one is another program's, or a split that was cut short."""
+    return [folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith(".")]
 
 
 def _domains_in(folder: Path) -> tuple[str, ...]:

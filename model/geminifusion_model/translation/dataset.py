@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geminifusion_model.data.loader import Share, frames_of_step, read_ahead
-from geminifusion_model.data.registry import DATASETS, kind_of, open_dataset, usual_split
+from geminifusion_model.data.registry import kind_of, open_dataset, usual_split
 from geminifusion_model.data.sample import DatasetError
 from geminifusion_model.translation.aligned_folder import aligned_folder, is_aligned_folder, splits_of_folder
 from geminifusion_model.translation.domains import FRAME_DOMAINS, TASKONOMY_DOMAINS, Domain, check_names, find
 from geminifusion_model.translation.frame_views import FrameViews, camera_of_dataset
+from geminifusion_model.translation.layouts import ALIGNED, LAYOUTS, TASKONOMY
 from geminifusion_model.translation.taskonomy import SPLITS, is_taskonomy, taskonomy
 from geminifusion_model.translation.transforms import (
     TranslationAugmentation,
@@ -31,9 +32,6 @@ from geminifusion_model.translation.transforms import (
 from geminifusion_model.translation.views import Views
 
 Floats = NDArray[np.float32]
-
-ALIGNED, TASKONOMY = "aligned", "taskonomy"
-LAYOUTS = (ALIGNED, TASKONOMY, *DATASETS)
 
 
 @dataclass(frozen=True, eq=False)

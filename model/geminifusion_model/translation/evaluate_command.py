@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from geminifusion_model.run_options import THREADS
-from geminifusion_model.translation.dataset import LAYOUTS
+from geminifusion_model.translation.layouts import LAYOUTS
 from geminifusion_runtime import strict_json
 from geminifusion_runtime.cpu_count import usable_cores
 
@@ -113,8 +113,11 @@ def evaluate(
         size=size,
         seed=seed,
     )
+    with_inception = fid or fid_weights is not None
+    if distances or with_inception:
+        evaluation.require_photographs()
     spaces = [lite_features()] if distances else []
-    if fid or fid_weights is not None:
+    if with_inception:
         spaces.append(inception_features(fid_weights))
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("evaluating", total=len(evaluation))

@@ -276,14 +276,8 @@ class TranslationEvaluation:
             DatasetError: a file is damaged, or the two networks would see different views.
             EvaluationError: a network puts out what is no number.
         """
-        target = self.first.dataset.target
-        if spaces and target.kind != "color":
-            raise DomainError(
-                f"{spaces[0].name}'s features are those of photographs, and the target is {target.name}; leave the "
-                "distances out"
-            )
-        if spaces and len(self.first.dataset) < FEWEST_IMAGES:
-            raise DomainError("distances between sets of images need two views or more; raise --limit")
+        if spaces:
+            self.require_photographs()
         done = 0
         for each in self._contestants():
             before = done
@@ -296,6 +290,20 @@ class TranslationEvaluation:
             done += len(each.dataset)
         if self.second is not None and self.second.done().views != self.first.done().views:
             raise DatasetError("the two networks were given different views; give a split that has all their domains")
+
+    def require_photographs(self) -> None:
+        """Check that distances between sets of images can be computed, before a feature space is opened for them.
+
+        Raises:
+            DomainError: the target is no photograph, or there are fewer than two views.
+        """
+        target = self.first.dataset.target
+        if target.kind != "color":
+            raise DomainError(
+                f"distances are of features of photographs, and the target is {target.name}; leave the distances out"
+            )
+        if len(self.first.dataset) < FEWEST_IMAGES:
+            raise DomainError("distances between sets of images need two views or more; raise --limit")
 
     def differences(self) -> dict[str, PairedDifference]:
         """By measure, the first network's less the second's; empty if there is no second."""

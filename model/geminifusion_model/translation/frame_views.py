@@ -98,7 +98,7 @@ def camera_of_dataset(kind: str, root: Path | str) -> CameraOf:
     have that focal length for their width, and their center in the middle.
 
     Args:
-        kind: one of `data.registry.DATASETS`.
+        kind: one of `data.dataset_names.DATASETS`.
         root: the data set's folder.
     """
     if kind in ("nyuv2", "nyuv2-lists"):

@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from geminifusion_model.data.loader import Share
 from geminifusion_model.fusion_kernels.choice import use_fastest_fusion
 from geminifusion_model.training.errors import TrainingError
 from geminifusion_model.training.loop.distributed import Processes
-from geminifusion_model.training.loop.preparation import check_directory
+from geminifusion_model.training.loop.preparation import check_directory, check_holdout, check_shares
 from geminifusion_model.training.loop.signals import Interruption
-from geminifusion_model.training.loop.step import HALF_PRECISIONS
+from geminifusion_model.training.loop.step_parts import computed_dtype
 from geminifusion_model.training.loop.step_run import StepRun, explanation
 from geminifusion_model.training.records.run_logger import RunLogger
+from geminifusion_model.training.starts import describe_start
 from geminifusion_model.translation.checkpoint import TranslatorInfo, write_translator
 from geminifusion_model.translation.dataset import TranslationBatch, TranslationDataset, translation_batches
 from geminifusion_model.translation.generator import Generator
@@ -80,8 +80,7 @@ class TranslationRun(StepRun[TranslationBatch, TranslationReport, HeldOutErrors]
         self.holdout = Selected(dataset, range(kept, len(dataset)))
         self._workers = workers
         state = build_state(config, processes.device, resume=resume)
-        dtype = HALF_PRECISIONS.get(config.precision, torch.float32)
-        use_fastest_fusion(state.net, processes.device, dtype, training=True)
+        use_fastest_fusion(state.net, processes.device, computed_dtype(config.precision), training=True)
         super().__init__(config, state, directory, processes, wandb_project=wandb_project)
         self._begin(RecordedViews(dataset, self.task), resume=resume, data_directory=data_directory)
         with self._explained_failures():
@@ -104,7 +103,8 @@ class TranslationRun(StepRun[TranslationBatch, TranslationReport, HeldOutErrors]
         return self._step.take(batch, wants_stop)
 
     @property
-    def _num_held_out(self) -> int:
+    def num_held_out(self) -> int:
+        """How many samples there are to evaluate on."""
         return len(self.holdout)
 
     def _evaluate(self, logger: RunLogger, interruption: Interruption) -> HeldOutErrors:
@@ -130,16 +130,13 @@ class TranslationRun(StepRun[TranslationBatch, TranslationReport, HeldOutErrors]
 
     def _write_checkpoint(self, name: str) -> None:
         config = self.config
-        training: dict[str, object] = {
-            "data": self.task.data,
-            "frames": len(self.views),
-            "steps": self.state.step,
-            "start": describe_start(config),
-            "summary": describe_training(config, self.task, len(self.views)),
-            "config": config.model_dump(mode="json"),
-        }
-        if self.state.evaluated_step == self.state.step:
-            training["holdout"] = {"frames": len(self.holdout), "mae": self.state.error}
+        training = self._training_record(
+            data=self.task.data,
+            trained=len(self.views),
+            start=describe_start(config.start_from),
+            summary=describe_training(config, self.task, len(self.views)),
+            scores={"mae": self.state.error},
+        )
         with self._checkpointer.writing():
             write_translator(
                 self.directory / name,
@@ -162,15 +159,8 @@ def check_views(config: TranslationTrainingConfig, dataset: TranslationDataset, 
     Raises:
         TrainingError: otherwise.
     """
-    if config.batch_size % processes.count:
-        raise TrainingError(
-            f"batch_size is {config.batch_size}, which {processes.count} processes cannot share equally; make it a "
-            f"multiple of {processes.count}"
-        )
-    if len(dataset) <= config.holdout:
-        raise TrainingError(
-            f"the data has {len(dataset)} views, {config.holdout} are to be held out; set holdout to fewer"
-        )
+    check_shares(config.batch_size, processes)
+    check_holdout(len(dataset), config.holdout, "views")
     wanted = (*config.network.inputs, config.network.target)
     given = tuple(domain.name for domain in (*dataset.inputs, dataset.target))
     if given != wanted or dataset.size != config.size:
@@ -178,11 +168,6 @@ def check_views(config: TranslationTrainingConfig, dataset: TranslationDataset, 
             f"the data gives {', '.join(given)} at {dataset.size[1]}x{dataset.size[0]}, the configuration is for "
             f"{', '.join(wanted)} at {config.size[1]}x{config.size[0]}; give both the same"
         )
-
-
-def describe_start(config: TranslationTrainingConfig) -> str:
-    """The start weights in words."""
-    return config.start_from or "random weights, no ImageNet"
 
 
 def describe_training(config: TranslationTrainingConfig, task: TranslationTask, views: int) -> str:
@@ -195,7 +180,7 @@ def describe_training(config: TranslationTrainingConfig, task: TranslationTask, 
     loss = "difference from the target alone" if not config.adversarial_weight else "with a discriminator"
     parts = [
         f"{' and '.join(network.inputs)} to {network.target}",
-        f"{network.size} with {network.fusion} fusion from {describe_start(config)}",
+        f"{network.size} with {network.fusion} fusion from {describe_start(config.start_from)}",
         f"{config.steps} steps of {config.batch_size} crops of {config.size[0]}x{config.size[1]}, {loss}",
         f"{views} training views of {task.data}" + (f", {config.holdout} held out" if config.holdout else ""),
     ]

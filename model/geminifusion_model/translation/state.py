@@ -12,6 +12,7 @@ import torch
 from geminifusion_model.checkpoint import load_weights
 from geminifusion_model.training.errors import ConfigError
 from geminifusion_model.training.loop.state import ExponentialAverage, RunState
+from geminifusion_model.training.starts import check_start_paths
 from geminifusion_model.translation.checkpoint import read_translator
 from geminifusion_model.translation.discriminator import Discriminator
 from geminifusion_model.translation.generator import Generator
@@ -58,9 +59,11 @@ def build_state(config: TranslationTrainingConfig, device: torch.device, *, resu
     """The state at step 0, on `device`. One to be resumed reads no start weights, which may be gone.
 
     Raises:
-        ConfigError: the weights to start from do not fit.
+        ConfigError: the weights to start from are missing or do not fit.
         CheckpointError: they cannot be read.
     """
+    if not resume:
+        check_start_paths(config.start_from)
     torch.manual_seed(config.seed)
     generator = Generator(config.network)
     adversary = Discriminator(config.network) if config.adversarial_weight else None

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from geminifusion_model.training.errors import DivergedError
 from geminifusion_model.training.loop.distributed import Processes
 from geminifusion_model.training.loop.schedule import warmup_cosine
-from geminifusion_model.training.loop.step import autocast, seed_step
+from geminifusion_model.training.loop.step_parts import (
+    any_wants_stop,
+    autocast,
+    check_finite,
+    clip_gradient,
+    prepare,
+    seed_step,
+)
 from geminifusion_model.translation.dataset import TranslationBatch
 from geminifusion_model.translation.generator import Generator, TranslationPrediction, streams_of
 from geminifusion_model.translation.losses import adversarial_loss, discriminator_loss, reconstruction_loss
@@ -86,35 +90,29 @@ class TranslationStep:
             parts, loss = self._generator_loss(batch, prediction)
             found = self.processes.sum(torch.stack([*parts.values(), loss]).detach())
             *values, total = (found / self.processes.count).tolist()
-            self._check_finite("loss", total)
+            check_finite("loss", total, self.state.step)
             loss.backward()
-        norm = self._move(self.generator, self.state.optimizer)
+        norm = clip_gradient(self.generator, self.config.gradient_clip, self.state.step)
+        self.state.optimizer.step()
         if self.config.ema_decay:
             self.state.average.update(self.generator, self.state.step)
-        stops = self.processes.sum(torch.tensor([float(wants_stop())], device=self.processes.device)).item()
         return TranslationReport(
             loss=total,
             parts=dict(zip(parts, values, strict=True)),
             discriminator=judged,
             gradient_norm=norm,
             rate=rate,
-            stop=stops > 0,
+            stop=any_wants_stop(self.processes, wants_stop),
         )
 
     def _prepare(self) -> float:
         """Set random seed, learning rates, zero gradients and training mode; the rate."""
         config, state = self.config, self.state
         seed_step(config.seed, self.processes.rank, state.step)
-        rate = config.learning_rate * rate_factor(config, state.step)
-        trained: list[tuple[nn.Module, torch.optim.Optimizer]] = [(self.generator, state.optimizer)]
+        how = {"learning_rate": config.learning_rate, "factor": rate_factor(config, state.step)}
         if state.adversary is not None:
-            trained.append((state.adversary.net, state.adversary.optimizer))
-        for net, optimizer in trained:
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.zero_grad(set_to_none=True)
-            net.train()
-        return rate
+            prepare(state.adversary.net, state.adversary.optimizer, **how)
+        return prepare(self.generator, state.optimizer, **how)
 
     def _teach_discriminator(
         self, adversary: Adversary, batch: TranslationBatch, prediction: TranslationPrediction
@@ -130,9 +128,10 @@ class TranslationStep:
         on_true, on_generated = logits.float().chunk(2, dim=1)
         loss = discriminator_loss(on_true, on_generated)
         value = self.processes.sum(loss.detach()).item() / self.processes.count
-        self._check_finite("discriminator's loss", value)
+        check_finite("discriminator's loss", value, self.state.step)
         loss.backward()
-        self._move(adversary.net, adversary.optimizer)
+        clip_gradient(adversary.net, self.config.gradient_clip, self.state.step)
+        adversary.optimizer.step()
         return value
 
     def _generator_loss(
@@ -159,26 +158,8 @@ class TranslationStep:
             loss = loss + config.fusion_penalty * parts["penalty"]
         return parts, loss
 
-    def _move(self, net: nn.Module, optimizer: torch.optim.Optimizer) -> float:
-        """Clip the gradient and step; its norm before."""
-        parameters = [parameter for parameter in net.parameters() if parameter.grad is not None]
-        norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
-        value = norm.item()
-        self._check_finite("gradient", value)
-        if self.config.gradient_clip is not None:
-            clip_grads_with_norm_(parameters, self.config.gradient_clip, norm)
-        optimizer.step()
-        return value
-
     def _autocast(self) -> torch.autocast:
         return autocast(self.config.precision, self.processes.device)
-
-    def _check_finite(self, what: str, value: float) -> None:
-        if not math.isfinite(value):
-            raise DivergedError(
-                f"the {what} is {value} at step {self.state.step}; start a new run with a lower learning_rate, or set "
-                "gradient_clip"
-            )
 
 
 def rate_factor(config: TranslationTrainingConfig, step: int) -> float:

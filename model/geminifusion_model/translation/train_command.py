@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
-from geminifusion_model.run_options import RECIPE_HELP, config_file, needed_to_run, run_options, trained
-from geminifusion_model.translation.dataset import LAYOUTS
-from geminifusion_runtime.cpu_count import usable_cores
+from geminifusion_model.run_options import (
+    RECIPE_HELP,
+    chosen_config,
+    config_file,
+    echo_config,
+    echo_outcome,
+    needed_to_run,
+    run_options,
+    trained,
+    training_processes,
+)
+from geminifusion_model.translation.layouts import LAYOUTS
 
 
 @click.command()
@@ -51,33 +59,28 @@ def train(
 
     Several processes train one network together: torchrun --nproc-per-node 2 -m geminifusion train ...
     """
-    import torch
-
-    from geminifusion_model.training.commented_yaml import commented_yaml
-    from geminifusion_model.training.loop.distributed import joined_processes
     from geminifusion_model.training.recipes.lookup import find_recipe
-    from geminifusion_model.training.run_config import read_overrides
+    from geminifusion_model.training.starts import check_start_paths
     from geminifusion_model.translation.dataset import TranslationDataset, layout_of, open_views
     from geminifusion_model.translation.recipes import RECIPES
     from geminifusion_model.translation.run import TranslationRun
     from geminifusion_model.translation.training_config import TranslationTrainingConfig
-    from geminifusion_runtime.allocator import keep_freed_memory
 
-    overrides = read_overrides(settings)
-    file = config_file(config, out, resume=resume)
-    if file is not None:
-        chosen = TranslationTrainingConfig.from_yaml(file, overrides)
-    else:
-        chosen = TranslationTrainingConfig.checked(find_recipe(RECIPES, recipe).model_dump(mode="json"), overrides)
+    chosen = chosen_config(
+        TranslationTrainingConfig,
+        config_file(config, out, resume=resume),
+        lambda _: find_recipe(RECIPES, recipe).model_dump(mode="json"),
+        settings,
+    )
     if print_config:
-        click.echo(commented_yaml(chosen), nl=False)
+        echo_config(chosen)
         return
     assert data is not None
     assert out is not None
-    keep_freed_memory()
+    if not resume:
+        check_start_paths(chosen.start_from)
     network = chosen.network
-    with joined_processes(device, os.environ) as processes:
-        torch.set_num_threads(threads or max(usable_cores() // processes.on_this_machine, 1))
+    with training_processes(device, threads) as processes:
         views = open_views(
             layout_of(data, dataset),
             data,
@@ -105,8 +108,7 @@ def train(
             workers=workers,
         )
         errors = trained(run)
-    if not processes.is_first:
-        return
+    held_out = None
     if errors is not None:
-        click.echo(f"{errors.views} held-out training views: mean absolute difference {errors.error:.4f} in [-1, 1]")
-    click.echo(f"weights are in {out / 'final'}" + (f" and {out / 'best'}" if len(run.holdout) else ""))
+        held_out = f"{errors.views} held-out training views: mean absolute difference {errors.error:.4f} in [-1, 1]"
+    echo_outcome(run, held_out)

@@ -51,9 +51,6 @@ class DetectionAugmentation:
             )
 
 
-UNCHANGED = DetectionAugmentation(rotation=0.0, scale=(1.0, 1.0), translation=0.0, mirror=0.0, image_scale=(1.0, 1.0))
-
-
 class PointChange(TypedDict):
     """What `point_matrix` takes."""
 

@@ -5,6 +5,7 @@ ROOT/training/image_2/000000.png   the left color camera's image
 ROOT/training/velodyne/000000.bin  x y z reflectance of the LiDAR, little-endian float32
 ROOT/training/calib/000000.txt     P2, R0_rect, Tr_velo_to_cam
 ROOT/training/label_2/000000.txt   an object a line
+ROOT/LICENSE.txt                   the frames' licence in its first line (optional)
 
 KITTI itself is CC BY-NC-SA 3.0; its usual split of the 7481 labeled frames has 3712 in `train` and 3769 in `val`.
 """
@@ -24,6 +25,7 @@ from geminifusion_runtime.detection.pillars import in_image
 from geminifusion_runtime.errors import GeminiFusionError
 
 FOLDERS = {"image_2": ".png", "velodyne": ".bin", "calib": ".txt", "label_2": ".txt"}
+LICENSE_NAME = "LICENSE.txt"
 _MAX_POINTS = 2**22  # of one frame; KITTI's have some 120,000
 _ADVICE = (
     "Expected training/image_2, velodyne, calib and label_2 with one file a frame, and ImageSets/SPLIT.txt with their "
@@ -44,9 +46,9 @@ class KittiFrames:
 
     def __init__(self, root: Path, split: str, *, limit: int | None = None) -> None:
         self.root, self.split = root, split
-        self.data = f"{root.name}, {split}"
-        self.data_license = "unknown"
+        self.data = f"{root.resolve().name}, {split}"
         problems = LayoutProblems(root, _ADVICE)
+        self.data_license = _license(root / LICENSE_NAME, problems)
         self.names = _listed(root / "ImageSets" / f"{split}.txt", problems)[:limit]
         for folder, suffix in FOLDERS.items():
             for name in self.names:
@@ -82,6 +84,12 @@ class KittiFrames:
 
     def _path(self, folder: str, name: str, suffix: str) -> Path:
         return self.root / "training" / folder / f"{name}{suffix}"
+
+
+def _license(path: Path, problems: LayoutProblems) -> str:
+    text = (problems.read_text(path) or "") if path.is_file() else ""
+    first, _, _ = text.strip().partition("\n")
+    return first.strip() or "unknown"
 
 
 def _listed(path: Path, problems: LayoutProblems) -> list[str]:

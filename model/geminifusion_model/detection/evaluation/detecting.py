@@ -94,14 +94,20 @@ def read_results(folder: Path, frames: DetectionFrames) -> list[Labeled]:
     Raises:
         DatasetError: a frame has no result file, or one that cannot be read.
     """
-    labeled = []
-    for index in range(len(frames)):
-        frame = frames[index]
-        path = folder / f"{frame.name}.txt"
-        if not path.is_file():
-            raise DatasetError(f"{path} is missing; give one result file a frame, an empty one where nothing was found")
-        labeled.append(Labeled(frame.objects, read_objects(path, scored=True)))
-    return labeled
+    given = (frames[index] for index in range(len(frames)))
+    return [Labeled(frame.objects, read_result(folder, frame.name)) for frame in given]
+
+
+def read_result(folder: Path, name: str) -> KittiObjects:
+    """What the result file of a frame says was detected.
+
+    Raises:
+        DatasetError: there is none, or it cannot be read.
+    """
+    path = folder / f"{name}.txt"
+    if not path.is_file():
+        raise DatasetError(f"{path} is missing; give one result file a frame, an empty one where nothing was found")
+    return read_objects(path, scored=True)
 
 
 def _write(path: Path, text: str) -> None:

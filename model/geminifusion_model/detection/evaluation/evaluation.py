@@ -14,7 +14,7 @@ from geminifusion_model.detection.config import KITTI_ANCHORS
 from geminifusion_model.detection.data.frame import DetectionFrames
 from geminifusion_model.detection.data.kitti import KittiFrames
 from geminifusion_model.detection.detector import Detector
-from geminifusion_model.detection.evaluation.detecting import Change, detect_all, read_results
+from geminifusion_model.detection.evaluation.detecting import Change, detect_all, read_result, read_results
 from geminifusion_model.detection.evaluation.intervals import interval, paired_difference
 from geminifusion_model.detection.evaluation.kitti_ap import CellName, KittiScores, kitti_scores
 from geminifusion_model.detection.evaluation.report import (
@@ -26,6 +26,7 @@ from geminifusion_model.detection.evaluation.report import (
     scores_text,
 )
 from geminifusion_model.detection.evaluation.robustness import CHANGES
+from geminifusion_model.evaluation.evaluation_run import EvaluationError
 from geminifusion_model.evaluation.intervals import Interval, PairedDifference
 
 _DIGITS = 5
@@ -51,9 +52,20 @@ class Contestant:
         """What it tells apart; KITTI's three where only results are known."""
         return (KITTI_ANCHORS if self.net is None else self.net.config.anchors).class_names
 
+    def check(self, frames: KittiFrames) -> None:
+        """Check that there is a result file for every frame, unless a detector will look for itself.
+
+        Raises:
+            DatasetError: one is missing or damaged.
+        """
+        if self.net is None:
+            for name in frames.names:
+                read_result(self.source, name)
+
     def scores(
         self,
         frames: DetectionFrames,
+        class_names: tuple[str, ...],
         *,
         change: Change | None = None,
         results: Path | None = None,
@@ -69,7 +81,7 @@ class Contestant:
         else:
             size = self.info.task.image_size
             labeled = detect_all(self.net, frames, size, change=change, results=results, on_frame=on_frame)
-        return kitti_scores(labeled, self.class_names)
+        return kitti_scores(labeled, class_names)
 
 
 @dataclass
@@ -87,7 +99,8 @@ class DetectionEvaluation:
     Raises:
         CheckpointError: see `Contestant`.
         LayoutError: see `KittiFrames`.
-        DatasetError: robustness is asked for of result files.
+        DatasetError: a result file is missing or damaged.
+        EvaluationError: the other detector does not tell the same classes apart.
     """
 
     source: Path
@@ -104,7 +117,17 @@ class DetectionEvaluation:
     def __post_init__(self) -> None:
         self.first = Contestant(self.source)
         self.second = None if self.against is None else Contestant(self.against)
+        if self.second is not None and self.second.net is not None:
+            lacking = [name for name in self.first.class_names if name not in self.second.class_names]
+            if lacking:
+                raise EvaluationError(
+                    f"{self.against} finds {', '.join(self.second.class_names)} and no {lacking[0]}, which "
+                    f"{self.source} finds; compare detectors of the same classes"
+                )
         self.frames = KittiFrames(self.data, self.split, limit=self.limit)
+        for each in (self.first, self.second):
+            if each is not None:
+                each.check(self.frames)
 
     def run(
         self,
@@ -124,25 +147,39 @@ class DetectionEvaluation:
 
         Raises:
             DatasetError: a file is missing or damaged, or result files are to be written or changed of result files.
+            EvaluationError: there is another source and no bootstrap to compare by.
         """
-        if self.first.net is None and (robustness or results is not None):
-            raise DatasetError(f"{self.source} holds results and no detector; give a checkpoint for what needs one")
+        if robustness or results is not None:
+            self.require_detector()
+        if self.second is not None and not bootstrap:
+            raise EvaluationError(
+                f"{self.against} is compared by a paired bootstrap, which is to be left out; leave out one of the two"
+            )
         names = self.first.class_names
-        self.scores = self.first.scores(self.frames, results=results, on_frame=on_frame)
+        self.scores = self.first.scores(self.frames, names, results=results, on_frame=on_frame)
         if bootstrap:
             cells = {name: CellName(name, "moderate", "3d") for name in names}
             self.intervals = {name: interval(self.scores, cell, seed=self.seed) for name, cell in cells.items()}
             if self.second is not None:
-                other = self.second.scores(self.frames, on_frame=on_frame)
+                other = self.second.scores(self.frames, names, on_frame=on_frame)
                 self.differences = {
                     name: paired_difference([self.scores.cells[cell]], [other.cells[cell]], seed=self.seed)
                     for name, cell in cells.items()
-                    if cell in other.cells
                 }
         if robustness:
             self.by_change = {"as it is": self.scores}
             for title, change in CHANGES.items():
-                self.by_change[title] = self.first.scores(self.frames, change=change, on_frame=on_frame)
+                self.by_change[title] = self.first.scores(self.frames, names, change=change, on_frame=on_frame)
+
+    def require_detector(self) -> tuple[Detector, DetectorInfo]:
+        """The detector that is scored.
+
+        Raises:
+            DatasetError: result files are.
+        """
+        if self.first.net is None or self.first.info is None:
+            raise DatasetError(f"{self.source} holds results and no detector; give a checkpoint for what needs one")
+        return self.first.net, self.first.info
 
     def to_text(self) -> str:
         """Everything that was scored."""
@@ -180,9 +217,7 @@ class DetectionEvaluation:
             DatasetError: the source is no checkpoint.
         """
         assert self.scores is not None, "run() comes first"
-        if self.first.net is None or self.first.info is None:
-            raise DatasetError(f"{self.source} holds results and no checkpoint that could keep scores")
-        info, net = self.first.info, self.first.net
+        net, info = self.require_detector()
         figures = headline(self.scores, self.first.class_names)
         measured = {f"ap_3d_r40_{name}": round(each.r40, _DIGITS) for name, each in figures.items()}
         result: dict[str, Any] = {"test": {"data": self.frames.data, "frames": len(self.frames), **measured}}

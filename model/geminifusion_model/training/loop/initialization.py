@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from geminifusion_model.checkpoint import CONFIG_NAME, read_info
+from geminifusion_model.checkpoint import read_info
 from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.data.sample import Dataset
 from geminifusion_model.network import GeminiFusion
-from geminifusion_model.training.config import REQUIRED, TrainingConfig
+from geminifusion_model.training.config import TrainingConfig
 from geminifusion_model.training.errors import ConfigError
+from geminifusion_model.training.starts import CHECKPOINT, check_start_paths, describe_start, is_checkpoint
 from geminifusion_model.weights.artifact import is_artifact, network_of_artifact
-from geminifusion_model.weights.encoder_file import describe_encoder_file
 from geminifusion_model.weights.files import OfficialWeightsError
 from geminifusion_model.weights.imagenet import load_imagenet
 from geminifusion_model.weights.official import load_official
@@ -25,36 +25,19 @@ def check_starts(config: TrainingConfig) -> None:
     """Check that the weights to start from are given and exist; cheap enough to run before data is read.
 
     Raises:
-        ConfigError: a required path was not given, both are given, or one leads nowhere.
+        ConfigError: see `check_start_paths`, or an artifact's BatchNorm is to be trained.
     """
-    for name in ("start_from", "imagenet"):
-        value = getattr(config, name)
-        if value is not None and value.startswith(REQUIRED):
-            raise ConfigError(
-                f"{name} is not given; this recipe needs {value.removeprefix(REQUIRED)}: pass --set {name}=PATH, "
-                f"or --set {name}=null to do without"
-            )
-    if config.start_from is not None and config.imagenet is not None:
-        raise ConfigError(
-            f"start_from is {config.start_from} and imagenet {config.imagenet}, but a network starts from one of them: "
-            "set the other to null"
-        )
-    if config.start_from is not None and not _leads_to_weights(Path(config.start_from)):
-        raise ConfigError(
-            f"start_from is {config.start_from}, where there is no {CONFIG_NAME}; give a checkpoint directory, such as "
-            "RUN/final, an artifact, or a weight file of GeminiFusion's authors or of SegFormer"
-        )
+    check_start_paths(
+        config.start_from,
+        config.imagenet,
+        accepted=f"{CHECKPOINT}, an artifact, or a weight file of GeminiFusion's authors or of SegFormer",
+        is_accepted=lambda path: path.is_file() or is_checkpoint(path) or is_artifact(path),
+    )
     if config.start_from is not None and is_artifact(Path(config.start_from)) and not config.freeze_decoder_norm:
         raise ConfigError(
             f"start_from is {config.start_from}, an artifact, whose graph has no BatchNorm statistics to train on "
             "from; set freeze_decoder_norm to true, or give its checkpoint"
         )
-    if config.imagenet is not None and not _leads_to_weights(Path(config.imagenet)):
-        raise ConfigError(f"imagenet is {config.imagenet}, and there is no such file; give a classifier's weight file")
-
-
-def _leads_to_weights(path: Path) -> bool:
-    return path.is_file() or (path / CONFIG_NAME).is_file() or is_artifact(path)
 
 
 def start_network(config: TrainingConfig, class_names: tuple[str, ...] | None = None) -> GeminiFusion:
@@ -78,18 +61,8 @@ def start_network(config: TrainingConfig, class_names: tuple[str, ...] | None = 
     if config.start_from is not None:
         _continue_from(net, config.start_from, class_names)
     if config.imagenet is not None:
-        _start_from_classifier(net, config.imagenet)
+        start_from_classifier(net, config.imagenet)
     return net
-
-
-def describe_start(config: TrainingConfig) -> str:
-    """The start weights in words, for a checkpoint's record."""
-    if config.start_from is not None:
-        return config.start_from
-    if config.imagenet is not None:
-        file = Path(config.imagenet)
-        return describe_encoder_file(file) or f"ImageNet classifier {file.name}"
-    return "random weights, no ImageNet"
 
 
 def describe_training(config: TrainingConfig, frames: int, data: str, further: Dataset | None = None) -> str:
@@ -102,8 +75,9 @@ def describe_training(config: TrainingConfig, frames: int, data: str, further: D
     """
     height, width = config.augmentation.crop
     scale = "" if config.input_scale == 1.0 else f" of frames reduced to x{config.input_scale:g}"
+    start = describe_start(config.start_from, config.imagenet)
     parts = [
-        f"{config.network.encoder} with {config.network.fusion} fusion from {describe_start(config)}",
+        f"{config.network.encoder} with {config.network.fusion} fusion from {start}",
         f"{config.steps} steps of {config.batch_size} crops of {height}x{width}{scale}",
         f"{frames} training frames of {data}" + (f", {config.holdout} held out" if config.holdout else ""),
     ]
@@ -157,7 +131,12 @@ def _continue_from(net: GeminiFusion, path: str, class_names: tuple[str, ...] | 
     net.load_state_dict(weights)
 
 
-def _start_from_classifier(net: GeminiFusion, path: str) -> None:
+def start_from_classifier(net: GeminiFusion, path: str) -> None:
+    """Fill the encoder of a network from an image classifier's file, or directory of transformers.
+
+    Raises:
+        ConfigError: the weights cannot be read, or are of another encoder.
+    """
     try:
         source = Path(path)
         weights = open_weights(source).tensors if source.is_dir() else source

@@ -29,12 +29,7 @@ def check_fit(config: TrainingConfig, dataset: Dataset, processes: Processes, fu
         TrainingError: otherwise.
         DatasetError: the further data has other classes or encodings.
     """
-    shares = config.accumulate * processes.count
-    if config.batch_size % shares:
-        raise TrainingError(
-            f"batch_size is {config.batch_size}, which {processes.count} processes with {config.accumulate} "
-            f"accumulated parts each cannot share equally; make it a multiple of {shares}"
-        )
+    check_shares(config.batch_size, processes, parts=config.accumulate)
     if len(dataset.task.class_names) != config.network.num_classes:
         raise TrainingError(
             f"the data has {len(dataset.task.class_names)} classes, the network {config.network.num_classes}; "
@@ -48,10 +43,36 @@ def check_fit(config: TrainingConfig, dataset: Dataset, processes: Processes, fu
         )
     if further is not None:
         Joined(dataset, further)
-    if len(dataset) <= config.holdout:
+    check_holdout(len(dataset), config.holdout, "frames")
+
+
+def check_shares(batch_size: int, processes: Processes, *, parts: int = 1) -> None:
+    """Check that batches divide among the processes, and among the accumulated parts of each.
+
+    Raises:
+        TrainingError: otherwise.
+    """
+    shares = parts * processes.count
+    if batch_size % shares:
+        accumulated = f" with {parts} accumulated parts each" if parts > 1 else ""
         raise TrainingError(
-            f"the data has {len(dataset)} frames, {config.holdout} are to be held out; set holdout to fewer"
+            f"batch_size is {batch_size}, which {processes.count} processes{accumulated} cannot share equally; make it "
+            f"a multiple of {shares}"
         )
+
+
+def check_holdout(given: int, holdout: int, what: str) -> None:
+    """Check that something is left to train on.
+
+    Args:
+        given: number of samples, held-out ones included.
+        what: they are called.
+
+    Raises:
+        TrainingError: otherwise.
+    """
+    if given <= holdout:
+        raise TrainingError(f"the data has {given} {what}, {holdout} are to be held out; set holdout to fewer")
 
 
 def check_directory(config: RunConfig, directory: Path, *, resume: bool) -> None:

@@ -20,15 +20,17 @@ from geminifusion_model.training.config import TrainingConfig
 from geminifusion_model.training.loop.class_balance import class_weights
 from geminifusion_model.training.loop.data_checks import check_frames
 from geminifusion_model.training.loop.distributed import Processes
-from geminifusion_model.training.loop.initialization import describe_start, describe_training
+from geminifusion_model.training.loop.initialization import describe_training
 from geminifusion_model.training.loop.preparation import build_network, build_state, check_directory, check_fit
 from geminifusion_model.training.loop.signals import Interruption
 from geminifusion_model.training.loop.state import TrainingState
-from geminifusion_model.training.loop.step import HALF_PRECISIONS, OptimizerStep, StepReport
+from geminifusion_model.training.loop.step import OptimizerStep, StepReport
+from geminifusion_model.training.loop.step_parts import computed_dtype
 from geminifusion_model.training.loop.step_run import StepRun
 from geminifusion_model.training.loop.step_run import explanation as common_explanation
 from geminifusion_model.training.records.previews import Previews
 from geminifusion_model.training.records.run_logger import RunLogger
+from geminifusion_model.training.starts import describe_start
 
 
 class TrainingRun(StepRun[Batch, StepReport, Scores]):
@@ -84,8 +86,7 @@ class TrainingRun(StepRun[Batch, StepReport, Scores]):
                 label_counts(further)
         self.net = build_network(config, processes, resume=resume, class_names=self.task.class_names)
         if not config.compile:  # which sees the formula and decides itself
-            dtype = HALF_PRECISIONS.get(config.precision, torch.float32)
-            use_fastest_fusion(self.net, processes.device, dtype, training=True)
+            use_fastest_fusion(self.net, processes.device, computed_dtype(config.precision), training=True)
         super().__init__(
             config,
             build_state(config, self.net, processes.device),
@@ -128,7 +129,8 @@ class TrainingRun(StepRun[Batch, StepReport, Scores]):
         return self._step.take(batch, wants_stop)
 
     @property
-    def _num_held_out(self) -> int:
+    def num_held_out(self) -> int:
+        """How many samples there are to evaluate on."""
         return len(self.holdout)
 
     def _evaluate(self, logger: RunLogger, interruption: Interruption) -> Scores:
@@ -156,16 +158,13 @@ class TrainingRun(StepRun[Batch, StepReport, Scores]):
     def _write_checkpoint(self, name: str) -> None:
         net = GeminiFusion(self.config.network)
         net.load_state_dict(self.state.averaged())
-        training: dict[str, object] = {
-            "data": self.task.data,
-            "frames": len(self.frames),
-            "steps": self.state.step,
-            "start": describe_start(self.config),
-            "summary": describe_training(self.config, len(self.frames), self.task.data, self.further),
-            "config": self.config.model_dump(mode="json"),
-        }
-        if self.state.evaluated_step == self.state.step:
-            training["holdout"] = {"frames": len(self.holdout), "miou": self.state.miou}
+        training = self._training_record(
+            data=self.task.data,
+            trained=len(self.frames),
+            start=describe_start(self.config.start_from, self.config.imagenet),
+            summary=describe_training(self.config, len(self.frames), self.task.data, self.further),
+            scores={"miou": self.state.miou},
+        )
         with self._checkpointer.writing():
             write_checkpoint(net, self.directory / name, task=self.task, training=training)
 

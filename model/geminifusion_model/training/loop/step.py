@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from geminifusion_model.data.loader import Batch
 from geminifusion_model.fusions.registry import fusion_penalty
 from geminifusion_model.network import GeminiFusion, Prediction
 from geminifusion_model.training.config import TrainingConfig
-from geminifusion_model.training.errors import DivergedError, TrainingError
+from geminifusion_model.training.errors import TrainingError
 from geminifusion_model.training.loop.compiled import check_compiled
 from geminifusion_model.training.loop.distributed import Processes
 from geminifusion_model.training.loop.loss import build_losses
 from geminifusion_model.training.loop.schedule import rate_factor
 from geminifusion_model.training.loop.state import TrainingState
+from geminifusion_model.training.loop.step_parts import autocast, check_finite, clip_gradient, prepare, seed_step
 
 # The loss scale is halved at each gradient that is not finite: 26 in a row from torch's initial scale, after which the
 # scale is no longer to blame.
 SMALLEST_SCALE = 2.0**-10
-
-HALF_PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,17 +56,6 @@ class StepReport:
         parts = {f"loss_{name}": loss for name, loss in self.losses.items()}
         penalty = {"penalty": self.penalty} if self.penalty else {}
         return {"loss": self.loss, **parts, **penalty, "gradient_norm": self.gradient_norm, "rate": self.rate}
-
-
-def seed_step(seed: int, rank: int, step: int) -> None:
-    """Seed torch by (seed, rank, step): a resumed run draws the same numbers, and processes drop different paths."""
-    torch.manual_seed(int(np.random.SeedSequence((seed, rank, step)).generate_state(1)[0]))
-
-
-def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """A context for forward passes: half precision where torch deems it harmless (arXiv:1710.03740)."""
-    dtype = HALF_PRECISIONS.get(precision)
-    return torch.autocast(device.type, dtype, enabled=dtype is not None)
 
 
 class OptimizerStep:
@@ -133,7 +118,7 @@ class OptimizerStep:
             with contextlib.nullcontext() if part is parts[-1] else self._without_gradient_sync():
                 terms += self._forward_backward(part, share)
         *found, stops = self.processes.sum(torch.cat([terms, terms.new_tensor([wants_stop()])])).tolist()
-        self._check_finite("loss", sum(found))
+        check_finite("loss", sum(found), self.state.step)
         norm = self._update_weights()
         return StepReport(
             losses=dict(zip(self._outputs, found, strict=False)),
@@ -148,13 +133,10 @@ class OptimizerStep:
         config, state = self.config, self.state
         self._seed_random_numbers()
         factor = rate_factor(config, state.step)
-        for group in state.optimizer.param_groups:
-            group["lr"] = group["base_lr"] * factor
-        state.optimizer.zero_grad(set_to_none=True)
-        self.net.train()
+        rate = prepare(self.net, state.optimizer, learning_rate=config.learning_rate, factor=factor)
         if config.freeze_decoder_norm:
             self.net.decoder.norm.eval()
-        return float(state.optimizer.param_groups[0]["lr"])
+        return rate
 
     def _seed_random_numbers(self) -> None:
         seed_step(self.config.seed, self.processes.rank, self.state.step)
@@ -200,13 +182,7 @@ class OptimizerStep:
         """Clip the gradients, step the optimizer, update the average; the norm of the gradient before clipping."""
         config, state = self.config, self.state
         state.scaler.unscale_(state.optimizer)
-        parameters = [parameter for parameter in self.net.parameters() if parameter.grad is not None]
-        norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
-        value = norm.item()
-        if not state.scaler.is_enabled():
-            self._check_finite("gradient", value)
-        if config.gradient_clip is not None:
-            clip_grads_with_norm_(parameters, config.gradient_clip, norm)
+        value = clip_gradient(self.net, config.gradient_clip, state.step, may_overflow=state.scaler.is_enabled())
         state.scaler.step(state.optimizer)
         state.scaler.update()
         if state.scaler.is_enabled() and state.scaler.get_scale() < SMALLEST_SCALE:
@@ -233,10 +209,3 @@ class OptimizerStep:
         if self.processes.count == 1:
             return contextlib.nullcontext()
         return cast(DistributedDataParallel, self._model).no_sync()
-
-    def _check_finite(self, what: str, value: float) -> None:
-        if not math.isfinite(value):
-            raise DivergedError(
-                f"the {what} is {value} at step {self.state.step}; start a new run with a lower learning_rate, or set "
-                "gradient_clip"
-            )

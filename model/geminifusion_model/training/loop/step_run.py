@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -126,7 +126,7 @@ class StepRun(ABC, Generic[_Batch, _Report, _Scores]):
 
     @property
     @abstractmethod
-    def _num_held_out(self) -> int:
+    def num_held_out(self) -> int:
         """How many samples there are to evaluate on."""
 
     @abstractmethod
@@ -206,12 +206,36 @@ class StepRun(ABC, Generic[_Batch, _Report, _Scores]):
         """Evaluate at the last step and regularly; the first process does, for all."""
         state = self.state
         last, regular = state.step == self.config.steps, state.step % self.config.evaluate_every == 0
-        if not self._num_held_out or state.evaluated_step == state.step or not (last or regular):
+        if not self.num_held_out or state.evaluated_step == state.step or not (last or regular):
             return None
         if logger is None:
             state.evaluated_step = state.step
             return None
         return self._evaluate(logger, interruption)
+
+    def _training_record(
+        self, *, data: str, trained: int, start: str, summary: str, scores: Mapping[str, float]
+    ) -> dict[str, Any]:
+        """How the weights were trained, for a checkpoint.
+
+        Args:
+            data: its name.
+            trained: number of samples, without the held-out ones.
+            start: the start weights in words.
+            summary: one sentence.
+            scores: of the last evaluation; left out unless that was of these weights.
+        """
+        record: dict[str, Any] = {
+            "data": data,
+            "frames": trained,
+            "steps": self.state.step,
+            "start": start,
+            "summary": summary,
+            "config": self.config.model_dump(mode="json"),
+        }
+        if self.state.evaluated_step == self.state.step:
+            record["holdout"] = {"frames": self.num_held_out, **scores}
+        return record
 
     def _stop_if_asked(self, interruption: Interruption) -> None:
         """End an evaluation that the user does not want to wait for; it is due again when the run resumes."""

@@ -9,7 +9,7 @@ from functools import partial
 from geminifusion_model.config import GeminiFusionConfig
 from geminifusion_model.data.augment import Augmentation
 from geminifusion_model.data.sensor_noise import Curriculum, RandomCorruption, SensorNoise
-from geminifusion_model.training.config import TrainingConfig, required
+from geminifusion_model.training.config import TrainingConfig
 from geminifusion_model.training.recipes.lookup import find_recipe
 from geminifusion_model.training.recipes.original import (
     STAGES,
@@ -18,6 +18,7 @@ from geminifusion_model.training.recipes.original import (
     nyuv2_original,
     sunrgbd_original,
 )
+from geminifusion_model.training.starts import required
 
 _REDUCED_CROPS = Augmentation(crop=(192, 256), scale=(0.38, 0.9))
 

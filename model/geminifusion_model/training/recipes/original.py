@@ -27,7 +27,8 @@ from dataclasses import dataclass
 
 from geminifusion_model.config import GeminiFusionConfig
 from geminifusion_model.data.original_recipe import OriginalAugmentation
-from geminifusion_model.training.config import TrainingConfig, required
+from geminifusion_model.training.config import TrainingConfig
+from geminifusion_model.training.starts import required
 
 STAGES = (1, 2, 3)
 

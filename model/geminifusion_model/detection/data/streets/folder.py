@@ -14,7 +14,7 @@ import cv2
 
 from geminifusion_model.data.sample import DatasetError
 from geminifusion_model.detection.calibration import kitti_text
-from geminifusion_model.detection.data.kitti import FOLDERS
+from geminifusion_model.detection.data.kitti import FOLDERS, LICENSE_NAME
 from geminifusion_model.detection.data.labels import label_text
 from geminifusion_model.detection.data.streets.dataset import Streets
 
@@ -57,6 +57,7 @@ def write_streets(
             if on_frame is not None:
                 on_frame(done)
     names = [f"{index:06d}" for index in range(total)]
+    (root / LICENSE_NAME).write_text(f"{Streets.data_license}\n", encoding="utf-8")
     (root / "ImageSets").mkdir()
     # the lists come last: a folder that was cut short cannot be read
     for split, listed in (("train", names[: what.train]), ("val", names[what.train :])):
