@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_runtime.decoding.image_headers import read_npy_layout
+from geminifusion_runtime.decoding.npy_layout import NPY_SIGNATURE, read_npy_layout
 from geminifusion_runtime.errors import GeminiFusionError, TooManyPointsError, UndecodablePointsError
 
 POINT_NUMBERS = 4
 _POINT_BYTES = 4 * POINT_NUMBERS
-_NPY = b"\x93NUMPY"
 _FORM = "little-endian float32 x y z reflectance (KITTI's .bin), or an npy of P x 4 or P x 3 numbers, in metres"
 # Signatures of formats that hold clouds and are not read here.
 _OTHERS = {
@@ -75,7 +74,7 @@ def declared_points(data: bytes | NDArray[np.generic]) -> int:
 
 
 def _stored(data: bytes, field: str) -> NDArray[np.generic]:
-    if data.startswith(_NPY):
+    if data.startswith(NPY_SIGNATURE):
         try:
             shape, fortran, dtype, offset = read_npy_layout(data, field)
         except GeminiFusionError as error:
