@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 
 import cv2
 import httpx
@@ -89,6 +90,13 @@ def test_what_is_wrong_is_said_in_one_sentence(change, status, code, says, post,
     problem = response.json()
     assert (response.status_code, problem["code"]) == (status, code), problem
     assert says in problem["detail"]
+
+
+def test_a_size_of_no_image_is_refused_and_ends_no_decoding_process(post, make_street):
+    document = make_street().calibration.as_document() | {"image_size": [10**20, 5]}
+    response = post(make_street().files(calibration=json.dumps(document).encode()))
+    assert (response.status_code, response.json()["code"]) == (400, "undecodable_calibration"), response.text
+    assert "image_size of the calibration" in response.json()["detail"]
 
 
 def test_a_missing_part_is_named(post, make_street):
