@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import socket
 from contextlib import contextmanager
 
 import cv2
@@ -188,6 +189,18 @@ def test_points_in_json_count_once(room_for, make_street):
 def test_too_many_points_are_refused_before_the_image_is_decoded(post, make_street):
     files = make_street().files(rgb=b"no image", points=np.zeros((2**20 + 1, 4), np.float32).tobytes())
     assert post(files).json()["code"] == "too_many_points"
+
+
+@pytest.mark.parametrize(
+    ("path", "code"), [("/v1/detect?model=nothing", "model_not_found"), ("/v1/translate", "wrong_task")]
+)
+def test_a_request_for_no_model_of_the_task_is_refused_before_its_body_is_read(path, code, detector):
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
+    address = detector.url.removeprefix("http://").split(":")
+    with socket.create_connection((address[0], int(address[1])), 5) as client:
+        client.sendall(head.encode())
+        answer = client.recv(2**16)
+    assert code.encode() in answer
 
 
 def test_models_and_the_document_describe_it(detector):
