@@ -41,12 +41,10 @@ class Detected(NamedTuple):
     Attributes:
         outputs: of the frame alone.
         frame: that it belongs to.
-        found: the boxes by the artifact's own limits.
     """
 
     outputs: GraphOutputs
     frame: PreparedFrame
-    found: FrameBoxes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,17 +146,15 @@ class DetectionTask(TaskRuntime[DetectOptions, PreparedFrame, Detected]):
         return dict(items[0].inputs)
 
     def predictions(self, outputs: GraphOutputs, items: Sequence[PreparedFrame]) -> list[Detected]:
-        """See `TaskRuntime`."""
+        """The outputs as they are: boxes are selected in `encode`, while the engine runs the next frame."""
         (frame,) = items
-        return [Detected(outputs, frame, found_boxes(self.metadata, outputs, frame))]
+        return [Detected(outputs, frame)]
 
     def encode(self, options: DetectOptions, prepared: PreparedRequest, predictions: Sequence[Detected]) -> FoundBoxes:
         """See `TaskRuntime`."""
         assert isinstance(prepared, PreparedDetection), "of this task's own making"
         (detected,) = predictions
-        found = detected.found
-        if options.min_score is not None:
-            found = found_boxes(self.metadata, detected.outputs, detected.frame, options.min_score)
+        found = found_boxes(self.metadata, detected.outputs, detected.frame, options.min_score)
         height, width = detected.frame.image_size
         return FoundBoxes(
             height=height,
@@ -196,7 +192,9 @@ class DetectionTask(TaskRuntime[DetectOptions, PreparedFrame, Detected]):
         return _parts(*made_up_frame(self.metadata))
 
     def observed(self, answer: Any) -> NDArray[np.generic]:  # noqa: ANN401 - see `TaskRuntime`
-        """The boxes, which predictions and results both have; see `as_rows`."""
+        """The boxes of a prediction by the artifact's own limits, or of a result; see `as_rows`."""
+        if isinstance(answer, Detected):
+            return as_rows(found_boxes(self.metadata, answer.outputs, answer.frame))
         return as_rows(answer.found)
 
     def agreeing(self, observed: NDArray[np.generic], expected: NDArray[np.generic]) -> tuple[int, int]:
