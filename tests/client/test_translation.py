@@ -14,6 +14,7 @@ from geminifusion import AsyncClient, Client
 from geminifusion.commands import predict
 from geminifusion.errors import InvalidInputError, ServerError
 from geminifusion_runtime.png_encoder import encode_png
+from geminifusion_runtime.tasks.translation import runtime
 
 SIZE = (50, 70)
 
@@ -59,6 +60,14 @@ def test_every_way_gives_the_same_values_bit_for_bit(live, artifact, kind, image
         np.testing.assert_array_equal(asyncio.run(ask(url)).output, expected.output)
         assert (found.model, found.domain) == (expected.model, expected.domain)
         assert set(found.sensors) == {"rgb", "edge"}
+
+
+def test_warnings_come_as_they_are_whatever_they_say(live, images, monkeypatch):
+    said = ("a depth of 0 … 10 m; check it", 'an "x", too')
+    monkeypatch.setattr(runtime, "absence_warnings", lambda *_: said)
+    for url in (live.url, f"grpc://{live.grpc_target}"):
+        with Client(url) as client:
+            assert client.translate(**images).warnings == said
 
 
 def test_a_result_is_saved_as_values_or_as_a_picture(artifact, kind, images, tmp_path):
