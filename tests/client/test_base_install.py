@@ -82,9 +82,9 @@ def test_a_frame_of_files_is_made_a_detection_request(prelude, make_street, tmp_
     npy.write_bytes(street.npy())
     done = run(f"""{prelude}
 import json
-from geminifusion.detection.calls import cloud_points, detect_call
+from geminifusion.detection.calls import detect_call, read_cloud
 call = detect_call(*{[str(paths[name]) for name in ("rgb", "points", "calibration")]!r}, {{}})
-print(json.dumps([len(call.sources.points), len(cloud_points({str(npy)!r}))]))
+print(json.dumps([len(call.sources.points), len(read_cloud({str(npy)!r}).points)]))
 """)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [len(street.points)] * 2

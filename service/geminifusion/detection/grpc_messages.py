@@ -43,7 +43,7 @@ def detection_from_message(response: pb.DetectResponse, call: DetectCall) -> Det
             num_points=response.num_points,
             model=escape_controls(response.model),
             timings_ms={field.name: value for field, value in response.timings_ms.ListFields()},
-            warnings=tuple(map(escape_controls, response.warnings)),
+            warnings=call.all_warnings(map(escape_controls, response.warnings)),
             sensors={
                 escape_controls(name): SensorHealth(
                     holes=one.holes,

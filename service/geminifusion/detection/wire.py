@@ -34,7 +34,7 @@ def detection_from_json(body: bytes, call: DetectCall) -> DetectionResult:
             num_points=int(facts["num_points"]),
             model=str(facts["model"]),
             timings_ms={str(stage): float(ms) for stage, ms in facts["timings_ms"].items()},
-            warnings=tuple(map(str, facts["warnings"])),
+            warnings=call.all_warnings(map(str, facts["warnings"])),
             sensors={str(name): SensorHealth(**health) for name, health in facts.get("sensors", {}).items()},
             request_id=str(facts["request_id"]),
             batch_size=int(facts["batch_size"]),
