@@ -234,8 +234,8 @@ class LimitSettings(SettingsGroup):
     )
     max_inflight_elements: int = setting(
         4_000_000,
-        "Most elements of all requests in flight, of 40 bytes each: a number in a JSON array is one, and five points of "
-        "a cloud are two; the next is rejected with 429.",
+        "Most elements of all requests in flight, of 40 bytes each: a number in a JSON array is one, five points of a "
+        "cloud are two; the next is rejected with 429.",
         low=1,
     )
     body_timeout_s: float = setting(30.0, "Longest a request body may take to arrive.", low=0.01)

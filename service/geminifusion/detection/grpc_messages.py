@@ -36,7 +36,7 @@ def detection_from_message(response: pb.DetectResponse, call: DetectCall) -> Det
         InvalidResponseError: it makes no sense, or is one to another image.
     """
     try:
-        check_size(response.height, response.width, {"rgb": call.sources.rgb})
+        check_size(response.height, response.width, {"rgb": call.sources.rgb}, what="boxes")
         return DetectionResult(
             found=_boxes(response),
             size=(response.height, response.width),

@@ -27,7 +27,7 @@ def detection_from_json(body: bytes, call: DetectCall) -> DetectionResult:
     try:
         facts: Any = escape_in(json.loads(body))
         height, width = int(facts["size"]["height"]), int(facts["size"]["width"])
-        check_size(height, width, {"rgb": call.sources.rgb})
+        check_size(height, width, {"rgb": call.sources.rgb}, what="boxes")
         return DetectionResult(
             found=boxes_from_document(facts["boxes"], [str(name) for name in facts["classes"]]),
             size=(height, width),

@@ -24,7 +24,7 @@ def translation_from_response(body: bytes, headers: Mapping[str, str], call: Tra
     """
     try:
         output = read_output(body)
-        check_size(output.shape[0], output.shape[1], call.sources)
+        check_size(output.shape[0], output.shape[1], call.sources, what="an image")
         warnings = json.loads(headers.get("x-geminifusion-warnings", "[]"))
         return TranslationResult(
             output=output,
