@@ -26,6 +26,7 @@ from geminifusion_runtime.artifact import (
     sha256_of,
     write_metadata,
 )
+from geminifusion_runtime.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     from geminifusion_export.engine.build import EngineOptions
@@ -79,12 +80,18 @@ def extend_artifact(source: Path, destination: Path, options: TargetOptions) -> 
 
     Raises:
         ArtifactError: `source` is damaged or not an artifact.
-        ExportError, TensorRtError: the destination exists, or a target cannot be built here.
+        ExportError, TensorRtError: the destination exists, no runtime is built for the artifact's task, or a target
+            cannot be built here.
         VerificationError: a runtime differs from torch's recorded outputs beyond its budget.
     """
     from geminifusion_export.verification.verify_export import verify_export
 
     metadata = open_artifact(source)
+    if not TASKS[metadata.task].takes_engines:
+        raise ExportError(
+            f"{metadata.reference} is for {metadata.task}, for which no runtime can be added; serve it as it is, with "
+            "ONNX Runtime"
+        )
     if destination.exists():
         raise ExportError(f"{destination} exists; remove it or choose another directory")
     destination.parent.mkdir(parents=True, exist_ok=True)

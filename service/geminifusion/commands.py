@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -152,7 +152,7 @@ def predict(
     are its LiDAR sweep and calibration; boxes are written as drawings, seen from above too, and KITTI's text.
 
     With a model for image translation, --input NAME=FILE gives its other inputs; images are written as PNG and as
-    pictures to look at (png, npy, overlay), of depth in 16 bits and in false colors.
+    pictures to look at (png, npy, picture), of depth in 16 bits and in false colors.
 
     Runs in this process, or on a server with --url. Prints the classes found, of many frames their number, and the
     files written.
@@ -167,63 +167,104 @@ def predict(
         raise click.UsageError(f"{names}: only for a server; give --url as well")
     if camera is not None and (rgb or depth or inputs):
         raise click.UsageError("--camera takes frames from a camera; give it or files")
+    of_masks: dict[str, object] = {
+        "--recursive": recursive,
+        "--skip-unpaired": skip_unpaired,
+        "--rgb-topic": rgb_topic,
+        "--depth-topic": depth_topic,
+        "--max-offset-ms": max_offset_ms,
+        "--camera": camera,
+        "--rerun": rerun,
+        "--overlay-on": overlay_on,
+        "--overwrite": overwrite,
+    }
     if any(name in ("points", "calibration") for name, _ in inputs):
+        _refuse("3-D object detection", {"DEPTH": depth, **of_masks})
         _predict_boxes(rgb, inputs, artifact, url, formats, output, limit, given | _given(min_score=min_score))
         return
     if min_score is not None or set(formats) & set(BOX_FORMATS):
         raise click.UsageError(
             "--min-score and --format bev or kitti are for boxes; give --input points=FILE --input calibration=FILE"
         )
-    if _task(artifact, url, given.get("model")) == "image-translation":
-        _predict_images({"rgb": rgb, "depth": depth}, inputs, artifact, url, formats, output, limit, given)
-        return
-    if set(formats) & set(IMAGE_FORMATS):
-        raise click.UsageError("--format npy is for image translation; give --artifact or --model of a translator")
-    from .predict_run import PredictPlan, run_predict
-    from .sources.base import SourceRequest
 
-    run_predict(
-        PredictPlan(
-            source=SourceRequest(
-                inputs={} if camera else _images({"rgb": rgb, "depth": depth}, inputs),
-                recursive=recursive,
-                skip_unpaired=skip_unpaired,
-                rgb_topic=rgb_topic,
-                depth_topic=depth_topic,
-                max_offset_ms=max_offset_ms,
-                may_differ=given.get("align", "none") != "none",
-                camera=camera,
-            ),
-            artifact=artifact,
-            url=url,
-            options=given,
-            formats=(*formats, "rerun") if rerun else formats,
-            output=output,
-            overlay_on=overlay_on,
-            overwrite=overwrite,
-            limit=limit,
+    def segment() -> None:
+        from .predict_run import PredictPlan, run_predict
+        from .sources.base import SourceRequest
+
+        run_predict(
+            PredictPlan(
+                source=SourceRequest(
+                    inputs={} if camera else _images({"rgb": rgb, "depth": depth}, inputs),
+                    recursive=recursive,
+                    skip_unpaired=skip_unpaired,
+                    rgb_topic=rgb_topic,
+                    depth_topic=depth_topic,
+                    max_offset_ms=max_offset_ms,
+                    may_differ=given.get("align", "none") != "none",
+                    camera=camera,
+                ),
+                artifact=artifact,
+                url=url,
+                options=given,
+                formats=(*formats, "rerun") if rerun else formats,
+                output=output,
+                overlay_on=overlay_on,
+                overwrite=overwrite,
+                limit=limit,
+            )
         )
-    )
+
+    def translate() -> None:
+        _refuse("image translation", of_masks)
+        _predict_images({"rgb": rgb, "depth": depth}, inputs, artifact, url, formats, output, limit, given)
+
+    from .predict_task import SEGMENTATION, task_of_artifact, without_points
+
+    asks_for_image = bool(set(formats) & set(IMAGE_FORMATS))
+    if url is not None:
+        if asks_for_image:
+            translate()
+        else:
+            _segment_or(segment, translate, url, given.get("model"))
+        return
+    found = task_of_artifact(artifact)
+    if found.task == "image-translation":
+        translate()
+    elif found.task != SEGMENTATION:
+        raise click.UsageError(without_points(found))
+    elif asks_for_image:
+        raise click.UsageError("--format npy or picture is for image translation; give --artifact of a translator")
+    else:
+        segment()
+
+
+def _segment_or(segment: Callable[[], None], translate: Callable[[], None], url: str, model: str | None) -> None:
+    """Segment at a server, and only where it says that its model is for another task, ask for which."""
+    from .errors import ClientError
+    from .predict_task import WRONG_TASK, task_at, without_points
+
+    try:
+        segment()
+    except ClientError as error:
+        if error.code != WRONG_TASK or (found := task_at(url, model)) is None:
+            raise
+        if found.task != "image-translation":
+            raise click.UsageError(without_points(found)) from None
+        translate()
+
+
+def _refuse(task: str, given: Mapping[str, object]) -> None:
+    """Refuse what a run of a task would pass over.
+
+    Raises:
+        click.UsageError: some of it was given.
+    """
+    if names := [name for name, value in given.items() if value is not None and value is not False]:
+        raise click.UsageError(f"{', '.join(names)}: not for {task}; leave it out")
 
 
 def _given(**options: object) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
-
-
-def _task(artifact: Path | None, url: str | None, model: str | None) -> str:
-    """The task of the model that a run is for."""
-    if url is None:
-        from geminifusion_runtime.artifact import read_metadata
-        from geminifusion_runtime.bundled import artifact_path
-
-        return read_metadata(artifact_path() if artifact is None else artifact).task
-    from .client import Client
-
-    with Client(url) as client:
-        models = client.models()
-    name, _, _ = (model or "").partition("@")
-    found = [one for one in models if not name or one.get("name") == name]
-    return str(found[0].get("task", "")) if found else ""
 
 
 def _predict_images(

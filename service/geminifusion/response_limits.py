@@ -37,18 +37,21 @@ def max_response_bytes(sources: Mapping[str, bytes | NDArray[Any]]) -> int:
     return min(MAX_RESPONSE_BYTES, _BYTES_BESIDE + _BYTES_PER_PIXEL * max(height * width for height, width in known))
 
 
-def check_size(height: int, width: int, sources: Mapping[str, bytes | NDArray[Any]]) -> None:
-    """Check the size of labels against that of the images they are for.
+def check_size(height: int, width: int, sources: Mapping[str, bytes | NDArray[Any]], *, what: str = "labels") -> None:
+    """Check the size of an answer against that of the images it is for.
+
+    Args:
+        what: came, for the message.
 
     Raises:
         ValueError: it is that of none of them.
     """
     sizes = [image_size(image) for image in sources.values()]
     if height < 1 or width < 1 or height * width > MAX_RESPONSE_BYTES:
-        raise ValueError(f"labels of {width}x{height} pixels")
+        raise ValueError(f"{what} of {width}x{height} pixels")
     if sizes and None not in sizes and (height, width) not in sizes:
         sent = " and ".join(sorted({f"{size[1]}x{size[0]}" for size in sizes if size is not None}))
-        raise ValueError(f"labels of {width}x{height} pixels for an image of {sent}")
+        raise ValueError(f"{what} of {width}x{height} pixels for an image of {sent}")
 
 
 def image_size(image: bytes | NDArray[Any]) -> Size | None:

@@ -14,6 +14,7 @@ from geminifusion_runtime.errors import GeminiFusionError
 
 from .errors import ClientError, InvalidInputError, InvalidResponseError
 from .images import ImageInput, file_bytes
+from .predict_task import SEGMENTATION, WRONG_TASK
 from .results import Result
 from .sources.base import SourceFrame
 from .streaming import StreamMode
@@ -46,7 +47,7 @@ class Segmenter(Protocol):
         """What became of each frame, in their order.
 
         Raises:
-            ClientError: the stream cannot be opened or breaks.
+            ClientError: the stream cannot be opened or breaks, or the model is for another task.
         """
 
     def close(self) -> None:
@@ -132,6 +133,8 @@ class ServedSegmenter:
                 yield from _failed(unsent, response.number)
                 outcome = response.error if response.result is None else response.result
                 assert outcome is not None, "a response is a result or an error"
+                if isinstance(outcome, ClientError) and outcome.code == WRONG_TASK:
+                    raise outcome  # every frame would have the same
                 yield sent.pop(response.number), outcome
                 room.release()
         finally:
@@ -168,13 +171,18 @@ def _classes(models: Sequence[Mapping[str, Any]], wanted: str | None) -> tuple[C
     """The classes of one model of a server, as the server describes it.
 
     Raises:
-        InvalidInputError: there is no such model.
+        InvalidInputError: there is no such model, or it is for another task, as its code says.
         InvalidResponseError: the description is not one of ours.
     """
     try:
         references = [f"{model['name']}@{model['version']}" for model in models]
-        for model, reference in zip(models, references, strict=True):
-            if wanted in (None, reference, model["name"]):  # the default comes first
+        meant = [
+            (model, reference)
+            for model, reference in zip(models, references, strict=True)
+            if wanted in (None, reference, model["name"])
+        ]
+        for model, _ in meant:  # the default comes first, and where it is for another task, another is meant
+            if model.get("task", SEGMENTATION) == SEGMENTATION:
                 return tuple(
                     ClassSpec(id=int(one["id"]), name=str(one["name"]), color=tuple(one["color"]))
                     for one in model["classes"]
@@ -184,6 +192,8 @@ def _classes(models: Sequence[Mapping[str, Any]], wanted: str | None) -> tuple[C
             f"the description of a model lacks what this release expects ({error!r}); "
             "install client and server of one release"
         ) from error
+    for model, reference in meant:
+        raise InvalidInputError(f"{reference} is for {model['task']}; name a model with classes", code=WRONG_TASK)
     raise InvalidInputError(
         f"the server has no model {wanted or 'by default'}; it has {', '.join(references) or 'none'}"
     )

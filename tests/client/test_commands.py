@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from geminifusion import __version__, cli, load
+from geminifusion import Client, __version__, cli, load
 from geminifusion.cli import LazyGroup
 from geminifusion.commands import demo, models, predict
 from geminifusion.server_process import open_port
@@ -113,6 +113,14 @@ def test_predict_through_a_server_prints_the_same_table(live_server, tiny_artifa
     for url in (live_server.http_url, live_server.grpc_url):
         there = invoke(predict, pair.rgb_path, pair.depth_path, "--url", url, "--output", tmp_path)
         assert there.output == here.output
+
+
+@pytest.mark.parametrize("kind", ["http", "grpc"])
+def test_predict_of_a_mask_asks_a_server_for_nothing_but_the_mask(live_server, pair, tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(Client, "models", lambda _: pytest.fail("another request"))
+    url = live_server.http_url if kind == "http" else live_server.grpc_url
+    done = invoke(predict, pair.rgb_path, pair.depth_path, "--url", url, "--output", tmp_path)
+    assert done.exit_code == 0, done.output
 
 
 def test_predict_takes_the_marks_of_no_measurement(live_server, tiny_artifact, pair, tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from geminifusion import AsyncClient, Client, load
+from geminifusion.detection import calls
 from geminifusion.errors import InvalidInputError, RequestRejectedError
 from geminifusion.server_process import running_server
 from geminifusion_runtime.errors import NoPointsInRangeError
@@ -90,9 +91,28 @@ def test_results_are_written_as_json_kitti_text_and_pictures(local, make_street,
     assert text == result.kitti_text()
     assert '"class": "car"' in result.save(tmp_path / "000000.json").read_text()
     assert result.save(tmp_path / "000000.png").read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(InvalidInputError, match=r"'\.xml'; use \.json or \.txt"):
+    with pytest.raises(InvalidInputError, match=r"'\.xml'; use \.json, \.txt or \.png"):
         result.save(tmp_path / "boxes.xml")
     assert "car" in result.table()
+
+
+def test_what_is_odd_about_points_is_said_by_every_way_and_once(server, local, make_street):
+    street = make_street()
+    for points, says in ((street.points[:, :3], "without reflectance"), (street.points * [1, 1, 1, 300], "up to")):
+        here = local.detect(street.rgb, points, street.calibration).warnings
+        assert sum(says in warning for warning in here) == 1
+        for url in (server.http_url, server.grpc_url):
+            with Client(url) as client:
+                assert client.detect(street.rgb, points, street.calibration).warnings == here
+
+
+def test_this_process_takes_more_points_than_a_server(local, make_street, monkeypatch):
+    street = make_street()
+    many = np.tile(street.points, (2**20 // len(street.points) + 1, 1))
+    assert local.detect(street.rgb, many, street.calibration).num_points > 2**18
+    monkeypatch.setattr(calls, "_MOST_POINTS", 299)
+    with pytest.raises(InvalidInputError, match="points has 300 points, expected at most 299; give one sweep"):
+        local.detect(street.rgb, street.points, street.calibration)
 
 
 def test_what_is_wrong_is_said_before_or_after_it_is_sent(server, local, make_street):

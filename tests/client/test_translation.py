@@ -1,6 +1,8 @@
 """Translation by the client: in process, over HTTP and over gRPC the same values; files; `predict`."""
 
 import asyncio
+import dataclasses
+import shutil
 
 import cv2
 import numpy as np
@@ -13,7 +15,9 @@ import geminifusion
 from geminifusion import AsyncClient, Client
 from geminifusion.commands import predict
 from geminifusion.errors import InvalidInputError, ServerError
+from geminifusion_runtime.artifact import read_metadata, write_metadata
 from geminifusion_runtime.png_encoder import encode_png
+from geminifusion_runtime.tasks.translation import runtime
 
 SIZE = (50, 70)
 
@@ -59,6 +63,14 @@ def test_every_way_gives_the_same_values_bit_for_bit(live, artifact, kind, image
         np.testing.assert_array_equal(asyncio.run(ask(url)).output, expected.output)
         assert (found.model, found.domain) == (expected.model, expected.domain)
         assert set(found.sensors) == {"rgb", "edge"}
+
+
+def test_warnings_come_as_they_are_whatever_they_say(live, images, monkeypatch):
+    said = ("a depth of 0 … 10 m; check it", 'an "x", too')
+    monkeypatch.setattr(runtime, "absence_warnings", lambda *_: said)
+    for url in (live.url, f"grpc://{live.grpc_target}"):
+        with Client(url) as client:
+            assert client.translate(**images).warnings == said
 
 
 def test_a_result_is_saved_as_values_or_as_a_picture(artifact, kind, images, tmp_path):
@@ -116,3 +128,29 @@ def test_predict_writes_images_of_files_and_folders(live, artifact, kind, images
     several = run(tmp_path / "rgb", tmp_path / "edge")
     assert "2 views translated; wrote 4 files" in several.output
     assert {path.name for path in (tmp_path / "out").glob("b_*")} == {f"b_{domain}.png", f"b_{domain}_picture.png"}
+    refused = run(tmp_path / "rgb", tmp_path / "edge", "--overwrite", "--recursive")
+    assert refused.exit_code == 2
+    assert "--recursive, --overwrite: not for image translation; leave it out" in refused.output
+    picture = run(tmp_path / "rgb" / "a.png", tmp_path / "edge" / "a.png", "--format", "picture")
+    assert f"wrote {tmp_path / 'out' / f'a_{domain}_picture.png'}" in picture.output
+
+
+def test_a_version_decides_what_predict_does(artifact, kind, images, tmp_path, tiny_artifact):
+    """Two versions of one name are for two tasks, and the server's default is for the other."""
+    other = tmp_path / "masks"
+    shutil.copytree(tiny_artifact, other)
+    metadata = read_metadata(other)
+    write_metadata(other, dataclasses.replace(metadata, name=f"to-{kind}", version="2"))
+    for name, image in images.items():
+        (tmp_path / f"{name}.png").write_bytes(encode_png(image))
+    with running_server(other, artifacts=(other, artifact)) as server:
+        arguments = [tmp_path / "rgb.png", "--url", server.url, "--output", tmp_path / "out"]
+        edge = ["--input", f"edge={tmp_path / 'edge.png'}"]
+        one = CliRunner().invoke(predict, [*map(str, arguments), *edge, "--model", f"to-{kind}@1"])
+        assert one.exit_code == 0, one.exception
+        (tmp_path / "depth.png").write_bytes(encode_png(np.full(SIZE, 1500, np.uint16)))
+        depth = ["--input", f"depth={tmp_path / 'depth.png'}"]
+        two = CliRunner().invoke(predict, [*map(str, arguments), *depth, "--model", f"to-{kind}@2"])
+        assert two.exit_code == 0, two.exception
+    assert "70x50" in one.output
+    assert (tmp_path / "out" / "rgb_mask.png").is_file()

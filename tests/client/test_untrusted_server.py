@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import io
 import json
 import socket
 import threading
@@ -94,6 +95,22 @@ def test_a_good_response_is_taken(evil):
     assert segment(evil(response(facts()))).labels.shape == (16, 16)
     packed = response(gzip.compress(facts()), headers="Content-Encoding: gzip\r\n")
     assert segment(evil(packed)).labels.shape == (16, 16)
+
+
+def test_an_answer_of_another_size_is_called_what_it_is(evil, make_street):
+    street = make_street()
+    stream = io.BytesIO()
+    np.save(stream, np.zeros((20, 20, 3), np.uint8))
+    with (
+        Client(evil(response(facts(20))), retries=0) as client,
+        pytest.raises(InvalidResponseError, match="boxes of 20x20 pixels for an image of 200x60"),
+    ):
+        client.detect(street.rgb, street.points, street.calibration)
+    with (
+        Client(evil(response(stream.getvalue())), retries=0) as client,
+        pytest.raises(InvalidResponseError, match="an image of 20x20 pixels for an image of 16x16"),
+    ):
+        client.translate(rgb=RGB)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,9 @@ from click.testing import CliRunner
 from geminifusion_export.commands import export
 from geminifusion_export.errors import ExportError
 from geminifusion_export.targets import TargetOptions
+from geminifusion_export.verification.tasks import VERIFICATIONS
 from geminifusion_runtime.artifact import open_artifact
+from geminifusion_runtime.tasks.registry import TASKS
 
 
 def run(*arguments):
@@ -69,3 +71,13 @@ def test_a_plugin_is_a_command_and_not_a_checkpoint():
     result = CliRunner().invoke(export, ["plugin", "--help"])
     assert result.exit_code == 0
     assert "Compile the kernel of the fusion" in result.output
+
+
+def test_a_runtime_for_a_task_without_any_is_refused_before_it_is_built(detector_artifact, tmp_path):
+    with pytest.raises(ExportError, match=r"street@1 is for object-detection-3d, for which no runtime can be added"):
+        run(detector_artifact, tmp_path / "more", "--to", "openvino")
+    assert not (tmp_path / "more").exists()
+
+
+def test_what_takes_engines_can_be_verified():
+    assert VERIFICATIONS.keys() == {name for name, task in TASKS.items() if task.takes_engines}

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_runtime.decoding.image_headers import read_npy_layout
+from geminifusion_runtime.decoding.npy_layout import NPY_SIGNATURE, read_npy_layout
 from geminifusion_runtime.errors import GeminiFusionError, TooManyPointsError, UndecodablePointsError
 
 POINT_NUMBERS = 4
-_POINT_BYTES = 4 * POINT_NUMBERS
-_NPY = b"\x93NUMPY"
+POINT_BYTES = 4 * POINT_NUMBERS  # of a decoded point, and of one in KITTI's `.bin`
 _FORM = "little-endian float32 x y z reflectance (KITTI's .bin), or an npy of P x 4 or P x 3 numbers, in metres"
 # Signatures of formats that hold clouds and are not read here.
 _OTHERS = {
@@ -51,10 +50,7 @@ def decode_cloud(data: bytes | NDArray[np.generic], *, max_points: int, field: s
         raise UndecodablePointsError(
             f"{field} is {stored.dtype} of shape {stored.shape}, expected P x 4 or P x 3 numbers; send {_FORM}"
         )
-    if len(stored) > max_points:
-        raise TooManyPointsError(
-            f"{field} has {len(stored)} points; this server takes {max_points}: send one sweep, or every other point"
-        )
+    check_number(len(stored), max_points=max_points, field=field)
     points = np.zeros((len(stored), POINT_NUMBERS), np.float32)
     with np.errstate(over="ignore"):
         points[:, : stored.shape[1]] = stored
@@ -67,15 +63,33 @@ def decode_cloud(data: bytes | NDArray[np.generic], *, max_points: int, field: s
     return DecodedCloud(points=points, warnings=_warnings(stored.shape[1], points, field))
 
 
+def check_number(num_points: int, *, max_points: int, field: str = "points") -> None:
+    """Check that a cloud has not too many points.
+
+    Raises:
+        TooManyPointsError: more than `max_points`.
+    """
+    if num_points > max_points:
+        raise TooManyPointsError(
+            f"{field} has {num_points} points; this server takes {max_points}: send one sweep, or every other point"
+        )
+
+
 def declared_points(data: bytes | NDArray[np.generic]) -> int:
-    """Points that a cloud has by its size, before it is decoded; 0 for what is none."""
+    """Points that a cloud has by its size or header, before it is decoded; 0 for what is none."""
     if isinstance(data, np.ndarray):
         return len(data) if data.ndim == 2 else 0
-    return len(data) // _POINT_BYTES
+    if not data.startswith(NPY_SIGNATURE):
+        return len(data) // POINT_BYTES
+    try:
+        shape, *_ = read_npy_layout(data, "points")
+    except GeminiFusionError:
+        return 0
+    return shape[0] if len(shape) == 2 else 0
 
 
 def _stored(data: bytes, field: str) -> NDArray[np.generic]:
-    if data.startswith(_NPY):
+    if data.startswith(NPY_SIGNATURE):
         try:
             shape, fortran, dtype, offset = read_npy_layout(data, field)
         except GeminiFusionError as error:
@@ -84,9 +98,9 @@ def _stored(data: bytes, field: str) -> NDArray[np.generic]:
     for signature, name in _OTHERS.items():
         if data.startswith(signature):
             raise UndecodablePointsError(f"{field} is {name}, which is not read here; send {_FORM}")
-    if len(data) % _POINT_BYTES:
+    if len(data) % POINT_BYTES:
         raise UndecodablePointsError(
-            f"{field} has {len(data)} bytes, which is no whole number of points of {_POINT_BYTES} bytes; send {_FORM}"
+            f"{field} has {len(data)} bytes, which is no whole number of points of {POINT_BYTES} bytes; send {_FORM}"
         )
     return np.frombuffer(data, "<f4").reshape(-1, POINT_NUMBERS)
 

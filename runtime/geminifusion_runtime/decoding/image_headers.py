@@ -6,18 +6,17 @@ both are decided here instead.
 
 from __future__ import annotations
 
-import io
 import re
 import struct
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 from isal import isal_zlib
 
 from geminifusion_runtime.decoding import tiff_directory
 from geminifusion_runtime.decoding.jpeg_scans import MAX_SCANS, TooManyScansError, reaches_end
 from geminifusion_runtime.decoding.netpbm import NetpbmError, read_layout
+from geminifusion_runtime.decoding.npy_layout import NPY_SIGNATURE, read_npy_layout
 from geminifusion_runtime.decoding.unknown_files import unknown_file_error
 from geminifusion_runtime.errors import GeminiFusionError, UndecodableImageError, UnsupportedImageError
 
@@ -31,8 +30,6 @@ _MAX_SEGMENTS = 4096  # far beyond any camera's file; bounds the work for a host
 _BYTES_PER_PNG_CHUNK = 1024  # encoders write 8 KiB and more into each
 _JPEG_MARKER_START = re.compile(rb"\xff+")  # any number of fill bytes may come before a marker
 _TIFF_FLOAT = 3  # of its tag SampleFormat
-_NPY_HEADER = 1024  # bytes of the literal, which numpy parses as Python
-_NPY_SIZES = (1, 2, 4, 8)  # bytes of the numbers that are served
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +55,7 @@ def sniff(data: bytes) -> ImageFormat | None:
         return "webp"
     if data[:4] in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"):
         return "tiff"
-    if data.startswith(b"\x93NUMPY"):
+    if data.startswith(NPY_SIGNATURE):
         return "npy"
     if data[:2] in (b"P5", b"P6"):
         return "pgm" if data[1:2] == b"5" else "ppm"
@@ -219,38 +216,6 @@ def _read_tiff(data: bytes, field: str) -> ImageHeader:
         is_float=numbers.get(tiff_directory.SAMPLE_FORMAT, 1) == _TIFF_FLOAT,
         compression=numbers.get(tiff_directory.COMPRESSION, 1),
     )
-
-
-def read_npy_layout(data: bytes, field: str) -> tuple[tuple[int, ...], bool, np.dtype[np.generic], int]:
-    """Shape, Fortran order, dtype and the offset of the values of an `.npy` file.
-
-    Raises:
-        UndecodableImageError: the header does not parse, or values are missing.
-        UnsupportedImageError: it holds Python objects.
-    """
-    stream = io.BytesIO(data[:65_600])
-    try:
-        version = np.lib.format.read_magic(stream)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read(stream, max_header_size=_NPY_HEADER)
-    except Exception:  # numpy parses the header as a Python literal and lets many kinds of error out
-        raise UndecodableImageError(_cut_short(field, "npy")) from None
-    if dtype.kind not in "fiu" or dtype.itemsize not in _NPY_SIZES:
-        raise UnsupportedImageError(f"{field} is an npy of dtype {dtype}; send plain float or uint16 numbers")
-    offset = stream.tell()
-    if (
-        any(type(side) is not int or not 0 <= side <= len(data) for side in shape)
-        or _product(shape) * dtype.itemsize != len(data) - offset
-    ):
-        raise UndecodableImageError(_cut_short(field, "npy"))
-    return shape, fortran, dtype, offset
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    total = 1  # not np.prod, which wraps around
-    for side in shape:
-        total *= side
-    return total
 
 
 def _read_npy(data: bytes, field: str) -> ImageHeader:

@@ -14,8 +14,9 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from geminifusion_runtime.decoding.depth import DepthImage, to_metres
-from geminifusion_runtime.decoding.image_headers import ImageHeader, read_header, read_npy_layout
+from geminifusion_runtime.decoding.image_headers import ImageHeader, read_header
 from geminifusion_runtime.decoding.netpbm import decode_netpbm
+from geminifusion_runtime.decoding.npy_layout import read_npy_layout
 from geminifusion_runtime.decoding.orientation import without_orientation
 from geminifusion_runtime.decoding.png import PngError, decode_png, decode_png_holding_gil
 from geminifusion_runtime.errors import ImageTooLargeError, UndecodableImageError, UnsupportedImageError

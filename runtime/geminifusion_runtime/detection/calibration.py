@@ -20,6 +20,7 @@ MAX_BYTES = 64 * 1024  # KITTI's have 1.6 kB
 _SHAPES = {"P2": (3, 4), "R0_rect": (3, 3), "Tr_velo_to_cam": (3, 4)}
 _FORM = "KITTI's text (lines P2:, R0_rect: and Tr_velo_to_cam:) or a JSON object with these names"
 _ROTATION_TOLERANCE = 1e-3  # of the products of a rotation's rows: as many digits as people copy
+_LONGEST_SIDE = 2**20  # pixels, as much as OpenCV decodes
 _FARTHEST_M = 20.0  # of a LiDAR from its camera; more is millimetres
 _SHOWN = 60  # characters of what came
 
@@ -35,7 +36,8 @@ class Calibration:
         image_size: height and width of the image that it is for, where it says that.
 
     Raises:
-        UndecodableCalibrationError: a matrix is no rotation, cannot be inverted or is not finite.
+        UndecodableCalibrationError: a matrix is no rotation, cannot be inverted or is not finite, or the size is that
+            of no image.
     """
 
     p2: NDArray[np.float64]
@@ -67,6 +69,12 @@ class Calibration:
         if min(self.p2[0, 0], self.p2[1, 1]) <= 0:
             raise UndecodableCalibrationError(
                 f"P2 has focal lengths {self.p2[0, 0]:g} and {self.p2[1, 1]:g}; expected positive numbers of pixels"
+            )
+        if self.image_size is not None and not all(0 < side <= _LONGEST_SIDE for side in self.image_size):
+            height, width = self.image_size
+            raise UndecodableCalibrationError(
+                f"image_size of the calibration is {str([width, height])[:_SHOWN]}; send [width, height] in pixels, "
+                f"each at most {_LONGEST_SIDE}"
             )
 
     @cached_property
@@ -213,7 +221,7 @@ def _matrix(found: Mapping[str, Any], name: str) -> NDArray[np.float64]:
 def _image_size(value: Any) -> tuple[int, int] | None:  # noqa: ANN401 - whatever JSON can hold
     if value is None:
         return None
-    if not isinstance(value, list) or len(value) != 2 or not all(type(side) is int and side > 0 for side in value):
+    if not isinstance(value, list) or len(value) != 2 or not all(type(side) is int for side in value):
         raise UndecodableCalibrationError(
             f"image_size of the calibration is {str(value)[:_SHOWN]}; send [width, height] in pixels"
         )

@@ -112,8 +112,11 @@ class TaskRuntime(ABC, Generic[OptionsT, ItemT, PredictionT]):
         """fx, fy, cx, cy of the depth camera, where decoding needs it."""
         return None
 
-    def elements(self, parts: Mapping[str, Any]) -> int:
-        """Numbers of arrays that count in the budget, before anything is decoded."""
+    def array_bytes(self, parts: Mapping[str, Any]) -> int:
+        """Bytes that encoded parts other than images become, before anything is decoded.
+
+        Arrays do not count: who received them has counted them.
+        """
         return 0
 
     def pixel_weight(self, options: OptionsT) -> int:

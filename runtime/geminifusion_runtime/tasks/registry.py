@@ -23,11 +23,13 @@ class TaskEntry:
         name: as the artifact's metadata have it.
         verb: what a client asks for: `/v1/VERB` over HTTP, the method of that name over gRPC and of the client.
         runtime: its `TaskRuntime`, as `module:class`.
+        takes_engines: whether runtimes beside ONNX Runtime can be built for its artifacts, and verified.
     """
 
     name: str
     verb: str
     runtime: str
+    takes_engines: bool = True
 
     @property
     def path(self) -> str:
@@ -52,6 +54,7 @@ TASKS: Mapping[str, TaskEntry] = {
             name="object-detection-3d",
             verb="detect",
             runtime="geminifusion_runtime.tasks.detection.runtime:DetectionTask",
+            takes_engines=False,
         ),
     )
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_runtime import strict_json
-from geminifusion_runtime.decoding.clouds import decode_cloud
+from geminifusion_runtime.decoding.clouds import DecodedCloud, declared_points, decode_cloud
 from geminifusion_runtime.detection.calibration import Calibration, decode_calibration
-from geminifusion_runtime.errors import GeminiFusionError, InvalidOptionError
+from geminifusion_runtime.errors import GeminiFusionError, InvalidOptionError, TooManyPointsError
 from geminifusion_runtime.tasks.detection.options import DETECT_OPTIONS, DetectOptions
 from geminifusion_runtime.types import Priority, SensorPolicy
 
@@ -53,12 +53,18 @@ class DetectCall:
         options: as sent; the request always has an id.
         request_id: the id.
         sources: what the result is drawn on.
+        warnings: about the points as they were given; a server sees only what was made of them.
     """
 
     parts: Mapping[str, bytes]
     options: DetectOptions
     request_id: str
     sources: DetectionSources
+    warnings: tuple[str, ...] = ()
+
+    def all_warnings(self, of_server: Iterable[str]) -> tuple[str, ...]:
+        """The warnings of a response and those of the call, each once."""
+        return tuple(dict.fromkeys((*of_server, *self.warnings)))
 
 
 def detect_call(
@@ -74,30 +80,35 @@ def detect_call(
     checked = checked_options({**options, "request_id": request_id, "format": "json"})
     image = plain_image(rgb, "rgb")
     encoded = image_bytes(image, "rgb")
-    cloud, found = cloud_points(points), read_calibration(calibration)
+    cloud, found = read_cloud(points), read_calibration(calibration)
     return DetectCall(
         parts={
             "rgb": encoded,
-            "points": cloud.astype("<f4", copy=False).tobytes(),
+            "points": cloud.points.astype("<f4", copy=False).tobytes(),
             "calibration": strict_json.dumps(found.as_document()).encode(),
         },
         options=checked,
         request_id=request_id,
         sources=DetectionSources(
-            rgb=image if isinstance(image, np.ndarray) else encoded, points=cloud, calibration=found
+            rgb=image if isinstance(image, np.ndarray) else encoded, points=cloud.points, calibration=found
         ),
+        warnings=cloud.warnings,
     )
 
 
-def cloud_points(points: CloudInput) -> NDArray[np.float32]:
-    """The points of a cloud, `P 4` float32.
+def read_cloud(points: CloudInput) -> DecodedCloud:
+    """The points of a cloud, `P 4` float32, and what is odd about them.
 
     Raises:
-        InvalidInputError: it cannot be read, or is no cloud.
+        InvalidInputError: it cannot be read, is no cloud, or is beyond what anybody records.
     """
     data = points if isinstance(points, np.ndarray) else file_bytes(points, "points")
     try:
-        return decode_cloud(data, max_points=_MOST_POINTS).points
+        return decode_cloud(data, max_points=_MOST_POINTS)
+    except TooManyPointsError:
+        raise InvalidInputError(
+            f"points has {declared_points(data)} points, expected at most {_MOST_POINTS}; give one sweep"
+        ) from None
     except GeminiFusionError as error:
         raise InvalidInputError(str(error)) from None
 

@@ -36,14 +36,14 @@ def detection_from_message(response: pb.DetectResponse, call: DetectCall) -> Det
         InvalidResponseError: it makes no sense, or is one to another image.
     """
     try:
-        check_size(response.height, response.width, {"rgb": call.sources.rgb})
+        check_size(response.height, response.width, {"rgb": call.sources.rgb}, what="boxes")
         return DetectionResult(
             found=_boxes(response),
             size=(response.height, response.width),
             num_points=response.num_points,
             model=escape_controls(response.model),
             timings_ms={field.name: value for field, value in response.timings_ms.ListFields()},
-            warnings=tuple(map(escape_controls, response.warnings)),
+            warnings=call.all_warnings(map(escape_controls, response.warnings)),
             sensors={
                 escape_controls(name): SensorHealth(
                     holes=one.holes,

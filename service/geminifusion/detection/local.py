@@ -9,9 +9,9 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
-from numpy.typing import NDArray
 
 from geminifusion_runtime.artifact import DetectionMetadata
+from geminifusion_runtime.decoding.decode import DecodedImage
 from geminifusion_runtime.model import Model
 from geminifusion_runtime.tasks.detection.runtime import DetectionTask
 from geminifusion_runtime.tasks.parts import decode_part
@@ -26,6 +26,7 @@ from .calls import (
     CloudInput,
     checked_options,
     read_calibration,
+    read_cloud,
 )
 from .results import DetectionResult, DetectionSources
 
@@ -54,13 +55,14 @@ def detect(
     if isinstance(image, np.ndarray):
         check_array(image, "rgb")
     task = DetectionTask(metadata)
-    camera = read_calibration(calibration)
-    data: dict[str, bytes | NDArray[np.generic]] = {
-        "rgb": image if isinstance(image, np.ndarray) else file_bytes(image, "rgb"),
-        "points": points if isinstance(points, np.ndarray) else file_bytes(points, "points"),
-        "calibration": camera.packed(),
+    camera, cloud = read_calibration(calibration), read_cloud(points)
+    (rgb_spec,) = metadata.modalities
+    rgb_data = image if isinstance(image, np.ndarray) else file_bytes(image, "rgb")
+    decoded = {
+        "rgb": decode_part(rgb_data, rgb_spec, max_pixels=_MAX_PIXELS),
+        "points": DecodedImage(array=cloud.points, warnings=cloud.warnings),  # as many as a caller has
+        "calibration": DecodedImage(array=camera.packed()),
     }
-    decoded = {spec.name: decode_part(data[spec.name], spec, max_pixels=_MAX_PIXELS) for spec in task.parts}
     prepared = task.prepare(checked, decoded, DEFAULT_SENSOR_POLICY, size_problem=model.backend.size_problem)
     ready = time.perf_counter()
     result = task.encode(dataclasses.replace(checked, format=None), prepared, model.run(prepared.items))

@@ -166,7 +166,7 @@ class DetectionResult:
                 path.write_bytes(encode_png(self.draw()))
             case suffix:
                 raise InvalidInputError(
-                    f"cannot save boxes as {suffix or 'a file without suffix'!r}; use .json or .txt"
+                    f"cannot save boxes as {suffix or 'a file without suffix'!r}; use .json, .txt or .png"
                 )
         return path
 

@@ -27,14 +27,14 @@ def detection_from_json(body: bytes, call: DetectCall) -> DetectionResult:
     try:
         facts: Any = escape_in(json.loads(body))
         height, width = int(facts["size"]["height"]), int(facts["size"]["width"])
-        check_size(height, width, {"rgb": call.sources.rgb})
+        check_size(height, width, {"rgb": call.sources.rgb}, what="boxes")
         return DetectionResult(
             found=boxes_from_document(facts["boxes"], [str(name) for name in facts["classes"]]),
             size=(height, width),
             num_points=int(facts["num_points"]),
             model=str(facts["model"]),
             timings_ms={str(stage): float(ms) for stage, ms in facts["timings_ms"].items()},
-            warnings=tuple(map(str, facts["warnings"])),
+            warnings=call.all_warnings(map(str, facts["warnings"])),
             sensors={str(name): SensorHealth(**health) for name, health in facts.get("sensors", {}).items()},
             request_id=str(facts["request_id"]),
             batch_size=int(facts["batch_size"]),

@@ -19,4 +19,4 @@ SINKS = {
 }
 FORMATS = tuple(SINKS)
 BOX_FORMATS = ("bev", "kitti")  # of boxes alone; `overlay` and `json` are for both
-IMAGE_FORMATS = ("npy",)  # of translated images alone; `png` and `overlay` are for both
+IMAGE_FORMATS = ("npy", "picture")  # of translated images alone; `png` is for both

@@ -26,7 +26,7 @@ def translation_from_message(response: pb.TranslateResponse, call: TranslateCall
     """
     try:
         output = read_output(response.file)
-        check_size(output.shape[0], output.shape[1], call.sources)
+        check_size(output.shape[0], output.shape[1], call.sources, what="an image")
         return TranslationResult(
             output=output,
             domain=escape_controls(response.domain),

@@ -16,9 +16,9 @@ _Write = Callable[[TranslationResult, Path], object]
 FORMATS: Final[Mapping[str, tuple[str, _Write]]] = {
     "png": ("_{domain}.png", lambda result, path: result.save(path)),
     "npy": ("_{domain}.npy", lambda result, path: result.save(path)),
-    "overlay": ("_{domain}_picture.png", lambda result, path: result.save_picture(path)),
+    "picture": ("_{domain}_picture.png", lambda result, path: result.save_picture(path)),
 }
-DEFAULT_FORMATS: Final = ("png", "overlay")
+DEFAULT_FORMATS: Final = ("png", "picture")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 from geminifusion_runtime.printable import escape_controls
@@ -23,14 +24,14 @@ def translation_from_response(body: bytes, headers: Mapping[str, str], call: Tra
     """
     try:
         output = read_output(body)
-        check_size(output.shape[0], output.shape[1], call.sources)
-        warnings = escape_controls(headers.get("x-geminifusion-warnings", ""))
+        check_size(output.shape[0], output.shape[1], call.sources, what="an image")
+        warnings = json.loads(headers.get("x-geminifusion-warnings", "[]"))
         return TranslationResult(
             output=output,
             domain=escape_controls(headers["x-geminifusion-domain"]),
             model=escape_controls(headers["x-geminifusion-model"]),
             timings_ms={stage: float(headers[f"x-geminifusion-{stage}-ms"]) for stage in _STAGES},
-            warnings=tuple(warnings.split("; ")) if warnings else (),
+            warnings=tuple(map(escape_controls, warnings)),
             sensors=dict(map(_sensor, filter(None, headers.get("x-geminifusion-sensors", "").split("; ")))),
             request_id=escape_controls(headers["x-request-id"]),
             batch_size=int(headers["x-geminifusion-batch-size"]),

@@ -17,8 +17,6 @@ import sys
 from typing import Any
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 
 from geminifusion_runtime.allocator import keep_freed_memory
 from geminifusion_runtime.decoding.image_headers import declared_pixels
@@ -26,7 +24,7 @@ from geminifusion_runtime.errors import GeminiFusionError, ImageTooLargeError
 from geminifusion_runtime.tasks.parts import PART_SPECS, decode_part
 from geminifusion_service.errors import public_error
 from geminifusion_service.isolation.process_limits import allow_cpu, allow_memory, forbid_core_dumps, memory_left
-from geminifusion_service.isolation.shared_arrays import SharedArrays, end_offset
+from geminifusion_service.isolation.shared_arrays import ArrayPlace, SharedArrays, end_offset
 from geminifusion_service.isolation.worker_main import run_worker
 
 _NICENESS = 10  # the event loop goes first: rejections and finished responses do not wait for others' images
@@ -51,28 +49,31 @@ def decode(memory: SharedArrays, max_cpu_s: float, message: dict[str, Any]) -> d
 
 def _decode(memory: SharedArrays, message: dict[str, Any]) -> dict[str, Any]:
     files = memory.read(message["inputs"])
+    # Behind the files. Each array is written on its own, so that one that cannot be is told of like a bad file.
+    end = max(end_offset(place) for place in message["inputs"])
     results: list[dict[str, Any]] = []
-    arrays: dict[str, NDArray[np.generic]] = {}
+    outputs: list[ArrayPlace] = []
     for index, (spec, its_options) in enumerate(zip(message["specs"], message["modality_options"], strict=True)):
+        name = str(index)
         try:
-            data = files[str(index)].tobytes()
+            data = files[name].tobytes()
             # Asked first, because not every library survives an allocation that fails.
             needed = declared_pixels(data) * _BYTES_PER_PIXEL
             if needed > _KEPT_BYTES and needed > memory_left():
                 raise MemoryError
             image = decode_part(data, _spec(spec), may_hold_gil=True, **its_options, **message["options"])
+            (place,) = memory.write({name: image.array}, start=end)
+            results.append({"array": name, "health": vars(image.health), "warnings": image.warnings})
         except Exception as error:
-            if isinstance(error, MemoryError):
+            if isinstance(error, (MemoryError, OSError)):  # OSError from mapping the shared memory
                 error = _out_of_memory(f"{_spec(spec).name} needs")
             if not isinstance(error, GeminiFusionError):
                 _log.exception("decoding failed")
             public = public_error(error)
             results.append({"code": public.code, "message": str(public)})
             continue
-        arrays[str(index)] = image.array
-        results.append({"array": str(index), "health": vars(image.health), "warnings": image.warnings})
-    # Behind the files, of which arrays may be views.
-    outputs = memory.write(arrays, start=max(end_offset(place) for place in message["inputs"]))
+        outputs.append(place)
+        end = end_offset(place)
     return {"results": results, "outputs": outputs}
 
 

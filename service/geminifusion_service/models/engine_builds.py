@@ -17,6 +17,7 @@ from typing import NamedTuple
 from geminifusion_runtime.backends.engine_builder import BuildOptions
 from geminifusion_runtime.devices import parse_devices
 from geminifusion_runtime.model import Model
+from geminifusion_runtime.tasks.registry import TASKS
 from geminifusion_service.errors import ModelLoadError
 from geminifusion_service.isolation.engine_cache import EngineRequest
 from geminifusion_service.isolation.worker_client import (
@@ -65,8 +66,12 @@ class EngineBuilds:
         self._wanted: asyncio.Queue[_Wanted] = asyncio.Queue()
 
     def add(self, directory: Path, model: Model) -> None:
-        """Want an engine for a model that was loaded from a directory, unless it runs on one already."""
-        if not model.backend.name.startswith(self._runtime.engine_target):
+        """Want an engine for a model that was loaded from a directory, if its task has any and it runs on none yet."""
+        if not TASKS[model.metadata.task].takes_engines:
+            _log.info(
+                "%s serves from %s: no engine is built for %s", model.reference, model.backend.name, model.metadata.task
+            )
+        elif not model.backend.name.startswith(self._runtime.engine_target):
             self._wanted.put_nowait(_Wanted(directory, model))
 
     async def run(self, swap: Swap, changing: asyncio.Lock) -> None:

@@ -77,7 +77,7 @@ class Lifecycle:
         """Load a version, test it, and let requests reach it; it replaces one of the same name and version, if any.
 
         Args:
-            engine: see `ModelLoader.load`.
+            engine: see `ModelLoader.load`. It evicts no other model: what it is to speed up serves already.
 
         Raises:
             ModelLoadError: it cannot be loaded, or its self-test fails and others of the name serve; its cause is the
@@ -90,7 +90,7 @@ class Lifecycle:
         try:
             metadata = await self.run_in_loader_thread(lambda: read_metadata(directory))
             file_bytes = await self.run_in_loader_thread(lambda: model_file_bytes(directory, metadata))
-            await self._evict_for(file_bytes, name=name, reference=reference)
+            await self._make_room(file_bytes, name=name, reference=reference, may_evict=engine is None)
             loaded = await self.run_in_loader_thread(
                 lambda: self._loader.load(directory, version=version, engine=engine)
             )
@@ -163,8 +163,8 @@ class Lifecycle:
         if replaced is not None:
             self._unload_when_drained(replaced)
 
-    async def _evict_for(self, file_bytes: int, *, name: str, reference: str) -> None:
-        """Unload what has to go so that a model fits into the budget, where the settings allow that.
+    async def _make_room(self, file_bytes: int, *, name: str, reference: str, may_evict: bool) -> None:
+        """Unload what has to go so that a model fits into the budget, where that may be and the settings allow it.
 
         Raises:
             ModelMemoryError: it does not fit, with the numbers.
@@ -175,7 +175,7 @@ class Lifecycle:
         if short <= 0:
             return
         evicted: list[LoadedModel] = []
-        if self._settings.model_eviction == "lru":
+        if may_evict and self._settings.model_eviction == "lru":
             # Neither the default nor what the new one is to replace, which has to serve until then.
             others = [
                 loaded
@@ -187,10 +187,10 @@ class Lifecycle:
                     evicted.append(loaded)
                     short -= loaded.memory_bytes or 0
         if short > 0:
+            advice = "set --model-eviction lru, or" if may_evict else "or"
             raise ModelMemoryError(
                 f"{reference} would take about {needed / 2**20:.0f} MB, and {used / 2**20:.0f} of "
-                f"{self._budget.limit_bytes / 2**20:.0f} MB are taken; unload a model, set --model-eviction lru, "
-                "or raise --model-memory-mb"
+                f"{self._budget.limit_bytes / 2**20:.0f} MB are taken; unload a model, {advice} raise --model-memory-mb"
             )
         references = [loaded.model.reference for loaded in evicted]
         self.kept_unloaded.update(references)

@@ -210,6 +210,26 @@ class ModelRegistry:
             raise self._not_found(reference)
         return self._loaded[resolved]
 
+    def for_task(self, reference: str | None, task: str | None) -> LoadedModel:
+        """The entry of the model that a request means.
+
+        Args:
+            task: of the request; without a reference, and where the default is for another, the first current model
+                that is for this task.
+
+        Raises:
+            ModelNotFoundError, NotReadyError: see `find`.
+            WrongTaskError: the model is for another task.
+        """
+        loaded = self.get(reference)
+        if task is None or loaded.model.metadata.task == task:
+            return loaded
+        if reference is None:
+            for other in self._loaded.values():
+                if other.model.metadata.task == task and self.is_current(other):
+                    return other
+        raise WrongTaskError(wrong_task(loaded.model.reference, loaded.model.metadata.task, task))
+
     def is_current(self, loaded: LoadedModel) -> bool:
         """Whether its bare name means it."""
         return self._current.get(loaded.model.metadata.name) == loaded.model.reference
@@ -225,19 +245,15 @@ class ModelRegistry:
 
     @contextmanager
     def lease(self, reference: str | None, task: str | None = None) -> Iterator[Model]:
-        """Lease the model that a reference means; it stays loaded until the lease ends.
+        """Lease the model of a request; it stays loaded until the lease ends.
 
         Args:
-            task: of the request; without a reference, and where the default is for another, the first current model
-                that is for this task.
+            reference, task: see `for_task`.
 
         Raises:
-            ModelNotFoundError, NotReadyError: see `find`.
-            WrongTaskError: the model is for another task.
+            ModelNotFoundError, NotReadyError, WrongTaskError: see `for_task`.
         """
-        loaded = self.get(reference)
-        if task is not None and loaded.model.metadata.task != task:
-            loaded = self._of_task(task, loaded, reference)
+        loaded = self.for_task(reference, task)
         loaded.last_used = time.monotonic()
         with self.hold(loaded):
             yield loaded.model
@@ -275,14 +291,6 @@ class ModelRegistry:
             # The default was unloaded or changes versions: its name decides, never another model.
             return self._current.get(self._default.partition("@")[0])
         return reference if reference in self._loaded else self._current.get(reference)
-
-    def _of_task(self, task: str, found: LoadedModel, reference: str | None) -> LoadedModel:
-        """The model of requests for a task that name none, or an error that says where the request belongs."""
-        if reference is None:
-            for loaded in self._loaded.values():
-                if loaded.model.metadata.task == task and self.is_current(loaded):
-                    return loaded
-        raise WrongTaskError(wrong_task(found.model.reference, found.model.metadata.task, task))
 
     def _withdraw(self, reference: str) -> LoadedModel:
         loaded = self._loaded.pop(reference)

@@ -20,6 +20,7 @@ from geminifusion_service.errors import QueueFullError
 
 Resource = Literal["bytes", "pixels", "elements"]
 RESOURCES: Final[tuple[Resource, ...]] = get_args(Resource)
+ELEMENT_BYTES: Final = 40  # of a number in JSON: the Python object, and its place in a list
 
 # What is on its way may take its time for this long; after that it gives way to others that need its share, or clients
 # that send a byte a second would hold everything.
@@ -191,7 +192,8 @@ class Holding:
         Args:
             bytes: as they arrive. From the event loop: others that arrive too slowly may have to give up.
             pixels: of images, before they are decoded.
-            elements: of arrays in JSON, before they are parsed.
+            elements: of arrays in JSON, before they are parsed, and of what else becomes arrays of numbers; each
+                stands for `ELEMENT_BYTES`.
 
         Raises:
             QueueFullError: it would exceed the limit; what was held before still is.

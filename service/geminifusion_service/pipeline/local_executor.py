@@ -119,7 +119,7 @@ class LocalExecutor:
 
     def _max_batch(self, key: BatchKey) -> int:
         model, (height, width), _ = key
-        return (model.batch_plan or self._untuned).limit(height, width)
+        return min((model.batch_plan or self._untuned).limit(height, width), model.task.largest_batch)
 
     def _observe_batch(self, size: int, seconds: float) -> None:
         self._metrics.batch_size.observe(size)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -16,6 +16,9 @@ from contextlib import (
     contextmanager,
     nullcontext,
 )
+
+import numpy as np
+from numpy.typing import NDArray
 
 from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_runtime.model import Model
@@ -25,7 +28,7 @@ from geminifusion_service.models.registry import ModelRegistry
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.observability.timeline import StageTiming
 from geminifusion_service.pipeline.admission import AdmissionControl, Ticket
-from geminifusion_service.pipeline.budget import Holding, ResourceBudget
+from geminifusion_service.pipeline.budget import ELEMENT_BYTES, Holding, ResourceBudget
 from geminifusion_service.pipeline.executor import STOPPED, Executor
 from geminifusion_service.pipeline.pixel_count import count_pixels
 from geminifusion_service.pipeline.telemetry import Telemetry
@@ -211,9 +214,9 @@ class Segmenter:
         ):
             request = _for_model(request, model)
             async with _deadline(options.deadline_ms, arrival) as deadline:
-                place.holding.take(elements=model.task.elements(request.parts))
+                place.holding.take(elements=-(-model.task.array_bytes(request.parts) // ELEMENT_BYTES))
                 if self._max_pixels is not None:
-                    pixels = count_pixels(request.parts, max_pixels=self._max_pixels)
+                    pixels = count_pixels(_images(request, model), max_pixels=self._max_pixels)
                     await place.holding.take_pixels_when_free(pixels * model.task.pixel_weight(options))
                 response = await self._executor.submit(model, request, deadline=deadline, passed=passed)
             place.holding.settle(bytes=response.num_bytes, pixels=0, elements=0)  # of the request nothing is left
@@ -251,6 +254,12 @@ def _for_model(request: TaskRequest, model: Model) -> TaskRequest:
     """The request with its parts under the names of the model's; see `TaskRuntime.accept`."""
     parts = model.task.accept(request.options, request.parts)
     return request if parts is request.parts else TaskRequest(parts=parts, options=request.options)
+
+
+def _images(request: TaskRequest, model: Model) -> Mapping[str, bytes | NDArray[np.generic]]:
+    """The parts that are images: a cloud of points counts in another unit."""
+    names = {spec.name for spec in model.metadata.modalities}
+    return {name: part for name, part in request.parts.items() if name in names}
 
 
 def _deadline(deadline_ms: float | None, arrival: float) -> AbstractAsyncContextManager[float | None]:

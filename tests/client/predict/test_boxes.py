@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 
+from geminifusion.server_process import running_server
+
 
 @pytest.fixture
 def run():
@@ -60,3 +62,21 @@ def test_formats_of_boxes_need_points(run, folder):
     done = run(folder / "image_2/000000.png", "--format", "bev")
     assert done.exit_code == 2
     assert "--format bev or kitti are for boxes" in done.output
+
+
+def test_a_detector_without_points_says_what_to_give(run, folder, detector_artifact, tmp_path):
+    with running_server(["--artifact", detector_artifact], tmp_path / "server.log") as server:
+        for where in (["--artifact", detector_artifact], ["--url", server.http_url], ["--url", server.grpc_url]):
+            for rgb in (folder / "image_2/000000.png", folder / "image_2"):
+                done = run(rgb, *where, "--output", folder / "out")
+                assert done.exit_code == 2, (where, rgb, done.exception)
+                assert "street@1 is for object-detection-3d; give RGB, --input points=FILE and" in done.output
+
+
+def test_what_boxes_have_no_use_for_is_refused_in_one_sentence(run, folder, detector_artifact):
+    done = run(
+        folder / "image_2", "--input", f"points={folder / 'velodyne'}", "--input", f"calibration={folder / 'calib'}",
+        "--artifact", detector_artifact, "--overwrite", "--rerun", "--overlay-on", "rgb",
+    )  # fmt: skip
+    assert done.exit_code == 2
+    assert "--rerun, --overlay-on, --overwrite: not for 3-D object detection; leave it out" in done.output

@@ -80,3 +80,10 @@ def test_a_resized_calibration_projects_to_the_same_share_of_the_image() -> None
     smaller_x, smaller_y, same_depth, _ = calibration.resized((375, 1242), (125, 414)).lidar2image @ point
     assert same_depth == depth
     np.testing.assert_allclose([smaller_x, smaller_y], [x / 3, y / 3])
+
+
+@pytest.mark.parametrize("size", [[10**20, 5], [5, 2**20 + 1], [0, 5], [-1, 5], [1e3, 5], [5]])
+def test_a_size_of_no_image_is_refused_and_never_packed(size: list[float]) -> None:
+    document = decode_calibration(kitti()).as_document() | {"image_size": size}
+    with pytest.raises(UndecodableCalibrationError, match=r"image_size of the calibration is .*\[width, height\]"):
+        decode_calibration(json.dumps(document).encode())

@@ -7,7 +7,7 @@ import io
 import numpy as np
 import pytest
 
-from geminifusion_runtime.decoding.clouds import decode_cloud
+from geminifusion_runtime.decoding.clouds import declared_points, decode_cloud
 from geminifusion_runtime.detection.pillars import in_image, pillars
 from geminifusion_runtime.detection.settings import GridSettings
 from geminifusion_runtime.errors import TooManyPointsError, UndecodablePointsError
@@ -67,6 +67,23 @@ def test_what_is_no_cloud_is_refused_in_one_sentence(data: bytes | np.ndarray, s
 def test_more_points_than_allowed_are_refused() -> None:
     with pytest.raises(TooManyPointsError, match="has 2 points; this server takes 1"):
         decode_cloud(POINTS.tobytes(), max_points=1)
+
+
+@pytest.mark.parametrize(
+    ("data", "num_points"),
+    [
+        (POINTS.tobytes(), 2),
+        (POINTS, 2),
+        (npy(POINTS), 2),
+        (npy(np.zeros((1000, 3), np.uint8)), 1000),
+        (npy(np.zeros((1000, 4))), 1000),
+        (npy(np.zeros(1000)), 0),
+        (npy(POINTS)[:-3], 0),
+        (b"", 0),
+    ],
+)
+def test_points_are_counted_before_they_are_decoded(data: bytes | np.ndarray, num_points: int) -> None:
+    assert declared_points(data) == num_points
 
 
 def test_points_fall_into_rows_along_y_and_columns_along_x() -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import base64
+import http.client
+import io
+import json
+from contextlib import contextmanager
 
 import cv2
 import httpx
@@ -91,6 +95,13 @@ def test_what_is_wrong_is_said_in_one_sentence(change, status, code, says, post,
     assert says in problem["detail"]
 
 
+def test_a_size_of_no_image_is_refused_and_ends_no_decoding_process(post, make_street):
+    document = make_street().calibration.as_document() | {"image_size": [10**20, 5]}
+    response = post(make_street().files(calibration=json.dumps(document).encode()))
+    assert (response.status_code, response.json()["code"]) == (400, "undecodable_calibration"), response.text
+    assert "image_size of the calibration" in response.json()["detail"]
+
+
 def test_a_missing_part_is_named(post, make_street):
     files = make_street().files()
     del files["calibration"]
@@ -115,6 +126,84 @@ def test_requests_of_another_task_are_sent_elsewhere(detector, make_street):
     assert "POST /v1/detect" in problem["detail"]
 
 
+@pytest.fixture
+def room_for(serving_artifact, detector_artifact):
+    """`with room_for(120) as live`: a server whose other requests leave that many elements of the budget."""
+
+    @contextmanager
+    def room(elements):
+        with (
+            serving_artifact(detector_artifact, max_inflight_elements=100_000) as live,
+            live.server.segmenter.budget.open() as others,
+        ):
+            others.take(elements=100_000 - elements)
+            yield live
+
+    return room
+
+
+@pytest.mark.parametrize("form", ["bin", "float64 P x 4", "uint8 P x 3"])
+def test_a_cloud_counts_with_16_bytes_a_point_whatever_its_file(form, room_for, make_street):
+    street = make_street()
+    stream = io.BytesIO()
+    np.save(stream, street.points.astype(float) if form == "float64 P x 4" else np.full((300, 3), 2, np.uint8))
+    files = street.files() if form == "bin" else street.files(points=stream.getvalue())
+    assert len(street.points) == 300
+    statuses = []
+    for elements in (119, 120):
+        with room_for(elements) as live, httpx.Client(trust_env=False) as client:
+            statuses.append(client.post(f"{live.url}/v1/detect", files=files).status_code)
+    assert statuses == [429, 422 if form == "uint8 P x 3" else 200]
+
+
+def test_points_count_as_no_pixels(serving_artifact, detector_artifact, make_street):
+    """With these pixels taken by others the image has room beside them; a request that has none waits."""
+    street = make_street()
+    pixels = street.rgb.shape[0] * street.rgb.shape[1]
+    with (
+        serving_artifact(detector_artifact, max_pixels=100_000, max_inflight_pixels=100_000) as live,
+        live.server.segmenter.budget.open() as others,
+        httpx.Client(trust_env=False) as client,
+    ):
+        others.take(pixels=100_000 - pixels)
+        files = street.files(points=street.npy())
+        answer = client.post(f"{live.url}/v1/detect", params={"deadline_ms": 5000}, files=files)
+    assert answer.status_code == 200, answer.text
+
+
+def test_points_in_json_count_once(room_for, make_street):
+    street = make_street()
+    inputs = [
+        {"name": name, "datatype": "BYTES", "shape": [1, 1], "data": [base64.b64encode(content).decode()]}
+        for name, content in street.files().items()
+        if name != "points"
+    ]
+    numbers = [float(x) for x in street.points.ravel()]
+    inputs.append({"name": "points", "datatype": "FP32", "shape": list(street.points.shape), "data": numbers})
+    body = json.dumps({"inputs": inputs}).encode()
+    with room_for(body.count(b",")) as live, httpx.Client(trust_env=False) as client:
+        answer = client.post(f"{live.url}/v2/models/street/infer", content=body)
+    assert answer.status_code == 200, answer.text
+
+
+def test_too_many_points_are_refused_before_the_image_is_decoded(post, make_street):
+    files = make_street().files(rgb=b"no image", points=np.zeros((2**20 + 1, 4), np.float32).tobytes())
+    assert post(files).json()["code"] == "too_many_points"
+
+
+@pytest.mark.parametrize(
+    ("path", "code"), [("/v1/detect?model=nothing", "model_not_found"), ("/v1/translate", "wrong_task")]
+)
+def test_a_request_for_no_model_of_the_task_is_refused_before_its_body_is_read(path, code, detector):
+    client = http.client.HTTPConnection(detector.url.removeprefix("http://"), timeout=5)
+    client.putrequest("POST", path)
+    client.putheader("Content-Type", "application/json")
+    client.putheader("Content-Length", "1000")
+    client.endheaders()
+    assert json.loads(client.getresponse().read())["code"] == code
+    client.close()
+
+
 def test_models_and_the_document_describe_it(detector):
     model = detector.get("/v1/models/street").json()
     assert model["task"] == "object-detection-3d"
@@ -137,6 +226,7 @@ def test_open_inference_gives_the_boxes_as_tensors(detector, post, make_street):
     with httpx.Client(trust_env=False) as client:
         answer = client.post(f"{detector.url}/v2/models/street/infer", json={"inputs": inputs}).json()
         described = client.get(f"{detector.url}/v2/models/street").json()
+        configuration = client.get(f"{detector.url}/v2/models/street/config").json()
     outputs = {one["name"]: one for one in answer["outputs"]}
     boxes = post(files).json()["boxes"]
     assert outputs["boxes"]["shape"] == [len(boxes), 7]
@@ -145,3 +235,4 @@ def test_open_inference_gives_the_boxes_as_tensors(detector, post, make_street):
     )
     assert outputs["labels"]["data"] == [box["class_id"] for box in boxes]
     assert [one["name"] for one in described["inputs"]] == ["rgb", "points", "calibration"]
+    assert configuration["max_batch_size"] == 1

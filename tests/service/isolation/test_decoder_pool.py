@@ -13,15 +13,19 @@ import numpy as np
 import pytest
 
 from geminifusion_runtime.artifact import read_metadata
+from geminifusion_runtime.decoding.decode import DecodedImage
 from geminifusion_runtime.errors import ImageTooLargeError, UndecodableImageError
 from geminifusion_runtime.option_types import ModalityOptions
+from geminifusion_runtime.tasks.parts import PART_SPECS
 from geminifusion_service.errors import DeadlineExceededError, DecoderLostError, NotReadyError
+from geminifusion_service.isolation import decoder_process
 from geminifusion_service.isolation.decoder_pool import (
     EncodedPart,
     ProcessDecoderPool,
     ThreadDecoderPool,
     decoding_memory,
 )
+from geminifusion_service.isolation.shared_arrays import SharedArrays, open_shared_memory
 
 OPTIONS = {"max_pixels": 10**6, "intrinsics": None}
 MEMORY = decoding_memory(max_pixels=10**6, max_body_bytes=2**22)
@@ -236,6 +240,33 @@ def test_images_beyond_the_memory_of_a_process_are_rejected_and_it_goes_on(specs
         assert pool.process_ids == before
     finally:
         pool.close()
+
+
+def test_an_array_that_cannot_be_handed_over_costs_its_own_part_and_no_process(monkeypatch, specs):
+    """Run in this process, as no part that is served makes such an array."""
+    memory = SharedArrays(open_shared_memory())
+    broken = DecodedImage(array=np.array([10**20, 0.5], object))
+    whole = decoder_process.decode_part
+    monkeypatch.setattr(
+        decoder_process,
+        "decode_part",
+        lambda data, spec, **rest: broken if spec.name == "depth" else whole(data, spec, **rest),
+    )
+    parts = {"rgb": encoded(".png", RGB), "depth": encoded(".png", DEPTH)}
+    message = {
+        "specs": [PART_SPECS.dump_json(specs[name]).decode() for name in parts],
+        "modality_options": [ModalityOptions()._asdict()] * 2,
+        "options": OPTIONS,
+        "inputs": memory.write(
+            {str(index): np.frombuffer(data, np.uint8) for index, data in enumerate(parts.values())}
+        ),
+    }
+    response = decoder_process._decode(memory, message)
+    rgb, depth = response["results"]
+    assert depth["code"] == "internal"
+    (place,) = response["outputs"]
+    np.testing.assert_array_equal(memory.read([place])[rgb["array"]], RGB[..., ::-1])
+    memory.close()
 
 
 @pytest.mark.slow

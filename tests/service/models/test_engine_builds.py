@@ -1,6 +1,7 @@
 """Engines built beside serving, with OpenVINO as the runtime they are built for: real builds, in real processes."""
 
 import dataclasses
+import fcntl
 import json
 import shutil
 import threading
@@ -13,7 +14,9 @@ import pytest
 from geminifusion_runtime.artifact import read_metadata, sha256_of, write_metadata
 from geminifusion_runtime.backends.engine_builder import BuildOptions
 from geminifusion_runtime.model import Model
+from geminifusion_service.errors import ModelMemoryError
 from geminifusion_service.isolation.engine_cache import CONDITIONS_NAME, EngineRequest, prepare_engine
+from geminifusion_service.models import lifecycle
 from geminifusion_service.setting_fields import SettingsError
 from geminifusion_service.settings import Settings
 
@@ -124,10 +127,44 @@ async def test_an_engine_with_other_labels_than_the_golden_set_replaces_nothing(
 
 
 async def test_a_build_that_takes_too_long_is_ended(artifact, cached, managing, until, caplog):
-    async with managing(artifacts=(artifact,), engine_build_s=1.0, **cached) as (_, _, metrics):
-        await until(lambda: outcome(metrics, "failed") or outcome(metrics, "built"), 60)
-        if outcome(metrics, "failed"):
-            assert "not finished within 1 s; raise --engine-build-s" in caplog.text
+    request = EngineRequest(
+        artifact=artifact, cache=Path(cached["engine_cache"]), target="openvino", options=BuildOptions()
+    )
+    entry = prepare_engine(request).directory
+    shutil.rmtree(entry)
+    with (entry.parent / f".{entry.name}.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another server that is building the same engine, for ever
+        async with managing(artifacts=(artifact,), engine_build_s=1.0, **cached) as (_, _, metrics):
+            await until(lambda: outcome(metrics, "failed"), 20)
+    assert "not finished within 1 s; raise --engine-build-s" in caplog.text
+
+
+async def test_no_engine_is_built_for_a_task_without_any_and_its_models_serve(
+    detector_artifact, cached, managing, caplog
+):
+    caplog.set_level("INFO")
+    async with managing(artifacts=(detector_artifact,), **cached) as (manager, segmenter, _):
+        assert manager._engine_builds._wanted.empty()
+        assert segmenter.ready
+    assert "street@1 serves from onnxruntime-cpu: no engine is built for object-detection-3d" in caplog.text
+
+
+async def test_an_engine_that_does_not_fit_takes_no_other_models_place(
+    artifact, make_artifact, tmp_path, managing, monkeypatch
+):
+    engine = prepare_engine(
+        EngineRequest(artifact=artifact, cache=tmp_path / "engines", target="openvino", options=BuildOptions())
+    ).directory
+    monkeypatch.setattr(lifecycle, "model_file_bytes", lambda *_: 10 * 2**20)
+    other = make_artifact(tmp_path / "other", name="other")
+    budget = {"model_memory_mb": 10_000, "model_eviction": "lru"}
+    async with managing(artifacts=(artifact, other), backend="onnxruntime", **budget) as (manager, _, _):
+        version = manager.registry.find("tiny").metadata.version
+        manager.registry.get("other").memory_bytes = 9_990 * 2**20
+        with pytest.raises(ModelMemoryError, match="unload a model, or raise --model-memory-mb"):
+            await manager._swap_engine_in(engine, "tiny", version, "openvino")
+        assert {"other", "tiny"} == {model.metadata.name for model in manager.registry}
+        assert manager.registry.find("tiny").backend.name == "onnxruntime-cpu"
 
 
 def test_a_damaged_entry_is_built_again_and_another_artifact_gets_its_own(

@@ -11,6 +11,9 @@ import pytest
 from geminifusion_runtime.errors import InvalidOptionError
 from geminifusion_runtime.model import Model
 from geminifusion_runtime.options import SegmentOptions
+from geminifusion_runtime.tasks.detection import runtime as detection
+from geminifusion_runtime.tasks.detection.options import DetectOptions
+from geminifusion_runtime.tasks.detection.selection import found_boxes
 from geminifusion_service.errors import DeadlineExceededError, NotReadyError, QueueFullError
 from geminifusion_service.models.registry import ModelRegistry
 from geminifusion_service.observability.metrics import Metrics
@@ -215,3 +218,31 @@ async def test_pixels_of_points_count_for_the_memory_that_their_file_takes(file_
         assert segmenter.budget._held["pixels"] == times * 2 * pair.rgb.shape[0] * pair.rgb.shape[1]
         backend.gate.set()
         assert (await waiting).mask
+
+
+async def test_frames_of_a_detector_run_alone_and_their_boxes_are_selected_once_beside_the_engine(
+    detector_artifact, make_street, monkeypatch
+):
+    threads = []
+
+    def select(*arguments):
+        threads.append(threading.current_thread().name)
+        return found_boxes(*arguments)
+
+    monkeypatch.setattr(detection, "found_boxes", select)
+    streets = [make_street(seed) for seed in range(4)]
+    async with open_segmenter(detector_artifact, max_batch=4) as (segmenter, backend, executor):
+        backend.gate.clear()
+        requests = [
+            asyncio.create_task(
+                segmenter.segment(TaskRequest(parts=street.files(), options=DetectOptions(min_score=0.2, format=None)))
+            )
+            for street in streets
+        ]
+        await until(lambda: executor.queue_depth == 3)
+        backend.gate.set()
+        for response in await asyncio.gather(*requests):
+            assert response.batch_size == 1
+            assert len(response.found)
+    assert len(threads) == len(streets)
+    assert all(name.startswith("encode") for name in threads)

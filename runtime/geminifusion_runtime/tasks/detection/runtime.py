@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from geminifusion_runtime.artifact import DetectionMetadata, Precision
 from geminifusion_runtime.backends.protocol import GraphOutputs
-from geminifusion_runtime.decoding.clouds import declared_points
+from geminifusion_runtime.decoding.clouds import POINT_BYTES, check_number, declared_points
 from geminifusion_runtime.decoding.decode import DecodedImage
 from geminifusion_runtime.decoding.sensor_policy import apply_policy
 from geminifusion_runtime.detection.calibration import Calibration
@@ -27,13 +27,12 @@ from geminifusion_runtime.tasks.detection.blank import blank_frame, made_up_fram
 from geminifusion_runtime.tasks.detection.encoding import encode
 from geminifusion_runtime.tasks.detection.golden import read_golden_frames
 from geminifusion_runtime.tasks.detection.options import DETECT_OPTIONS, DetectionFormat, DetectOptions
-from geminifusion_runtime.tasks.detection.parts import CalibrationSpec, PointsSpec
+from geminifusion_runtime.tasks.detection.parts import MAX_POINTS, CalibrationSpec, PointsSpec
 from geminifusion_runtime.tasks.detection.selection import check_parts, found_boxes
 from geminifusion_runtime.tasks.parts import PartSpec
 from geminifusion_runtime.types import SensorPolicy
 
 T = TypeVar("T")
-_NUMBERS_OF_A_POINT = 4
 
 
 class Detected(NamedTuple):
@@ -42,12 +41,10 @@ class Detected(NamedTuple):
     Attributes:
         outputs: of the frame alone.
         frame: that it belongs to.
-        found: the boxes by the artifact's own limits.
     """
 
     outputs: GraphOutputs
     frame: PreparedFrame
-    found: FrameBoxes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,17 +87,20 @@ class DetectionTask(TaskRuntime[DetectOptions, PreparedFrame, Detected]):
         return (*self.metadata.modalities, PointsSpec(), CalibrationSpec())
 
     def accept(self, options: DetectOptions, parts: Mapping[str, T]) -> Mapping[str, T]:
-        """See `TaskRuntime`."""
+        """See `TaskRuntime`; too many points are refused here already."""
         check_parts(self.metadata, list(parts))
+        points: Any = parts["points"]
+        check_number(declared_points(points), max_points=MAX_POINTS)
         return parts
 
     def part_options(self, options: DetectOptions, spec: PartSpec) -> ModalityOptions:
         """None: the parts say all of themselves."""
         return ModalityOptions()
 
-    def elements(self, parts: Mapping[str, Any]) -> int:
-        """The numbers of the points."""
-        return _NUMBERS_OF_A_POINT * declared_points(parts.get("points", b""))
+    def array_bytes(self, parts: Mapping[str, Any]) -> int:
+        """Those of the points."""
+        points = parts.get("points", b"")
+        return POINT_BYTES * declared_points(points) if isinstance(points, bytes) else 0
 
     def item(self, arrays: Frame, *, size_problem: SizeProblem) -> PreparedFrame:
         """See `prepare_frame`."""
@@ -146,17 +146,15 @@ class DetectionTask(TaskRuntime[DetectOptions, PreparedFrame, Detected]):
         return dict(items[0].inputs)
 
     def predictions(self, outputs: GraphOutputs, items: Sequence[PreparedFrame]) -> list[Detected]:
-        """See `TaskRuntime`."""
+        """The outputs as they are: boxes are selected in `encode`, while the engine runs the next frame."""
         (frame,) = items
-        return [Detected(outputs, frame, found_boxes(self.metadata, outputs, frame))]
+        return [Detected(outputs, frame)]
 
     def encode(self, options: DetectOptions, prepared: PreparedRequest, predictions: Sequence[Detected]) -> FoundBoxes:
         """See `TaskRuntime`."""
         assert isinstance(prepared, PreparedDetection), "of this task's own making"
         (detected,) = predictions
-        found = detected.found
-        if options.min_score is not None:
-            found = found_boxes(self.metadata, detected.outputs, detected.frame, options.min_score)
+        found = found_boxes(self.metadata, detected.outputs, detected.frame, options.min_score)
         height, width = detected.frame.image_size
         return FoundBoxes(
             height=height,
@@ -194,7 +192,9 @@ class DetectionTask(TaskRuntime[DetectOptions, PreparedFrame, Detected]):
         return _parts(*made_up_frame(self.metadata))
 
     def observed(self, answer: Any) -> NDArray[np.generic]:  # noqa: ANN401 - see `TaskRuntime`
-        """The boxes, which predictions and results both have; see `as_rows`."""
+        """The boxes of a prediction by the artifact's own limits, or of a result; see `as_rows`."""
+        if isinstance(answer, Detected):
+            return as_rows(found_boxes(self.metadata, answer.outputs, answer.frame))
         return as_rows(answer.found)
 
     def agreeing(self, observed: NDArray[np.generic], expected: NDArray[np.generic]) -> tuple[int, int]:

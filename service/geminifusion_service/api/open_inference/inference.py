@@ -101,7 +101,8 @@ class OpenInference:
 
     def model_config(self, name: str, version: str | None) -> dict[str, Any]:
         """The same as Triton's model configuration."""
-        return configuration(self._resolve(name, version), max_batch=self._limits.queue_size)
+        resolved = self._resolve(name, version)
+        return configuration(resolved, max_batch=min(self._limits.queue_size, resolved.model.task.largest_batch))
 
     def model_statistics(self, name: str | None, version: str | None) -> dict[str, Any]:
         """Totals of one model, or of all for None."""

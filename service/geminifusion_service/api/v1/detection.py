@@ -21,6 +21,7 @@ from geminifusion_service.request import DetectResponse
 _FORMATS: dict[str, DetectionFormat] = {
     "application/json": "json",
     "text/plain": "kitti",
+    "image/png": "overlay",
 }
 
 
@@ -39,7 +40,7 @@ def detect_options_from_query(
     """
     values = query_values(pairs, request_id=request_id)
     if "format" not in values:
-        values["format"] = "json" if accept in (None, "*/*") else ranked_first(accept, _FORMATS, default="overlay")
+        values["format"] = ranked_first(accept, _FORMATS, default="json")
     return DETECT_OPTIONS.parse_text(values)
 
 

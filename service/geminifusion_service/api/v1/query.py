@@ -60,20 +60,19 @@ def preferred_format(accept: str | None) -> MaskFormat:
 
 
 def ranked_first(accept: str | None, formats: Mapping[str, T], *, default: T) -> T:
-    """The format whose media type `Accept` ranks above that of the default, which is a PNG.
+    """The format whose media type `Accept` ranks first; the default if it names none of them, or ranks that as high.
 
     Unknown types are no reason to reject a request: a server may disregard the header.
+
+    Args:
+        formats: by media type, the default among them.
     """
     if accept is None or accept == "*/*":
         return default
     ranks = _qualities(accept)
-    best = default
-    best_quality = _of_type(MEDIA_TYPES["png"], ranks)
-    for media_type, mask_format in formats.items():
-        quality = _of_type(media_type, ranks)
-        if quality > best_quality:
-            best, best_quality = mask_format, quality
-    return best
+    qualities = {one: _of_type(media_type, ranks) for media_type, one in formats.items()}
+    best = max(qualities, key=lambda one: qualities[one])
+    return best if qualities[best] > qualities[default] else default
 
 
 def accepts_gzip(accept_encoding: str | None) -> bool:

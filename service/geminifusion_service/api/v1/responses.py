@@ -76,7 +76,8 @@ def common_headers(response: TaskResponse) -> dict[str, str]:
         for name, one in response.sensors.items()
     )
     if response.warnings:
-        headers["X-Geminifusion-Warnings"] = _header_text("; ".join(response.warnings))
+        # JSON, in ASCII: sentences have semicolons and commas of their own.
+        headers["X-Geminifusion-Warnings"] = strict_json.dumps(response.warnings)
     return headers
 
 
@@ -102,11 +103,6 @@ def segment_response(response: SegmentResponse, *, accepts_gzip: bool = False) -
         return Response(content, 200, headers, MEDIA_TYPES[response.format])
     # The tag is of the mask alone: the times in JSON differ from one response to the next.
     return file_response(response.mask, headers, MEDIA_TYPES[response.format])
-
-
-def _header_text(text: str) -> str:
-    """Text with what no header can carry replaced; in the JSON it is as it is."""
-    return text.encode("ascii", "replace").decode("ascii")
 
 
 def _share_text(share: ClassShare) -> str:

@@ -139,6 +139,8 @@ class _TaskRequests:
             priority=options.priority,
             holding=holding_of(request),
         ) as ticket:
+            if self._api.finds_model_first:
+                self._segmenter.models.for_task(options.model, options.task)
             limits = self._limits
             body = await read_body(request, max_bytes=limits.max_body_bytes, timeout_s=limits.body_timeout_s)
             if boundary is not None:

@@ -36,6 +36,8 @@ class TaskApi:
         response: the response over HTTP; the flag says whether it may be compressed with gzip.
         operation: in the OpenAPI document, as far as it is the same for all models.
         of_models: what of it follows from the loaded models of this task.
+        finds_model_first: whether a request for no model of the task is refused before its body is read; otherwise
+            what is wrong with the body is said first.
     """
 
     task: str
@@ -44,6 +46,7 @@ class TaskApi:
     response: Callable[[TaskResponse, bool], Response]
     operation: Mapping[str, Any]
     of_models: Callable[[Sequence[ArtifactMetadata]], dict[str, Any]]
+    finds_model_first: bool = True
 
     @property
     def verb(self) -> str:
@@ -66,6 +69,7 @@ TASK_APIS: tuple[TaskApi, ...] = (
         ),
         operation=SEGMENT_OPERATION,
         of_models=segment_operation,
+        finds_model_first=False,
     ),
     TaskApi(
         task="image-translation",

@@ -6,7 +6,9 @@ import json
 import httpx
 import pytest
 
+from geminifusion_service.api.v1.detection import detect_options_from_query
 from geminifusion_service.api.v1.query import accepts_gzip, preferred_format
+from geminifusion_service.api.v1.translation import translate_options_from_query
 
 
 @pytest.mark.parametrize(
@@ -31,6 +33,40 @@ from geminifusion_service.api.v1.query import accepts_gzip, preferred_format
 )
 def test_the_type_ranked_first_decides_and_png_wins_a_tie(accept, expected):
     assert preferred_format(accept) == expected
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        (None, "json"),
+        ("*/*", "json"),
+        ("*/*;q=0.8", "json"),
+        ("image/png, */*", "json"),
+        ("image/png, application/json", "json"),
+        ("text/html, image/png;q=0.9, */*;q=0.8", "overlay"),
+        ("image/png", "overlay"),
+        ("image/*, text/plain;q=0.5", "overlay"),
+        ("text/plain", "kitti"),
+        ("text/html", "json"),
+    ],
+)
+def test_boxes_are_json_unless_another_type_is_ranked_above_it(accept, expected):
+    assert detect_options_from_query([], request_id="one", accept=accept).format == expected
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        (None, "png"),
+        ("*/*;q=0.8", "png"),
+        ("application/x-npy, image/png", "png"),
+        ("application/x-npy, */*", "png"),
+        ("application/x-npy, */*;q=0.5", "npy"),
+        ("application/json", "png"),
+    ],
+)
+def test_a_translation_is_a_png_unless_npy_is_ranked_above_it(accept, expected):
+    assert translate_options_from_query([], request_id="one", accept=accept).format == expected
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ export async function translated(parts, query, signal) {
   const document = {
     model: of("Model"), classes: [], size: { width, height }, batch_size: Number(of("Batch-Size")),
     timings_ms: Object.fromEntries(STAGES.map((stage) => [stage, Number(of(`${stage[0].toUpperCase()}${stage.slice(1)}-Ms`))])),
-    warnings: of("Warnings") ? of("Warnings").split("; ") : [],
+    warnings: JSON.parse(of("Warnings") || "[]"),
   };
   return { parts, query, content, ms, document, maps: {}, registered: null, labels: null, layer, domain: of("Domain"), width, height };
 }
