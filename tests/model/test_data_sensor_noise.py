@@ -97,8 +97,28 @@ def test_salt_is_the_largest_value_and_pepper_is_zero():
     found = corrupted(SensorNoise(salt_and_pepper=RandomCorruption(**ALWAYS, most=1.0)), seed=1)
     changed = found.others["depth"] != frame().others["depth"]
     assert set(np.unique(found.others["depth"][changed])) == {0, frame().others["depth"].max()}
-    touched = (found.rgb != frame().rgb).any(axis=2)
+    touched = found.rgb != frame().rgb
     assert set(np.unique(found.rgb[touched])) == {0, 255}
+    assert touched.any(axis=2).mean() > touched.all(axis=2).mean(), "each channel is hit by itself"
+
+
+def test_gaussian_noise_spreads_by_a_share_of_the_largest_value_and_leaves_the_unmeasured():
+    source = dataclasses.replace(
+        frame(), rgb=np.full((*SIZE, 3), 128, np.uint8), others={"depth": np.full(SIZE, 4.0, np.float32)}
+    )
+    source.others["depth"][:30] = 0
+    spread = {"rgb": [], "depth": []}
+    for seed in range(40):
+        how = SensorNoise(gaussian=RandomCorruption(**ALWAYS, most=0.1))
+        found = corrupt(source, how, np.random.default_rng(seed))
+        assert not found.others["depth"][:30].any()
+        assert found.others["depth"][30:].min() > 0
+        spread["rgb"].append(found.rgb.std() / 255)
+        spread["depth"].append(found.others["depth"][30:].std() / 4)
+    for found in spread.values():
+        # uniform from 0 to 0.1
+        assert np.mean(found) == pytest.approx(0.05, abs=0.015)
+        assert max(found) == pytest.approx(0.1, abs=0.02)
 
 
 def test_holes_are_patches_in_depth_only():
@@ -128,6 +148,7 @@ FULL = SensorNoise(
     missing={"rgb": 0.1, "depth": 0.2},
     zeroed=RandomCorruption(probability=0.5, most=0.3),
     salt_and_pepper=RandomCorruption(probability=0.5, most=0.1),
+    gaussian=RandomCorruption(probability=0.5, most=0.1),
     holes=RandomCorruption(probability=0.5, most=0.4),
     misregistration=RandomCorruption(probability=0.5, most=0.05),
     curriculum=Curriculum(begin=2, end=6),

@@ -152,6 +152,19 @@ def test_the_recipe_of_the_bundled_model_takes_three_of_eight_frames_from_photog
     assert config.network == named_recipe("nyuv2-b0-from-scratch").network
 
 
+def test_the_robust_recipe_goes_on_gently_with_more_noise_and_the_norm_that_an_artifact_has():
+    config, before = named_recipe("nyuv2-b0-robust"), named_recipe("nyuv2-b0-distilled")
+    assert config.freeze_decoder_norm
+    assert (config.steps, config.learning_rate, config.seed, config.precision) == (1500, 1.5e-4, 18, "float32")
+    noise = config.augmentation.noise
+    assert noise.salt_and_pepper == RandomCorruption(probability=0.4, most=0.2)
+    assert noise.gaussian == RandomCorruption(probability=0.3, most=0.08)
+    assert noise.missing == {"rgb": 0.15, "depth": 0.12}
+    assert noise.curriculum.strength(0) == 1
+    assert (noise.holes, noise.zeroed) == (before.augmentation.noise.holes, before.augmentation.noise.zeroed)
+    assert (config.network, config.further_per_batch) == (before.network, before.further_per_batch)
+
+
 @pytest.mark.parametrize("name", sorted(set(RECIPES) - {"nyuv2-b0-from-scratch", "rooms-b0"}))
 def test_a_recipe_that_needs_a_start_insists_on_it(name):
     recipe = named_recipe(name)

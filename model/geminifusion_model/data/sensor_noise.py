@@ -88,7 +88,10 @@ class SensorNoise:
     zeroed: RandomCorruption | None = None
     """Single pixels become 0; `most` is their share."""
     salt_and_pepper: RandomCorruption | None = None
-    """Single pixels become 0 or the largest value there is; `most` is their share."""
+    """Single values become 0 or the largest there is, each channel by itself; `most` is their share."""
+    gaussian: RandomCorruption | None = None
+    """Gaussian noise on what was measured; `most` is its standard deviation as a share of the largest value there is,
+    255 in the RGB."""
     holes: RandomCorruption | None = None
     """Patches of every modality but the RGB become 0; `most` is their share."""
     misregistration: RandomCorruption | None = None
@@ -142,6 +145,7 @@ def corrupt(sample: Sample, how: SensorNoise, rng: np.random.Generator, strength
             values = _with_holes(values, _amount(how.holes, rng, strength), rng)
         values = _zeroed(values, _amount(how.zeroed, rng, strength), rng)
         values = _salted(values, _amount(how.salt_and_pepper, rng, strength), rng)
+        values = _with_gaussian(values, _amount(how.gaussian, rng, strength), rng)
         images[name] = _absent(name, values) if name == missing else values
     return _with_images(sample, images)
 
@@ -196,10 +200,26 @@ def _zeroed(values: Values, share: float, rng: np.random.Generator) -> Values:
 
 def _salted(values: Values, share: float, rng: np.random.Generator) -> Values:
     if share > 0:
-        drawn = rng.random(values.shape[:2])
+        drawn = rng.random(values.shape)
         values[drawn < share / 2] = 0
-        values[drawn > 1 - share / 2] = 255 if values.dtype == np.uint8 else values.max()
+        values[drawn > 1 - share / 2] = _largest(values)
     return values
+
+
+def _with_gaussian(values: Values, deviation: float, rng: np.random.Generator) -> Values:
+    if deviation <= 0:
+        return values
+    largest = _largest(values)
+    noisy = values + (deviation * largest * rng.standard_normal(values.shape, np.float32))
+    if values.dtype == np.uint8:
+        return np.clip(np.rint(noisy), 0, largest).astype(np.uint8)
+    # noise does not turn a measurement into its absence
+    smallest = np.float32(largest / 1000)
+    return np.where(values > 0, np.maximum(noisy, smallest), values).astype(np.float32)
+
+
+def _largest(values: Values) -> float:
+    return 255.0 if values.dtype == np.uint8 else float(values.max())
 
 
 def _with_holes(values: Values, share: float, rng: np.random.Generator) -> Values:
