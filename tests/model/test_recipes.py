@@ -152,8 +152,8 @@ def test_the_recipe_of_the_bundled_model_takes_three_of_eight_frames_from_photog
     assert config.network == named_recipe("nyuv2-b0-from-scratch").network
 
 
-def test_the_robust_recipe_goes_on_gently_with_more_noise_and_the_norm_that_an_artifact_has():
-    config, before = named_recipe("nyuv2-b0-robust"), named_recipe("nyuv2-b0-distilled")
+def test_the_hardened_recipe_goes_on_gently_with_more_noise_and_the_norm_that_an_artifact_has():
+    config, before = named_recipe("nyuv2-b0-hardened"), named_recipe("nyuv2-b0-distilled")
     assert config.freeze_decoder_norm
     assert (config.steps, config.learning_rate, config.seed, config.precision) == (1500, 1.5e-4, 18, "float32")
     noise = config.augmentation.noise

@@ -136,7 +136,7 @@ def nyuv2_b0_distilled() -> TrainingConfig:
     )
 
 
-def nyuv2_b0_robust() -> TrainingConfig:
+def nyuv2_b0_hardened() -> TrainingConfig:
     """What made the bundled model robust: a trained B0 goes on at a low rate, and half of its frames are noisy.
 
     On a processor with AVX-512 BF16, bfloat16 is faster.
@@ -204,7 +204,7 @@ RECIPES: dict[str, Callable[[], TrainingConfig]] = {
     "rooms-b0": rooms_b0,
     "nyuv2-b0-from-rooms": nyuv2_b0_from_rooms,
     "nyuv2-b0-distilled": nyuv2_b0_distilled,
-    "nyuv2-b0-robust": nyuv2_b0_robust,
+    "nyuv2-b0-hardened": nyuv2_b0_hardened,
     "nyuv2-b3-modern": nyuv2_b3_modern,
     **_staged("nyuv2-b3-original", partial(nyuv2_original, "mit_b3")),
     **_staged("nyuv2-b5-original", partial(nyuv2_original, "mit_b5")),
