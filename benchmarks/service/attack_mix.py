@@ -94,6 +94,7 @@ class GoodClients:
                     result = client.segment(self._pair.rgb, self._pair.depth)
                 except ClientError as error:
                     self.outcomes[error.code] += 1
+                    print(f"{url}, after {time.monotonic() - begin:.1f} s: {error}", flush=True)
                     continue
                 self.seconds.append(time.monotonic() - begin)
                 self.outcomes["ok" if result.labels.tobytes() == self._expected else "wrong"] += 1

@@ -43,9 +43,16 @@ def trailing_metadata(error: GeminiFusionError) -> Metadata:
 
 
 async def abort(context: grpc.aio.ServicerContext, error: GeminiFusionError) -> NoReturn:
-    """End a call with an error."""
+    """End a call with an error.
+
+    Raises:
+        grpc.aio.AbortError: always, but
+        asyncio.CancelledError: if the caller has left, so that nobody is told; as when its deadline has just passed.
+    """
     try:
         await context.abort(status_of(error), details_of(error), trailing_metadata(error))
+    except grpc.aio.InternalError:
+        raise asyncio.CancelledError from None
     except grpc.aio.AbortError as aborted:
         asyncio.get_running_loop().call_soon(_forget_frames, aborted)
         raise
