@@ -12,9 +12,9 @@ while read -r name python extras; do
     --python-version "$python" --python-platform x86_64-manylinux_2_28 $options "$@" \
     --output-file "docker/locks/$name.txt" pyproject.toml
 done <<'LOCKS'
-service 3.11 service
-service-gpu 3.11 service-gpu
-ray 3.11 service ray
-train 3.11 model export
-tensorrt 3.12 service-gpu tensorrt onnx
+service 3.11 service signatures
+service-gpu 3.11 service-gpu signatures
+ray 3.11 service ray signatures
+train 3.11 model export signatures
+tensorrt 3.12 service-gpu tensorrt onnx signatures
 LOCKS
