@@ -26,7 +26,7 @@ class MemoryGroup:
             (_ROOT / "cgroup.subtree_control").write_text("+memory")
         self._folder = (_ROOT / "memory" if first else _ROOT) / name
         self._events = self._folder / ("memory.oom_control" if first else "memory.events")
-        self._peak = self._folder / ("memory.max_usage_in_bytes" if first else "memory.peak")
+        self._anonymous = "total_rss" if first else "anon"
         self._folder.mkdir(exist_ok=True)
         (self._folder / ("memory.limit_in_bytes" if first else "memory.max")).write_text(str(most))
 
@@ -38,12 +38,12 @@ class MemoryGroup:
     @property
     def kills(self) -> int:
         """How many processes the kernel has killed because of the limit."""
-        return int(dict(line.split() for line in self._events.read_text().splitlines())["oom_kill"])
+        return self._numbers(self._events)["oom_kill"]
 
     @property
-    def peak(self) -> int:
-        """Most bytes that it had at once, the kernel's copies of files included."""
-        return int(self._peak.read_text())
+    def held(self) -> int:
+        """Bytes that its processes hold now, without the kernel's copies of files, which give way."""
+        return self._numbers(self._folder / "memory.stat")[self._anonymous]
 
     def remove(self) -> None:
         """Remove it, once its processes have ended."""
@@ -53,3 +53,7 @@ class MemoryGroup:
                 return
             time.sleep(0.2)
         raise AssertionError(f"{self._folder} has the processes {(self._folder / 'cgroup.procs').read_text().split()}")
+
+    @staticmethod
+    def _numbers(file: Path) -> dict[str, int]:
+        return {name: int(number) for name, number in map(str.split, file.read_text().splitlines())}
