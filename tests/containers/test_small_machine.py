@@ -37,7 +37,6 @@ def group(engine):
 
 @pytest.fixture(scope="module")
 def stack(engine, group):
-    engine.compose("up", "--detach", "--no-build", "geminifusion", files=FILES, within=group.join)
 
     def ready():
         try:
@@ -45,10 +44,13 @@ def stack(engine, group):
         except httpx.HTTPError:
             return False
 
-    with engine.network():
-        wait_until(ready, 120, "ready server")
-        yield engine
-    engine.compose("down", "--volumes", files=FILES)
+    try:
+        engine.compose("up", "--detach", "--no-build", "geminifusion", files=FILES, within=group.join)
+        with engine.network():
+            wait_until(ready, 120, "ready server")
+            yield engine
+    finally:
+        engine.compose("down", "--volumes", files=FILES)
 
 
 def post(rgb, depth):
