@@ -4,6 +4,7 @@ PYTHON_NAMES := python3.14 python3.13 python3.12 python3.11 python3
 IS_NEW_ENOUGH := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for name in $(PYTHON_NAMES); do $$name -c '$(IS_NEW_ENOUGH)' 2>/dev/null && echo $$name && break; done)
 VENV := .venv
+DIST := dist
 CLIENTS := .venv-clients
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -37,9 +38,9 @@ sbom: $(VENV)/created
 	$(BIN)/pip --python $(VENV)-sbom/bin/python install --quiet --no-deps --require-hashes -r docker/locks/service.txt
 	$(BIN)/pip --python $(VENV)-sbom/bin/python install --quiet --no-deps .
 	$(BIN)/pip install --quiet "cyclonedx-bom>=7.5,<8" "pip-licenses>=5.5,<6"
-	mkdir -p dist
-	$(BIN)/cyclonedx-py environment --output-reproducible --output-file dist/sbom.cdx.json $(VENV)-sbom
-	$(BIN)/pip-licenses --python $(VENV)-sbom/bin/python --format markdown --output-file dist/licences.md
+	mkdir -p $(DIST)
+	$(BIN)/cyclonedx-py environment --output-reproducible --output-file $(DIST)/sbom.cdx.json $(VENV)-sbom
+	$(BIN)/pip-licenses --python $(VENV)-sbom/bin/python --format markdown --output-file $(DIST)/licences.md
 	rm -rf $(VENV)-sbom
 
 lint: $(VENV)/with-dev

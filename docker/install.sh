@@ -17,13 +17,13 @@ if [ "$1" = service ]; then
     "$packages"/onnxruntime/datasets "$packages"/onnxruntime/capi/libonnxruntime.so.*
 fi
 if [ -d "$packages/uvloop" ]; then
-  strip --strip-unneeded "$packages"/uvloop/*.so "$packages"/kornia_rs/*.so
+  # Not the libraries that auditwheel has moved sections of: binutils writes them so that they cannot be loaded.
+  strip --strip-unneeded "$packages"/uvloop/*.so "$packages"/kornia_rs/*.so "$packages"/cryptography/hazmat/bindings/*.so
   rm -f "$packages"/uvloop/*.c "$packages"/uvloop/*.pyx
 fi
 if [ "$1" = service ]; then
   # What only compilers, type checkers and debuggers read; and all bytecode, of which the proof below writes what is used.
   find "$packages" -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -name '*.a' \) -delete
-  strip --strip-unneeded "$packages"/numpy.libs/*.so*
   find "$packages" -type d -name __pycache__ -prune -exec rm -r {} +
 fi
 # A server that segments is the proof that nothing of this was needed.
@@ -33,6 +33,8 @@ if [ "$1" = service ]; then
 import geminifusion_service.isolation.decoder_process, geminifusion_service.isolation.engine_process
 import geminifusion_service.server
 import numpy
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from geminifusion import Client, load
+Ed25519PrivateKey.generate().sign(b'')
 load(threads=1)(numpy.zeros((96, 128, 3), numpy.uint8), numpy.ones((96, 128), numpy.float32))"
 fi

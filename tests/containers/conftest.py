@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 # importlib mode gives test folders no package, so what several files share is loaded by path once
-_spec = importlib.util.spec_from_file_location("container_engine", Path(__file__).parent / "container_engine.py")
-sys.modules["container_engine"] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(sys.modules["container_engine"])
+for _name in ("container_engine", "memory_group"):
+    _spec = importlib.util.spec_from_file_location(_name, Path(__file__).parent / f"{_name}.py")
+    sys.modules[_name] = importlib.util.module_from_spec(_spec)
+    _spec.loader.exec_module(sys.modules[_name])
 
 from container_engine import TOOLS, Engine, missing  # noqa: E402 - loaded above
 

@@ -173,12 +173,19 @@ class Engine:
         """The output of podman inside the namespaces."""
         return self.run("podman", "--log-level=error", *arguments, check=check, timeout=timeout)
 
-    def compose(self, *arguments: str, profile: str | None = None, **environment: str) -> str:
-        """The output of podman-compose for the project's compose file."""
-        chosen = ["--profile", profile] if profile else []
+    def compose(
+        self,
+        *arguments: str,
+        profile: str | None = None,
+        files: tuple[str, ...] = ("docker-compose.yml",),
+        within: tuple[str, ...] = (),
+        **environment: str,
+    ) -> str:
+        """The output of podman-compose for the project's compose files; `within` comes before its command."""
+        chosen = [f"--file={file}" for file in files] + (["--profile", profile] if profile else [])
         program = str(Path(sys.executable).with_name("podman-compose"))
         command = [program, "--podman-args=--log-level=error", "--project-name=gftest", *chosen, *arguments]
-        return self.run(*command, **environment)
+        return self.run(*within, *command, **environment)
 
     @contextlib.contextmanager
     def network(self) -> Iterator[None]:

@@ -19,7 +19,6 @@ ADDRESS = "localhost:8443"
 def stack(engine, secrets):
     pem = {"PROXY_PEM_FILE": str(secrets / "proxy.pem")}
     services = ("geminifusion", "geminifusion-2", "proxy")
-    engine.compose("up", "--detach", "--no-build", *services, profile="proxy", **pem)
     context = ssl.create_default_context(cafile=secrets / "ca.pem")
 
     def ready():
@@ -28,10 +27,13 @@ def stack(engine, secrets):
         except httpx.HTTPError:
             return False
 
-    with engine.network():
-        wait_until(ready, 120, "replica behind the proxy")
-        yield engine
-    engine.compose("down", "--volumes", profile="proxy", **pem)
+    try:
+        engine.compose("up", "--detach", "--no-build", *services, profile="proxy", **pem)
+        with engine.network():
+            wait_until(ready, 120, "replica behind the proxy")
+            yield engine
+    finally:
+        engine.compose("down", "--volumes", profile="proxy", **pem)
 
 
 @pytest.mark.parametrize("scheme", ["https", "grpcs"])

@@ -23,7 +23,6 @@ def stack(engine, secrets):
     }
     services = ("ray-head", "ray-worker", "ray-ingress")
     scale = ("--scale", "ray-worker=2")
-    engine.compose("up", "--detach", "--no-build", *scale, *services, profile="ray", **values)
 
     def ready():
         try:
@@ -31,10 +30,13 @@ def stack(engine, secrets):
         except httpx.HTTPError:
             return False
 
-    with engine.network():
-        wait_until(ready, 180, "ready ingress")
-        yield engine
-    engine.compose("down", "--volumes", profile="ray", **values)
+    try:
+        engine.compose("up", "--detach", "--no-build", *scale, *services, profile="ray", **values)
+        with engine.network():
+            wait_until(ready, 180, "ready ingress")
+            yield engine
+    finally:
+        engine.compose("down", "--volumes", profile="ray", **values)
 
 
 def test_a_worker_that_is_killed_costs_only_errors_to_retry(stack, load):

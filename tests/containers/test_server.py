@@ -17,11 +17,13 @@ SERVER = "gftest_geminifusion_1"
 @pytest.fixture(scope="module")
 def stack(engine):
     services = ("geminifusion", "prometheus", "alertmanager")
-    engine.compose("up", "--detach", "--no-build", *services, profile="monitoring")
-    with engine.network():
-        wait_until(lambda: reached(f"{HTTP}/healthz/ready"), 90, "ready server")
-        yield engine
-    engine.compose("down", "--volumes", profile="monitoring")
+    try:
+        engine.compose("up", "--detach", "--no-build", *services, profile="monitoring")
+        with engine.network():
+            wait_until(lambda: reached(f"{HTTP}/healthz/ready"), 90, "ready server")
+            yield engine
+    finally:
+        engine.compose("down", "--volumes", profile="monitoring")
 
 
 def reached(url):

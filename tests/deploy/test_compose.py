@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-FILES = ("docker-compose.yml", "docker/compose.api-keys.yml")
+FILES = ("docker-compose.yml", "docker/compose.api-keys.yml", "docker/compose.small.yml")
 COMPOSE = yaml.safe_load((ROOT / FILES[0]).read_text())
 SERVICES = COMPOSE["services"]
 # Rules that do not apply: of digests, which .env sets; of the variable that Ray reads the token's path from; of secrets

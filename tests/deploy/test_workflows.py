@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
@@ -24,9 +25,20 @@ def test_the_schema_accepts_every_workflow():
     assert code == 0, said
 
 
+def test_actionlint_finds_nothing():
+    code, said = lint("actionlint", *WORKFLOWS)
+    assert code == 0, said
+
+
 def test_zizmor_finds_nothing():
     code, said = lint("zizmor", "--offline", "--no-progress", ".github")
     assert code == 0, said
+
+
+def test_the_packages_of_every_image_are_audited():
+    workflow = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())
+    audited = workflow["jobs"]["audit"]["strategy"]["matrix"]["lock"]
+    assert sorted(audited) == sorted(lock.stem for lock in (ROOT / "docker/locks").glob("*.txt"))
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)

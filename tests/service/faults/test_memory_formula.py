@@ -50,6 +50,18 @@ def test_the_compose_file_allows_what_the_formula_says():
     assert [int(number.replace(",", "")) for number in said.groups()] == [round(total / MIB), allowed]
 
 
+def test_the_compose_file_of_a_small_machine_allows_what_the_formula_says():
+    compose = (ROOT / "docker/compose.small.yml").read_text()
+    assert "GEMINIFUSION_DECODE_ISOLATION: thread" in compose  # so that no decoding process counts
+    limits = {name: int(re.search(rf"GEMINIFUSION_{name.upper()}: (\d+)", compose)[1]) for name in TERMS[:3]}
+    most_pixels = int(re.search(r"GEMINIFUSION_MAX_PIXELS: (\d+)", compose)[1])
+    assert 2 * most_pixels <= limits["max_inflight_pixels"]  # else a single pair could take more
+    total = documented()[0] + needed(limits | {"decode_workers": 0})
+    assert total <= int(re.search(r"mem_limit: (\d+)m", compose)[1]) * MIB
+    guide = " ".join((ROOT / "docs/guides/deploy.md").read_text().split())
+    assert int(re.search(r"it needs ([\d]+) MiB of 512", guide)[1]) == round(total / MIB)
+
+
 def charged_bytes():
     """The function of the benchmarks that counts memory as a container does."""
     path = ROOT / "benchmarks/service/process_figures.py"
