@@ -183,7 +183,9 @@ def test_the_command_line_trains_resumes_and_scores(folder, tmp_path):
     out = invoke(evaluate, [final, "--data", str(folder), "--results", str(results), "--no-bootstrap", "--record"])
     assert out.exit_code == 0, out.output
     assert "R40 cannot exceed" in out.output
-    assert "test" in read_detector(run / "final").training
+    recorded = read_detector(run / "final").training["test"]
+    assert recorded["data"].endswith("val, 2 frames")
+    assert all(0 <= value <= 100 for value in recorded["average_precision"].values())
     assert sorted(path.name for path in results.iterdir()) == ["000002.txt", "000003.txt"]
     out = invoke(evaluate, [final, "--data", str(folder), "--found", str(results), "--json", "--no-bootstrap"])
     assert out.exit_code == 0, out.output

@@ -23,7 +23,7 @@ class TaskEntry:
         name: as the artifact's metadata have it.
         verb: what a client asks for: `/v1/VERB` over HTTP, the method of that name over gRPC and of the client.
         runtime: its `TaskRuntime`, as `module:class`.
-        takes_engines: whether runtimes beside ONNX Runtime can be built for its artifacts, and verified.
+        takes_engines: whether runtimes beside ONNX Runtime can be built for its artifacts.
     """
 
     name: str
