@@ -13,7 +13,7 @@ const NEAREST_M = 0.1; // edges are cut there: a box may reach behind the camera
 const POINTS = { name: "points", unit: "points", accepts: /\.(bin|npy)$/i, open: openPoints, send: "the LiDAR’s sweep: KITTI’s .bin, or npy of P × 4 numbers" };
 const CALIBRATION = { name: "calibration", unit: "text", accepts: /\.(txt|json)$/i, open: openCalibration, send: "KITTI’s text, or JSON with P2, R0_rect and Tr_velo_to_cam" };
 
-const DETECTION = { verb: "detect", button: "Detect", views: [{ value: "mask", title: "Boxes" }], saves: ["overlay", "json"], query: { format: "json" }, ask };
+const DETECTION = { verb: "detect", button: "Detect", lead: "What stands where?", lines: true, views: [{ value: "mask", title: "Boxes" }], saves: ["overlay", "json"], query: { format: "json" }, ask };
 
 /** A detector as the page has its models: with all that it takes, and with its classes in their colors. */
 export const detector = (model) => ({

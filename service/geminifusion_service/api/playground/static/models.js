@@ -33,6 +33,7 @@ export function chooseModel(model) {
   const specs = model.modalities;
   showOptions(specs.filter(({ open }) => !open), onOptions);
   $("segment").textContent = model.does.button;
+  document.querySelector("#welcome .lead").textContent = model.does.lead;
   showViews();
   showSamples();
   forget();

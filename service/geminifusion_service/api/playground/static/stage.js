@@ -142,7 +142,7 @@ export function showStage() {
   const map = state.shown.startsWith("weight") ? { title: `Weight of ${state.shown.slice(7)}`, color: gateColor, low: "none", high: "all" } : MAPS[state.shown];
   state.layers.mask = state.layers.map = null;
   $("result-title").textContent = inSpace ? "3-D" : map?.title ?? "Result";
-  $("opacity-row").hidden = inSpace;
+  $("opacity-row").hidden = inSpace || !!state.model.does.lines;
   $("cloud-colors").hidden = !inSpace;
   $("cloud-canvas").hidden = !(inSpace && state.run);
   $("result-canvas").hidden = !!(inSpace && state.run);
@@ -180,9 +180,7 @@ function drawResult(context) {
     draw(state.layers.map ??= mapLayer(values, state.map.color), alpha);
     context.imageSmoothingEnabled = smooth;
   } else if (answer.draw) {
-    context.globalAlpha = alpha;
     answer.draw(context, answer);
-    context.globalAlpha = 1;
   } else if (!state.map) draw(state.layers.mask ??= answer.layer ?? maskLayer(answer, colors(), state.hidden), alpha);
   if (state.layers.changes) draw(state.layers.changes, 1);
 }

@@ -3,7 +3,7 @@
 import { TRANSLATION } from "./translation.js";
 
 // Its views follow from the model's modalities, and its answers have maps: see runs.js.
-const SEGMENTATION = { verb: "segment", button: "Segment", views: null, saves: ["png", "overlay", "json", "npz", "ply"], query: { format: "json", confidence: "1", gate: "1" }, ask: null };
+const SEGMENTATION = { verb: "segment", button: "Segment", lead: "What does each pixel show?", views: null, saves: ["png", "overlay", "json", "npz", "ply"], query: { format: "json", confidence: "1", gate: "1" }, ask: null };
 
 // Each gives the model with `does`, one of these, and with all of its inputs and classes.
 const OPENED = {

@@ -3,7 +3,7 @@
 import { post, Problem } from "./api.js";
 import { state } from "./state.js";
 
-export const TRANSLATION = { verb: "translate", button: "Translate", views: [{ value: "mask", title: "Picture" }], saves: ["png"], query: { format: "picture" }, ask };
+export const TRANSLATION = { verb: "translate", button: "Translate", lead: "How does the other image look?", views: [{ value: "mask", title: "Picture" }], saves: ["png"], query: { format: "picture" }, ask };
 
 const STAGES = ["decode", "queue", "compute", "encode"];
 
