@@ -11,13 +11,13 @@ import click
 from geminifusion_model.run_options import config_file
 from geminifusion_model.tasks.command import TaskCommand
 from geminifusion_model.tasks.registry import (
-    SEGMENTATION,
     TASKS,
     TaskKind,
     task_of_checkpoint,
     task_of_config,
     task_of_recipe,
 )
+from geminifusion_runtime.task_names import SEGMENTATION
 
 
 def _task_of_run(options: dict[str, Any], _: Sequence[str]) -> TaskKind:

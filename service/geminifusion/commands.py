@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from geminifusion_runtime.task_names import SEGMENTATION, TRANSLATION
+
 from .sinks.formats import BOX_FORMATS, FORMATS, IMAGE_FORMATS
 from .sources.kinds import CAMERAS
 
@@ -218,7 +220,7 @@ def predict(
         _refuse("image translation", of_masks)
         _predict_images({"rgb": rgb, "depth": depth}, inputs, artifact, url, formats, output, limit, given)
 
-    from .predict_task import SEGMENTATION, task_of_artifact, without_points
+    from .predict_task import task_of_artifact, without_points
 
     asks_for_image = bool(set(formats) & set(IMAGE_FORMATS))
     if url is not None:
@@ -228,7 +230,7 @@ def predict(
             _segment_or(segment, translate, url, given.get("model"))
         return
     found = task_of_artifact(artifact)
-    if found.task == "image-translation":
+    if found.task == TRANSLATION:
         translate()
     elif found.task != SEGMENTATION:
         raise click.UsageError(without_points(found))
@@ -248,7 +250,7 @@ def _segment_or(segment: Callable[[], None], translate: Callable[[], None], url:
     except ClientError as error:
         if error.code != WRONG_TASK or (found := task_at(url, model)) is None:
             raise
-        if found.task != "image-translation":
+        if found.task != TRANSLATION:
             raise click.UsageError(without_points(found)) from None
         translate()
 

@@ -16,10 +16,10 @@ import click
 
 from geminifusion_runtime.artifact import read_metadata
 from geminifusion_runtime.bundled import DemoPair
+from geminifusion_runtime.task_names import SEGMENTATION
 
 from .client import Client
 from .errors import InvalidInputError
-from .predict_task import SEGMENTATION
 from .server_process import open_port, running_server
 
 _HOST = "127.0.0.1"

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from geminifusion_runtime.task_names import DETECTION, SEGMENTATION, TRANSLATION
+
 from .errors import InvalidResponseError
-from .predict_task import SEGMENTATION
 
 
 def describe_artifact(directory: Path) -> str:
@@ -117,8 +118,8 @@ def _detection(facts: Mapping[str, Any]) -> _TaskFacts:
 
 _OF_TASK: Mapping[str, Callable[[Mapping[str, Any]], _TaskFacts]] = {
     SEGMENTATION: _segmentation,
-    "image-translation": _translation,
-    "object-detection-3d": _detection,
+    TRANSLATION: _translation,
+    DETECTION: _detection,
 }
 
 

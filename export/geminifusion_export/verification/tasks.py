@@ -36,6 +36,7 @@ from geminifusion_runtime.artifact import (
 )
 from geminifusion_runtime.backends.protocol import BatchShape, GraphInputs, GraphOutputs
 from geminifusion_runtime.golden_set import ReferenceBatch, read_golden_set
+from geminifusion_runtime.task_names import DETECTION, SEGMENTATION, TRANSLATION
 
 
 class TorchNetwork(Protocol):
@@ -132,9 +133,9 @@ _BOXES = TaskVerification(
 )
 
 VERIFICATIONS: Mapping[str, TaskVerification] = {
-    "semantic-segmentation": _LABELS,
-    "image-translation": _IMAGES,
-    "object-detection-3d": _BOXES,
+    SEGMENTATION: _LABELS,
+    TRANSLATION: _IMAGES,
+    DETECTION: _BOXES,
 }
 _OF_REPORTS: Mapping[type[BackendReport], TaskVerification] = {
     SegmentationReport: _LABELS,

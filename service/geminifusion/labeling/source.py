@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geminifusion_runtime.artifact import require_segmentation
+from geminifusion_runtime.task_names import SEGMENTATION
 
 from ..errors import InvalidResponseError
 from ..images import ImageInput
-from ..predict_task import SEGMENTATION
 from ..results import Result
 
 _PATIENCE = 8  # times that a busy server is asked again

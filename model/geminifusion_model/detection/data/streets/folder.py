@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 
 from geminifusion_model.data.sample import DatasetError
-from geminifusion_model.detection.calibration import kitti_text
+from geminifusion_model.detection.calibration import calibration_text
 from geminifusion_model.detection.data.kitti import FOLDERS, LICENSE_NAME
 from geminifusion_model.detection.data.labels import label_text
 from geminifusion_model.detection.data.streets.dataset import Streets
@@ -70,7 +70,7 @@ def _write_frame(root: Path, what: StreetsFolder, index: int) -> None:
     path = {folder: root / "training" / folder / f"{index:06d}{suffix}" for folder, suffix in FOLDERS.items()}
     try:
         path["velodyne"].write_bytes(frame.points.astype("<f4").tobytes())
-        path["calib"].write_text(kitti_text(frame.calibration), encoding="utf-8")
+        path["calib"].write_text(calibration_text(frame.calibration), encoding="utf-8")
         path["label_2"].write_text(label_text(frame.objects), encoding="utf-8")
     except OSError as error:
         raise DatasetError(f"{root} cannot be written: {error.strerror}") from None
