@@ -1,4 +1,4 @@
-"""The files bundled with the package: one trained model, real RGB-D pairs to try it on, and a drawn street."""
+"""The files bundled with the package: one trained model, real RGB-D pairs to try it on, and a rendered street."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class DemoPair:
 
 @dataclass(frozen=True, kw_only=True)
 class DemoStreet:
-    """A drawn frame of a camera and a LiDAR: image, KITTI's `.bin` of the points that are in it, and KITTI's text."""
+    """A rendered frame of a camera and a LiDAR: image, KITTI's `.bin` of the points that are in it, and KITTI's text."""
 
     name: str
     title: str
@@ -82,7 +82,7 @@ def demo_street() -> DemoStreet:
     """The bundled frame for a detector."""
     return DemoStreet(
         name="street",
-        title="A street: boxes drawn by a ray caster, seen by a camera and a LiDAR",
+        title="A street: boxes rendered by a ray caster, seen by a camera and a LiDAR",
         rgb=_STREET / "street.rgb.jpg",
         points=_STREET / "street.points.bin",
         calibration=_STREET / "street.calibration.txt",

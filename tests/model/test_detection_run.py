@@ -64,7 +64,7 @@ def test_a_resumed_run_is_the_same_to_the_bit(tmp_path, monkeypatch):
     assert all(tensor.equal(other[name]) for name, tensor in one.items())
     info = read_detector(tmp_path / "whole" / "final")
     assert info.training["steps"] == 4
-    assert "drawn streets" in info.training["summary"]
+    assert "rendered streets" in info.training["summary"]
 
 
 def test_a_run_with_other_data_or_settings_is_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""Write streets to a folder in KITTI's layout, so that they are drawn only once and every reader can read them."""
+"""Write streets to a folder in KITTI's layout, so that they are rendered only once and every reader can read them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class StreetsFolder:
 def write_streets(
     root: Path, what: StreetsFolder, *, workers: int | None = None, on_frame: Callable[[int], None] | None = None
 ) -> None:
-    """Draw the frames; `train` and `val` share no street.
+    """Render the frames; `train` and `val` share no street.
 
     Args:
         workers: processes; as many as cores by default.
