@@ -35,7 +35,7 @@ class DemoPair:
 
 @dataclass(frozen=True, kw_only=True)
 class DemoStreet:
-    """A rendered frame of a camera and a LiDAR: image, KITTI's `.bin` of the points that are in it, and KITTI's text."""
+    """A rendered frame: its image, KITTI's `.bin` of the points that are in the image, and KITTI's calibration."""
 
     name: str
     title: str

@@ -9,7 +9,7 @@ import torch
 from geminifusion_export.build import ExportOptions
 from geminifusion_export.errors import ExportError, VerificationError
 from geminifusion_export.runtime_discovery import BackendFile, Candidate
-from geminifusion_export.targets import TargetOptions
+from geminifusion_export.targets import TargetOptions, extend_artifact
 from geminifusion_export.torch_backend import TorchBackend
 from geminifusion_export.translation.build import build_translator
 from geminifusion_export.translation.graph import TranslationGraph, random_batch
@@ -117,6 +117,15 @@ def test_the_artifact_is_verified_with_its_golden_rooms_and_serves(exported):
     (prediction,) = model.run([model.prepare(frames[0].parts)])
     agreeing, total = model.task.agreeing(model.task.observed(prediction), frames[0].expected)
     assert agreeing == total
+
+
+@pytest.mark.slow
+def test_openvino_is_added_and_compared_at_sizes_that_are_padded_as_when_served(exported, tmp_path):
+    pytest.importorskip("openvino")
+    metadata = extend_artifact(exported[0], tmp_path / "more", TargetOptions(targets=("openvino",)))
+    added = [report for report in metadata.verification if report.backend == "openvino-cpu"]
+    assert {(report.batch, report.height, report.width) for report in added} >= {(1, 96, 128), (2, 160, 128)}
+    assert all(report.height % 32 == report.width % 32 == 0 for report in added)
 
 
 @pytest.mark.slow

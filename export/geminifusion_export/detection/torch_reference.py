@@ -20,12 +20,12 @@ _NEW_SEED = 1000  # of frames that no export is shipped with
 
 
 def detection_graph(checkpoint: Path) -> DetectionGraph:
-    """A detector's graph in torch.
+    """A detector's graph in torch, in eval mode.
 
     Raises:
         ExportError: see `DetectionGraph`.
     """
-    return DetectionGraph(Detector.from_pretrained(checkpoint), read_detector(checkpoint).task.image_size)
+    return DetectionGraph(Detector.from_pretrained(checkpoint), read_detector(checkpoint).task.image_size).eval()
 
 
 def reference_frames(graph: DetectionGraph, metadata: DetectionMetadata, seed: int = 0) -> Iterator[GoldenFrame]:

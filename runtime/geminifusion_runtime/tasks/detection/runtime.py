@@ -141,7 +141,7 @@ class DetectionTask(TaskRuntime[DetectOptions, PreparedFrame, Detected]):
         return blank_frame(self.metadata)
 
     def random_items(self, shape: BatchShape, seed: int = 0) -> list[PreparedFrame]:
-        """See `TaskRuntime`; of about 20,000 points each."""
+        """See `TaskRuntime`; of 20,000 points each, of which those in the image and the range are left."""
         number, *size = shape
         made = (made_up_frame(self.metadata, seed + index, _SWEEP, size=(size[0], size[1])) for index in range(number))
         return [self.item(_parts(*each), size_problem=lambda _height, _width: None) for each in made]
