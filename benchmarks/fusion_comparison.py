@@ -17,13 +17,12 @@ import dataclasses
 import json
 import os
 import statistics
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from comparing import Runs, settle_plan
 from comparison_run import (
     MATRICES_NAME,
     NETWORKS,
@@ -154,19 +153,6 @@ def report(out: Path, plan: Plan) -> str:
     return text
 
 
-def settle_plan(out: Path, plan: Plan) -> None:
-    """Write the plan, or check that the existing one is the same; exits with a message if it is not."""
-    path = out / PLAN_NAME
-    if not path.is_file():
-        out.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(plan_values(plan), indent=2) + "\n", encoding="utf-8")
-        return
-    before, now = plan_values(read_plan(out)), plan_values(plan)
-    changed = ", ".join(f"{name} {before[name]} (now {now[name]})" for name in now if before[name] != now[name])
-    if changed:
-        sys.exit(f"{out} holds a comparison with {changed}; give the same settings or another folder")
-
-
 def network_list(text: str) -> list[str]:
     """The names of a comma-separated list; an unknown name raises an `ArgumentTypeError`."""
     names = text.split(",")
@@ -174,16 +160,6 @@ def network_list(text: str) -> list[str]:
     if unknown:
         raise argparse.ArgumentTypeError(f"{', '.join(unknown)} is unknown; the networks are {', '.join(NETWORKS)}")
     return names
-
-
-def run_one(out: Path, network: str, seed: int) -> int:
-    """Train and score one network in a separate process; returns its exit code."""
-    program = Path(__file__).with_name("comparison_run.py")
-    child = subprocess.Popen([sys.executable, program, out, network, str(seed)])
-    try:
-        return child.wait()
-    except KeyboardInterrupt:
-        return child.wait()  # the terminal interrupts the child too, which first saves its state
 
 
 def main() -> None:
@@ -212,17 +188,13 @@ def main() -> None:
     options = parser.parse_args()
     shared = {field.name: getattr(options, field.name) for field in dataclasses.fields(Plan) if field.name != "data"}
     plan = Plan(data=str(options.data.resolve()), **shared)
-    settle_plan(options.out, plan)
-    for seed in range(options.seeds):
-        for network in options.networks:
-            if (run_directory(options.out, network, seed) / SCORES_NAME).is_file():
-                continue
-            print(f"{network}, seed {seed}", flush=True)
-            code = run_one(options.out, network, seed)
-            if code:
-                sys.exit(f"{network}, seed {seed} stopped with exit code {code}; the same command goes on from here")
-            print(report(options.out, plan), flush=True)
-    print(report(options.out, plan))
+    settle_plan(options.out / PLAN_NAME, plan_values(plan), lambda: plan_values(read_plan(options.out)))
+    Runs(
+        out=options.out,
+        program=Path(__file__).with_name("comparison_run.py"),
+        finished=lambda network, seed: run_directory(options.out, network, seed) / SCORES_NAME,
+        report=lambda: report(options.out, plan),
+    ).complete(options.networks, options.seeds)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def expected_output(kind, rgb, edge):
     return mean * np.float32(0.1)
 
 
-def write_translator(directory, kind="image", *, name=None):
+def write_translator(directory, kind="image", *, name=None, scores=None):
     directory.mkdir(parents=True, exist_ok=True)
     onnx.save(translator_graph(kind), directory / MODEL_NAME)
     content = {"image": "normal", "depth": "depth"}[kind]
@@ -78,7 +78,7 @@ def write_translator(directory, kind="image", *, name=None):
         opset=20,
         files={MODEL_NAME: sha256_of(directory / MODEL_NAME)},
         checkpoint_sha256="0" * 64,
-        training=TranslationTraining(data="none", summary="a sum"),
+        training=TranslationTraining(data="none", summary="a sum", scores=scores or {}),
         weights_license="Apache-2.0",
         data_license="none",
     )

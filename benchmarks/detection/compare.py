@@ -17,7 +17,6 @@ import dataclasses
 import json
 import os
 import statistics
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +43,7 @@ from geminifusion_model.evaluation.intervals import percentile_interval
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
+from comparing import Runs, settle_plan
 from machine import describe_machine
 
 _CLASSES = ("pedestrian", "cyclist", "car")
@@ -202,29 +202,6 @@ def report(out: Path, plan: Plan) -> str:
     return text
 
 
-def settle_plan(out: Path, plan: Plan) -> None:
-    """Write the plan, or check that the existing one is the same; exits with a message if it is not."""
-    path = out / PLAN_NAME
-    if not path.is_file():
-        out.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(plan_values(plan), indent=2) + "\n", encoding="utf-8")
-        return
-    before, now = plan_values(read_plan(out)), plan_values(plan)
-    changed = ", ".join(f"{name} {before[name]} (now {now[name]})" for name in now if before[name] != now[name])
-    if changed:
-        sys.exit(f"{out} holds a comparison with {changed}; give the same settings or another folder")
-
-
-def run_one(out: Path, network: str, seed: int) -> int:
-    """Train one detector in a separate process; returns its exit code."""
-    program = Path(__file__).with_name("compared_run.py")
-    child = subprocess.Popen([sys.executable, program, out, network, str(seed)])
-    try:
-        return child.wait()
-    except KeyboardInterrupt:
-        return child.wait()  # the terminal interrupts the child too, which first saves its state
-
-
 def main() -> None:
     """Run what is missing and print the tables after each run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -260,17 +237,13 @@ def main() -> None:
         plan.frames("val")
     except (DatasetError, ValueError) as error:
         sys.exit(str(error))
-    settle_plan(options.out, plan)
-    for seed in range(options.seeds):
-        for network in networks:
-            if (run_directory(options.out, network, seed) / FINISHED_NAME).is_file():
-                continue
-            print(f"{network}, seed {seed}", flush=True)
-            code = run_one(options.out, network, seed)
-            if code:
-                sys.exit(f"{network}, seed {seed} stopped with exit code {code}; the same command goes on from here")
-            print(report(options.out, plan), flush=True)
-    print(report(options.out, plan))
+    settle_plan(options.out / PLAN_NAME, plan_values(plan), lambda: plan_values(read_plan(options.out)))
+    Runs(
+        out=options.out,
+        program=Path(__file__).with_name("compared_run.py"),
+        finished=lambda network, seed: run_directory(options.out, network, seed) / FINISHED_NAME,
+        report=lambda: report(options.out, plan),
+    ).complete(networks, options.seeds)
 
 
 if __name__ == "__main__":

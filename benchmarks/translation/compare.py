@@ -18,7 +18,6 @@ import dataclasses
 import json
 import os
 import statistics
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +38,7 @@ from geminifusion_model.translation.transforms import check_size
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
+from comparing import Runs, settle_plan
 from machine import describe_machine
 
 _OURS = "geminifusion"
@@ -164,19 +164,6 @@ def report(out: Path, plan: Plan) -> str:
     return text
 
 
-def settle_plan(out: Path, plan: Plan) -> None:
-    """Write the plan, or check that the existing one is the same; exits with a message if it is not."""
-    path = out / PLAN_NAME
-    if not path.is_file():
-        out.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(plan_values(plan), indent=2) + "\n", encoding="utf-8")
-        return
-    before, now = plan_values(read_plan(out)), plan_values(plan)
-    changed = ", ".join(f"{name} {before[name]} (now {now[name]})" for name in now if before[name] != now[name])
-    if changed:
-        sys.exit(f"{out} holds a comparison with {changed}; give the same settings or another folder")
-
-
 def check_plan(plan: Plan) -> None:
     """Refuse what cannot be trained, before anything is.
 
@@ -190,16 +177,6 @@ def check_plan(plan: Plan) -> None:
     target = find(domains_of_layout(plan.dataset), (*plan.inputs, plan.target), f"the layout {plan.dataset}")[-1]
     if plan.distances and target.kind != "color":
         raise DomainError(f"distances are those of photographs, and the target is {plan.target}; leave them out")
-
-
-def run_one(out: Path, network: str, seed: int) -> int:
-    """Train and score one network in a separate process; returns its exit code."""
-    program = Path(__file__).with_name("compared_run.py")
-    child = subprocess.Popen([sys.executable, program, out, network, str(seed)])
-    try:
-        return child.wait()
-    except KeyboardInterrupt:
-        return child.wait()  # the terminal interrupts the child too, which first saves its state
 
 
 def main() -> None:
@@ -242,17 +219,13 @@ def main() -> None:
     networks = (*_FUSIONS, *plan.inputs) if options.networks is None else tuple(options.networks.split(","))
     if unknown := [name for name in networks if name not in plan.networks]:
         sys.exit(f"there is no network {unknown[0]!r}; the networks are {', '.join(plan.networks)}")
-    settle_plan(options.out, plan)
-    for seed in range(options.seeds):
-        for network in networks:
-            if (run_directory(options.out, network, seed) / SCORES_NAME).is_file():
-                continue
-            print(f"{network}, seed {seed}", flush=True)
-            code = run_one(options.out, network, seed)
-            if code:
-                sys.exit(f"{network}, seed {seed} stopped with exit code {code}; the same command goes on from here")
-            print(report(options.out, plan), flush=True)
-    print(report(options.out, plan))
+    settle_plan(options.out / PLAN_NAME, plan_values(plan), lambda: plan_values(read_plan(options.out)))
+    Runs(
+        out=options.out,
+        program=Path(__file__).with_name("compared_run.py"),
+        finished=lambda network, seed: run_directory(options.out, network, seed) / SCORES_NAME,
+        report=lambda: report(options.out, plan),
+    ).complete(networks, options.seeds)
 
 
 if __name__ == "__main__":

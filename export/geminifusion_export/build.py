@@ -7,9 +7,10 @@ import importlib.metadata
 import math
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from geminifusion_export.errors import ExportError
 from geminifusion_export.graph import OPSET, TRACED_SHAPE, SegmentationGraph, export_onnx, modality_spec
@@ -272,13 +273,26 @@ def _trained_without(info: CheckpointInfo, modality: str) -> bool:
     return float(noise.get("missing", {}).get(modality, 0.0)) > 0
 
 
+def provenance(record: Mapping[str, Any], data: str) -> dict[str, Any]:
+    """The fields of a `TrainingRecord` that follow from a checkpoint's training record, whatever its task.
+
+    Args:
+        data: that the network was trained on.
+    """
+    test = record.get("test", {})
+    return {
+        "data": data,
+        "summary": record.get("summary", "no training record in the checkpoint"),
+        "protocol": test.get("protocol"),
+        "scored_on": test.get("data"),
+    }
+
+
 def _training(info: CheckpointInfo, task: Task) -> Training:
     record = info.training
     scores = record.get("test", {})
     return Training(
-        data=task.data,
-        summary=record.get("summary", "no training record in the checkpoint"),
-        protocol=scores.get("protocol"),
+        **provenance(record, task.data),
         miou=scores.get("miou"),
         pixel_accuracy=scores.get("pixel_accuracy"),
         mean_accuracy=scores.get("mean_accuracy"),

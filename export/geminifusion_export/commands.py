@@ -195,7 +195,9 @@ def _extended(source: Path, destination: Path, options: TargetOptions) -> Artifa
 
 
 def _report(metadata: ArtifactMetadata, destination: Path) -> None:
-    click.echo(_table(metadata))
+    from geminifusion_export.verification.certificate import verification_table
+
+    click.echo(verification_table(metadata.verification))
     for entry in metadata.runtimes:
         if score := entry.held_out:
             click.echo(
@@ -205,19 +207,6 @@ def _report(metadata: ArtifactMetadata, destination: Path) -> None:
     click.echo(
         f"wrote {destination} ({metadata.reference}); serve it with: geminifusion serve --artifact {destination}"
     )
-
-
-def _table(metadata: ArtifactMetadata) -> str:
-    """What was measured, one line a report."""
-    from geminifusion_runtime.artifact import DetectionMetadata
-
-    if isinstance(metadata, DetectionMetadata):
-        from geminifusion_export.detection.verification import verification_table as detection_table
-
-        return detection_table(metadata.verification)
-    from geminifusion_export.verification.certificate import verification_table
-
-    return verification_table(metadata.verification)
 
 
 def _engine_options(given: dict[str, object]) -> EngineOptions:

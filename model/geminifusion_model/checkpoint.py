@@ -21,8 +21,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from geminifusion_model.config import GeminiFusionConfig
-from geminifusion_model.task import KIND, Task
+from geminifusion_model.task import Task
 from geminifusion_runtime import strict_json
+from geminifusion_runtime.task_names import SEGMENTATION
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -146,7 +147,7 @@ def read_info(directory: Path) -> CheckpointInfo:
         CheckpointError: it is missing, does not validate or is of another kind.
     """
     with reading(directory):
-        raw = read_description(directory, kind=KIND)
+        raw = read_description(directory, kind=SEGMENTATION)
         return CheckpointInfo(
             network=GeminiFusionConfig.from_dict(raw["network"]),
             task=Task.from_dict(raw["task"]) if "task" in raw else None,
@@ -172,7 +173,7 @@ def read_description(directory: Path, *, kind: str | None = None) -> dict[str, A
                 f"{path} describes weights of another library ({raw['model_type']}); make a checkpoint of them with "
                 f"`geminifusion import {directory} CHECKPOINT --task TASK`"
             )
-        found = raw.get("kind", KIND)
+        found = raw.get("kind", SEGMENTATION)
         if kind is not None and found != kind:
             raise CheckpointError(f"{directory} is a checkpoint for {found}; give one for {kind}")
         if not isinstance(raw.get("training", {}), dict):

@@ -11,13 +11,13 @@ import click
 from geminifusion_model.run_options import config_file
 from geminifusion_model.tasks.command import TaskCommand
 from geminifusion_model.tasks.registry import (
-    SEGMENTATION,
     TASKS,
     TaskKind,
     task_of_checkpoint,
     task_of_config,
     task_of_recipe,
 )
+from geminifusion_runtime.task_names import SEGMENTATION
 
 
 def _task_of_run(options: dict[str, Any], _: Sequence[str]) -> TaskKind:
@@ -30,14 +30,24 @@ def _task_of_run(options: dict[str, Any], _: Sequence[str]) -> TaskKind:
 
 
 def _task_of_source(_: dict[str, Any], words: Sequence[str]) -> TaskKind:
-    """That of the first checkpoint among the words; segmentation's command takes artifacts and servers as well."""
+    """That of the first checkpoint among the words; segmentation's command takes artifacts and servers as well.
+
+    Raises:
+        click.UsageError: an artifact for another task comes first.
+    """
     folders = [Path(word) for word in words if Path(word).is_dir()]
     if folders:
         from geminifusion_model.checkpoint import CONFIG_NAME
+        from geminifusion_runtime.artifact import METADATA_NAME, read_metadata
 
         for folder in folders:
             if (folder / CONFIG_NAME).is_file():
                 return task_of_checkpoint(folder)
+            if (folder / METADATA_NAME).is_file() and (found := read_metadata(folder)).task != SEGMENTATION:
+                raise click.UsageError(
+                    f"{found.reference} in {folder} is an artifact for {found.task}, of which only checkpoints are "
+                    "scored; give the one it was exported from"
+                )
     return TASKS[SEGMENTATION]
 
 

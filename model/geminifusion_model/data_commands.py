@@ -168,7 +168,7 @@ def rooms(out: Path, train: int, test: int, seed: int, height: int, width: int, 
 @click.option("--height", default=375, show_default=True, type=click.IntRange(min=32, max=4096))
 @click.option("--width", default=1242, show_default=True, type=click.IntRange(min=32, max=4096))
 def streets(out: Path, train: int, val: int, seed: int, height: int, width: int) -> None:
-    """Draw synthetic streets of one camera and one LiDAR into the new folder OUT, in KITTI's layout."""
+    """Render synthetic streets of one camera and one LiDAR into the new folder OUT, in KITTI's layout."""
     from rich.progress import Progress
 
     from geminifusion_model.detection.data.streets.folder import StreetsFolder, write_streets

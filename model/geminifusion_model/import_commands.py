@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from geminifusion_runtime.task_names import DETECTION
+
 if TYPE_CHECKING:
     from geminifusion_model.weights.importing import DepthUnit
 
-_DETECTION = "object-detection-3d"
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
@@ -84,7 +85,7 @@ def import_weights(
     """
     if checkpoint.exists():
         raise click.UsageError(f"{checkpoint} exists; remove it or choose another directory")
-    if task == _DETECTION:
+    if task == DETECTION:
         if metres_per_unit is not None or modalities is not None:
             raise click.UsageError(f"--metres-per-unit and --modalities do not apply to {task}; leave them out")
         from geminifusion_model.detection.importing import import_detector

@@ -13,8 +13,6 @@ from pydantic import ConfigDict
 
 from geminifusion_model.validation import validated
 
-KIND = "semantic-segmentation"  # among the tasks of `tasks.registry`
-
 # encoding -> possible numbers of channels of the measurements
 ENCODING_CHANNELS = {
     "imagenet": (3,),

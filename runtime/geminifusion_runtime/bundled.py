@@ -1,4 +1,4 @@
-"""The files bundled with the package: one trained model, and real RGB-D pairs to try it on."""
+"""The files bundled with the package: one trained model, real RGB-D pairs to try it on, and a rendered street."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 _HOME = Path(__file__).resolve().parent
 _MODEL = "geminifusion-b0-nyu13"
 _PAIRS = _HOME / "pairs"
+_STREET = _HOME / "street"
 
 
 class BundledArtifactMissingError(FileNotFoundError):
@@ -30,6 +31,18 @@ class DemoPair:
     source: str
     license: str
     license_file: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoStreet:
+    """A rendered frame: its image, KITTI's `.bin` of the points that are in the image, and KITTI's calibration."""
+
+    name: str
+    title: str
+    rgb: Path
+    points: Path
+    calibration: Path
+    license: str
 
 
 def artifact_path() -> Path:
@@ -63,3 +76,15 @@ def demo_pairs() -> dict[str, DemoPair]:
         )
         for entry in entries
     }
+
+
+def demo_street() -> DemoStreet:
+    """The bundled frame for a detector."""
+    return DemoStreet(
+        name="street",
+        title="A street: boxes rendered by a ray caster, seen by a camera and a LiDAR",
+        rgb=_STREET / "street.rgb.jpg",
+        points=_STREET / "street.points.bin",
+        calibration=_STREET / "street.calibration.txt",
+        license="Apache-2.0",
+    )

@@ -34,6 +34,7 @@ from geminifusion_runtime.option_types import (
     SensorPolicyOption,
     numbers_field,
 )
+from geminifusion_runtime.task_names import SEGMENTATION
 from geminifusion_runtime.types import Align, MaskFormat
 
 
@@ -50,7 +51,7 @@ class SegmentOptions:
             `InvalidOptionError` instead.
     """
 
-    task: ClassVar[str] = "semantic-segmentation"
+    task: ClassVar[str] = SEGMENTATION
 
     model: ModelOption = None
     depth_scale: DepthScaleOption = None

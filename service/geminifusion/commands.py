@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from geminifusion_runtime.task_names import SEGMENTATION, TRANSLATION
+
 from .sinks.formats import BOX_FORMATS, FORMATS, IMAGE_FORMATS
 from .sources.kinds import CAMERAS
+
+if TYPE_CHECKING:
+    from .predict_files import FilesPlan
 
 _DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -178,9 +183,13 @@ def predict(
         "--overlay-on": overlay_on,
         "--overwrite": overwrite,
     }
+    where = {"artifact": artifact, "url": url, "output": output, "limit": limit}
     if any(name in ("points", "calibration") for name, _ in inputs):
         _refuse("3-D object detection", {"DEPTH": depth, **of_masks})
-        _predict_boxes(rgb, inputs, artifact, url, formats, output, limit, given | _given(min_score=min_score))
+        from .detection import predict as boxes
+
+        plan = {**where, "inputs": _images({"rgb": rgb}, inputs), "options": given | _given(min_score=min_score)}
+        boxes.predict_boxes(_files_plan(boxes.DEFAULT_FORMATS, formats, **plan))
         return
     if min_score is not None or set(formats) & set(BOX_FORMATS):
         raise click.UsageError(
@@ -216,9 +225,12 @@ def predict(
 
     def translate() -> None:
         _refuse("image translation", of_masks)
-        _predict_images({"rgb": rgb, "depth": depth}, inputs, artifact, url, formats, output, limit, given)
+        from .translation import predict as images
 
-    from .predict_task import SEGMENTATION, task_of_artifact, without_points
+        plan = {**where, "inputs": _images({"rgb": rgb, "depth": depth}, inputs), "options": given}
+        images.predict_images(_files_plan(images.DEFAULT_FORMATS, formats, **plan))
+
+    from .predict_task import task_of_artifact, without_points
 
     asks_for_image = bool(set(formats) & set(IMAGE_FORMATS))
     if url is not None:
@@ -228,7 +240,7 @@ def predict(
             _segment_or(segment, translate, url, given.get("model"))
         return
     found = task_of_artifact(artifact)
-    if found.task == "image-translation":
+    if found.task == TRANSLATION:
         translate()
     elif found.task != SEGMENTATION:
         raise click.UsageError(without_points(found))
@@ -248,7 +260,7 @@ def _segment_or(segment: Callable[[], None], translate: Callable[[], None], url:
     except ClientError as error:
         if error.code != WRONG_TASK or (found := task_at(url, model)) is None:
             raise
-        if found.task != "image-translation":
+        if found.task != TRANSLATION:
             raise click.UsageError(without_points(found)) from None
         translate()
 
@@ -267,58 +279,13 @@ def _given(**options: object) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _predict_images(
-    named: dict[str, Path | None],
-    inputs: tuple[tuple[str, Path], ...],
-    artifact: Path | None,
-    url: str | None,
-    formats: tuple[str, ...],
-    output: Path,
-    limit: int | None,
-    options: dict[str, Any],
-) -> None:
-    """Translate images, where the model is for that."""
-    from .translation.predict import DEFAULT_FORMATS, TranslationPlan, predict_images
+def _files_plan(default_formats: tuple[str, ...], formats: tuple[str, ...], **plan: Any) -> FilesPlan:  # noqa: ANN401
+    """The plan of a run, in the formats that were asked for, or else in those of the task."""
+    from .predict_files import FilesPlan
 
     chosen = click.get_current_context().get_parameter_source("formats")
-    predict_images(
-        TranslationPlan(
-            inputs=_images(named, inputs),
-            artifact=artifact,
-            url=url,
-            options=options,
-            formats=DEFAULT_FORMATS if chosen is click.core.ParameterSource.DEFAULT else formats,
-            output=output,
-            limit=limit,
-        )
-    )
-
-
-def _predict_boxes(
-    rgb: Path | None,
-    inputs: tuple[tuple[str, Path], ...],
-    artifact: Path | None,
-    url: str | None,
-    formats: tuple[str, ...],
-    output: Path,
-    limit: int | None,
-    options: dict[str, Any],
-) -> None:
-    """Find boxes, where a LiDAR's points are among the inputs."""
-    from .detection.predict import DEFAULT_FORMATS, DetectionPlan, predict_boxes
-
-    chosen = click.get_current_context().get_parameter_source("formats")
-    predict_boxes(
-        DetectionPlan(
-            inputs=_images({"rgb": rgb}, inputs),
-            artifact=artifact,
-            url=url,
-            options=options,
-            formats=DEFAULT_FORMATS if chosen is click.core.ParameterSource.DEFAULT else formats,
-            output=output,
-            limit=limit,
-        )
-    )
+    is_default = chosen is click.core.ParameterSource.DEFAULT
+    return FilesPlan(formats=default_formats if is_default else formats, **plan)
 
 
 @click.command()

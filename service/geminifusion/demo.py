@@ -16,6 +16,7 @@ import click
 
 from geminifusion_runtime.artifact import read_metadata
 from geminifusion_runtime.bundled import DemoPair
+from geminifusion_runtime.task_names import SEGMENTATION
 
 from .client import Client
 from .errors import InvalidInputError
@@ -41,11 +42,17 @@ class DemoPlan:
         """The images to send, by modality: those that were given, or of the pair what the artifact's model takes.
 
         Raises:
-            InvalidInputError: the pair has no image of a modality that the model cannot do without.
+            InvalidInputError: the model does not segment, or the pair has no image of a modality that it cannot do
+                without.
         """
+        metadata = read_metadata(self.artifact)
+        if metadata.task != SEGMENTATION:
+            raise InvalidInputError(
+                f"{metadata.reference} is for {metadata.task}, and the demo shows segmentation; try `geminifusion "
+                f"predict`, or `geminifusion serve --artifact {self.artifact}` with a browser"
+            )
         if self.inputs:
             return self.inputs
-        metadata = read_metadata(self.artifact)
         bundled = {"rgb": ("intensity", self.pair.rgb), "depth": ("metre", self.pair.depth)}
         images = {
             spec.name: bundled[spec.name][1]

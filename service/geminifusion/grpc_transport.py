@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from geminifusion_runtime.encoding.run_lengths import labels_from_runs
 from geminifusion_runtime.printable import escape_controls, escape_in
-from geminifusion_runtime.types import SensorHealth
 from geminifusion_service.api.v1.grpc_options import SEGMENT_MESSAGES
 from geminifusion_service.errors import ERRORS
 from geminifusion_service.pb import detection_pb2_grpc as detection_stubs
@@ -39,6 +38,7 @@ from .errors import (
     ServerUnreachableError,
     error_of_status,
 )
+from .grpc_fields import sensors_of
 from .options import SegmentCall
 from .proxies import may_use_proxy, through_proxy, unreachable_advice
 from .response_limits import MAX_RESPONSE_BYTES, check_size
@@ -316,15 +316,7 @@ def _checked_result(response: pb.SegmentResponse, call: SegmentCall) -> Result:
         disagreement=_plane(response.disagreement) if response.HasField("disagreement") else None,
         # sorted, because a map of a message has no order
         modality_weights={name: _plane(response.modality_weights[name]) for name in sorted(response.modality_weights)},
-        sensors={
-            escape_controls(name): SensorHealth(
-                holes=one.holes,
-                saturated=one.saturated,
-                noise=one.noise,
-                problem=escape_controls(one.problem) if one.HasField("problem") else None,
-            )
-            for name, one in response.sensors.items()
-        },
+        sensors=sensors_of(response.sensors),
         timings_ms={field.name: value for field, value in response.timings_ms.ListFields()},
         warnings=tuple(map(escape_controls, response.warnings)),
         request_id=escape_controls(response.request_id),

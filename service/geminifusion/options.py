@@ -7,13 +7,14 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_runtime.errors import InvalidOptionError
-from geminifusion_runtime.option_sets import unknown_option
+from geminifusion_runtime.option_sets import OptionSet, unknown_option
+from geminifusion_runtime.option_types import RequestOptions
 from geminifusion_runtime.options import OPTION_NAMES, SEGMENT_OPTIONS, SegmentOptions
 from geminifusion_runtime.types import Align, Priority, SensorPolicy
 
@@ -22,6 +23,7 @@ from .cameras import Numbers, extrinsics_numbers, intrinsics_numbers
 from .errors import InvalidInputError
 from .images import ImageInput, image_bytes
 
+T = TypeVar("T", bound=RequestOptions)
 Frame = ImageInput | tuple[ImageInput, ImageInput] | Mapping[str, ImageInput]
 """The rgb alone, rgb and depth, or images by modality."""
 
@@ -151,8 +153,17 @@ def checked_options(values: Mapping[str, Any]) -> SegmentOptions:
             values[name] = intrinsics_numbers(values[name], name)
     if "extrinsics" in values:
         values["extrinsics"] = extrinsics_numbers(values["extrinsics"])
+    return parsed(SEGMENT_OPTIONS, values)
+
+
+def parsed(options: OptionSet[T], values: Mapping[str, Any]) -> T:
+    """The options of these values, of any task.
+
+    Raises:
+        InvalidInputError: an unknown name, or a value of the wrong type or out of range.
+    """
     try:
-        return SEGMENT_OPTIONS.parse_values(values)
+        return options.parse_values(values)
     except InvalidOptionError as error:
         raise InvalidInputError(str(error)) from None
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-SEGMENTATION = "semantic-segmentation"
+from geminifusion_runtime.task_names import SEGMENTATION
+
 WRONG_TASK = "wrong_task"  # the code of an error
 
 

@@ -11,10 +11,11 @@ from typing import Any, Protocol
 
 from geminifusion_runtime.artifact import ClassSpec, require_segmentation
 from geminifusion_runtime.errors import GeminiFusionError
+from geminifusion_runtime.task_names import SEGMENTATION
 
 from .errors import ClientError, InvalidInputError, InvalidResponseError
 from .images import ImageInput, file_bytes
-from .predict_task import SEGMENTATION, WRONG_TASK
+from .predict_task import WRONG_TASK
 from .results import Result
 from .sources.base import SourceFrame
 from .streaming import StreamMode

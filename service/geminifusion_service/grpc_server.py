@@ -15,7 +15,8 @@ from geminifusion_service.api.open_inference.servicer import SERVICE_NAME as OPE
 from geminifusion_service.api.open_inference.servicer import TRANSPORT as OPEN_INFERENCE_TRANSPORT
 from geminifusion_service.api.open_inference.servicer import OpenInferenceServicer
 from geminifusion_service.api.v1.detection_servicer import DETECTION_SERVICE_NAME, DetectionServicer
-from geminifusion_service.api.v1.servicer import SERVICE_NAME, STREAM_TRANSPORT, TRANSPORT, SegmentationServicer
+from geminifusion_service.api.v1.grpc_call import TRANSPORT
+from geminifusion_service.api.v1.servicer import SERVICE_NAME, STREAM_TRANSPORT, SegmentationServicer
 from geminifusion_service.api.v1.translation_servicer import TRANSLATION_SERVICE_NAME, TranslationServicer
 from geminifusion_service.observability.metrics import Metrics
 from geminifusion_service.pb import (

@@ -13,11 +13,14 @@ import httpx
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from tests.translator_artifact import write_translator
 
 from geminifusion import Client, __version__, cli, load
 from geminifusion.cli import LazyGroup
 from geminifusion.commands import demo, models, predict
-from geminifusion.server_process import open_port
+from geminifusion.errors import InvalidInputError
+from geminifusion.server_process import open_port, running_server
+from geminifusion_model.commands import evaluate
 
 COMMAND = [sys.executable, "-m", "geminifusion"]
 
@@ -62,6 +65,26 @@ def test_missing_extra_is_one_line_with_the_command_that_installs_it(monkeypatch
     assert end.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert 'needs cv2, which is not installed; run: pip install "geminifusion[runtime]"' in line
+
+
+def test_models_of_every_task_are_described_alike_here_and_by_a_server(tmp_path, detector_artifact):
+    translator = write_translator(tmp_path / "to-depth", "depth", scores={"rmse_m": 0.123456})
+    with running_server(["--artifact", translator], tmp_path / "server.log") as server:
+        there = invoke(models, "--url", server.http_url).output
+    assert there == invoke(models, "--artifact", translator).output
+    assert "makes       depth (0.3 to 10 m)" in there
+    assert "score       rmse_m 0.1235" in there
+    detector = invoke(models, "--artifact", detector_artifact).output
+    assert "classes     3: pedestrian, cyclist, car" in detector
+    assert "--input points=points.bin --input calibration=calib.txt" in detector
+    assert "score       not measured" in detector
+
+
+def test_what_only_segmentation_does_says_so_of_other_models(detector_artifact, tmp_path):
+    with pytest.raises(InvalidInputError, match="street@1 is for object-detection-3d, and the demo shows segmentation"):
+        invoke(demo, "--artifact", detector_artifact, "--once", "--output", tmp_path)
+    scored = invoke(evaluate, detector_artifact, "--data", tmp_path)
+    assert "is an artifact for object-detection-3d, of which only checkpoints are scored" in scored.output
 
 
 def test_our_errors_are_one_line_and_debug_shows_where(tmp_path):

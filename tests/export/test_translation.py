@@ -9,7 +9,7 @@ import torch
 from geminifusion_export.build import ExportOptions
 from geminifusion_export.errors import ExportError, VerificationError
 from geminifusion_export.runtime_discovery import BackendFile, Candidate
-from geminifusion_export.targets import TargetOptions
+from geminifusion_export.targets import TargetOptions, extend_artifact
 from geminifusion_export.torch_backend import TorchBackend
 from geminifusion_export.translation.build import build_translator
 from geminifusion_export.translation.graph import TranslationGraph, random_batch
@@ -85,7 +85,8 @@ def exported(tmp_path_factory, small):
     net, task = translator()
     checkpoint = folder / "checkpoint"
     checkpoint.mkdir()
-    write_translator(checkpoint, net.state_dict(), TranslatorInfo(network=net.config, task=task))
+    training = {"test": {"protocol": "averages", "data": "noise, 2 views", "scores": {"mae": 0.5}}}
+    write_translator(checkpoint, net.state_dict(), TranslatorInfo(network=net.config, task=task, training=training))
     metadata = build_translator(checkpoint, folder / "artifact", ExportOptions(name="to-depth"))
     return folder / "artifact", metadata, TranslationGraph(net, task), checkpoint
 
@@ -102,17 +103,29 @@ def test_onnx_runtime_gives_torchs_values_at_any_batch_and_multiple_of_32(export
 
 @pytest.mark.slow
 def test_the_artifact_is_verified_with_its_golden_rooms_and_serves(exported):
-    directory, metadata, _, _ = exported
+    directory, metadata, _, checkpoint = exported
     assert read_metadata(directory) == metadata
     assert {report.agreement for report in metadata.verification} == {1.0}
     assert len({(report.batch, report.height, report.width) for report in metadata.verification}) >= 5
+    assert (metadata.training.scores, metadata.training.scored_on) == ({"mae": 0.5}, "noise, 2 views")
     assert metadata.golden.source == "rooms rendered by geminifusion"
-    verify_artifact(directory).certificate.require_passed()
+    certificate = verify_artifact(directory, checkpoint).certificate
+    assert certificate.verdict == "passed"
+    assert [section.against for section in certificate.sections][1] == "on random inputs, against torch"
     model = Model.open(directory, threads=1)
     frames = model.task.golden_frames(directory, size_problem=lambda _height, _width: None)
     (prediction,) = model.run([model.prepare(frames[0].parts)])
     agreeing, total = model.task.agreeing(model.task.observed(prediction), frames[0].expected)
     assert agreeing == total
+
+
+@pytest.mark.slow
+def test_openvino_is_added_and_compared_at_sizes_that_are_padded_as_when_served(exported, tmp_path):
+    pytest.importorskip("openvino")
+    metadata = extend_artifact(exported[0], tmp_path / "more", TargetOptions(targets=("openvino",)))
+    added = [report for report in metadata.verification if report.backend == "openvino-cpu"]
+    assert {(report.batch, report.height, report.width) for report in added} >= {(1, 96, 128), (2, 160, 128)}
+    assert all(report.height % 32 == report.width % 32 == 0 for report in added)
 
 
 @pytest.mark.slow

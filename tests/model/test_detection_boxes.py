@@ -6,7 +6,7 @@ from street_frames import points_inside
 
 from geminifusion_model.data.sample import DatasetError
 from geminifusion_model.detection.boxes import boxes_after
-from geminifusion_model.detection.calibration import kitti_text, read_calibration, turned
+from geminifusion_model.detection.calibration import calibration_text, read_calibration, turned
 from geminifusion_model.detection.projection import point_matrix
 from geminifusion_runtime.detection.boxes import corners, project, transformed
 from geminifusion_runtime.detection.calibration import Calibration
@@ -54,7 +54,7 @@ def test_boxes_change_as_their_corners_do(change):
 
 def test_a_calibration_survives_its_file(tmp_path):
     path = tmp_path / "000000.txt"
-    path.write_text(kitti_text(calibration()))
+    path.write_text(calibration_text(calibration()))
     found = read_calibration(path)
     for field in ("p2", "r0_rect", "tr_velo_to_cam"):
         np.testing.assert_allclose(getattr(found, field), getattr(calibration(), field), rtol=1e-12)
@@ -65,7 +65,7 @@ def test_a_missing_or_singular_calibration_is_one_sentence_with_its_path(tmp_pat
     with pytest.raises(DatasetError, match=r"000001\.txt cannot be read"):
         read_calibration(tmp_path / "000001.txt")
     path = tmp_path / "000000.txt"
-    path.write_text(kitti_text(calibration()).replace("R0_rect: 1.0", "R0_rect: 0.0"))
+    path.write_text(calibration_text(calibration()).replace("R0_rect: 1.0", "R0_rect: 0.0"))
     with pytest.raises(DatasetError, match=r"000000\.txt: R0_rect .* cannot be inverted"):
         read_calibration(path)
 

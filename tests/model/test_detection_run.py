@@ -64,7 +64,7 @@ def test_a_resumed_run_is_the_same_to_the_bit(tmp_path, monkeypatch):
     assert all(tensor.equal(other[name]) for name, tensor in one.items())
     info = read_detector(tmp_path / "whole" / "final")
     assert info.training["steps"] == 4
-    assert "drawn streets" in info.training["summary"]
+    assert "rendered streets" in info.training["summary"]
 
 
 def test_a_run_with_other_data_or_settings_is_refused(tmp_path):
@@ -183,7 +183,9 @@ def test_the_command_line_trains_resumes_and_scores(folder, tmp_path):
     out = invoke(evaluate, [final, "--data", str(folder), "--results", str(results), "--no-bootstrap", "--record"])
     assert out.exit_code == 0, out.output
     assert "R40 cannot exceed" in out.output
-    assert "test" in read_detector(run / "final").training
+    recorded = read_detector(run / "final").training["test"]
+    assert recorded["data"].endswith("val, 2 frames")
+    assert all(0 <= value <= 100 for value in recorded["average_precision"].values())
     assert sorted(path.name for path in results.iterdir()) == ["000002.txt", "000003.txt"]
     out = invoke(evaluate, [final, "--data", str(folder), "--found", str(results), "--json", "--no-bootstrap"])
     assert out.exit_code == 0, out.output

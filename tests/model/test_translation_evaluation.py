@@ -99,7 +99,7 @@ def test_command_dispatches_by_the_checkpoint_and_records(folder, tmp_path):
     low, high = network["intervals"]["ssim"]
     assert low <= network["outputs"]["ensemble"]["ssim"] <= high
     recorded = read_translator(directory).training["test"]
-    assert recorded["psnr"] == pytest.approx(network["outputs"]["ensemble"]["psnr"], abs=1e-4)
+    assert recorded["scores"]["psnr"] == pytest.approx(network["outputs"]["ensemble"]["psnr"], abs=1e-4)
     arguments.remove("--record")
     again = CliRunner().invoke(evaluate, arguments)
     assert json.loads(again.stdout)["networks"][0]["outputs"] == network["outputs"]

@@ -17,10 +17,10 @@ from geminifusion_model.tasks.registry import task_of_checkpoint, task_of_config
 from geminifusion_model.training.errors import ConfigError, DataChangedError, TrainingError
 from geminifusion_model.training.loop.distributed import Processes
 from geminifusion_model.translation.checkpoint import read_translator
-from geminifusion_model.translation.config import KIND
 from geminifusion_model.translation.generator import Generator
 from geminifusion_model.translation.held_out import compare
 from geminifusion_model.translation.run import TranslationRun
+from geminifusion_runtime.task_names import TRANSLATION
 
 
 @pytest.fixture(autouse=True)
@@ -88,8 +88,8 @@ def test_what_a_run_writes_can_be_read_back(tmp_path):
     errors = trained.train()
     assert errors.views == 3
     assert errors.error == errors.outputs["ensemble"] == trained.state.error
-    assert task_of_config(tmp_path / "config.yaml").name == KIND
-    assert task_of_checkpoint(tmp_path / "final").name == KIND
+    assert task_of_config(tmp_path / "config.yaml").name == TRANSLATION
+    assert task_of_checkpoint(tmp_path / "final").name == TRANSLATION
     info = read_translator(tmp_path / "final")
     assert info.network == chosen.network
     assert (info.task.names, info.task.target.name, info.task.size) == (("rgb", "edge_occlusion"), "depth", (32, 32))

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,8 +27,9 @@ from geminifusion_runtime import strict_json
 from geminifusion_runtime.artifact import MODEL_NAME, ArtifactMetadata, open_artifact
 from geminifusion_runtime.backends.openvino import REPEATS
 from geminifusion_runtime.backends.protocol import BatchShape, GraphInputs
-from geminifusion_runtime.dummy_inputs import random_inputs
 from geminifusion_runtime.machine import Machine, describe_machine, installed_packages
+from geminifusion_runtime.tasks.base import TaskRuntime
+from geminifusion_runtime.tasks.registry import open_task
 
 SCHEMA_VERSION = 1
 
@@ -146,17 +147,18 @@ def run_benchmark(artifact: Path, options: BenchmarkOptions | None = None) -> Be
 
     Raises:
         ArtifactError: the directory is not an artifact, or a file is damaged.
-        BenchmarkError: no backend has the name asked for, or the model does not take a size.
+        BenchmarkError: no backend has the name asked for, or the model does not take a batch or a size.
     """
     options = options or BenchmarkOptions()
     metadata = open_artifact(artifact)
     machine = describe_machine()
     threads = options.threads or machine.threads
-    shapes = _shapes(metadata, options)
+    task = open_task(metadata)
+    shapes = _shapes(task, options)
     wanted = _wanted(open_candidates(artifact, metadata, threads), options.backends)
     candidates = [entry for entry in wanted if isinstance(entry, Candidate)]
     left_out = [entry for entry in wanted if isinstance(entry, Unavailable)]
-    inputs = {shape: random_inputs(metadata.modalities, shape) for shape in shapes}
+    inputs = {shape: task.stack(task.random_items(shape)) for shape in shapes}
     timed: list[tuple[_Case, list[float]]] = []
     for shape in shapes:
         cases = [_Case(candidate, shape, inputs[shape]) for candidate in candidates]
@@ -188,7 +190,7 @@ def run_benchmark(artifact: Path, options: BenchmarkOptions | None = None) -> Be
         threads=threads,
         measurements=measurements,
         not_measured=tuple(left_out),
-        remarks=tuple(remarks),
+        remarks=(*_other_inputs(metadata, measured), *remarks),
     )
 
 
@@ -204,7 +206,12 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _shapes(metadata: ArtifactMetadata, options: BenchmarkOptions) -> list[BatchShape]:
+def _shapes(task: TaskRuntime[Any, Any, Any], options: BenchmarkOptions) -> list[BatchShape]:
+    metadata = task.metadata
+    if (largest := max(options.batches, default=1)) > task.largest_batch:
+        raise BenchmarkError(
+            f"batch {largest}: {metadata.reference} runs {task.largest_batch} at a time; leave --batch out"
+        )
     sizes = options.sizes or (metadata.size.reference,)
     for height, width in sizes:
         if min(height, width) < metadata.size.min_side or height * width > metadata.size.max_pixels:
@@ -213,6 +220,17 @@ def _shapes(metadata: ArtifactMetadata, options: BenchmarkOptions) -> list[Batch
                 f"{metadata.size.max_pixels} pixels at most"
             )
     return [(batch, *size) for size in sizes for batch in options.batches]
+
+
+def _other_inputs(metadata: ArtifactMetadata, measured: dict[BatchShape, GraphInputs]) -> list[str]:
+    """What frames had beside images, on which the time depends as well."""
+    images = {spec.name for spec in metadata.modalities}
+    found = []
+    for shape, inputs in measured.items():
+        others = [f"{name} {describe_shape(array.shape)}" for name, array in inputs.items() if name not in images]
+        if others:
+            found.append(f"beside the images at {describe_shape(shape)}: {', '.join(others)}")
+    return found
 
 
 def _wanted(found: Sequence[Candidate | Unavailable], prefixes: tuple[str, ...]) -> list[Candidate | Unavailable]:

@@ -15,7 +15,7 @@ from geminifusion_runtime.artifact import read_metadata
 from geminifusion_runtime.backends.openvino import REPEATS
 from geminifusion_runtime.backends.protocol import BatchShape
 from geminifusion_runtime.backends.selection import open_backend
-from geminifusion_runtime.dummy_inputs import random_inputs
+from geminifusion_runtime.tasks.registry import open_task
 
 _TIMEOUT_S = 300.0
 
@@ -51,7 +51,8 @@ def _main(artifact: str, wanted: str, *numbers: str) -> None:
         backend, _ = open_backend(Path(artifact), metadata, wanted=wanted, threads=threads)
     except RuntimeError as error:
         raise SystemExit(str(error)) from None
-    inputs = random_inputs(metadata.modalities, (batch, height, width))
+    task = open_task(metadata)
+    inputs = task.stack(task.random_items((batch, height, width)))
     for _ in range(REPEATS):  # as often as it takes until the shape has a compiled copy of its own
         backend.run(inputs)
     print(f"{_own_peak_mib():.1f}")

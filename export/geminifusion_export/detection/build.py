@@ -8,16 +8,15 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from geminifusion_export.build import ExportOptions, check_destination
+from geminifusion_export.build import ExportOptions, check_destination, provenance
 from geminifusion_export.detection.graph import DetectionGraph, export_onnx
-from geminifusion_export.detection.verification import compare, problems, torch_outputs
-from geminifusion_export.errors import ExportError, VerificationError
+from geminifusion_export.detection.torch_reference import detection_graph, reference_frames
+from geminifusion_export.errors import ExportError
 from geminifusion_export.graph import OPSET
-from geminifusion_export.runtime_discovery import Candidate, open_candidates
 from geminifusion_export.verification.golden_frames import GOLDEN_NAME
+from geminifusion_export.verification.verify_export import verify_export
 from geminifusion_model.checkpoint import weights_sha256
 from geminifusion_model.detection.checkpoint import DetectorInfo, read_detector
-from geminifusion_model.detection.detector import Detector
 from geminifusion_runtime.artifact import (
     MODEL_NAME,
     ArtifactMetadata,
@@ -27,14 +26,11 @@ from geminifusion_runtime.artifact import (
     ModalitySpec,
     SizePolicy,
     sha256_of,
-    write_metadata,
 )
 from geminifusion_runtime.machine import source_version
-from geminifusion_runtime.tasks.detection.blank import made_up_frame
-from geminifusion_runtime.tasks.detection.golden import GoldenFrame, read_golden_frames, write_golden_frames
+from geminifusion_runtime.tasks.detection.golden import write_golden_frames
 
 _PACKAGES = ("geminifusion", "torch", "onnx", "onnxscript", "onnxruntime")
-_POINTS = (1, 300, 20_000)  # of the frames that an export is verified on; it is shipped with them
 _MIN_SIDE = 32
 
 
@@ -52,34 +48,15 @@ def build_detector(checkpoint: Path, destination: Path, options: ExportOptions) 
     _check_options(options)
     check_destination(destination)
     info = read_detector(checkpoint)
-    graph = DetectionGraph(Detector.from_pretrained(checkpoint), info.task.image_size).eval()
+    graph = detection_graph(checkpoint)
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".export-") as scratch:
         stage = Path(scratch) / destination.name
         stage.mkdir()
         export_onnx(graph, stage / MODEL_NAME)
-        metadata = _metadata(info, graph, checkpoint, stage, options)
-        metadata = _with_golden_frames(stage, metadata, graph)
-        metadata = verify(stage, metadata)
+        metadata = _metadata(info, checkpoint, stage, options)
+        verified = verify_export(stage, _with_golden_frames(stage, metadata, graph))
         shutil.move(stage, destination)
-    return metadata
-
-
-def verify(directory: Path, metadata: DetectionMetadata) -> DetectionMetadata:
-    """Compare everything `directory` has files for with torch's recorded outputs, and write the metadata.
-
-    Raises:
-        VerificationError: something is over budget, or nothing here can run the exported network.
-    """
-    frames = read_golden_frames(directory, metadata)
-    candidates = [one for one in open_candidates(directory, metadata) if isinstance(one, Candidate)]
-    if not candidates:
-        raise VerificationError("nothing here can run the exported detector, so it cannot be verified")
-    reports = tuple(compare(candidate, metadata, frames) for candidate in candidates)
-    if over := [sentence for report in reports for sentence in problems(report)]:
-        raise VerificationError(f"the exported detector differs from torch beyond its budget: {'; '.join(over)}")
-    verified = dataclasses.replace(metadata, verification=reports)
-    write_metadata(directory, verified)
     return verified
 
 
@@ -98,9 +75,7 @@ def _check_options(options: ExportOptions) -> None:
         )
 
 
-def _metadata(
-    info: DetectorInfo, graph: DetectionGraph, checkpoint: Path, stage: Path, options: ExportOptions
-) -> DetectionMetadata:
+def _metadata(info: DetectorInfo, checkpoint: Path, stage: Path, options: ExportOptions) -> DetectionMetadata:
     config, task = info.network, info.task
     height, width = task.image_size
     version = source_version(Path(__file__).parent)
@@ -136,7 +111,8 @@ def _metadata(
         git_commit=None if version is None else version.commit,
         created_with={package: importlib.metadata.version(package) for package in _PACKAGES},
         training=DetectionTraining(
-            data=task.data, summary=info.training.get("summary", "no training record in the checkpoint")
+            **provenance(info.training, task.data),
+            average_precision=info.training.get("test", {}).get("average_precision", {}),
         ),
         weights_license=f"trained on {task.data_license}",
         data_license=task.data_license,
@@ -145,12 +121,7 @@ def _metadata(
 
 def _with_golden_frames(stage: Path, metadata: DetectionMetadata, graph: DetectionGraph) -> DetectionMetadata:
     """Write frames with torch's outputs beside the graph; they are made up, so anybody may pass them on."""
-    frames = []
-    for seed, num_points in enumerate(_POINTS):
-        made = made_up_frame(metadata, seed, num_points)
-        frame = GoldenFrame(image=made.image, points=made.points, calibration=made.calibration, outputs={})
-        outputs = torch_outputs(graph, frame.prepared(metadata).inputs)
-        frames.append(dataclasses.replace(frame, outputs=outputs))
+    frames = list(reference_frames(graph, metadata))
     path = stage / GOLDEN_NAME
     write_golden_frames(path, frames)
     golden = GoldenFile(

@@ -40,6 +40,7 @@ from geminifusion_model.fusions.geminifusion import GeminiFusionBlock
 from geminifusion_model.inference_form.fusion import opaque_fusion
 from geminifusion_runtime.artifact import DETECTION_OUTPUTS
 from geminifusion_runtime.detection.boxes import BOX_NUMBERS
+from geminifusion_runtime.detection.frames import INPUT_NAMES
 from geminifusion_runtime.detection.images import MULTIPLE
 from geminifusion_runtime.detection.pillars import pillars
 
@@ -73,6 +74,16 @@ class DetectionGraph(nn.Module):
                 module.mix_values = opaque_fusion
         self.detector = detector
         self.image_size = image_size
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The inputs, in the order of `forward`."""
+        return INPUT_NAMES
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The outputs, in their order."""
+        return OUTPUT_NAMES
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Compute the outputs of the inputs in their order; see the module's docstring."""

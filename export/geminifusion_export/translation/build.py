@@ -7,15 +7,15 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from geminifusion_export.build import PACKAGES, ExportOptions, check_destination
+from geminifusion_export.build import PACKAGES, ExportOptions, check_destination, provenance
 from geminifusion_export.errors import ExportError
 from geminifusion_export.graph import OPSET, TRACED_SHAPE
 from geminifusion_export.storage import save_model, store_weights_as_float16
 from geminifusion_export.targets import add_runtimes
 from geminifusion_export.torch_backend import TorchBackend
 from geminifusion_export.translation.golden import GOLDEN_NAME, write_golden_file
-from geminifusion_export.translation.graph import TranslationGraph, export_onnx, random_batch
-from geminifusion_export.verification.comparison import run_reference
+from geminifusion_export.translation.graph import TranslationGraph, export_onnx
+from geminifusion_export.translation.torch_reference import reference_batches
 from geminifusion_export.verification.verify_export import verify_export
 from geminifusion_model.checkpoint import weights_sha256
 from geminifusion_model.translation.checkpoint import TranslatorInfo, read_translator
@@ -32,11 +32,9 @@ from geminifusion_runtime.artifact import (
     TranslationTraining,
     sha256_of,
 )
-from geminifusion_runtime.backends.protocol import BatchShape
 from geminifusion_runtime.machine import source_version
 
 _DEFAULT_MAX_PIXELS = 640 * 480
-_SHAPES: tuple[BatchShape, ...] = (TRACED_SHAPE, (1, 64, 64), (3, 32, 96), (1, 160, 96))  # verified
 _TARGETS = ("openvino",)
 
 
@@ -62,13 +60,10 @@ def build_translator(checkpoint: Path, destination: Path, options: ExportOptions
         stage = Path(scratch) / destination.name
         stage.mkdir()
         files = _write_graph(graph, stage, options)
-        reference = TorchBackend(graph)
-        golden = write_golden_file(stage / GOLDEN_NAME, graph, reference)
+        golden = write_golden_file(stage / GOLDEN_NAME, graph, TorchBackend(graph))
         metadata: ArtifactMetadata = _metadata(checkpoint, info, graph, options, (*files, stage / golden.file), golden)
         metadata = add_runtimes(stage, metadata, options.targets)
-        shapes = dict.fromkeys((*_SHAPES, (1, *info.task.size)))
-        expected = run_reference(reference, (random_batch(graph, shape, seed) for seed, shape in enumerate(shapes)))
-        metadata = verify_export(stage, metadata, expected, traced=TRACED_SHAPE)
+        metadata = verify_export(stage, metadata, reference_batches(graph), traced=TRACED_SHAPE)
         shutil.move(stage, destination)
     return metadata
 
@@ -123,7 +118,7 @@ def _metadata(
         git_commit=None if version is None else version.commit,
         created_with={package: importlib.metadata.version(package) for package in PACKAGES},
         training=TranslationTraining(
-            data=info.task.data, summary=info.training.get("summary", "no training record in the checkpoint")
+            **provenance(info.training, info.task.data), scores=info.training.get("test", {}).get("scores", {})
         ),
         weights_license=f"trained on {info.task.data_license}",
         data_license=info.task.data_license,

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from geminifusion_export.errors import VerificationError
 from geminifusion_export.runtime_discovery import Unavailable
+from geminifusion_export.verification.comparison import Reference
 from geminifusion_export.verification.measurement import Measurement, Section
 from geminifusion_export.verification.tasks import verification_of
 from geminifusion_runtime import strict_json
 from geminifusion_runtime.artifact import METADATA_NAME, ArtifactMetadata, BackendReport, sha256_of
 from geminifusion_runtime.backends.protocol import GraphOutputs
-from geminifusion_runtime.golden_set import ReferenceBatch
 from geminifusion_runtime.machine import Machine, describe_machine, installed_packages
 
 SCHEMA_VERSION = 1
@@ -125,7 +125,7 @@ class Verification:
     """A certificate, and the frames behind it: the golden frames, and each candidate's outputs for them by label."""
 
     certificate: Certificate
-    golden: tuple[ReferenceBatch, ...] = ()
+    golden: Sequence[Reference] = ()
     outputs: Mapping[str, tuple[GraphOutputs, ...]] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:

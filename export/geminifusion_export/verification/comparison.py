@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +83,22 @@ def budget_for(precision: Precision, weights_stored_as: str = "float32") -> Budg
 def run_reference(reference: Backend, batches: Iterable[GraphInputs]) -> tuple[ReferenceBatch, ...]:
     """The reference's outputs, computed once for all candidates that are compared with it."""
     return tuple(ReferenceBatch(inputs, reference.run(inputs)) for inputs in batches)
+
+
+class Reference(Protocol):
+    """Inputs of one batch, and the reference's outputs for them; see `ReferenceBatch`."""
+
+    @property
+    def inputs(self) -> GraphInputs:
+        """By graph input name."""
+
+    @property
+    def outputs(self) -> GraphOutputs:
+        """By graph output name."""
+
+    @property
+    def shape(self) -> BatchShape:
+        """Batch, height and width."""
 
 
 class Comparison(NamedTuple):
@@ -187,6 +203,6 @@ def problems(report: SegmentationReport, budget: Budget) -> list[str]:
     return found
 
 
-def describe_shape(shape: BatchShape) -> str:
+def describe_shape(shape: tuple[int, ...]) -> str:
     """A shape in words: `1x480x640`."""
     return "x".join(map(str, shape))

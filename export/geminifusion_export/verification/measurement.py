@@ -9,14 +9,13 @@ from geminifusion_export.errors import VerificationError, first_line
 from geminifusion_export.runtime_discovery import Candidate, Unavailable
 from geminifusion_export.verification.comparison import (
     Comparison,
+    Reference,
     describe_shape,
-    run_reference,
 )
 from geminifusion_export.verification.tasks import VERIFICATIONS
 from geminifusion_runtime.artifact import ArtifactMetadata, BackendReport
 from geminifusion_runtime.backends.protocol import BatchShape, GraphOutputs
-from geminifusion_runtime.dummy_inputs import random_inputs
-from geminifusion_runtime.golden_set import ReferenceBatch
+from geminifusion_runtime.tasks.registry import open_task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +55,7 @@ class Measurement:
             else:
                 self.candidates.append(entry)
 
-    def measure_golden(self, golden: Sequence[ReferenceBatch]) -> Mapping[str, tuple[GraphOutputs, ...]]:
+    def measure_golden(self, golden: Sequence[Reference]) -> Mapping[str, tuple[GraphOutputs, ...]]:
         """Compare every candidate on the golden frames, all of them in one report.
 
         Returns:
@@ -65,9 +64,7 @@ class Measurement:
         found = self.measure(f"on {len(golden)} golden frames, against torch's recorded outputs", [golden])
         return {candidate.label: comparison.outputs for candidate, comparison in found}
 
-    def measure_shapes(
-        self, against: str, expected: Iterable[ReferenceBatch], traced: BatchShape | None = None
-    ) -> None:
+    def measure_shapes(self, against: str, expected: Iterable[Reference], traced: BatchShape | None = None) -> None:
         """Compare every candidate on every batch, each with a report of its own."""
         self.measure(against, [[batch] for batch in expected], traced=traced)
 
@@ -79,19 +76,20 @@ class Measurement:
         if len(self.candidates) < 2 or not self.candidates[0].name.startswith("onnxruntime"):
             return
         reference, *others = self.candidates
+        task = open_task(self.metadata)
         shapes: list[BatchShape] = [(1, 96, 128), (2, 133, 101), (1, *self.metadata.size.reference)]
-        inputs = [
-            random_inputs(self.metadata.modalities, shape, seed)
-            for seed, shape in enumerate(shape for shape in shapes if min(shape[1:]) >= self.metadata.size.min_side)
-        ]
-        expected = run_reference(reference.backend, inputs)
+        expected = []
+        for seed, shape in enumerate(shape for shape in shapes if min(shape[1:]) >= self.metadata.size.min_side):
+            items = task.random_items((min(shape[0], task.largest_batch), *shape[1:]), seed)
+            inputs = task.stack(items)
+            expected.append(self._verification.reference(items, inputs, reference.backend.run(inputs)))
         against = "on random inputs, against model.onnx on ONNX Runtime"
         self.measure(against, [[batch] for batch in expected], candidates=others)
 
     def measure(
         self,
         against: str,
-        groups: Sequence[Sequence[ReferenceBatch]],
+        groups: Sequence[Sequence[Reference]],
         *,
         candidates: Sequence[Candidate] | None = None,
         traced: BatchShape | None = None,

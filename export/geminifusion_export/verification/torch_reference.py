@@ -1,22 +1,21 @@
-"""The torch network as the reference, and measuring an artifact's backends against it."""
+"""The torch network as the reference of an artifact's backends; that of segmentation, and what all tasks share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from geminifusion_export.errors import ExportError
+from geminifusion_export.errors import ExportError, VerificationError
 from geminifusion_export.graph import TRACED_SHAPE, SegmentationGraph, frame_inputs, random_batch
 from geminifusion_export.torch_backend import TorchBackend
 from geminifusion_export.verification.comparison import run_reference
-from geminifusion_export.verification.measurement import Measurement
 from geminifusion_model.checkpoint import read_info, weights_sha256
 from geminifusion_model.data.nyuv2 import NYUv2
 from geminifusion_model.evaluation.calibration import Temperature
 from geminifusion_model.network import GeminiFusion
-from geminifusion_runtime.artifact import require_segmentation
+from geminifusion_runtime.artifact import ArtifactMetadata, require_segmentation
 from geminifusion_runtime.backends.protocol import BatchShape
 from geminifusion_runtime.golden_set import ReferenceBatch
 
@@ -36,50 +35,70 @@ def reference_batches(graph: SegmentationGraph, shapes: Iterable[BatchShape]) ->
     return run_reference(TorchBackend(graph), inputs)
 
 
-def measure_against_torch(measurement: Measurement, checkpoint: Path, data: Path | None, frames: int) -> list[str]:
-    """Measure every candidate at `verified_shapes` and, with `data`, on the first test frames of NYUv2.
-
-    Args:
-        checkpoint: the one the artifact was made from.
-        data: NYUv2 folder.
-        frames: number of test frames of `data`.
-
-    Returns:
-        Remarks about the checkpoint, one sentence each.
+def check_weights(checkpoint: Path, metadata: ArtifactMetadata) -> None:
+    """Check that an artifact was made from a checkpoint.
 
     Raises:
-        ExportError: the checkpoint is not the one the artifact was made from.
+        ExportError: it was made from another one.
     """
-    metadata = require_segmentation(measurement.metadata)
     found = weights_sha256(checkpoint)
     if found != metadata.checkpoint_sha256:
         raise ExportError(
             f"{checkpoint} has weights {found[:12]}…, the artifact was made from {metadata.checkpoint_sha256[:12]}…; "
             "give the checkpoint it was exported from"
         )
-    info = read_info(checkpoint)
-    assert info.task is not None  # an artifact cannot be made without one
-    # The artifact's own temperature: another may have been fitted to the same weights since.
-    graph = SegmentationGraph(GeminiFusion.from_pretrained(checkpoint), info.task, metadata.temperature or 1.0)
-    expected = reference_batches(graph, verified_shapes(metadata.size.reference))
-    measurement.measure_shapes("on random inputs, against torch", expected, traced=TRACED_SHAPE)
-    if data is not None:
-        on_frames = tuple(_test_frames(graph, data, frames))
-        labels = ", ".join(candidate.label for candidate in measurement.candidates)
-        measurement.measure(f"on {len(on_frames)} test frames, against torch ({labels})", [on_frames])
-    fitted = Temperature.from_record(info.training)
-    if fitted is None or fitted.value == metadata.temperature:
-        return []
-    served = "none" if metadata.temperature is None else f"{metadata.temperature:.3f}"
-    return [
-        f"the checkpoint has a temperature of {fitted.value:.3f} by now, the artifact {served}; export again to use it"
-    ]
 
 
-def _test_frames(graph: SegmentationGraph, data: Path, frames: int) -> Iterator[ReferenceBatch]:
-    dataset = NYUv2(data, "test", num_classes=len(graph.task.class_names), limit=frames)
-    reference = TorchBackend(graph)
-    for index in range(len(dataset)):
-        sample = dataset[index]
-        inputs = frame_inputs(sample, graph.task)
-        yield ReferenceBatch(inputs, reference.run(inputs), sample.labels[np.newaxis])
+def no_data_for(metadata: ArtifactMetadata) -> VerificationError:
+    """The error for frames that a task's networks are not compared on."""
+    return VerificationError(
+        f"--data compares labels on frames of NYUv2, and {metadata.reference} is for {metadata.task}; leave it out"
+    )
+
+
+class SegmentationNetwork:
+    """See `TorchNetwork`.
+
+    Args:
+        checkpoint: the one the artifact was made from.
+
+    Raises:
+        ExportError: it is not.
+    """
+
+    def __init__(self, checkpoint: Path, metadata: ArtifactMetadata) -> None:
+        check_weights(checkpoint, metadata)
+        self._metadata = require_segmentation(metadata)
+        self._info = read_info(checkpoint)
+        assert self._info.task is not None  # an artifact cannot be made without one
+        # The artifact's own temperature: another may have been fitted to the same weights since.
+        temperature = self._metadata.temperature or 1.0
+        self._graph = SegmentationGraph(GeminiFusion.from_pretrained(checkpoint), self._info.task, temperature)
+
+    def references(self) -> tuple[Sequence[ReferenceBatch], BatchShape]:
+        """Of `verified_shapes`."""
+        return reference_batches(self._graph, verified_shapes(self._metadata.size.reference)), TRACED_SHAPE
+
+    def on_data(self, data: Path, frames: int) -> Sequence[ReferenceBatch]:
+        """Of the first test frames of NYUv2, with their labels."""
+        dataset = NYUv2(data, "test", num_classes=len(self._graph.task.class_names), limit=frames)
+        reference = TorchBackend(self._graph)
+        found = []
+        for index in range(len(dataset)):
+            sample = dataset[index]
+            inputs = frame_inputs(sample, self._graph.task)
+            found.append(ReferenceBatch(inputs, reference.run(inputs), sample.labels[np.newaxis]))
+        return found
+
+    @property
+    def remarks(self) -> list[str]:
+        """Of a temperature that was fitted since."""
+        fitted = Temperature.from_record(self._info.training)
+        served = self._metadata.temperature
+        if fitted is None or fitted.value == served:
+            return []
+        in_artifact = "none" if served is None else f"{served:.3f}"
+        return [
+            f"the checkpoint has a temperature of {fitted.value:.3f} by now, the artifact {in_artifact}; export again "
+            "to use it"
+        ]

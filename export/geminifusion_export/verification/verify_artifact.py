@@ -12,7 +12,6 @@ from geminifusion_export.verification.measurement import Measurement, Section
 from geminifusion_export.verification.tasks import VERIFICATIONS
 from geminifusion_runtime.artifact import MODEL_NAME, ArtifactMetadata, open_artifact
 from geminifusion_runtime.backends.protocol import GraphOutputs
-from geminifusion_runtime.golden_set import read_golden_set
 
 
 def verify_artifact(
@@ -42,19 +41,18 @@ def verify_artifact(
     Raises:
         ArtifactError: a file is missing or damaged.
         ExportError: the checkpoint is not the one the artifact was made from.
-        VerificationError: the graph is not what the metadata says, or `data` was given without a checkpoint.
+        VerificationError: the graph is not what the metadata says, or `data` was given without a checkpoint or for
+            another task than segmentation.
     """
     if data is not None and checkpoint is None:
         raise VerificationError("comparing labels on data needs the torch network; give --checkpoint too")
     metadata = open_artifact(artifact)
-    if metadata.task not in VERIFICATIONS:
-        raise VerificationError(
-            f"{metadata.reference} is for {metadata.task}, whose backends are compared with torch when it is exported; "
-            f"give an artifact for {' or '.join(VERIFICATIONS)}"
-        )
+    verification = VERIFICATIONS[metadata.task]
     checks = [f"{len(metadata.files)} file(s) match their SHA-256", *_graph_checks(artifact / MODEL_NAME, metadata)]
+    network = None if checkpoint is None else verification.torch_network.load()(checkpoint, metadata)  # imports torch
+    on_data = () if network is None or data is None else network.on_data(data, frames)
     measurement = Measurement(open_candidates(artifact, metadata, threads, custom_ops=custom_ops, also=also), metadata)
-    golden = read_golden_set(artifact, metadata)
+    golden = verification.golden(artifact, metadata)
     outputs: Mapping[str, tuple[GraphOutputs, ...]] = {}
     if golden:
         outputs = measurement.measure_golden(golden)
@@ -62,12 +60,15 @@ def verify_artifact(
         checks.append("no golden set in the artifact: nothing to measure without a checkpoint; export it again")
         recorded = Section(against="as recorded at export", reports=metadata.verification, measured_here=False)
         measurement.sections.append(recorded)
-    if checkpoint is None:
+    if network is None:
         measurement.measure_against_onnx()
     else:
-        from geminifusion_export.verification.torch_reference import measure_against_torch  # imports torch
-
-        checks += measure_against_torch(measurement, checkpoint, data, frames)
+        expected, traced = network.references()
+        measurement.measure_shapes("on random inputs, against torch", expected, traced)
+        if on_data:
+            labels = ", ".join(candidate.label for candidate in measurement.candidates)
+            measurement.measure(f"on {len(on_data)} test frames, against torch ({labels})", [on_data])
+        checks += network.remarks
     return Verification(certificate=certify(artifact, metadata, measurement, checks), golden=golden, outputs=outputs)
 
 

@@ -1,6 +1,6 @@
 """The last step of an export: measure every backend of a directory, and record the result in it or reject it.
 
-Nothing here imports torch: its outputs come as `ReferenceBatch`, so the step serves an export from a checkpoint and a
+Nothing here imports torch: its outputs come as `Reference`, so the step serves an export from a checkpoint and a
 runtime added to an existing artifact alike.
 """
 
@@ -15,13 +15,14 @@ from geminifusion_export.errors import VerificationError
 from geminifusion_export.openvino_ir import values_in_openvino
 from geminifusion_export.runtime_discovery import open_candidates
 from geminifusion_export.verification.certificate import Verification, certify
+from geminifusion_export.verification.comparison import Reference
 from geminifusion_export.verification.divergence import describe_divergence
 from geminifusion_export.verification.html_report import REPORT_NAME, write_report
 from geminifusion_export.verification.measurement import Measurement
+from geminifusion_export.verification.tasks import VERIFICATIONS
 from geminifusion_runtime.artifact import MODEL_NAME, ArtifactMetadata, BackendReport, write_metadata
 from geminifusion_runtime.backends.protocol import BatchShape, GraphOutputs
 from geminifusion_runtime.dummy_inputs import random_inputs
-from geminifusion_runtime.golden_set import ReferenceBatch, read_golden_set
 
 Locate = Callable[[BackendReport], str | None]
 
@@ -29,7 +30,7 @@ Locate = Callable[[BackendReport], str | None]
 def verify_export(
     directory: Path,
     metadata: ArtifactMetadata,
-    expected: Sequence[ReferenceBatch] = (),
+    expected: Sequence[Reference] = (),
     *,
     traced: BatchShape | None = None,
     locate: Locate | None = None,
@@ -58,7 +59,7 @@ def verify_export(
         raise VerificationError(f"nothing here can run the exported network ({reasons}), so it cannot be verified")
     if expected:
         measurement.measure_shapes("on random inputs, against torch", expected, traced)
-    golden = read_golden_set(directory, metadata)
+    golden = VERIFICATIONS[metadata.task].golden(directory, metadata)
     outputs: Mapping[str, tuple[GraphOutputs, ...]] = measurement.measure_golden(golden) if golden else {}
     if not expected:
         measurement.measure_against_onnx()

@@ -31,7 +31,7 @@ def read_calibration(path: Path) -> Calibration:
         raise DatasetError(f"{path}: {error}") from None
 
 
-def kitti_text(calibration: Calibration) -> str:
+def calibration_text(calibration: Calibration) -> str:
     """The calibration as KITTI's object benchmark writes it.
 
     Cameras and sensors that it does not know take plain values: P0, P1 and P3 are P2 without its offset, and the

@@ -13,7 +13,6 @@ from geminifusion_model.fusions.point_fusion import NUM_HEADS
 from geminifusion_model.validation import validated
 from geminifusion_runtime.detection.settings import AnchorClass, AnchorSettings, GridSettings, SelectionSettings
 
-KIND = "object-detection-3d"  # the name of the task
 RESNET = "resnet50_caffe"
 
 

@@ -38,7 +38,7 @@ def kitti_mvxnet() -> DetectionTrainingConfig:
 
 
 def streets_pillars_b0() -> DetectionTrainingConfig:
-    """A small detector on pillars, on drawn streets of 416x128 pixels."""
+    """A small detector on pillars, on rendered streets of 416x128 pixels."""
     return DetectionTrainingConfig(
         network=DetectorConfig(),
         image_size=(128, 416),

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from geminifusion_model.data.frame_folder import require_new
 from geminifusion_model.data.sample import DatasetError
 from geminifusion_model.data.task_files import CONTRACT_NAME
 from geminifusion_model.distillation.images import Photographs
@@ -108,8 +109,7 @@ def check_pseudo_labels(root: Path, task: Task) -> None:
     Raises:
         DatasetError: the folder exists and is not empty, or a modality besides the RGB is not metric.
     """
-    if root.exists() and any(root.iterdir()):
-        raise DatasetError(f"{root} is not empty; name a new folder")
+    require_new(root)
     for modality in task.modalities[1:]:
         if modality.encoding != "metric":
             raise DatasetError(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from geminifusion_model.task import KIND
+from geminifusion_runtime.task_names import DETECTION, SEGMENTATION, TRANSLATION
 
 if TYPE_CHECKING:
     import click
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from geminifusion_model.training.run_config import RunConfig
 
 _T = TypeVar("_T")
-
-SEGMENTATION = KIND
 
 Recipes = Mapping[str, Callable[[], "RunConfig"]]
 
@@ -77,7 +75,7 @@ _KINDS = (
         export=Part("geminifusion_export.build:build_artifact"),
     ),
     TaskKind(
-        name="image-translation",
+        name=TRANSLATION,
         recipes=Part("geminifusion_model.translation.recipes:RECIPES"),
         train=Part("geminifusion_model.translation.train_command:train"),
         evaluate=Part("geminifusion_model.translation.evaluate_command:evaluate"),
@@ -85,7 +83,7 @@ _KINDS = (
         export=Part("geminifusion_export.translation.build:build_translator"),
     ),
     TaskKind(
-        name="object-detection-3d",
+        name=DETECTION,
         recipes=Part("geminifusion_model.detection.recipes:RECIPES"),
         train=Part("geminifusion_model.detection.train_command:train"),
         evaluate=Part("geminifusion_model.detection.evaluate_command:evaluate"),

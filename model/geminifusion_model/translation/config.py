@@ -13,8 +13,6 @@ from geminifusion_model.fusions.registry import FUSIONS
 from geminifusion_model.translation.domains import check_names
 from geminifusion_model.validation import validated
 
-KIND = "image-translation"  # among the tasks of `tasks.registry`
-
 # the exchange of the network that the task comes from, behind the projection of each level's last block
 TOKEN_FUSION = "token_fusion"  # noqa: S105 - no secret
 TRANSLATOR_FUSIONS = (*FUSIONS, TOKEN_FUSION)

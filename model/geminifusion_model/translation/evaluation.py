@@ -40,6 +40,7 @@ from geminifusion_model.translation.views import Views
 ENSEMBLE = "ensemble"
 _BATCH = 4
 _READERS = 2
+_DIGITS = 5  # of recorded scores
 KERNEL_FACTOR = 100.0  # kernel distances are small, and published so
 
 
@@ -326,9 +327,15 @@ class TranslationEvaluation:
     def record(self) -> dict[str, Any]:
         """Write the kept output's measures into the first checkpoint's training record; returns what was written."""
         contestant, scores = self.first, self.first.done()
-        measured = {measure.name: _rounded(scores.average(measure)) for measure in scores.measures}
-        where = f"{contestant.dataset.views.data}, {self.split}, {len(scores.views)} views"
-        results: dict[str, Any] = {"test": {"data": where, **measured}}
+        averages = {measure.name: scores.average(measure) for measure in scores.measures}
+        height, width = contestant.dataset.size
+        results: dict[str, Any] = {
+            "test": {
+                "data": f"{contestant.dataset.views.data}, {self.split}, {len(scores.views)} views",
+                "protocol": f"averages over views of {width}x{height}",
+                "scores": {name: round(value, _DIGITS) for name, value in averages.items() if not np.isnan(value)},
+            }
+        }
         info = contestant.info
         written = TranslatorInfo(network=info.network, task=info.task, training={**info.training, **results})
         write_translator(contestant.directory, contestant.net.state_dict(), written)
@@ -370,7 +377,3 @@ class TranslationEvaluation:
 
     def _contestants(self) -> list[Contestant]:
         return [self.first] if self.second is None else [self.first, self.second]
-
-
-def _rounded(value: float) -> float | None:
-    return None if np.isnan(value) else round(value, 5)

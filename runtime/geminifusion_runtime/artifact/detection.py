@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -18,7 +18,6 @@ from geminifusion_runtime.artifact.fields import (
 from geminifusion_runtime.artifact.metadata import ArtifactMetadata
 from geminifusion_runtime.detection.settings import MULTIPLE, AnchorSettings, GridSettings, SelectionSettings
 
-DETECTION_TASK: Final = "object-detection-3d"
 # Of one frame: `1 rows columns A K`, `… A 7` and `… A 2`, rows and columns of the head's map, A anchors of a cell.
 DETECTION_OUTPUTS = (
     OutputTensor(name="class_logits", dtype="float32"),
@@ -74,7 +73,7 @@ class DetectionMetadata(ArtifactMetadata):
         sees_images: whether the boxes depend on the image, or it is only where they are drawn.
     """
 
-    task: Literal["object-detection-3d"] = DETECTION_TASK
+    task: Literal["object-detection-3d"] = "object-detection-3d"
     image_size: tuple[_ImageSide, _ImageSide]
     grid: GridSettings
     anchors: AnchorSettings

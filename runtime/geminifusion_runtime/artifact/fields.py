@@ -235,8 +235,9 @@ class GoldenFile:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class TrainingRecord:
-    """Provenance of the weights: data, budget, and the protocol that scores were measured by."""
+    """Provenance of the weights: data and budget; protocol and frames that the scores were measured by and on."""
 
     data: str
     summary: str
     protocol: str | None = None
+    scored_on: str | None = None

@@ -23,6 +23,7 @@ from geminifusion_runtime.bounded_files import UnusableFileError, open_regular, 
 from geminifusion_runtime.onnx_external_data import external_files
 from geminifusion_runtime.protobuf_wire import WireError
 from geminifusion_runtime.signatures import SignatureError, require_signature
+from geminifusion_runtime.task_names import DETECTION, SEGMENTATION, TRANSLATION
 
 SCHEMA_VERSION = 1
 METADATA_NAME = "metadata.json"
@@ -31,7 +32,7 @@ MAX_FILE_BYTES = 16 * 2**30  # of each file
 _MAX_METADATA_BYTES = 2**20
 _MAX_PROBLEMS = 20  # that are named
 
-_DEFAULT_TASK = "semantic-segmentation"  # of artifacts of releases that knew no other
+_DEFAULT_TASK = SEGMENTATION  # of artifacts of releases that knew no other
 
 
 class ArtifactError(ValueError):
@@ -39,9 +40,9 @@ class ArtifactError(ValueError):
 
 
 _METADATA: Mapping[str, TypeAdapter[Any]] = {
-    "semantic-segmentation": TypeAdapter(SegmentationMetadata),
-    "image-translation": TypeAdapter(TranslationMetadata),
-    "object-detection-3d": TypeAdapter(DetectionMetadata),
+    SEGMENTATION: TypeAdapter(SegmentationMetadata),
+    TRANSLATION: TypeAdapter(TranslationMetadata),
+    DETECTION: TypeAdapter(DetectionMetadata),
 }
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_runtime.artifact import ArtifactMetadata, Precision
-from geminifusion_runtime.backends.protocol import GraphInputs, GraphOutputs
+from geminifusion_runtime.backends.protocol import BatchShape, GraphInputs, GraphOutputs
 from geminifusion_runtime.decoding.decode import DecodedImage
 from geminifusion_runtime.option_sets import OptionSet
 from geminifusion_runtime.option_types import ModalityOptions
@@ -149,6 +149,14 @@ class TaskRuntime(ABC, Generic[OptionsT, ItemT, PredictionT]):
     @abstractmethod
     def blank_item(self, height: int, width: int, *, size_problem: SizeProblem) -> ItemT:
         """A frame of this size that shows nothing, for warm-up and measurements."""
+
+    @abstractmethod
+    def random_items(self, shape: BatchShape, seed: int = 0) -> list[ItemT]:
+        """Frames of noise for one batch; the same for the same shape and seed.
+
+        Args:
+            shape: how many frames, at most `largest_batch`; height and width of the images as a client sends them.
+        """
 
     @abstractmethod
     def stack(self, items: Sequence[ItemT]) -> dict[str, NDArray[np.generic]]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_runtime.artifact import ArtifactMetadata, ModalitySpec
+from geminifusion_runtime.backends.protocol import BatchShape
 from geminifusion_runtime.dummy_inputs import blank_inputs, random_inputs
 from geminifusion_runtime.errors import UnprocessableError
 from geminifusion_runtime.golden_set import read_golden_set
@@ -48,6 +49,14 @@ class ImageTask(TaskRuntime[OptionsT, PreparedItem, PredictionT]):
         """See `TaskRuntime`."""
         batch = blank_inputs(self.metadata.modalities, (1, height, width))
         return self.item({name: array[0] for name, array in batch.items()}, size_problem=size_problem)
+
+    def random_items(self, shape: BatchShape, seed: int = 0) -> list[PreparedItem]:
+        """See `TaskRuntime`."""
+        batch = random_inputs(self.metadata.modalities, shape, seed)
+        return [
+            self.item({name: array[index] for name, array in batch.items()}, size_problem=lambda _height, _width: None)
+            for index in range(shape[0])
+        ]
 
     def stack(self, items: Sequence[PreparedItem]) -> dict[str, NDArray[np.generic]]:
         """See `TaskRuntime`."""

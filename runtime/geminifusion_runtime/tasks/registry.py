@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from geminifusion_runtime.task_names import DETECTION, SEGMENTATION, TRANSLATION
+
 if TYPE_CHECKING:
     from geminifusion_runtime.artifact import ArtifactMetadata
     from geminifusion_runtime.tasks.base import TaskRuntime
@@ -23,7 +25,7 @@ class TaskEntry:
         name: as the artifact's metadata have it.
         verb: what a client asks for: `/v1/VERB` over HTTP, the method of that name over gRPC and of the client.
         runtime: its `TaskRuntime`, as `module:class`.
-        takes_engines: whether runtimes beside ONNX Runtime can be built for its artifacts, and verified.
+        takes_engines: whether runtimes beside ONNX Runtime can be built for its artifacts.
     """
 
     name: str
@@ -41,17 +43,17 @@ TASKS: Mapping[str, TaskEntry] = {
     entry.name: entry
     for entry in (
         TaskEntry(
-            name="semantic-segmentation",
+            name=SEGMENTATION,
             verb="segment",
             runtime="geminifusion_runtime.tasks.segmentation.runtime:SegmentationTask",
         ),
         TaskEntry(
-            name="image-translation",
+            name=TRANSLATION,
             verb="translate",
             runtime="geminifusion_runtime.tasks.translation.runtime:TranslationTask",
         ),
         TaskEntry(
-            name="object-detection-3d",
+            name=DETECTION,
             verb="detect",
             runtime="geminifusion_runtime.tasks.detection.runtime:DetectionTask",
             takes_engines=False,

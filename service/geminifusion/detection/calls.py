@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from geminifusion_runtime import strict_json
 from geminifusion_runtime.decoding.clouds import DecodedCloud, declared_points, decode_cloud
 from geminifusion_runtime.detection.calibration import Calibration, decode_calibration
-from geminifusion_runtime.errors import GeminiFusionError, InvalidOptionError, TooManyPointsError
+from geminifusion_runtime.errors import GeminiFusionError, TooManyPointsError
 from geminifusion_runtime.tasks.detection.options import DETECT_OPTIONS, DetectOptions
 from geminifusion_runtime.types import Priority, SensorPolicy
 
 from ..array_inputs import plain_image
 from ..errors import InvalidInputError
 from ..images import ImageInput, file_bytes, image_bytes
+from ..options import parsed
 from .results import DetectionSources
 
 CloudInput = str | Path | bytes | NDArray[Any]
@@ -77,7 +78,7 @@ def detect_call(
     """
     # Naming the request here lets even an error that never reached the server be matched with its log.
     request_id = options.get("request_id") or secrets.token_hex(8)
-    checked = checked_options({**options, "request_id": request_id, "format": "json"})
+    checked = parsed(DETECT_OPTIONS, {**options, "request_id": request_id, "format": "json"})
     image = plain_image(rgb, "rgb")
     encoded = image_bytes(image, "rgb")
     cloud, found = read_cloud(points), read_calibration(calibration)
@@ -136,15 +137,3 @@ def read_calibration(calibration: CalibrationInput) -> Calibration:
 
 def _plain(value: object) -> object:
     return value.tolist() if isinstance(value, np.ndarray) else value
-
-
-def checked_options(values: Mapping[str, Any]) -> DetectOptions:
-    """The options of these values.
-
-    Raises:
-        InvalidInputError: an unknown name, or a value of the wrong type or out of range.
-    """
-    try:
-        return DETECT_OPTIONS.parse_values(values)
-    except InvalidOptionError as error:
-        raise InvalidInputError(str(error)) from None

@@ -9,10 +9,10 @@ from geminifusion_runtime.detection.results import FrameBoxes
 from geminifusion_runtime.detection.selection import Detections
 from geminifusion_runtime.detection.settings import GridSettings
 from geminifusion_runtime.printable import escape_controls
-from geminifusion_runtime.types import SensorHealth
 from geminifusion_service.api.v1.grpc_options import DETECT_MESSAGES
 from geminifusion_service.pb import detection_pb2 as pb
 
+from ..grpc_fields import sensors_of
 from ..response_limits import check_size
 from ..wire import NOT_OURS, not_ours
 from .calls import DetectCall
@@ -44,15 +44,7 @@ def detection_from_message(response: pb.DetectResponse, call: DetectCall) -> Det
             model=escape_controls(response.model),
             timings_ms={field.name: value for field, value in response.timings_ms.ListFields()},
             warnings=call.all_warnings(map(escape_controls, response.warnings)),
-            sensors={
-                escape_controls(name): SensorHealth(
-                    holes=one.holes,
-                    saturated=one.saturated,
-                    noise=one.noise,
-                    problem=escape_controls(one.problem) if one.HasField("problem") else None,
-                )
-                for name, one in response.sensors.items()
-            },
+            sensors=sensors_of(response.sensors),
             request_id=escape_controls(response.request_id),
             batch_size=response.batch_size,
             grid=GridSettings(

@@ -13,6 +13,7 @@ import numpy as np
 from geminifusion_runtime.artifact import DetectionMetadata
 from geminifusion_runtime.decoding.decode import DecodedImage
 from geminifusion_runtime.model import Model
+from geminifusion_runtime.tasks.detection.options import DETECT_OPTIONS
 from geminifusion_runtime.tasks.detection.runtime import DetectionTask
 from geminifusion_runtime.tasks.parts import decode_part
 from geminifusion_runtime.types import DEFAULT_SENSOR_POLICY
@@ -20,11 +21,11 @@ from geminifusion_runtime.types import DEFAULT_SENSOR_POLICY
 from ..array_inputs import plain_image
 from ..errors import InvalidInputError
 from ..images import ImageInput, check_array, file_bytes
+from ..options import parsed
 from .calls import (
     LOCAL_OPTIONS,
     CalibrationInput,
     CloudInput,
-    checked_options,
     read_calibration,
     read_cloud,
 )
@@ -50,7 +51,7 @@ def detect(
         if name not in LOCAL_OPTIONS:
             raise InvalidInputError(f"{name} is no option of detect() here; give {', '.join(LOCAL_OPTIONS)}")
     started = time.perf_counter()
-    checked = checked_options(options)
+    checked = parsed(DETECT_OPTIONS, options)
     image = plain_image(rgb, "rgb")
     if isinstance(image, np.ndarray):
         check_array(image, "rgb")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -13,8 +12,7 @@ from geminifusion_runtime import strict_json
 from geminifusion_runtime.png_encoder import encode_png
 
 from ..errors import InvalidInputError
-from .calls import CalibrationInput, CloudInput
-from .results import DetectionResult
+from ..predict_files import FilesPlan, Formats
 
 PARTS: Final = ("rgb", "points", "calibration")
 _SUFFIXES = {
@@ -22,8 +20,7 @@ _SUFFIXES = {
     "points": (".bin", ".npy"),
     "calibration": (".txt", ".json"),
 }
-_Write = Callable[[DetectionResult, Path], object]
-FORMATS: Final[Mapping[str, tuple[str, _Write]]] = {
+FORMATS: Final[Formats] = {
     "overlay": ("_boxes.png", lambda result, path: path.write_bytes(encode_png(result.draw()))),
     "bev": ("_bev.png", lambda result, path: path.write_bytes(encode_png(result.draw_from_above()))),
     "kitti": (".txt", lambda result, path: path.write_text(result.kitti_text(), encoding="utf-8")),
@@ -34,84 +31,26 @@ FORMATS: Final[Mapping[str, tuple[str, _Write]]] = {
 }
 DEFAULT_FORMATS: Final = ("overlay", "bev", "kitti")
 
-Detect = Callable[[Path, CloudInput, CalibrationInput], DetectionResult]
 
-
-@dataclass(frozen=True, kw_only=True)
-class DetectionPlan:
-    """What was asked for.
-
-    Attributes:
-        inputs: `rgb`, `points` and `calibration`: files, or folders whose files have the same names.
-        artifact, url: where the boxes are found: an artifact, or a server.
-        options: of the request.
-        formats: names of `FORMATS`.
-        output: directory to write to.
-        limit: number of frames to take at most.
-    """
-
-    inputs: Mapping[str, Path]
-    artifact: Path | None
-    url: str | None
-    options: Mapping[str, Any]
-    formats: Sequence[str]
-    output: Path
-    limit: int | None = None
-
-
-def predict_boxes(plan: DetectionPlan) -> None:
+def predict_boxes(plan: FilesPlan) -> None:
     """Find boxes and write them; prints the table of a single frame, and counts for more.
 
     Raises:
         ClientError, GeminiFusionError: an input, the output or the server cannot be used.
     """
-    if unknown := [name for name in plan.formats if name not in FORMATS]:
-        raise InvalidInputError(f"--format {unknown[0]} is not one of boxes; give {', '.join(FORMATS)}")
+    plan.check_formats(FORMATS, "boxes")
     frames = list(_frames(plan.inputs))[: plan.limit]
     plan.output.mkdir(parents=True, exist_ok=True)
     num_boxes = 0
-    with _Detector(plan) as detect:
+    with plan.opened("detect") as detect:
         for paths in frames:
             result = detect(*(paths[name] for name in PARTS))
             num_boxes += len(result)
-            if len(frames) == 1:
-                click.echo(result.table())
-            for warning in result.warnings:
-                click.echo(f"warning: {paths['rgb'].stem}: {warning}", err=True)
-            for name in plan.formats:
-                ending, write = FORMATS[name]
-                path = plan.output / f"{paths['rgb'].stem}{ending}"
-                write(result, path)
-                if len(frames) == 1:
-                    click.echo(f"wrote {path}")
+            plan.write(result, paths["rgb"].stem, FORMATS, alone=len(frames) == 1)
     if len(frames) > 1:
         click.echo(
             f"{num_boxes} boxes in {len(frames)} frames; wrote {len(frames) * len(plan.formats)} files in {plan.output}"
         )
-
-
-class _Detector:
-    """The model of the plan, in this process or at a server."""
-
-    def __init__(self, plan: DetectionPlan) -> None:
-        self._plan = plan
-        self._close: Callable[[], None] = lambda: None
-
-    def __enter__(self) -> Callable[..., DetectionResult]:
-        plan = self._plan
-        if plan.url:
-            from ..client import Client
-
-            client = Client(plan.url)
-            self._close = client.close
-            return lambda *parts: client.detect(*parts, **plan.options)
-        from ..local import load
-
-        model = load(plan.artifact)
-        return lambda *parts: model.detect(*parts, **plan.options)
-
-    def __exit__(self, *_: object) -> None:
-        self._close()
 
 
 def _frames(inputs: Mapping[str, Path]) -> Iterator[dict[str, Path]]:

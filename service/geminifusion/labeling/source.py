@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geminifusion_runtime.artifact import require_segmentation
+from geminifusion_runtime.task_names import SEGMENTATION
 
 from ..errors import InvalidResponseError
 from ..images import ImageInput
@@ -39,7 +40,7 @@ class LabelingModel:
 def open_model(
     *, url: str | None = None, artifact: str | Path | None = None, api_key: str | None = None
 ) -> LabelingModel:
-    """The default model of the server at `url`, or an artifact in this process (None: the bundled one)."""
+    """The first segmentation model of the server at `url`, or an artifact in this process (None: the bundled one)."""
     if url is None:
         from ..local import load
 
@@ -66,7 +67,8 @@ def images_of(rgb: ImageInput, depth: ImageInput | None) -> dict[str, ImageInput
 
 def _served(models: list[dict[str, object]]) -> Description:
     try:
-        model = models[0]  # the default
+        # What a request for masks that names no model gets.
+        model = next((each for each in models if each.get("task", SEGMENTATION) == SEGMENTATION), models[0])
         classes = [(int(one["id"]), str(one["name"])) for one in model["classes"]]  # type: ignore[attr-defined]
         return Description(reference=f"{model['name']}@{model['version']}", classes=classes)
     except (IndexError, KeyError, TypeError, ValueError) as error:

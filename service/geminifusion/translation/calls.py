@@ -10,14 +10,13 @@ from typing import Any, Literal, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from geminifusion_runtime.errors import InvalidOptionError
 from geminifusion_runtime.tasks.translation.options import TRANSLATE_OPTIONS, TranslateOptions
 from geminifusion_runtime.types import Priority, SensorPolicy
 
 from ..array_inputs import plain_image
 from ..errors import InvalidInputError
 from ..images import ImageInput, image_bytes
-from ..options import modality_image
+from ..options import modality_image, parsed
 
 LOCAL_OPTIONS = ("depth_scale", "depth_invalid", "align", "sensor_policy")
 """The options that hold without a server too; those of other inputs do as well."""
@@ -85,7 +84,7 @@ def translate_call(arguments: Mapping[str, Any]) -> TranslateCall:
     images, options = split_inputs(arguments)
     # Naming the request here lets even an error that never reached the server be matched with its log.
     request_id = options.get("request_id") or secrets.token_hex(8)
-    checked = checked_options({**options, "request_id": request_id, "format": "npy"})
+    checked = parsed(TRANSLATE_OPTIONS, {**options, "request_id": request_id, "format": "npy"})
     plain = {name: plain_image(image, name) for name, image in images.items()}
     encoded = {name: image_bytes(image, name) for name, image in plain.items()}
     return TranslateCall(
@@ -94,15 +93,3 @@ def translate_call(arguments: Mapping[str, Any]) -> TranslateCall:
         request_id=request_id,
         sources={name: image if isinstance(image, np.ndarray) else encoded[name] for name, image in plain.items()},
     )
-
-
-def checked_options(values: Mapping[str, Any]) -> TranslateOptions:
-    """The options of these values.
-
-    Raises:
-        InvalidInputError: an unknown name, or a value of the wrong type or out of range.
-    """
-    try:
-        return TRANSLATE_OPTIONS.parse_values(values)
-    except InvalidOptionError as error:
-        raise InvalidInputError(str(error)) from None

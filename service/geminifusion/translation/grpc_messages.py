@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from geminifusion_runtime.printable import escape_controls
-from geminifusion_runtime.types import SensorHealth
 from geminifusion_service.api.v1.grpc_options import TRANSLATE_MESSAGES
 from geminifusion_service.pb import translation_pb2 as pb
 
+from ..grpc_fields import sensors_of
 from ..response_limits import check_size
 from ..wire import NOT_OURS, not_ours
 from .calls import TranslateCall
@@ -33,15 +33,7 @@ def translation_from_message(response: pb.TranslateResponse, call: TranslateCall
             model=escape_controls(response.model),
             timings_ms={field.name: value for field, value in response.timings_ms.ListFields()},
             warnings=tuple(map(escape_controls, response.warnings)),
-            sensors={
-                escape_controls(name): SensorHealth(
-                    holes=one.holes,
-                    saturated=one.saturated,
-                    noise=one.noise,
-                    problem=escape_controls(one.problem) if one.HasField("problem") else None,
-                )
-                for name, one in response.sensors.items()
-            },
+            sensors=sensors_of(response.sensors),
             request_id=escape_controls(response.request_id),
             batch_size=response.batch_size,
             sources=call.sources,

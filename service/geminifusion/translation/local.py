@@ -20,7 +20,8 @@ from geminifusion_runtime.types import DEFAULT_SENSOR_POLICY
 from ..array_inputs import plain_image
 from ..errors import InvalidInputError
 from ..images import check_array, file_bytes
-from .calls import LOCAL_OPTIONS, checked_options, split_inputs
+from ..options import parsed
+from .calls import LOCAL_OPTIONS, split_inputs
 from .results import TranslationResult
 
 # A caller's own files need no guard against strangers; this is as much as OpenCV decodes.
@@ -42,7 +43,7 @@ def translate(model: Model, arguments: Mapping[str, Any]) -> TranslationResult:
     for name in given:
         if name in TRANSLATE_OPTIONS.names and name not in LOCAL_OPTIONS:
             raise InvalidInputError(f"{name} is an option of a server; leave it out, or ask one with Client")
-    options = dataclasses.replace(checked_options(given), format=None)
+    options = dataclasses.replace(parsed(TRANSLATE_OPTIONS, given), format=None)
     task = TranslationTask(metadata)
     plain = {name: plain_image(image, name) for name, image in images.items()}
     accepted = task.accept(options, plain)

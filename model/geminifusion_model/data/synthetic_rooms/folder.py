@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from geminifusion_model.data.frame_folder import require_new, write_all, write_lists
 from geminifusion_model.data.sample import DatasetError
 from geminifusion_model.data.synthetic_rooms.dataset import Rooms
 
@@ -43,20 +41,12 @@ def write_rooms(
     Raises:
         DatasetError: the folder exists and is not empty.
     """
-    if root.exists() and any(root.iterdir()):
-        raise DatasetError(f"{root} is not empty; name a new folder")
+    require_new(root)
     for folder in ("rgb", "depth", "label13"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     names = [f"{index + 1:06d}" for index in range(what.train + what.test)]
-    # spawned, not forked: a fork of a process with threads may inherit a lock that nobody will release
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers or len(os.sched_getaffinity(0)), mp_context=context) as pool:
-        for done, _ in enumerate(pool.map(partial(_write_frame, root, what), range(len(names)), chunksize=8), start=1):
-            if on_frame is not None:
-                on_frame(done)
-    # the lists come last: a folder that was cut short cannot be read
-    for split, listed in (("train", names[: what.train]), ("test", names[what.train :])):
-        (root / f"{split}.txt").write_text("".join(f"{name}\n" for name in listed), encoding="utf-8")
+    write_all(partial(_write_frame, root, what), len(names), workers=workers, on_frame=on_frame)
+    write_lists(root, {"train": names[: what.train], "test": names[what.train :]})
 
 
 def _write_frame(root: Path, what: RoomsFolder, index: int) -> None:

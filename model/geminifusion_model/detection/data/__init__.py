@@ -1,1 +1,1 @@
-"""Frames of a camera and a LiDAR with labeled boxes: KITTI's layout, drawn streets, augmentation and batches."""
+"""Frames of a camera and a LiDAR with labeled boxes: KITTI's layout, rendered streets, augmentation and batches."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -219,8 +220,15 @@ class DetectionEvaluation:
         assert self.scores is not None, "run() comes first"
         net, info = self.require_detector()
         figures = headline(self.scores, self.first.class_names)
-        measured = {f"ap_3d_r40_{name}": round(each.r40, _DIGITS) for name, each in figures.items()}
-        result: dict[str, Any] = {"test": {"data": self.frames.data, "frames": len(self.frames), **measured}}
+        result: dict[str, Any] = {
+            "test": {
+                "data": f"{self.frames.data}, {self.split}, {len(self.frames)} frames",
+                "protocol": "KITTI 3-D AP R40, moderate",
+                "average_precision": {
+                    name: round(each.r40, _DIGITS) for name, each in figures.items() if not math.isnan(each.r40)
+                },
+            }
+        }
         written = DetectorInfo(network=info.network, task=info.task, training={**info.training, **result})
         write_detector(self.source, net.state_dict(), written)
         return result

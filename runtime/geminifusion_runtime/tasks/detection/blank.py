@@ -1,4 +1,4 @@
-"""Made-up frames of a detector's reference size: to warm up, to test and to compare with."""
+"""Made-up frames for a detector: to warm up, to test, to measure and to compare with."""
 
 from __future__ import annotations
 
@@ -23,9 +23,15 @@ class MadeUpFrame(NamedTuple):
     calibration: Calibration
 
 
-def made_up_frame(metadata: DetectionMetadata, seed: int = 0, num_points: int = _NUM_POINTS) -> MadeUpFrame:
-    """Noise for an image, and heaps of points ahead; the same for the same metadata and seed."""
-    height, width = metadata.size.reference
+def made_up_frame(
+    metadata: DetectionMetadata, seed: int = 0, num_points: int = _NUM_POINTS, *, size: tuple[int, int] | None = None
+) -> MadeUpFrame:
+    """Noise for an image, and heaps of points ahead; the same for the same arguments.
+
+    Args:
+        size: height and width of the image; None takes the reference size.
+    """
+    height, width = size or metadata.size.reference
     generator = np.random.default_rng(seed)
     low, high = (np.array(corner) for corner in (metadata.grid.low, metadata.grid.high))
     centers = low + generator.random((20, 3)) * (high - low)

@@ -6,6 +6,7 @@ Layout of the `.npz`, for each frame i: `rgb.i` uint8 `H W 3`, `points.i` float3
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,10 @@ class GoldenFrame:
         return prepare_frame(
             self.image, self.points, self.calibration, grid=metadata.grid, network_image=metadata.image_size
         )
+
+    def with_outputs(self, outputs: GraphOutputs) -> GoldenFrame:
+        """The same frame with these outputs."""
+        return dataclasses.replace(self, outputs=outputs)
 
 
 def write_golden_frames(path: Path, frames: Sequence[GoldenFrame]) -> None:

@@ -16,6 +16,7 @@ from geminifusion_runtime.option_types import (
     RequestIdOption,
     SensorPolicyOption,
 )
+from geminifusion_runtime.task_names import DETECTION
 
 DetectionFormat = Literal["json", "kitti", "overlay", "bev"]
 
@@ -29,7 +30,7 @@ class DetectOptions:
             `InvalidOptionError` instead.
     """
 
-    task: ClassVar[str] = "object-detection-3d"
+    task: ClassVar[str] = DETECTION
 
     model: ModelOption = None
     # None, for transports that carry the boxes themselves.

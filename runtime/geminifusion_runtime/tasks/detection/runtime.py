@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_runtime.artifact import DetectionMetadata, Precision
-from geminifusion_runtime.backends.protocol import GraphOutputs
+from geminifusion_runtime.backends.protocol import BatchShape, GraphOutputs
 from geminifusion_runtime.decoding.clouds import POINT_BYTES, check_number, declared_points
 from geminifusion_runtime.decoding.decode import DecodedImage
 from geminifusion_runtime.decoding.sensor_policy import apply_policy
@@ -33,6 +33,7 @@ from geminifusion_runtime.tasks.parts import PartSpec
 from geminifusion_runtime.types import SensorPolicy
 
 T = TypeVar("T")
+_SWEEP = 20_000  # points of a measured frame: what a LiDAR of 64 beams has in a camera's image
 
 
 class Detected(NamedTuple):
@@ -138,6 +139,12 @@ class DetectionTask(TaskRuntime[DetectOptions, PreparedFrame, Detected]):
     def blank_item(self, height: int, width: int, *, size_problem: SizeProblem) -> PreparedFrame:
         """A frame of the reference size, whatever is asked for: every image is brought to the same."""
         return blank_frame(self.metadata)
+
+    def random_items(self, shape: BatchShape, seed: int = 0) -> list[PreparedFrame]:
+        """See `TaskRuntime`; of 20,000 points each, of which those in the image and the range are left."""
+        number, *size = shape
+        made = (made_up_frame(self.metadata, seed + index, _SWEEP, size=(size[0], size[1])) for index in range(number))
+        return [self.item(_parts(*each), size_problem=lambda _height, _width: None) for each in made]
 
     def stack(self, items: Sequence[PreparedFrame]) -> dict[str, NDArray[np.generic]]:
         """The inputs of a single frame."""

@@ -23,6 +23,7 @@ from geminifusion_runtime.option_types import (
     Scale,
     SensorPolicyOption,
 )
+from geminifusion_runtime.task_names import TRANSLATION
 
 TranslationFormat = Literal["png", "npy", "picture"]
 MEDIA_TYPES: dict[TranslationFormat, str] = {
@@ -45,7 +46,7 @@ class TranslateOptions:
             `InvalidOptionError` instead.
     """
 
-    task: ClassVar[str] = "image-translation"
+    task: ClassVar[str] = TRANSLATION
 
     model: ModelOption = None
     depth_scale: DepthScaleOption = None

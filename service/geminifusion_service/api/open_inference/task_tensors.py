@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from geminifusion_runtime.artifact import ArtifactMetadata
 from geminifusion_runtime.model import Model
 from geminifusion_runtime.option_types import RequestOptions
+from geminifusion_runtime.task_names import DETECTION, SEGMENTATION, TRANSLATION
 from geminifusion_service.api.open_inference import detection, segmentation, translation
 from geminifusion_service.api.open_inference.forms import Signature, TensorForm
 from geminifusion_service.api.open_inference.tensor_batch import Images
@@ -37,7 +38,7 @@ class TaskTensors:
 
 
 _TASKS: Mapping[str, TaskTensors] = {
-    "semantic-segmentation": TaskTensors(
+    SEGMENTATION: TaskTensors(
         inputs=segmentation.inputs,
         outputs=segmentation.outputs,
         output_names=segmentation.output_names,
@@ -45,7 +46,7 @@ _TASKS: Mapping[str, TaskTensors] = {
         items=segmentation.items,
         tensors=segmentation.tensors,
     ),
-    "image-translation": TaskTensors(
+    TRANSLATION: TaskTensors(
         inputs=segmentation.inputs,
         outputs=translation.outputs,
         output_names=translation.output_names,
@@ -53,7 +54,7 @@ _TASKS: Mapping[str, TaskTensors] = {
         items=segmentation.items,
         tensors=translation.tensors,
     ),
-    "object-detection-3d": TaskTensors(
+    DETECTION: TaskTensors(
         inputs=detection.inputs,
         outputs=detection.outputs,
         output_names=detection.output_names,

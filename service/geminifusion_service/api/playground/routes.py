@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import mimetypes
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from geminifusion_runtime.bundled import DemoPair, demo_pairs
+from geminifusion_runtime.bundled import DemoPair, DemoStreet, demo_pairs, demo_street
 from geminifusion_service.api.openapi import PAGE_PATH
 from geminifusion_service.api.v1.query import accepts_gzip
 
@@ -27,6 +26,7 @@ _STATIC = Path(__file__).resolve().parent / "static"
 _PAGE, _REFERENCE = "page.html", "reference.html"
 # mimetypes reads the machine's tables, which may say otherwise.
 _TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_SAMPLE_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".txt": "text/plain", ".bin": "application/octet-stream"}
 # A page may not be framed or taken for another type, links from it send no referrer, and it runs scripts of this server
 # alone. Pictures that it draws are `blob:`.
 _HEADERS = {
@@ -70,6 +70,37 @@ class _File:
         return Response(self.content, 200, all_headers, self.media_type)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Sample:
+    """Files to try a model on.
+
+    Args:
+        verbs: of the tasks that it is for.
+        files: by the name of the part of a request.
+    """
+
+    name: str
+    title: str
+    license: str
+    verbs: tuple[str, ...]
+    files: Mapping[str, Path]
+
+    @classmethod
+    def of_pair(cls, pair: DemoPair) -> _Sample:
+        files = {"rgb": pair.rgb, "depth": pair.depth}
+        verbs = ("segment", "translate")
+        return cls(name=pair.name, title=pair.title, license=pair.license, verbs=verbs, files=files)
+
+    @classmethod
+    def of_street(cls, street: DemoStreet) -> _Sample:
+        files = {"rgb": street.rgb, "points": street.points, "calibration": street.calibration}
+        return cls(name=street.name, title=street.title, license=street.license, verbs=("detect",), files=files)
+
+    def described(self) -> dict[str, object]:
+        facts = {"name": self.name, "title": self.title, "license": self.license}
+        return {**facts, "verbs": self.verbs, "parts": list(self.files)}
+
+
 def is_page(path: str) -> bool:
     """Whether a path is of the pages, which a browser asks for without a key."""
     return path in ("/", PAGE_PATH) or path.startswith(FILES_PATH)
@@ -82,7 +113,9 @@ def playground_routes(grpc_port: Callable[[], int]) -> list[Route]:
         grpc_port: the port of the gRPC interface, for the calls that the page shows.
     """
     files = {path.name: _File.read(path) for path in _STATIC.iterdir()}
-    pairs = demo_pairs()
+    street = demo_street()
+    samples = [*(_Sample.of_pair(pair) for pair in demo_pairs().values()), _Sample.of_street(street)]
+    by_name = {sample.name: sample for sample in samples}
 
     async def root(request: Request) -> Response:
         if "text/html" in request.headers.get("accept", ""):
@@ -100,24 +133,20 @@ def playground_routes(grpc_port: Callable[[], int]) -> list[Route]:
         return found.response(request)
 
     async def about(_: Request) -> Response:
-        samples = [{"name": pair.name, "title": pair.title, "license": pair.license} for pair in pairs.values()]
-        return JSONResponse({"grpc_port": grpc_port(), "samples": samples}, headers=_HEADERS)
+        listed = [sample.described() for sample in samples]
+        return JSONResponse({"grpc_port": grpc_port(), "samples": listed}, headers=_HEADERS)
 
     async def sample(request: Request) -> Response:
-        found = _sample_file(pairs, request.path_params["pair"], request.path_params["modality"])
-        if found is None:
+        found = by_name.get(request.path_params["sample"])
+        path = None if found is None else found.files.get(request.path_params["part"])
+        if path is None:
             raise HTTPException(404)
-        return Response(found.read_bytes(), 200, _HEADERS, mimetypes.guess_type(found.name)[0])
+        return Response(path.read_bytes(), 200, _HEADERS, _SAMPLE_TYPES[path.suffix])
 
     return [
         Route("/", root),
         Route(PAGE_PATH, reference),
         Route(f"{FILES_PATH}about", about),
-        Route(f"{FILES_PATH}samples/{{pair}}/{{modality}}", sample),
+        Route(f"{FILES_PATH}samples/{{sample}}/{{part}}", sample),
         Route(f"{FILES_PATH}{{name}}", file),
     ]
-
-
-def _sample_file(pairs: Mapping[str, DemoPair], name: str, modality: str) -> Path | None:
-    pair = pairs.get(name)
-    return None if pair is None else {"rgb": pair.rgb, "depth": pair.depth}.get(modality)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-
 import grpc
 
+from geminifusion_runtime.errors import GeminiFusionError
+from geminifusion_service.api.v1.grpc_call import GrpcCalls
 from geminifusion_service.api.v1.grpc_messages import sensors_message, timings_message
 from geminifusion_service.api.v1.grpc_options import DETECT_MESSAGES
-from geminifusion_service.errors import public_error
 from geminifusion_service.observability.metrics import Metrics
-from geminifusion_service.observability.request_context import new_request_id
 from geminifusion_service.pb import detection_pb2 as pb
 from geminifusion_service.pb import detection_pb2_grpc
 from geminifusion_service.pipeline.segmenter import Segmenter
@@ -19,33 +17,29 @@ from geminifusion_service.transport.grpc.call_admission import current_ticket, m
 from geminifusion_service.transport.grpc.status import abort
 
 DETECTION_SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Detection"].full_name
-_TRANSPORT = "grpc"
 _PARTS = ("rgb", "points", "calibration")
-_log = logging.getLogger(__name__)
 
 
 class DetectionServicer(detection_pb2_grpc.DetectionServicer):
     """The calls of the service."""
 
     def __init__(self, segmenter: Segmenter, metrics: Metrics) -> None:
-        self._segmenter = segmenter
-        self._metrics = metrics
+        self._calls = GrpcCalls(segmenter, metrics)
 
     async def Detect(self, request: pb.DetectRequest, context: grpc.aio.ServicerContext) -> pb.DetectResponse:
         """Detect objects in one frame."""
         try:
-            options = DETECT_MESSAGES.parse(request, milliseconds_left=milliseconds_left(context))
-            parts = {name: content for name in _PARTS if (content := getattr(request, name))}
-            response = detect_response_of(
-                await self._segmenter.segment(TaskRequest(parts=parts, options=options), current_ticket())
+            made = await self._calls.respond(
+                lambda: TaskRequest(
+                    parts={name: content for name in _PARTS if (content := getattr(request, name))},
+                    options=DETECT_MESSAGES.parse(request, milliseconds_left=milliseconds_left(context)),
+                ),
+                request.request_id,
+                current_ticket(),
             )
-        except Exception as error:
-            public = public_error(error)
-            if public is not error:
-                _log.exception("request %s failed", request.request_id or new_request_id())
-            self._metrics.requests.labels(_TRANSPORT, public.code).inc()
-            await abort(context, public)
-        self._metrics.requests.labels(_TRANSPORT, "ok").inc()
+        except GeminiFusionError as error:
+            await abort(context, error)
+        response = detect_response_of(made)
         if response.file:
             context.disable_next_message_compression()  # it is compressed already
         return response_message(response)

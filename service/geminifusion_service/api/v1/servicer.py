@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 import grpc
 
 from geminifusion_runtime.errors import GeminiFusionError, InvalidOptionError
+from geminifusion_service.api.v1.grpc_call import TRANSPORT, GrpcCalls
 from geminifusion_service.api.v1.grpc_messages import (
     error_message,
     gains_from_gzip,
@@ -16,9 +16,9 @@ from geminifusion_service.api.v1.grpc_messages import (
     request_from,
     response_message,
 )
-from geminifusion_service.errors import FrameSupersededError, public_error
+from geminifusion_service.errors import FrameSupersededError
 from geminifusion_service.observability.metrics import Metrics
-from geminifusion_service.observability.request_context import new_request_id, set_client
+from geminifusion_service.observability.request_context import set_client
 from geminifusion_service.pb import segmentation_pb2 as pb
 from geminifusion_service.pb import segmentation_pb2_grpc
 from geminifusion_service.pipeline.admission import Ticket
@@ -29,8 +29,7 @@ from geminifusion_service.transport.grpc.call_admission import current_ticket, m
 from geminifusion_service.transport.grpc.status import abort
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Segmentation"].full_name
-TRANSPORT, STREAM_TRANSPORT = "grpc", "grpc-stream"
-_log = logging.getLogger(__name__)
+STREAM_TRANSPORT = "grpc-stream"
 
 
 class SegmentationServicer(segmentation_pb2_grpc.SegmentationServicer):
@@ -40,6 +39,7 @@ class SegmentationServicer(segmentation_pb2_grpc.SegmentationServicer):
         self._segmenter = segmenter
         self._streams = streams
         self._metrics = metrics
+        self._calls = GrpcCalls(segmenter, metrics)
 
     async def Segment(self, request: pb.SegmentRequest, context: grpc.aio.ServicerContext) -> pb.SegmentResponse:
         """Segment one scene."""
@@ -95,13 +95,10 @@ class SegmentationServicer(segmentation_pb2_grpc.SegmentationServicer):
         self, request: pb.SegmentRequest, milliseconds: float | None, transport: str, ticket: Ticket | None
     ) -> pb.SegmentResponse:
         """Raises GeminiFusionError and nothing else."""
-        try:
-            response = await self._segmenter.segment(request_from(request, milliseconds_left=milliseconds), ticket)
-        except Exception as error:
-            public = public_error(error)
-            if public is not error:
-                _log.exception("request %s failed", request.request_id or new_request_id())
-            self._metrics.requests.labels(transport, public.code).inc()
-            raise public from error
-        self._metrics.requests.labels(transport, "ok").inc()
+        response = await self._calls.respond(
+            lambda: request_from(request, milliseconds_left=milliseconds),
+            request.request_id,
+            ticket,
+            transport=transport,
+        )
         return response_message(segment_response_of(response))

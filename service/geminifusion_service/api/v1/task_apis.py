@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from geminifusion_runtime.artifact import ArtifactMetadata
 from geminifusion_runtime.option_types import RequestOptions
+from geminifusion_runtime.task_names import DETECTION, SEGMENTATION, TRANSLATION
 from geminifusion_runtime.tasks.registry import TASKS
 from geminifusion_service.api.v1.detection import DETECT_OPERATION, detect_options_from_query, detect_response
 from geminifusion_service.api.v1.openapi import SEGMENT_OPERATION
@@ -61,7 +62,7 @@ class TaskApi:
 
 TASK_APIS: tuple[TaskApi, ...] = (
     TaskApi(
-        task="semantic-segmentation",
+        task=SEGMENTATION,
         description="Segment one scene: an image of each of the model's modalities, of the same pixels.",
         options=options_from_query,
         response=lambda response, accepts_gzip: segment_response(
@@ -72,7 +73,7 @@ TASK_APIS: tuple[TaskApi, ...] = (
         finds_model_first=False,
     ),
     TaskApi(
-        task="image-translation",
+        task=TRANSLATION,
         description="Translate one view to another domain: an image of each of the model's inputs, of the same pixels.",
         options=translate_options_from_query,
         response=lambda response, _: translate_response(translate_response_of(response)),
@@ -80,7 +81,7 @@ TASK_APIS: tuple[TaskApi, ...] = (
         of_models=translate_operation,
     ),
     TaskApi(
-        task="object-detection-3d",
+        task=DETECTION,
         description="Detect objects in one frame: the image, the LiDAR's points, and the calibration of both.",
         options=detect_options_from_query,
         response=lambda response, _: detect_response(detect_response_of(response)),

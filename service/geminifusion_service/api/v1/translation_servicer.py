@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-
 import grpc
 
+from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_runtime.tasks.translation.encoding import DEPTH_SCALE
+from geminifusion_service.api.v1.grpc_call import GrpcCalls
 from geminifusion_service.api.v1.grpc_messages import sensors_message, timings_message
 from geminifusion_service.api.v1.grpc_options import TRANSLATE_MESSAGES
-from geminifusion_service.errors import public_error
 from geminifusion_service.observability.metrics import Metrics
-from geminifusion_service.observability.request_context import new_request_id
 from geminifusion_service.pb import translation_pb2 as pb
 from geminifusion_service.pb import translation_pb2_grpc
 from geminifusion_service.pipeline.segmenter import Segmenter
@@ -20,33 +18,28 @@ from geminifusion_service.transport.grpc.call_admission import current_ticket, m
 from geminifusion_service.transport.grpc.status import abort
 
 TRANSLATION_SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Translation"].full_name
-_TRANSPORT = "grpc"
-_log = logging.getLogger(__name__)
 
 
 class TranslationServicer(translation_pb2_grpc.TranslationServicer):
     """The calls of the service."""
 
     def __init__(self, segmenter: Segmenter, metrics: Metrics) -> None:
-        self._segmenter = segmenter
-        self._metrics = metrics
+        self._calls = GrpcCalls(segmenter, metrics)
 
     async def Translate(self, request: pb.TranslateRequest, context: grpc.aio.ServicerContext) -> pb.TranslateResponse:
         """Translate one view."""
         try:
-            options = TRANSLATE_MESSAGES.parse(request, milliseconds_left=milliseconds_left(context))
-            response = translate_response_of(
-                await self._segmenter.segment(
-                    TaskRequest(parts=dict(request.images), options=options), current_ticket()
-                )
+            made = await self._calls.respond(
+                lambda: TaskRequest(
+                    parts=dict(request.images),
+                    options=TRANSLATE_MESSAGES.parse(request, milliseconds_left=milliseconds_left(context)),
+                ),
+                request.request_id,
+                current_ticket(),
             )
-        except Exception as error:
-            public = public_error(error)
-            if public is not error:
-                _log.exception("request %s failed", request.request_id or new_request_id())
-            self._metrics.requests.labels(_TRANSPORT, public.code).inc()
-            await abort(context, public)
-        self._metrics.requests.labels(_TRANSPORT, "ok").inc()
+        except GeminiFusionError as error:
+            await abort(context, error)
+        response = translate_response_of(made)
         context.disable_next_message_compression()  # files are compressed already, or on a fast network
         return response_message(response)
 

@@ -10,13 +10,13 @@ import httpx
 import pytest
 
 import geminifusion_service.api.playground
-from geminifusion_runtime.bundled import demo_pairs
+from geminifusion_runtime.bundled import demo_pairs, demo_street
 
 STATIC = Path(geminifusion_service.api.playground.__file__).parent / "static"
 PAGES = {"/": "page.html", "/docs": "reference.html"}
 HTML = "text/html,application/xhtml+xml,*/*;q=0.8"
 MOST_BYTES, MOST_BYTES_WITH_3D = 120_000, 140_000
-LOADED_LATER = "view3d.js"
+LOADED_LATER = ("view3d.js", "detection.js")
 
 
 def ask(live, path, **headers):
@@ -91,10 +91,11 @@ def test_the_page_is_small():
     names = {"page.html", *files_of("page.html")}
     size = sum((STATIC / name).stat().st_size for name in names)
     assert size <= MOST_BYTES_WITH_3D
-    assert size - (STATIC / LOADED_LATER).stat().st_size <= MOST_BYTES
-    first = "".join((STATIC / name).read_text() for name in names - {LOADED_LATER})
-    assert f'await import("./{LOADED_LATER}")' in first
-    assert f'from "./{LOADED_LATER}"' not in first
+    assert size - sum((STATIC / name).stat().st_size for name in LOADED_LATER) <= MOST_BYTES
+    first = "".join((STATIC / name).read_text() for name in names.difference(LOADED_LATER))
+    for name in LOADED_LATER:
+        assert f'await import("./{name}")' in first
+        assert f'from "./{name}"' not in first
 
 
 def test_files_are_compressed_and_not_sent_again_unchanged(live_server):
@@ -118,10 +119,16 @@ def test_what_is_not_there_is_said_in_words(live_server, path):
     assert "there is nothing at" in answer.json()["detail"]
 
 
-def test_the_samples_are_the_bundled_pairs(live_server):
+def test_the_samples_are_the_bundled_pairs_and_the_street(live_server):
     about = ask(live_server, "/playground/about").json()
     assert about["grpc_port"] == live_server.server.grpc_port
-    assert [sample["name"] for sample in about["samples"]] == list(demo_pairs())
+    assert [sample["name"] for sample in about["samples"]] == [*demo_pairs(), "street"]
+    assert about["samples"][-1]["parts"] == ["rgb", "points", "calibration"]
+    points = ask(live_server, "/playground/samples/street/points")
+    assert (points.headers["content-type"], points.content) == (
+        "application/octet-stream",
+        demo_street().points.read_bytes(),
+    )
     for name, pair in demo_pairs().items():
         rgb, depth = (ask(live_server, f"/playground/samples/{name}/{modality}") for modality in ("rgb", "depth"))
         assert (rgb.headers["content-type"], rgb.content) == ("image/jpeg", pair.rgb.read_bytes())

@@ -61,7 +61,7 @@ class Streets:
             )
         self.count, self.seed, self.size = count, seed, size
         self.beams, self.azimuth_step_deg = beams, azimuth_step_deg
-        self.data = "drawn streets"
+        self.data = "rendered streets"
 
     def __len__(self) -> int:
         return self.count

@@ -1,19 +1,17 @@
-"""Write streets to a folder in KITTI's layout, so that they are drawn only once and every reader can read them."""
+"""Write streets to a folder in KITTI's layout, so that they are rendered only once and every reader can read them."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import cv2
 
+from geminifusion_model.data.frame_folder import require_new, write_all, write_lists
 from geminifusion_model.data.sample import DatasetError
-from geminifusion_model.detection.calibration import kitti_text
+from geminifusion_model.detection.calibration import calibration_text
 from geminifusion_model.detection.data.kitti import FOLDERS, LICENSE_NAME
 from geminifusion_model.detection.data.labels import label_text
 from geminifusion_model.detection.data.streets.dataset import Streets
@@ -36,7 +34,7 @@ class StreetsFolder:
 def write_streets(
     root: Path, what: StreetsFolder, *, workers: int | None = None, on_frame: Callable[[int], None] | None = None
 ) -> None:
-    """Draw the frames; `train` and `val` share no street.
+    """Render the frames; `train` and `val` share no street.
 
     Args:
         workers: processes; as many as cores by default.
@@ -45,23 +43,14 @@ def write_streets(
     Raises:
         DatasetError: the folder exists and is not empty, or cannot be written.
     """
-    if root.exists() and any(root.iterdir()):
-        raise DatasetError(f"{root} is not empty; name a new folder")
+    require_new(root)
     for folder in FOLDERS:
         (root / "training" / folder).mkdir(parents=True, exist_ok=True)
     total = what.train + what.val
-    # spawned, not forked: a fork of a process with threads may inherit a lock that nobody will release
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers or len(os.sched_getaffinity(0)), mp_context=context) as pool:
-        for done, _ in enumerate(pool.map(partial(_write_frame, root, what), range(total), chunksize=4), start=1):
-            if on_frame is not None:
-                on_frame(done)
+    write_all(partial(_write_frame, root, what), total, workers=workers, on_frame=on_frame)
     names = [f"{index:06d}" for index in range(total)]
     (root / LICENSE_NAME).write_text(f"{Streets.data_license}\n", encoding="utf-8")
-    (root / "ImageSets").mkdir()
-    # the lists come last: a folder that was cut short cannot be read
-    for split, listed in (("train", names[: what.train]), ("val", names[what.train :])):
-        (root / "ImageSets" / f"{split}.txt").write_text("".join(f"{name}\n" for name in listed), encoding="utf-8")
+    write_lists(root / "ImageSets", {"train": names[: what.train], "val": names[what.train :]})
 
 
 def _write_frame(root: Path, what: StreetsFolder, index: int) -> None:
@@ -70,7 +59,7 @@ def _write_frame(root: Path, what: StreetsFolder, index: int) -> None:
     path = {folder: root / "training" / folder / f"{index:06d}{suffix}" for folder, suffix in FOLDERS.items()}
     try:
         path["velodyne"].write_bytes(frame.points.astype("<f4").tobytes())
-        path["calib"].write_text(kitti_text(frame.calibration), encoding="utf-8")
+        path["calib"].write_text(calibration_text(frame.calibration), encoding="utf-8")
         path["label_2"].write_text(label_text(frame.objects), encoding="utf-8")
     except OSError as error:
         raise DatasetError(f"{root} cannot be written: {error.strerror}") from None

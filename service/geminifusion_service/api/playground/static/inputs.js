@@ -38,7 +38,7 @@ export async function scenesOf(files, specs) {
     const words = wordsOf(file);
     // A few files are one scene, whatever they are called.
     const stem = files.length <= specs.length ? "" : words.filter((word) => !drop.has(word)).join(" ");
-    const named = specs.find((spec) => namesOf(spec).some((name) => words.includes(name.toLowerCase())));
+    const named = specs.find((spec) => spec.accepts?.test(file.name)) ?? specs.find((spec) => namesOf(spec).some((name) => words.includes(name.toLowerCase())));
     const picture = named ? null : await looksLikePicture(file);
     const fits = named ?? (picture === null ? null : specs.find((spec) => isPicture(spec) === picture && !scenes.get(stem)?.has(spec.name)));
     if (fits) put(stem, fits.name, file);
@@ -54,6 +54,7 @@ export async function scenesOf(files, specs) {
 /** One input: its file, and what can be shown of it. `part` is the name it is sent under. */
 export async function openInput(spec, file) {
   const input = { spec, file, part: spec.name, scale: "", invalid: "", bitmap: null, raster: null };
+  if (spec.open) return Object.assign(input, await spec.open(file));
   if (!isPicture(spec) || spec.encoding === "hha") input.raster = await readRaster(file);
   // A model that takes HHA computes it from depth as well.
   if (spec.encoding === "hha" && input.raster) input.part = "depth";

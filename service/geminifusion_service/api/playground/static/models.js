@@ -6,14 +6,13 @@ import { showOptions } from "./panels.js";
 import { addFiles, onOptions, showInputs, useScenes } from "./scenes.js";
 import { forget, showViews } from "./stage.js";
 import { state } from "./state.js";
-import { TASK } from "./translation.js";
+import { openModels } from "./tasks.js";
 import { attempt, hideProblem, showProblem } from "./work.js";
 
 export async function connect() {
   try {
     state.about = await json("playground/about");
-    state.models = (await json("v1/models")).models.filter(({ modalities, classes, task }) => modalities && (classes || task === TASK))
-      .map((model) => ({ classes: [], ...model }));
+    state.models = await openModels((await json("v1/models")).models);
     if (!state.models.length) throw new Problem("No model is loaded yet; wait until the server is ready, then try again.");
   } catch (error) {
     $("model").replaceChildren(el("option", {}, "no model"));
@@ -32,7 +31,9 @@ export async function connect() {
 export function chooseModel(model) {
   state.model = model;
   const specs = model.modalities;
-  showOptions(specs, onOptions);
+  showOptions(specs.filter(({ open }) => !open), onOptions);
+  $("segment").textContent = model.does.button;
+  document.querySelector("#welcome .lead").textContent = model.does.lead;
   showViews();
   showSamples();
   forget();
@@ -41,18 +42,20 @@ export function chooseModel(model) {
 }
 
 function showSamples() {
-  const fits = state.model.modalities.every(({ name, optional }) => ["rgb", "depth"].includes(name) || optional);
-  $("samples").replaceChildren(...(fits ? state.about.samples : []).map(({ name, title, license }) => el("button", { type: "button", title: `${title} (${license})`, onclick: () => openSample(name) },
-    el("img", { src: `playground/samples/${name}/rgb`, width: 112, height: 84, alt: "" }), el("span", {}, title.split(/[:,]|\bseen\b/)[0]))));
+  const { modalities, does } = state.model;
+  const fits = (sample) => sample.verbs.includes(does.verb) && modalities.every(({ name, optional }) => sample.parts.includes(name) || optional);
+  $("samples").replaceChildren(...state.about.samples.filter(fits).map((sample) => el("button", { type: "button", title: `${sample.title} (${sample.license})`, onclick: () => openSample(sample) },
+    el("img", { src: `playground/samples/${sample.name}/rgb`, width: 112, height: 84, alt: "" }), el("span", {}, sample.title.split(/[:,]|\bseen\b/)[0]))));
 }
 
-function openSample(name) {
+function openSample({ name, parts }) {
   attempt("Fetching the sample…", async (signal) => {
     const scene = new Map();
     for (const { name: modality } of state.model.modalities) {
-      if (modality !== "rgb" && modality !== "depth") continue;
+      if (!parts.includes(modality)) continue;
       const blob = await (await call(`playground/samples/${name}/${modality}`, { signal })).blob();
-      scene.set(modality, new File([blob], `${name}.${modality}.${blob.type.endsWith("png") ? "png" : "jpg"}`, { type: blob.type }));
+      const ending = { "image/png": "png", "image/jpeg": "jpg", "text/plain": "txt" }[blob.type.split(";")[0]] ?? "bin";
+      scene.set(modality, new File([blob], `${name}.${modality}.${ending}`, { type: blob.type }));
     }
     await useScenes([scene], signal);
   });

@@ -19,7 +19,7 @@ export function showLegend(classes, shares, hidden, onToggle) {
     bar.firstChild.style.width = `${100 * (share?.fraction ?? 0)}%`;
     bar.firstChild.style.backgroundColor = `rgb(${color.join(" ")})`;
     const box = el("input", { type: "checkbox", checked: !hidden.has(id), onchange: ({ target }) => onToggle(id, target.checked) });
-    const facts = share && el("span", { class: "facts" }, el("b", {}, percent(share.fraction)),
+    const facts = share && el("span", { class: "facts" }, el("b", {}, String(share.count ?? percent(share.fraction))),
       share.nearest_depth_m == null ? null : ` from ${metres(share.nearest_depth_m)}`);
     if (share?.median_depth_m != null) facts.title = `nearest ${metres(share.nearest_depth_m)}, median ${metres(share.median_depth_m)}${boxOf(share.space)}`;
     return el("li", {}, el("label", share ? {} : { class: "absent" }, box, swatch(color), el("span", { class: "name" }, name), facts, share && bar));

@@ -10,6 +10,7 @@ function readoutAt({ x, y }) {
   const metres = depth && at({ ...depth.size, width: depth.size.width, height: depth.size.height, values: depth.values }, x, y);
   const found = { pixel: `${x}, ${y}`, metres: depth ? (metres ? `${metres.toFixed(3)} m` : "hole") : "–", name: "–", confidence: "–", gate: "–" };
   if (answer?.domain) found.name = answer.domain;
+  else if (answer?.read) Object.assign(found, answer.read(answer, x, y));
   else if (answer) {
     const id = answer.labels[y * answer.width + x];
     const spec = state.model.classes.find((one) => one.id === id);

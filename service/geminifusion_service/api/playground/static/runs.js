@@ -9,7 +9,6 @@ import { MAPS, maskLayer } from "./layers.js";
 import { option } from "./panels.js";
 import { show, showAnswer } from "./stage.js";
 import { colors, FULL, state } from "./state.js";
-import { isTranslator, translated } from "./translation.js";
 import { attempt } from "./work.js";
 
 const MOST_RUNS = 24; // kept in the page, with their images
@@ -17,7 +16,8 @@ const MOST_RUNS = 24; // kept in the page, with their images
 /** The parts and the options of a request of these inputs. */
 export function requestOf(inputs, without = FULL) {
   const sent = [...inputs.values()].filter(({ spec }) => spec.name !== without);
-  const query = isTranslator(state.model) ? { format: "picture" } : { format: "json", confidence: "1", gate: "1" };
+  const { does } = state.model;
+  const query = { ...does.query };
   if (state.models.length > 1) query.model = state.model.reference;
   for (const { part } of sent) {
     for (const kind of ["scale", "invalid"]) {
@@ -26,9 +26,9 @@ export function requestOf(inputs, without = FULL) {
     }
   }
   const intrinsics = option("intrinsics")?.value.replace(/\s/g, "");
-  if (intrinsics && !isTranslator(state.model) && sent.some(({ spec, part }) => isMetric(spec) || part === "depth")) query.intrinsics = intrinsics;
+  if (intrinsics && !does.ask && sent.some(({ spec, part }) => isMetric(spec) || part === "depth")) query.intrinsics = intrinsics;
   if (option("align")?.checked && sent.length > 1) query.align = "resize";
-  if (isTranslator(state.model)) return { parts: sent, query };
+  if (does.ask) return { parts: sent, query };
   const [rgbCamera, extrinsics] = ["rgb_intrinsics", "extrinsics"].map((name) => option(name)?.value.replace(/\s/g, ""));
   if (rgbCamera && extrinsics && sent.some(({ part }) => part === "rgb") && sent.some(({ spec }) => isMetric(spec)))
     Object.assign(query, { align: "register", rgb_intrinsics: rgbCamera, extrinsics });
@@ -37,7 +37,7 @@ export function requestOf(inputs, without = FULL) {
 
 async function ask(inputs, without, signal, more = {}) {
   const { parts, query } = requestOf(inputs, without);
-  if (isTranslator(state.model)) return translated(parts, query, signal);
+  if (state.model.does.ask) return state.model.does.ask(parts, query, signal);
   const all = { ...query, ...more };
   const { content, ms } = await segment(parts, all, signal);
   const document = JSON.parse(await content.text());

@@ -4,10 +4,10 @@ import { Problem } from "./api.js";
 import { $, el } from "./dom.js";
 import { measure, openInput, scenesOf, unitCheck } from "./inputs.js";
 import { option } from "./panels.js";
-import { Pane } from "./panes.js";
+import { Pane, View } from "./panes.js";
 import { run } from "./runs.js";
 import { drawInput, forget, resultPane, showStage } from "./stage.js";
-import { state, titleOf, view } from "./state.js";
+import { answerNow, state, titleOf, view } from "./state.js";
 import { showCall } from "./takeaway.js";
 import { attempt } from "./work.js";
 
@@ -106,16 +106,30 @@ function inputPane(spec) {
       el("figcaption", {}, el("b", {}, titleOf(spec))));
     return figure;
   }
-  const canvas = el("canvas", { tabIndex: 0, role: "img", "aria-label": `${titleOf(spec)}: ${input.file.name}`, "aria-describedby": "keys" });
-  figure.append(canvas, el("figcaption", {}, el("b", {}, titleOf(spec)), el("span", { title: input.file.name }, input.file.name),
+  figure.append(shownInput(spec, input), el("figcaption", {}, el("b", {}, titleOf(spec)), el("span", { title: input.file.name }, input.file.name),
     el("button", { type: "button", class: "remove", "aria-label": `Remove ${input.file.name}`, onclick: () => removeInput(spec) }, "✕")));
-  state.panes.push(new Pane(canvas, view, (context) => drawInput(context, input)));
-  if (input.raster || !input.layer) {
+  if (input.raster || !(input.layer || spec.open)) {
     const check = unitCheck(input);
     const fix = check.fix && el("button", { type: "button", class: "small", onclick: () => applyFix(input, check.fix) }, check.label);
     figure.append(el("p", { class: `strip${check.ok ? "" : " bad"}`, role: check.ok ? "note" : "status" }, el("span", {}, check.text), fix));
   }
   return figure;
+}
+
+/** What is in the pane of an input: its image, points seen from above, or text. */
+function shownInput(spec, input) {
+  const name = `${titleOf(spec)}: ${input.file.name}`;
+  if (input.text !== undefined) return el("pre", { class: "text", tabIndex: 0, "aria-label": name }, input.text);
+  const canvas = el("canvas", { tabIndex: 0, role: "img", "aria-label": name, "aria-describedby": "keys" });
+  let [shown, draw] = [view, (context) => drawInput(context, input)];
+  if (input.above) {
+    const above = input.above();
+    shown = new View();
+    shown.setSize(above.size.width, above.size.height);
+    draw = (context) => input.draw(context, above, answerNow()?.boxes ?? []);
+  }
+  state.panes.push(new Pane(canvas, shown, draw));
+  return canvas;
 }
 
 function removeInput(spec) {

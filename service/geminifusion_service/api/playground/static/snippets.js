@@ -4,6 +4,9 @@ const quoted = (text) => (/^[\w./:@%+,=-]+$/.test(text) ? text : `'${text.replac
 const literal = (text) => JSON.stringify(text);
 const FLAGS = new Set(["confidence", "gate", "disagreement", "classes"]);
 
+// By verb: the method, and the format that is asked for; without one, each file is a field of its own.
+const METHODS = { segment: ["Segmentation/Segment", "MASK_FORMAT_RLE"], translate: ["Translation/Translate", "TRANSLATION_FORMAT_PICTURE"], detect: ["Detection/Detect"] };
+
 const value = (name, text) => {
   if (FLAGS.has(name)) return "True";
   if (/_scale$/.test(name)) return text;
@@ -23,7 +26,7 @@ function curl(parts, query, { origin, keyed, verb }) {
   const lines = ["curl -sS"];
   if (keyed) lines.push('  -H "Authorization: Bearer $GEMINIFUSION_KEY"');
   for (const { part, file } of parts) lines.push(`  -F ${quoted(`${part}=@${file.name}`)}`);
-  lines.push(`  '${origin}v1/${verb}?${new URLSearchParams(query)}' -o ${verb === "segment" ? "result.json" : "result.png"}`);
+  lines.push(`  '${origin}v1/${verb}?${new URLSearchParams(query)}' -o result.${verb === "translate" ? "png" : "json"}`);
   return lines.join(" \\\n");
 }
 
@@ -50,7 +53,9 @@ result.save("${verb === "segment" ? "mask" : "result"}.png")`;
 }
 
 function grpc(parts, query, { host, grpcPort, secure, keyed, verb }) {
-  const fields = [`"images": {${parts.map(({ part, file }) => `${literal(part)}: "$(base64 -w0 ${quoted(file.name)})"`).join(", ")}}`, verb === "segment" ? '"format": "MASK_FORMAT_RLE"' : '"format": "TRANSLATION_FORMAT_PICTURE"'];
+  const files = parts.map(({ part, file }) => `${literal(part)}: "$(base64 -w0 ${quoted(file.name)})"`);
+  const [method, format] = METHODS[verb];
+  const fields = format ? [`"images": {${files.join(", ")}}`, `"format": ${literal(format)}`] : files;
   const others = { scales: [], invalids: [] };
   for (const [name, text] of Object.entries(query)) {
     const [, modality, kind] = /^(.+)_(scale|invalid)$/.exec(name) ?? [];
@@ -65,7 +70,7 @@ function grpc(parts, query, { host, grpcPort, secure, keyed, verb }) {
   for (const [name, values] of Object.entries(others)) if (values.length) fields.push(`"${name}": {${values.join(", ")}}`);
   const header = keyed ? ' -H "authorization: Bearer $GEMINIFUSION_KEY"' : "";
   const address = `${secure ? "grpcs" : "grpc"}://${host}:${grpcPort}`;
-  return `grpcurl ${secure ? "" : "-plaintext "}-max-msg-sz 50000000${header} -d @ ${host}:${grpcPort} ${verb === "segment" ? "geminifusion.v1.Segmentation/Segment" : "geminifusion.v1.Translation/Translate"} <<END
+  return `grpcurl ${secure ? "" : "-plaintext "}-max-msg-sz 50000000${header} -d @ ${host}:${grpcPort} geminifusion.v1.${method} <<END
 {${fields.join(",\n ")}}
 END
 # In Python: Client("${address}") instead of the HTTP address.`;

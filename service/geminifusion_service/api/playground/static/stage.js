@@ -12,7 +12,6 @@ import { applyOptions, showInputs } from "./scenes.js";
 import { cloudColors, showCloud } from "./space.js";
 import { answerNow, colors, depthInput, FULL, state, view } from "./state.js";
 import { showCall } from "./takeaway.js";
-import { isTranslator, TASK } from "./translation.js";
 import { attempt, hideProblem } from "./work.js";
 
 let hatch = null;
@@ -89,26 +88,26 @@ export function showAnswer() {
     note = `without ${state.without}: ${percent(changes.share)} of the pixels changed`;
   }
   state.note = note;
-  $("result-canvas").setAttribute("aria-label", answer.domain ? `Result: ${answer.domain}` : `Result: ${answer.document.classes.slice(0, 5).map(({ name, fraction }) => `${name} ${percent(fraction)}`).join(", ")}`);
+  $("result-canvas").setAttribute("aria-label", answer.domain ? `Result: ${answer.domain}` : `Result: ${answer.document.classes.slice(0, 5).map(({ name, fraction, count }) => `${name} ${count ?? percent(fraction)}`).join(", ") || "nothing found"}`);
   showLegend(state.model.classes, answer.document.classes, state.hidden, toggleClass);
   showTimes(answer);
   showVariants();
   showCall();
-  for (const button of document.querySelectorAll("#downloads button")) button.disabled = isTranslator(state.model) ? button.dataset.save !== "png" : button.dataset.save === "ply" && !depthInput();
+  for (const button of document.querySelectorAll("#downloads button")) button.disabled = !state.model.does.saves.includes(button.dataset.save) || (button.dataset.save === "ply" && !depthInput());
   showStage();
 }
 
 function showVariants() {
   const { modalities } = state.model;
-  $("variants").replaceChildren(...(modalities.length < 2 || isTranslator(state.model) ? [] : modalities).map((spec) => {
+  $("variants").replaceChildren(...(modalities.length < 2 || state.model.does.ask ? [] : modalities).map((spec) => {
     const others = state.run && [...state.run.inputs.keys()].filter((name) => name !== spec.name);
     const why = !spec.optional ? `This model was not trained to miss ${spec.name}.` : !others?.length || !state.run.inputs.has(spec.name) ? `Segment with ${spec.name} and another input first.` : "";
     return el("button", { type: "button", "aria-pressed": String(state.without === spec.name), disabled: !!why, title: why, onclick: () => leaveOut(spec.name) }, `without ${spec.name.length < 4 ? spec.name.toUpperCase() : spec.name}`);
   }));
 }
 
-function viewsOf({ modalities, task }) {
-  if (task === TASK) return [{ value: "mask", title: "Picture" }];
+function viewsOf({ modalities, does }) {
+  if (does.views) return does.views;
   const several = modalities.length > 1;
   const maps = several ? Object.entries(MAPS) : [["confidence", MAPS.confidence]];
   return [
@@ -143,7 +142,7 @@ export function showStage() {
   const map = state.shown.startsWith("weight") ? { title: `Weight of ${state.shown.slice(7)}`, color: gateColor, low: "none", high: "all" } : MAPS[state.shown];
   state.layers.mask = state.layers.map = null;
   $("result-title").textContent = inSpace ? "3-D" : map?.title ?? "Result";
-  $("opacity-row").hidden = inSpace;
+  $("opacity-row").hidden = inSpace || !!state.model.does.lines;
   $("cloud-colors").hidden = !inSpace;
   $("cloud-canvas").hidden = !(inSpace && state.run);
   $("result-canvas").hidden = !!(inSpace && state.run);
@@ -157,7 +156,12 @@ export function showStage() {
   $("result-note").textContent = state.note;
   showReadout();
   if (inSpace && state.run) attempt("Building the cloud…", showCloud);
-  else resultPane.redraw();
+  else redraw();
+}
+
+function redraw() {
+  resultPane.redraw();
+  for (const pane of state.panes) pane.redraw(); // boxes are drawn there too
 }
 
 function drawResult(context) {
@@ -175,6 +179,8 @@ function drawResult(context) {
     context.imageSmoothingEnabled = true; // a map has fewer pixels than the image
     draw(state.layers.map ??= mapLayer(values, state.map.color), alpha);
     context.imageSmoothingEnabled = smooth;
+  } else if (answer.draw) {
+    answer.draw(context, answer);
   } else if (!state.map) draw(state.layers.mask ??= answer.layer ?? maskLayer(answer, colors(), state.hidden), alpha);
   if (state.layers.changes) draw(state.layers.changes, 1);
 }
@@ -184,7 +190,7 @@ function toggleClass(id, visible) {
   else state.hidden.add(id);
   state.layers.mask = null;
   if (state.shown === "cloud" && state.run) attempt("Building the cloud…", showCloud);
-  else resultPane.redraw();
+  else redraw();
 }
 
 export const resultPane = new Pane($("result-canvas"), view, drawResult);

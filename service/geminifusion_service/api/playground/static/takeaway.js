@@ -7,18 +7,18 @@ import { requestOf } from "./runs.js";
 import { snippets } from "./snippets.js";
 import { cloudColors, scenePoints } from "./space.js";
 import { answerNow, at, state } from "./state.js";
-import { isTranslator } from "./translation.js";
 import { attempt } from "./work.js";
 
 export async function download(kind) {
   const { parts, query, content, labels, maps, width, document } = answerNow();
   const name = state.run.title;
   await attempt("Preparing the file…", async (signal) => {
-    if (isTranslator(state.model)) {
-      const { content: made } = await post("translate", parts, { ...query, format: kind }, signal);
-      save(made, `${name}_${answerNow().domain}.png`);
-    } else if (kind === "json") save(content, `${name}.json`);
-    else if (kind === "ply") {
+    const { does } = state.model;
+    if (kind === "json") save(content, `${name}.json`);
+    else if (does.ask) {
+      const { content: made } = await post(does.verb, parts, { ...query, format: kind }, signal);
+      save(made, `${name}_${answerNow().domain ?? kind}.png`);
+    } else if (kind === "ply") {
       const { registered } = answerNow();
       if (registered) return save(new Blob([registered.content]), `${name}.ply`);
       const points = scenePoints();
@@ -43,7 +43,7 @@ export function showCall() {
   const { parts, query } = answerNow() ?? requestOf(state.inputs);
   const { protocol, hostname } = location;
   const texts = snippets(parts, query, {
-    origin: new URL(".", location.href).href, host: hostname, grpcPort: state.about.grpc_port, secure: protocol === "https:", keyed: !!key(), verb: isTranslator(state.model) ? "translate" : "segment",
+    origin: new URL(".", location.href).href, host: hostname, grpcPort: state.about.grpc_port, secure: protocol === "https:", keyed: !!key(), verb: state.model.does.verb,
   });
   $("call").textContent = texts[state.language];
 }

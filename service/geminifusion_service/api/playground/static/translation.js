@@ -3,14 +3,12 @@
 import { post, Problem } from "./api.js";
 import { state } from "./state.js";
 
-export const TASK = "image-translation";
-
-export const isTranslator = (model) => model.task === TASK;
+export const TRANSLATION = { verb: "translate", button: "Translate", lead: "How does the other image look?", views: [{ value: "mask", title: "Picture" }], saves: ["png"], query: { format: "picture" }, ask };
 
 const STAGES = ["decode", "queue", "compute", "encode"];
 
 /** The answer to one view: a layer to draw, and the facts that an answer of segmentation has in its document. */
-export async function translated(parts, query, signal) {
+async function ask(parts, query, signal) {
   const { content, headers, ms } = await post("translate", parts, query, signal);
   const of = (name) => headers.get(`X-Geminifusion-${name}`) ?? "";
   if (of("Model") !== state.model.reference)
