@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import dataclasses
 import re
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,8 +14,10 @@ from click.testing import CliRunner
 from tests.translator_artifact import EDGE, RGB, synthesized_depth, write_synthesizer, write_translator
 
 from geminifusion import Client, load
-from geminifusion.cli import cli
+from geminifusion.commands import predict
 from geminifusion.errors import ServerError
+from geminifusion_runtime.artifact import read_metadata, write_metadata
+from geminifusion_runtime.errors import MissingPartError
 from geminifusion_runtime.synthesis import SYNTHESIZED, SynthesizerError
 from geminifusion_service.server import Server
 from geminifusion_service.setting_fields import SettingsError
@@ -119,7 +122,7 @@ def test_the_servers_setting_holds_for_requests_that_name_no_policy(serving, syn
 @pytest.mark.parametrize(
     ("parts", "options", "code", "message"),
     [
-        (("depth",), {}, "missing_part", "rgb is missing, and to-depth@1 makes depth alone"),
+        (("depth",), {}, "missing_part", "rgb is missing: depth came"),
         (("rgb",), {"format": "ply", "intrinsics": "60,60,32,24"}, "invalid_option", "needs depth, and rgb came"),
     ],
 )
@@ -128,6 +131,22 @@ def test_what_cannot_be_made_is_refused_before_anything_is_decoded(live, pair, p
     response = live.post(files, sensor_policy="synthesize", **options)
     assert response.json()["code"] == code
     assert message in response.json()["detail"]
+
+
+def test_a_modality_that_the_model_can_do_without_and_nothing_makes_is_refused(
+    make_artifact, synthesizer, pair, tmp_path
+):
+    artifact = make_artifact(tmp_path / "optional", depth_optional=True)
+    metadata = read_metadata(artifact)
+    specs = tuple(dataclasses.replace(spec, optional=True) for spec in metadata.modalities)
+    write_metadata(artifact, dataclasses.replace(metadata, modalities=specs))
+    model = load(artifact, synthesizer=synthesizer)
+    depth = pair.depth_mm * np.float32(0.001)
+    with pytest.raises(
+        MissingPartError, match="rgb is missing, and to-depth@1 makes depth alone; send rgb, or another"
+    ):
+        model(depth=depth)
+    assert model(depth=depth, sensor_policy="warn").labels.shape == depth.shape
 
 
 def test_a_broken_frame_of_what_it_is_made_from_is_refused(live, pair):
@@ -205,11 +224,11 @@ def test_settings_that_cannot_synthesize_are_refused(tiny_artifact, synthesizer)
 
 def test_predict_makes_depth_of_a_picture_alone(tiny_artifact, synthesizer, pair, tmp_path):
     (tmp_path / "rgb.png").write_bytes(pair.files()["rgb"])
-    arguments = ["predict", str(tmp_path / "rgb.png"), "--artifact", str(tiny_artifact), "--output", str(tmp_path)]
-    run = CliRunner().invoke(cli, [*arguments, "--format", "png", "--synthesizer", str(synthesizer)])
+    arguments = [str(tmp_path / "rgb.png"), "--artifact", str(tiny_artifact), "--output", str(tmp_path)]
+    run = CliRunner().invoke(predict, [*arguments, "--format", "png", "--synthesizer", str(synthesizer)])
     assert run.exit_code == 0, run.output
     assert SYNTHESIZED in run.output
-    (mask,) = tmp_path.glob("*mask*.png")
+    (mask,) = set(tmp_path.rglob("*.png")) - {tmp_path / "rgb.png"}
     np.testing.assert_array_equal(cv2.imread(str(mask), cv2.IMREAD_UNCHANGED), expected(pair.rgb))
-    run = CliRunner().invoke(cli, [*arguments, "--sensor-policy", "synthesize"])
+    run = CliRunner().invoke(predict, [*arguments, "--sensor-policy", "synthesize"])
     assert "needs a synthesizer" in run.output
