@@ -95,10 +95,7 @@ DepthInvalidOption = Annotated[
 ]
 SensorPolicyOption = Annotated[
     SensorPolicy | None,
-    Field(
-        description="what to do about a broken sensor, or with synthesize a missing one; the server's setting when "
-        "left out"
-    ),
+    Field(description="what to do about a broken or missing sensor; the server's setting when left out"),
 ]
 PriorityOption = Annotated[Priority, Field(description="high goes before normal")]
 DeadlineOption = Annotated[

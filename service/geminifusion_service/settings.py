@@ -218,7 +218,7 @@ class DecodingSettings(SettingsGroup):
     )
     sensor_policy: SensorPolicy = setting(
         DEFAULT_SENSOR_POLICY,
-        "What to do about a broken sensor, or with synthesize a missing one; a request may choose another policy.",
+        "What to do about a broken or missing sensor; a request may choose another policy.",
     )
 
 

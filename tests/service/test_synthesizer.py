@@ -17,7 +17,7 @@ from geminifusion import Client, load
 from geminifusion.commands import predict
 from geminifusion.errors import ServerError
 from geminifusion_runtime.artifact import read_metadata, write_metadata
-from geminifusion_runtime.errors import MissingPartError
+from geminifusion_runtime.errors import InvalidOptionError, MissingPartError
 from geminifusion_runtime.synthesis import SYNTHESIZED, SynthesizerError
 from geminifusion_service.server import Server
 from geminifusion_service.setting_fields import SettingsError
@@ -231,4 +231,4 @@ def test_predict_makes_depth_of_a_picture_alone(tiny_artifact, synthesizer, pair
     (mask,) = set(tmp_path.rglob("*.png")) - {tmp_path / "rgb.png"}
     np.testing.assert_array_equal(cv2.imread(str(mask), cv2.IMREAD_UNCHANGED), expected(pair.rgb))
     run = CliRunner().invoke(predict, [*arguments, "--sensor-policy", "synthesize"])
-    assert "needs a synthesizer" in run.output
+    assert isinstance(run.exception, InvalidOptionError)
