@@ -1,6 +1,6 @@
 """Depth is missing: is it better to do without it, to have a translator make it, or to send a learned constant?
 
-    python benchmarks/translation/missing_sensor.py NYUV2 OUT --synthesizer TO_DEPTH
+    python benchmarks/translation/missing_sensor.py NYUV2 OUT
     python benchmarks/translation/missing_sensor.py NYUV2 OUT --synthesizer TO_DEPTH --prompt PROMPT.npy
 
 NYUV2 is a folder in the NYUv2 layout (model/README.md), TO_DEPTH an exported translator of rgb to depth. Every test
@@ -83,7 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--synthesizer", type=Path, required=True)
+    parser.add_argument("--synthesizer", type=Path)
     parser.add_argument("--artifact", type=Path, help="the segmentation model; the bundled one by default")
     parser.add_argument("--prompt", type=Path)
     parser.add_argument("--limit", type=int, default=500, help="test frames")
@@ -96,19 +96,23 @@ def main() -> None:
         options.out / "plan.json",
         {
             "artifact": sha256_of(artifact / "metadata.json"),
-            "synthesizer": sha256_of(options.synthesizer / "metadata.json"),
+            "synthesizer": sha256_of(options.synthesizer / "metadata.json") if options.synthesizer else None,
             "prompt": sha256_of(options.prompt) if options.prompt else None,
         },
     )
     model = load(artifact, threads=options.threads, synthesizer=options.synthesizer)
-    translator = load(options.synthesizer, threads=options.threads)
+    translator = load(options.synthesizer, threads=options.threads) if options.synthesizer else None
     constants = {"mean-depth": _mean_depth(options.data, options.out / "mean_depth.npy")}
     if options.prompt:
         constants["prompt"] = np.load(options.prompt)
     arms = [
         Arm("intact", lambda sample: model(sample.rgb, sample.others["depth"], sensor_policy="warn").labels),
         Arm(_BASELINE, lambda sample: model(sample.rgb, sensor_policy="warn").labels),
-        Arm("synthesize", lambda sample: model(sample.rgb, sensor_policy="synthesize").labels),
+        *(
+            [Arm("synthesize", lambda sample: model(sample.rgb, sensor_policy="synthesize").labels)]
+            if translator
+            else []
+        ),
         *(
             Arm(name, lambda sample, depth=depth: model(sample.rgb, depth, sensor_policy="warn").labels)
             for name, depth in constants.items()
@@ -119,12 +123,13 @@ def main() -> None:
     errors = _Errors(options.out / "depth_errors.npy")
     for index in range(len(frames)):
         waiting = [arm for arm in arms if len(arm.matrices) == index]
-        if not waiting and len(errors.rows) > index:
+        makes = translator is not None and len(errors.rows) == index
+        if not waiting and not makes:
             continue
         sample = frames[index]
         for arm in waiting:
             arm.score(sample)
-        if len(errors.rows) == index:
+        if translator is not None and makes:
             errors.add(translator.translate(sample.rgb).output, sample.others["depth"])
         if index % _SAVE_EVERY == _SAVE_EVERY - 1 or index == len(frames) - 1:
             for arm in arms:
@@ -132,16 +137,14 @@ def main() -> None:
             errors.save()
             print(f"{index + 1} of {len(frames)} frames", file=sys.stderr, flush=True)
     print(describe_machine("onnxruntime"))
-    print(
-        f"{model.metadata.reference}, synthesizer {translator.metadata.reference} of at most "
-        f"{translator.metadata.size.max_pixels} pixels, {len(frames)} test frames of {sample_size(frames)}, "
-        f"{options.threads} threads"
-    )
+    print(f"{model.metadata.reference}, {len(frames)} test frames of {_size(frames)}, {options.threads} threads")
     _print_table(arms, len(frames))
-    print(errors.describe(len(frames)))
+    if translator is not None:
+        reference, seen = translator.metadata.reference, translator.metadata.size.max_pixels
+        print(f"{reference}, of images of at most {seen} pixels: {errors.describe(len(frames))}")
 
 
-def sample_size(frames: NYUv2) -> str:
+def _size(frames: NYUv2) -> str:
     """Width and height of the first frame."""
     height, width = frames[0].rgb.shape[:2]
     return f"{width}x{height}"
@@ -187,7 +190,7 @@ class _Errors:
     def describe(self, count: int) -> str:
         relative, squared, near = np.array(self.rows[:count]).mean(0)
         return (
-            f"depth that was made: AbsRel {relative:.3f}, RMSE {np.sqrt(squared):.3f} m, {100 * near:.1f} % within a "
+            f"AbsRel {relative:.3f}, RMSE {np.sqrt(squared):.3f} m, {100 * near:.1f} % within a "
             "factor of 1.25, of the pixels of each frame, averaged over frames"
         )
 
@@ -206,11 +209,12 @@ def _mean_depth(data: Path, path: Path) -> Floats:
 
 
 def _check_plan(path: Path, plan: Mapping[str, str | None]) -> None:
-    """Refuse to go on with a run of other weights; a prompt may be added."""
+    """Refuse to go on with a run of other weights; what was left out may be added."""
     if path.is_file():
         known = json.loads(path.read_text())
-        if any(known[name] not in (None, plan[name]) for name in plan):
+        if any(None not in (known[name], one) and known[name] != one for name, one in plan.items()):
             raise SystemExit(f"{path.parent} holds a run of other weights; give another folder")
+        plan = {name: one or known[name] for name, one in plan.items()}
     path.write_text(json.dumps(dict(plan), indent=2) + "\n")
 
 
