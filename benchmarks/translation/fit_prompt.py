@@ -1,10 +1,10 @@
 """Fit one map of depth that stands for missing depth, for every frame the same, with the network frozen.
 
-    python benchmarks/translation/fit_prompt.py NYUV2 PROMPT.npy --start MEAN_DEPTH.npy
+    python benchmarks/translation/fit_prompt.py NYUV2 PROMPT.npy
 
 The simplest form of a learned geometry prompt: GeomPrompt (arXiv:2604.11585) predicts one for each frame. The map has
-few knots and is bilinear between them, so that 755 frames can fit it. It starts at MEAN_DEPTH (`missing_sensor.py`
-writes it as OUT/mean_depth.npy) and is fitted on the training frames but the last 40, on which the best map is chosen.
+few knots and is bilinear between them, so that 755 frames can fit it. It starts at the mean of the encoding, which is
+what the network sees of missing depth, and is fitted on the training frames but the last 40, on which the best is chosen.
 """
 
 from __future__ import annotations
@@ -34,22 +34,24 @@ from machine import describe_machine
 
 _HOLDOUT = 40
 _KNOTS = (24, 32)  # rows, columns
+_SIZE = (480, 640)
 _IGNORE = 255
-_EVALUATE_EVERY = 50
+_EVALUATE_EVERY = 20
 
 
 class Prompt(torch.nn.Module):
     """Knots of depth in metres, and the frozen network that is to make the best of them."""
 
-    def __init__(self, net: GeminiFusion, task: Task, start: Tensor) -> None:
+    def __init__(self, net: GeminiFusion, task: Task) -> None:
         super().__init__()
-        self._net, self._task, self._size = net.requires_grad_(False).eval(), task, start.shape[-2:]
-        self.knots = torch.nn.Parameter(F.interpolate(start[None, None], _KNOTS, mode="area"))
+        self._net, self._task = net.requires_grad_(False).eval(), task
+        _, depth = task.modalities
+        self.knots = torch.nn.Parameter(torch.full((1, 1, *_KNOTS), depth.mean[0]))
 
     def metres(self) -> Tensor:
         """The map, `H W`."""
         near, far = 0.3, 10.0  # 0 would be no measurement
-        return F.interpolate(self.knots.clamp(near, far), self._size, mode="bilinear")[0, 0]
+        return F.interpolate(self.knots.clamp(near, far), _SIZE, mode="bilinear")[0, 0]
 
     def logits(self, rgb: Tensor) -> Tensor:
         """Of `B H W 3` uint8 frames, at their own size."""
@@ -67,11 +69,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--start", type=Path, required=True)
     parser.add_argument("--artifact", type=Path, help="the segmentation model; the bundled one by default")
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--rate", type=float, default=0.03, help="metres a step")
+    parser.add_argument("--rate", type=float, default=0.05, help="metres a step")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -79,7 +80,7 @@ def main() -> None:
     metadata = require_segmentation(read_metadata(artifact))
     frames = NYUv2(options.data, "train", len(metadata.classes))
     task = dataclasses.replace(frames.task, input_scale=metadata.input_scale)
-    prompt = Prompt(network_of_artifact(artifact), task, torch.from_numpy(np.load(options.start)))
+    prompt = Prompt(network_of_artifact(artifact), task)
     optimizer = torch.optim.Adam([prompt.knots], options.rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.steps)
     rng = np.random.default_rng(0)
