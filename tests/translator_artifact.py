@@ -84,3 +84,53 @@ def write_translator(directory, kind="image", *, name=None, scores=None):
     )
     write_metadata(directory, metadata)
     return directory
+
+
+METRES_PER_GREY = np.float32(4 / 255)
+
+
+def write_synthesizer(directory, *, modalities=(RGB,), distances=(0.3, 10), makes="depth"):
+    """An artifact that makes depth of rgb: the mean of the channels, white 4 m away."""
+    directory.mkdir(parents=True, exist_ok=True)
+    axis = numpy_helper.from_array(np.array([3], np.int64), "axis")
+    metres = numpy_helper.from_array(METRES_PER_GREY, "metres")
+    inputs = [
+        helper.make_tensor_value_info(
+            spec.name, TensorProto.UINT8, ["B", "H", "W", 3] if spec.channels == 3 else ["B", "H", "W"]
+        )
+        for spec in modalities
+    ]
+    nodes = [
+        helper.make_node("Cast", ["rgb"], ["numbers"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["numbers", "axis"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "metres"], ["depth"]),
+    ]
+    output = helper.make_tensor_value_info("depth", TensorProto.FLOAT, ["B", "H", "W"])
+    graph = helper.make_graph(nodes, "synthesizer", inputs, [output], [axis, metres])
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9), directory / MODEL_NAME
+    )
+    metadata = TranslationMetadata(
+        schema_version=1,
+        name="to-depth",
+        version="1",
+        encoder="mean",
+        fusion="none",
+        modalities=modalities,
+        size=SizePolicy(min_side=16, max_pixels=128 * 160, reference=(64, 96), multiple_of=32),
+        output=OutputSpec(name=makes, kind="depth", content="depth", range=distances),
+        precision="float32",
+        opset=20,
+        files={MODEL_NAME: sha256_of(directory / MODEL_NAME)},
+        checkpoint_sha256="0" * 64,
+        training=TranslationTraining(data="none", summary="a mean"),
+        weights_license="Apache-2.0",
+        data_license="none",
+    )
+    write_metadata(directory, metadata)
+    return directory
+
+
+def synthesized_depth(rgb):
+    """What that artifact makes of an image."""
+    return rgb.astype(np.float32).mean(axis=2, dtype=np.float32) * METRES_PER_GREY

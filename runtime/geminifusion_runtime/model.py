@@ -1,6 +1,6 @@
 """A loaded model, synchronous: the server and `geminifusion.load` run the same.
 
-prepare -> stack -> run on a device -> predictions
+accept -> (decoded elsewhere) -> completed -> prepare -> stack -> run on a device -> predictions
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,17 @@ from geminifusion_runtime.backends.protocol import Backend, ClosableBackend, Det
 from geminifusion_runtime.backends.selection import open_backend
 from geminifusion_runtime.batch_plan import BatchPlan
 from geminifusion_runtime.cpu_count import usable_cores
+from geminifusion_runtime.decoding.decode import DecodedImage
+from geminifusion_runtime.errors import InvalidOptionError
+from geminifusion_runtime.option_types import RequestOptions
+from geminifusion_runtime.synthesis import Synthesis, SynthesizerError
 from geminifusion_runtime.tasks.registry import open_task
+from geminifusion_runtime.types import DEFAULT_SENSOR_POLICY, SensorPolicy
+
+T = TypeVar("T")
 
 _SERIALS = itertools.count()
+_NO_SYNTHESIZER = "it was given none (serve --synthesizer, load(synthesizer=…))"
 
 
 class Model:
@@ -37,6 +45,8 @@ class Model:
 
     Attributes:
         task: what its requests and outputs mean.
+        sensor_policy: of requests that do not name one.
+        translator: makes what a request lacks; None without one, see `synthesize_with`.
         batch_plan: how many items of each size to run together; None until it is measured, when the server's limits
             hold.
         serial: unique among the models of this process. While a version is being replaced, two models have the same
@@ -50,6 +60,10 @@ class Model:
         self.task = open_task(metadata)
         self.backend = backend
         self.reason = reason
+        self.sensor_policy: SensorPolicy = DEFAULT_SENSOR_POLICY
+        self.translator: Model | None = None
+        self._synthesis: Synthesis | None = None
+        self._no_synthesis = _NO_SYNTHESIZER
         self.batch_plan: BatchPlan | None = None
         self.serial = next(_SERIALS)
         self._others = tuple(others)
@@ -111,6 +125,64 @@ class Model:
             if isinstance(backend, SupervisedBackend) and (text := backend.problem) is not None:
                 return text
         return None
+
+    def synthesize_with(self, translator: Model) -> None:
+        """Have a translator make the modality that a request lacks, where its sensor policy is to synthesize.
+
+        Args:
+            translator: loaded on as many devices; whoever gives it closes it, after this model.
+
+        Raises:
+            SynthesizerError: it does not fit the model, which then refuses that policy for this reason.
+        """
+        try:
+            self._synthesis = Synthesis(translator.metadata, self.metadata)
+        except SynthesizerError as error:
+            self._no_synthesis = str(error)
+            raise
+        self.translator = translator
+
+    @property
+    def synthesis_problem(self) -> str | None:
+        """Why nothing makes what a request of this model lacks, in words; None where a translator does."""
+        return self._no_synthesis if self._synthesis is None else None
+
+    def synthesis_for(self, options: RequestOptions) -> Synthesis | None:
+        """What makes the modality that a request lacks; None where its sensor policy is another.
+
+        Raises:
+            InvalidOptionError: the policy is to synthesize, and nothing does.
+        """
+        if (options.sensor_policy or self.sensor_policy) != "synthesize":
+            return None
+        if self._synthesis is None:
+            raise InvalidOptionError(
+                f"sensor_policy=synthesize needs a synthesizer, which {self.reference} has not: {self._no_synthesis}; "
+                "or send another policy"
+            )
+        return self._synthesis
+
+    def accept(self, options: RequestOptions, parts: Mapping[str, T]) -> Mapping[str, T]:
+        """See `TaskRuntime.accept`; where the sensor policy is to synthesize, see `Synthesis.accept`."""
+        synthesis = self.synthesis_for(options)
+        if synthesis is None:
+            return self.task.accept(options, parts)
+        return synthesis.accept(self.task, options, parts)
+
+    def completed(self, options: RequestOptions, images: Mapping[str, DecodedImage]) -> Mapping[str, DecodedImage]:
+        """The decoded images of a request, with what it lacks made here where its sensor policy is to synthesize.
+
+        Raises:
+            InvalidOptionError, SensorBrokenError: see `synthesis_for` and `Synthesis.gap`.
+            UnprocessableError: a size that the translator does not take.
+        """
+        synthesis = self.synthesis_for(options)
+        gap = None if synthesis is None else synthesis.gap(images)
+        if synthesis is None or gap is None:
+            return images
+        assert self.translator is not None, "it comes with the synthesis"
+        (made,) = self.translator.run([self.translator.prepare(gap.inputs)])
+        return synthesis.filled(images, gap, made.output)
 
     def prepare(self, arrays: Mapping[str, NDArray[np.generic]]) -> Any:  # noqa: ANN401 - the task's own item
         """Make the decoded parts of one request, by name, an item that `run` takes; see `TaskRuntime.item`."""

@@ -94,7 +94,8 @@ DepthInvalidOption = Annotated[
     BeforeValidator(_numbers),
 ]
 SensorPolicyOption = Annotated[
-    SensorPolicy | None, Field(description="what to do about a broken sensor; the server's setting when left out")
+    SensorPolicy | None,
+    Field(description="what to do about a broken or missing sensor; the server's setting when left out"),
 ]
 PriorityOption = Annotated[Priority, Field(description="high goes before normal")]
 DeadlineOption = Annotated[
@@ -119,6 +120,10 @@ class RequestOptions(Protocol):
     @property
     def model(self) -> str | None:
         """Name, or `name@version`; None for the server's default."""
+
+    @property
+    def sensor_policy(self) -> SensorPolicy | None:
+        """What to do about a missing or broken sensor; None for the server's setting."""
 
     @property
     def priority(self) -> Priority:
@@ -155,10 +160,6 @@ class ImageOptions(RequestOptions, Protocol):
     @property
     def depth_invalid(self) -> tuple[float, ...]:
         """Stored values of depth that mean "no measurement"."""
-
-    @property
-    def sensor_policy(self) -> SensorPolicy | None:
-        """What to do about a broken sensor; None for the server's setting."""
 
     @property
     def scales(self) -> dict[str, float]:

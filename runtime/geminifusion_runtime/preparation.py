@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from geminifusion_runtime.artifact import SegmentationMetadata
 from geminifusion_runtime.decoding.alignment import align_images
-from geminifusion_runtime.decoding.decode import DecodedImage, DecodedRequest
+from geminifusion_runtime.decoding.decode import DecodedImage, DecodedRequest, measured_arrays, sensor_healths
 from geminifusion_runtime.decoding.orientation import ORIENTATION_NOTE
 from geminifusion_runtime.decoding.sensor_policy import apply_policy
 from geminifusion_runtime.errors import ImageTooLargeError, InvalidOptionError, SizeMismatchError
@@ -81,7 +81,7 @@ def prepare(
     return PreparedRequest(
         decoded=decoded,
         items=items,
-        sensors={name: image.health for name, image in images.items()},
+        sensors=sensor_healths(images),
         warnings=notes + _warnings(metadata, options, decoded),
     )
 
@@ -92,7 +92,7 @@ def _check_points(
     """Reject a request whose places the sensor policy took away."""
     needs = "align=register" if options.align == "register" else f"format={options.format}"
     if (options.align == "register" or options.format in CLOUD_FORMATS) and not (
-        metadata.distance_modality(kept) and (options.align != "register" or "rgb" in kept)
+        metadata.distance_modality(measured_arrays(kept)) and (options.align != "register" or "rgb" in kept)
     ):
         raise InvalidOptionError(
             f"{needs} needs a sensor that sensor_policy=drop-modality left out: {'; '.join(notes)}"

@@ -10,7 +10,7 @@ Isolation = Literal["thread", "process"]  # where an engine or a decoder runs: i
 CloudFormat = Literal["ply", "pcd", "cloud-npz"]
 MaskFormat = Literal["png", "palette", "json", "npz", "overlay", "ply", "pcd", "cloud-npz"]
 Priority = Literal["high", "normal"]
-SensorPolicy = Literal["reject", "warn", "drop-modality"]
+SensorPolicy = Literal["reject", "warn", "drop-modality", "synthesize"]
 
 DEFAULT_SENSOR_POLICY: SensorPolicy = "warn"
 CLOUD_FORMATS: tuple[CloudFormat, ...] = get_args(CloudFormat)

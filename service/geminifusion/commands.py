@@ -100,6 +100,11 @@ class _PredictCommand(click.Command):
 @click.option("--camera", type=click.Choice(CAMERAS), help="Take frames from a camera until Ctrl-C.")
 @click.option("--limit", type=click.IntRange(min=1), help="Take so many frames at most.")
 @_artifact_option
+@click.option(
+    "--synthesizer",
+    type=_DIRECTORY,
+    help="Artifact directory of a translator that makes a modality that is missing or whose sensor seems broken.",
+)
 @_url_option
 @click.option(
     "--format",
@@ -136,6 +141,7 @@ def predict(
     camera: str | None,
     limit: int | None,
     artifact: Path | None,
+    synthesizer: Path | None,
     url: str | None,
     formats: tuple[str, ...],
     rerun: bool,
@@ -163,6 +169,8 @@ def predict(
     files written.
     """
     _one_source(artifact, url)
+    if synthesizer and url:
+        raise click.UsageError("--synthesizer runs in this process; start the server with its own, and leave it out")
     given = {name: value for name, value in options.items() if value not in (None, False, ())}
     given |= _of_modalities(scales, invalids)
     from .options import LOCAL_OPTIONS
@@ -182,6 +190,7 @@ def predict(
         "--rerun": rerun,
         "--overlay-on": overlay_on,
         "--overwrite": overwrite,
+        "--synthesizer": synthesizer,
     }
     where = {"artifact": artifact, "url": url, "output": output, "limit": limit}
     if any(name in ("points", "calibration") for name, _ in inputs):
@@ -213,6 +222,7 @@ def predict(
                     camera=camera,
                 ),
                 artifact=artifact,
+                synthesizer=synthesizer,
                 url=url,
                 options=given,
                 formats=(*formats, "rerun") if rerun else formats,

@@ -18,7 +18,7 @@ from geminifusion_runtime.encoding.class_shares import class_shares, distances
 from geminifusion_runtime.option_types import modality_options
 from geminifusion_runtime.options import OPTION_NAMES, SegmentOptions
 from geminifusion_runtime.tasks.registry import TASKS
-from geminifusion_runtime.types import DEFAULT_SENSOR_POLICY, SensorPolicy
+from geminifusion_runtime.types import SensorPolicy
 
 from .array_inputs import plain_image
 from .detection.calls import CalibrationInput, CloudInput
@@ -30,7 +30,7 @@ from .results import Result
 from .translation.results import TranslationResult
 
 with requires_extra("geminifusion.load()", "runtime"):
-    from geminifusion_runtime.decoding.decode import DecodedImage, decode_modality
+    from geminifusion_runtime.decoding.decode import DecodedImage, decode_modality, measured_arrays
     from geminifusion_runtime.model import Model
     from geminifusion_runtime.tasks.segmentation.runtime import SegmentationTask
 
@@ -105,11 +105,12 @@ class LocalModel:
         inputs, given = split_arguments(rgb, depth, others)
         options = checked_options({"depth_scale": depth_scale, "depth_invalid": depth_invalid, **given})
         _check_local(given)
-        decoded_images = self._decode({name: plain_image(image, name) for name, image in inputs.items()}, options)
+        came = self._decode({name: plain_image(image, name) for name, image in inputs.items()}, options)
+        decoded_images = self._model.completed(options, came)
         prepared = self._task.prepare(
-            options, decoded_images, DEFAULT_SENSOR_POLICY, size_problem=self._model.backend.size_problem
+            options, decoded_images, self._model.sensor_policy, size_problem=self._model.backend.size_problem
         )
-        arrays = {name: image.array for name, image in prepared.decoded.images.items()}
+        arrays = measured_arrays(prepared.decoded.images)
         decoded = time.perf_counter()
         prediction = self._model.run(prepared.items)[0]
         computed = time.perf_counter()
@@ -133,7 +134,7 @@ class LocalModel:
             request_id=uuid4().hex,
             sources=arrays,
             posted=dataclasses.replace(options, intrinsics=options.intrinsics or self._task.metadata.intrinsics or ()),
-            depth_m=distances(self.metadata, {name: image.array for name, image in decoded_images.items()}),
+            depth_m=distances(self.metadata, measured_arrays(decoded_images)),
         )
 
     def detect(
@@ -184,7 +185,7 @@ class LocalModel:
 
     def _decode(self, inputs: Mapping[str, PlainImage], options: SegmentOptions) -> dict[str, DecodedImage]:
         """The images as the model takes them, in its order."""
-        given = self._task.accept(options, inputs)
+        given = self._model.accept(options, inputs)
         images = {}
         for spec in self.metadata.modalities:
             if spec.name not in given:
@@ -210,7 +211,11 @@ def _check_local(given: Mapping[str, Any]) -> None:
 
 
 def load(
-    path: str | Path | None = None, *, threads: int | None = None, trusted_keys: str | Path | None = None
+    path: str | Path | None = None,
+    *,
+    threads: int | None = None,
+    trusted_keys: str | Path | None = None,
+    synthesizer: str | Path | None = None,
 ) -> LocalModel:
     """Open an artifact in this process.
 
@@ -218,12 +223,19 @@ def load(
         path: its directory; None takes the bundled model.
         threads: how many the network may use; None takes the cores this process may use.
         trusted_keys: a file of Ed25519 public keys in PEM, one of which must have signed the artifact; None asks for no
-            signature.
+            signature, and neither of the synthesizer.
+        synthesizer: directory of a translator, which makes the modality that is missing or whose sensor seems broken;
+            calls may choose another `sensor_policy`. None does without.
 
     Raises:
         geminifusion_runtime.artifact.ArtifactError: the artifact is missing, damaged, of another release, or not signed
             by a trusted key.
         BundledArtifactMissingError: no path was given and this copy of the package has no bundled model.
+        geminifusion_runtime.synthesis.SynthesizerError: the synthesizer does not make what the model takes.
     """
     keys = None if trusted_keys is None else Path(trusted_keys)
-    return LocalModel(Model.open(artifact_path() if path is None else path, threads=threads, trusted_keys=keys))
+    model = Model.open(artifact_path() if path is None else path, threads=threads, trusted_keys=keys)
+    if synthesizer is not None:
+        model.synthesize_with(Model.open(synthesizer, threads=threads, trusted_keys=keys))
+        model.sensor_policy = "synthesize"
+    return LocalModel(model)

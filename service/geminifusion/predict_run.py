@@ -27,6 +27,7 @@ class PredictPlan:
     Attributes:
         source: where the frames come from.
         artifact, url: where they are segmented: an artifact (None takes the bundled one), or a server.
+        synthesizer: directory of a translator, for an artifact; None does without.
         options: those of the request; without a server those about the images.
         formats: names of `sinks.formats`.
         output: directory to write to.
@@ -44,6 +45,7 @@ class PredictPlan:
     overlay_on: str | None = None
     overwrite: bool = False
     limit: int | None = None
+    synthesizer: Path | None = None
 
 
 class FramesFailedError(ClientError):
@@ -106,7 +108,7 @@ def _run_all(plan: PredictPlan, source: Source) -> None:
 def _segmenter(plan: PredictPlan) -> Segmenter:
     if plan.url:
         return ServedSegmenter(plan.url, plan.options)
-    return LocalSegmenter(plan.artifact, plan.options)
+    return LocalSegmenter(plan.artifact, plan.options, synthesizer=plan.synthesizer)
 
 
 def _sinks(plan: PredictPlan, source: Source, segmenter: Segmenter, *, overwrite: bool) -> list[Sink]:

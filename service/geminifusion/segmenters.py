@@ -56,12 +56,16 @@ class Segmenter(Protocol):
 
 
 class LocalSegmenter:
-    """The model of an artifact in this process; None takes the bundled one."""
+    """The model of an artifact in this process; None takes the bundled one.
 
-    def __init__(self, artifact: Path | None, options: Mapping[str, Any]) -> None:
+    Args:
+        synthesizer: see `load`.
+    """
+
+    def __init__(self, artifact: Path | None, options: Mapping[str, Any], *, synthesizer: Path | None = None) -> None:
         from .local import load
 
-        self._segment, self._options = load(artifact), options
+        self._segment, self._options = load(artifact, synthesizer=synthesizer), options
 
     def classes(self) -> Sequence[ClassSpec]:
         """The classes of the model."""

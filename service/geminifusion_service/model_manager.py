@@ -42,11 +42,17 @@ class ModelManager:
         self.registry = ModelRegistry(default=models.default_model or None)
         self._artifacts: dict[str, Path] = {}  # those of --artifact, by reference
         self._self_tests = SelfTestSchedule(self.registry, metrics, self._probe, interval_s=models.self_test_interval_s)
-        loader = ModelLoader(models=models, runtime=settings.runtime, batching=settings.batching)
+        self._loader = ModelLoader(
+            models=models,
+            runtime=settings.runtime,
+            batching=settings.batching,
+            sensor_policy=settings.decoding.sensor_policy,
+        )
         self._engine_builds: EngineBuilds | None = None
         if settings.runtime.engine_cache:
             self._engine_builds = EngineBuilds(models, settings.runtime, self.registry, metrics)
-        self._lifecycle = Lifecycle(models, loader, metrics, self.registry, self._self_tests, self._engine_builds)
+        self._lifecycle = Lifecycle(models, self._loader, metrics, self.registry, self._self_tests, self._engine_builds)
+        self._translator: Model | None = None
         self._watch: RepositoryWatch | None = None
         if models.model_repository:
             self._watch = RepositoryWatch(
@@ -70,10 +76,12 @@ class ModelManager:
         settings = self._settings
         await self._segmenter.start()
         async with self._changing:
+            self._translator = await self._lifecycle.run_in_loader_thread(lambda: self._loader.translator)
             for directory in settings.artifacts:
                 await self._start_artifact(directory)
             if self._watch is not None:
                 await self._start_repository(Path(settings.model_repository), self._watch)
+        self._check_synthesizer()
         self._segmenter.mark_ready(self.registry)
         if self._watch is not None and settings.model_control == "automatic" and settings.model_poll_s:
             self._start_task(self._watch.run(settings.model_poll_s, self._changing))
@@ -88,6 +96,8 @@ class ModelManager:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._lifecycle.close(timeout_s)
+        if self._translator is not None:
+            await asyncio.to_thread(self._translator.close, timeout_s)
 
     def check_may_change(self) -> None:
         """Reject changes by request, unless an admin key is required or the operator allows everybody.
@@ -167,6 +177,12 @@ class ModelManager:
             known.setdefault(status.reference, status)
         listed = sorted(known.values(), key=lambda status: version_key(status.version), reverse=True)
         return sorted(listed, key=lambda status: status.name)
+
+    def _check_synthesizer(self) -> None:
+        """Refuse one that is of use to none of the models that were loaded at the start."""
+        problems = [model.synthesis_problem for model in self.registry]
+        if self._translator is not None and problems and all(problems):
+            raise ValueError("; ".join(filter(None, problems)))
 
     async def _start_artifact(self, directory: Path) -> None:
         metadata = await self._lifecycle.run_in_loader_thread(lambda: read_metadata(directory))

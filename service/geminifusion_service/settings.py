@@ -63,6 +63,11 @@ def _require_file(text: str) -> None:
         raise ValueError(f"custom_ops is {text}, which is no file")
 
 
+def _require_artifact(text: str) -> None:
+    if text and not Path(text).is_dir():
+        raise ValueError(f"synthesizer is {text}, which is no directory")
+
+
 def _require_plugin_file(text: str) -> None:
     if text and not Path(text).is_file():
         raise ValueError(f"engine_plugin is {text}, which is no file")
@@ -79,6 +84,13 @@ class ModelSettings(SettingsGroup):
 
     artifacts: tuple[Path, ...] = setting(
         (), "Artifact directory; may be repeated, the first is the default model.", is_path=True
+    )
+    synthesizer: str = setting(
+        "",
+        "Artifact directory of a translator that makes the modality that a request lacks, as depth from rgb, where "
+        "--sensor-policy or the request says synthesize; none by default.",
+        is_path=True,
+        check=_require_artifact,
     )
     model_repository: str = setting(
         "", "Folder of artifacts as NAME/VERSION/, beside those given by --artifact.", is_path=True
@@ -205,7 +217,8 @@ class DecodingSettings(SettingsGroup):
         "damaged images away from the server. Threads take less memory.",
     )
     sensor_policy: SensorPolicy = setting(
-        DEFAULT_SENSOR_POLICY, "What to do about a broken sensor; a request may choose another policy."
+        DEFAULT_SENSOR_POLICY,
+        "What to do about a broken or missing sensor; a request may choose another policy.",
     )
 
 
@@ -381,6 +394,12 @@ class Settings:
         """Reject what cannot work together before anything is opened."""
         if not self.models.artifacts and not self.models.model_repository:
             raise SettingsError("no artifact given; pass --artifact DIRECTORY or --model-repository DIRECTORY")
+        if self.decoding.sensor_policy == "synthesize" and not self.models.synthesizer:
+            raise SettingsError(
+                "sensor_policy is synthesize without a translator; pass --synthesizer DIRECTORY, or another policy"
+            )
+        if self.ray.executor == "ray" and self.models.synthesizer:
+            raise SettingsError("replicas on Ray have no synthesizer; leave out --synthesizer, or --executor ray")
         if self.ray.executor == "ray" and self.models.model_repository:
             raise SettingsError("replicas on Ray serve fixed artifacts; give --artifact instead of --model-repository")
         if self.ray.executor == "ray" and self.runtime.engine_cache:

@@ -11,7 +11,7 @@ import numpy as np
 
 from geminifusion_runtime.artifact import ModalitySpec, SegmentationMetadata
 from geminifusion_runtime.camera import Intrinsics, Pose
-from geminifusion_runtime.decoding.decode import DecodedImage
+from geminifusion_runtime.decoding.decode import DecodedImage, measured_arrays
 from geminifusion_runtime.errors import InvalidOptionError
 from geminifusion_runtime.geometry.registration import register_depth
 from geminifusion_runtime.options import SegmentOptions
@@ -41,7 +41,7 @@ def align_images(
         InvalidOptionError: a camera cannot be that of its image, or registration leaves nothing.
     """
     specs = {spec.name: spec for spec in metadata.modalities}
-    distance = metadata.distance_modality(images)
+    distance = metadata.distance_modality(measured_arrays(images))
     camera = None if distance is None else _camera(images[distance], metadata, options)
     if distance is not None and camera is not None and options.align == "register":
         return _registered(images, distance, camera, options)

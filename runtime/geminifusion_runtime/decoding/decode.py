@@ -35,11 +35,16 @@ class DecodedImage:
     """One modality as the model takes it, with warnings for the client.
 
     `H W` or `H W 3`, in the dtype and unit of its `ModalitySpec`.
+
+    Args:
+        health: of the frame that came, also where another takes its place.
+        measured: it came from a sensor; else it was made from the others, and says nothing about places.
     """
 
     array: NDArray[np.generic]
     health: SensorHealth = NOT_ASSESSED
     warnings: tuple[str, ...] = ()
+    measured: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +53,16 @@ class DecodedRequest:
 
     images: Mapping[str, DecodedImage]
     camera: Intrinsics | None = None
+
+
+def measured_arrays(images: Mapping[str, DecodedImage]) -> dict[str, NDArray[np.generic]]:
+    """The arrays of the images that came from a sensor, by modality name."""
+    return {name: image.array for name, image in images.items() if image.measured}
+
+
+def sensor_healths(images: Mapping[str, DecodedImage]) -> dict[str, SensorHealth]:
+    """State of the sensor of every image that came, by modality name."""
+    return {name: image.health for name, image in images.items() if image.measured or image.health is not NOT_ASSESSED}
 
 
 def decode_modality(

@@ -1,4 +1,4 @@
-"""Policies for a frame of a broken sensor: reject it, warn, or drop the modality."""
+"""Policies for a frame of a broken sensor: reject it, warn, drop the modality, or have it made from the others."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def apply_policy(
         The images to go on with, and a warning for each that was dropped.
 
     Raises:
-        SensorBrokenError: the policy is to reject; or to drop, and the model was not trained to do without, or nothing
-            else came.
+        SensorBrokenError: the policy is to reject, or to synthesize what nothing makes; or to drop, and the model was
+            not trained to do without, or nothing else came.
     """
     kept, notes = dict(images), []
     for name, image in images.items():
         problem = image.health.problem
-        if problem is None:
+        if problem is None or not image.measured:
             continue
-        if policy == "reject":
+        if policy in ("reject", "synthesize"):  # what could be synthesized is no longer the sensor's
             raise SensorBrokenError(
                 f"{name} seems to come from a broken sensor: {problem}; check it, or send sensor_policy=warn"
             )

@@ -6,7 +6,7 @@ request parts -> accept -> (decoded elsewhere) -> prepare -> items -> stack -> g
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
@@ -93,8 +93,11 @@ class TaskRuntime(ABC, Generic[OptionsT, ItemT, PredictionT]):
         """What a request may carry, in the order in which problems are told."""
 
     @abstractmethod
-    def accept(self, options: OptionsT, parts: Mapping[str, T]) -> Mapping[str, T]:
+    def accept(self, options: OptionsT, parts: Mapping[str, T], *, made: Collection[str] = ()) -> Mapping[str, T]:
         """Check names and options before anything is decoded.
+
+        Args:
+            made: modalities that need not come, because they are made from the others; they say nothing about places.
 
         Returns:
             What came, by the names of `parts`.

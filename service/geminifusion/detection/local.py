@@ -16,7 +16,6 @@ from geminifusion_runtime.model import Model
 from geminifusion_runtime.tasks.detection.options import DETECT_OPTIONS
 from geminifusion_runtime.tasks.detection.runtime import DetectionTask
 from geminifusion_runtime.tasks.parts import decode_part
-from geminifusion_runtime.types import DEFAULT_SENSOR_POLICY
 
 from ..array_inputs import plain_image
 from ..errors import InvalidInputError
@@ -52,6 +51,7 @@ def detect(
             raise InvalidInputError(f"{name} is no option of detect() here; give {', '.join(LOCAL_OPTIONS)}")
     started = time.perf_counter()
     checked = parsed(DETECT_OPTIONS, options)
+    model.synthesis_for(checked)  # nothing makes what a detector takes, and it says so
     image = plain_image(rgb, "rgb")
     if isinstance(image, np.ndarray):
         check_array(image, "rgb")
@@ -64,7 +64,7 @@ def detect(
         "points": DecodedImage(array=cloud.points, warnings=cloud.warnings),  # as many as a caller has
         "calibration": DecodedImage(array=camera.packed()),
     }
-    prepared = task.prepare(checked, decoded, DEFAULT_SENSOR_POLICY, size_problem=model.backend.size_problem)
+    prepared = task.prepare(checked, decoded, model.sensor_policy, size_problem=model.backend.size_problem)
     ready = time.perf_counter()
     result = task.encode(dataclasses.replace(checked, format=None), prepared, model.run(prepared.items))
     computed = time.perf_counter()

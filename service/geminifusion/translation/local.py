@@ -11,11 +11,11 @@ from uuid import uuid4
 import numpy as np
 
 from geminifusion_runtime.artifact import TranslationMetadata
+from geminifusion_runtime.decoding.decode import measured_arrays
 from geminifusion_runtime.model import Model
 from geminifusion_runtime.tasks.parts import decode_part
 from geminifusion_runtime.tasks.translation.options import TRANSLATE_OPTIONS
 from geminifusion_runtime.tasks.translation.runtime import TranslationTask
-from geminifusion_runtime.types import DEFAULT_SENSOR_POLICY
 
 from ..array_inputs import plain_image
 from ..errors import InvalidInputError
@@ -46,9 +46,11 @@ def translate(model: Model, arguments: Mapping[str, Any]) -> TranslationResult:
     options = dataclasses.replace(parsed(TRANSLATE_OPTIONS, given), format=None)
     task = TranslationTask(metadata)
     plain = {name: plain_image(image, name) for name, image in images.items()}
-    accepted = task.accept(options, plain)
+    accepted = model.accept(options, plain)
     decoded = {}
     for spec in task.parts:
+        if spec.name not in accepted:
+            continue
         image = accepted[spec.name]
         if isinstance(image, np.ndarray):
             check_array(image, spec.name)
@@ -58,7 +60,8 @@ def translate(model: Model, arguments: Mapping[str, Any]) -> TranslationResult:
             max_pixels=_MAX_PIXELS,
             **task.part_options(options, spec)._asdict(),
         )
-    prepared = task.prepare(options, decoded, DEFAULT_SENSOR_POLICY, size_problem=model.backend.size_problem)
+    images = model.completed(options, decoded)
+    prepared = task.prepare(options, images, model.sensor_policy, size_problem=model.backend.size_problem)
     ready = time.perf_counter()
     result = task.encode(options, prepared, model.run(prepared.items))
     computed = time.perf_counter()
@@ -70,5 +73,5 @@ def translate(model: Model, arguments: Mapping[str, Any]) -> TranslationResult:
         warnings=prepared.warnings,
         sensors=prepared.sensors,
         request_id=uuid4().hex,
-        sources={name: part.array for name, part in decoded.items()},
+        sources=measured_arrays(images),
     )

@@ -61,6 +61,7 @@ def describe_model(model: Model) -> dict[str, Any]:
         "reference": model.reference,
         "backend": model.backend.name,
         "instances": model.num_instances,
+        "synthesizer": None if model.translator is None else model.translator.reference,
         "batching": None if model.batch_plan is None else model.batch_plan.description(),
         **{key: facts[key] for key in _FROM_METADATA if key in facts},
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import time
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from geminifusion_runtime.batch_size_tuning import LARGEST_BATCH, tune_batch_siz
 from geminifusion_runtime.devices import parse_devices
 from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_runtime.model import Model
+from geminifusion_runtime.synthesis import SynthesizerError
+from geminifusion_runtime.types import DEFAULT_SENSOR_POLICY, SensorPolicy
 from geminifusion_service.isolation.instances import open_instances
 from geminifusion_service.models.memory import model_file_bytes, resident_bytes, return_freed_memory
 from geminifusion_service.models.self_test import SelfTestFrames, self_test_frames
@@ -38,6 +41,21 @@ class ModelLoader:
     models: ModelSettings
     runtime: RuntimeSettings
     batching: BatchingSettings
+    sensor_policy: SensorPolicy = DEFAULT_SENSOR_POLICY
+
+    @functools.cached_property
+    def translator(self) -> Model | None:
+        """The synthesizer that the settings name, warm; loaded when it is first asked for.
+
+        Raises:
+            ArtifactError, RuntimeError, ValueError: see `load`.
+        """
+        if not self.models.synthesizer:
+            return None
+        translator = self.open(Path(self.models.synthesizer))
+        self._warm_up(translator)
+        _log.info("loaded the synthesizer %s on %s", translator.reference, translator.backend.name)
+        return translator
 
     def load(self, directory: Path, *, version: str | None = None, engine: str | None = None) -> LoadResult:
         """Verify an artifact, load it, warm it up at every size the settings name, and read its self-test's frames.
@@ -53,10 +71,12 @@ class ModelLoader:
             RuntimeError, ValueError: the runtime cannot load it or is not installed.
         """
         started = time.perf_counter()
+        translator = self.translator  # its memory is not the first model's
         return_freed_memory()
         before = resident_bytes()
         model = self.open(directory, version=version, engine=engine)
         self._warm_up(model)
+        self._set_policy(model, translator)
         frames = self_test_frames(directory, model) if self.models.self_test_interval_s else None
         file_bytes = model_file_bytes(directory, model.metadata)
         after = resident_bytes()
@@ -96,6 +116,18 @@ class ModelLoader:
         if version is not None:
             metadata = dataclasses.replace(metadata, version=version)
         return Model(metadata, first.backend, first.reason, others=[other.backend for other in others])
+
+    def _set_policy(self, model: Model, translator: Model | None) -> None:
+        """Have the model do about sensors what the settings say, as far as it can."""
+        model.sensor_policy = self.sensor_policy
+        if translator is None:
+            return
+        try:
+            model.synthesize_with(translator)
+        except SynthesizerError as error:
+            if self.sensor_policy == "synthesize":
+                model.sensor_policy = DEFAULT_SENSOR_POLICY
+            _log.warning("%s has sensor_policy=%s and no synthesizer: %s", model.reference, model.sensor_policy, error)
 
     def _warm_up(self, model: Model) -> None:
         model.warm_up()

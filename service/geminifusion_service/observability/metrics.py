@@ -8,6 +8,7 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from geminifusion_service.observability.model_metrics import ModelMetrics
+from geminifusion_service.observability.timeline import STAGES
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 DROP_REASONS = ("client_gone", "deadline")
@@ -29,7 +30,7 @@ class Metrics:
         )
         self.stage_seconds = Histogram(
             "geminifusion_stage_seconds",
-            "Time of one successful request in a stage: receive, decode, queue, compute, encode.",
+            f"Time of one successful request in a stage: {', '.join(STAGES)}.",
             ["stage"],
             buckets=_SECONDS,
             registry=self.registry,

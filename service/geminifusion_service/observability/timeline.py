@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
-# In the order in which a request passes them. Waiting for a free decoder or encoder counts as that stage.
-Stage = Literal["receive", "decode", "queue", "compute", "encode"]
+# In the order in which a request passes them. Waiting for a free decoder or encoder counts as that stage; few pass
+# `synthesize`, in which a translator makes the modality that is missing.
+Stage = Literal["receive", "decode", "synthesize", "queue", "compute", "encode"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
 class StageTiming(NamedTuple):
-    """One stage of one request, in nanoseconds of `time.monotonic_ns`. A tuple: each request makes up to five."""
+    """One stage of one request, in nanoseconds of `time.monotonic_ns`. A tuple: each request makes up to six."""
 
     stage: Stage
     start_ns: int
@@ -30,7 +31,8 @@ class StageTiming(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Timeline:
-    """The stages a request passed, in order; `receive` only where the transport said when the headers came.
+    """The stages a request passed, in order; `receive` only where the transport said when the headers came,
+    `synthesize` only where a modality was made.
 
     `batch_size` counts the requests that shared its run of the engine.
     """

@@ -32,6 +32,7 @@ class SensorPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SENSOR_POLICY_REJECT: _ClassVar[SensorPolicy]
     SENSOR_POLICY_WARN: _ClassVar[SensorPolicy]
     SENSOR_POLICY_DROP_MODALITY: _ClassVar[SensorPolicy]
+    SENSOR_POLICY_SYNTHESIZE: _ClassVar[SensorPolicy]
 
 class Priority(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -55,6 +56,7 @@ SENSOR_POLICY_UNSPECIFIED: SensorPolicy
 SENSOR_POLICY_REJECT: SensorPolicy
 SENSOR_POLICY_WARN: SensorPolicy
 SENSOR_POLICY_DROP_MODALITY: SensorPolicy
+SENSOR_POLICY_SYNTHESIZE: SensorPolicy
 PRIORITY_UNSPECIFIED: Priority
 PRIORITY_NORMAL: Priority
 PRIORITY_HIGH: Priority

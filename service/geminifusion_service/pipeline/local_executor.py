@@ -45,7 +45,6 @@ class LocalExecutor:
             if settings.decoding.decode_isolation == "process"
             else ThreadDecoderPool(),
             max_pixels=settings.limits.max_pixels,
-            sensor_policy=settings.decoding.sensor_policy,
             make_batcher=self._make_batcher,
         )
         self._batcher = self._pipeline.batcher

@@ -1,10 +1,11 @@
 """The pipeline of a request: each stage hands over to the next in the thread that ends it.
 
     submit ─> decode: `_decode`, on the decoder pool; a job for each image while threads are free
-                └─ last job ─> `_enqueue`, same thread: prepare, check, queue the items
-                                 └─> queue, compute: Batcher, on an engine thread
-                                       └─ last item ─> `_encode_when_computed`, same thread
-                                                         └─> encode: `_encode`, on the encoder pool ─> `response`
+                └─ last job ─> `_complete`, same thread; where a modality is to be made: Batcher, then the decoder pool
+                                 └─> `_enqueue`, same thread: prepare, check, queue the items
+                                       └─> queue, compute: Batcher, on an engine thread
+                                             └─ last item ─> `_encode_when_computed`, same thread
+                                                               └─> encode: `_encode`, on the encoder pool ─> `response`
 
 The event loop sees a request again only when it has its response: a way back through the loop after each stage would
 cost a wake-up, and wait behind everything else the loop has to do.
@@ -15,7 +16,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -26,13 +27,12 @@ from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_runtime.model import Model
 from geminifusion_runtime.tasks.base import BatchItem, PreparedRequest
 from geminifusion_runtime.tasks.parts import PartSpec
-from geminifusion_runtime.types import SensorPolicy
 from geminifusion_service.batching.batch_queue import Finished
 from geminifusion_service.batching.batcher import Batcher
 from geminifusion_service.errors import NotReadyError
 from geminifusion_service.isolation.decoder_pool import DecoderPool, EncodedPart
 from geminifusion_service.observability.request_context import new_request_id
-from geminifusion_service.observability.timeline import StageTiming, Timeline
+from geminifusion_service.observability.timeline import Stage, StageTiming, Timeline
 from geminifusion_service.request import TaskRequest, TaskResponse, response_of
 
 # The model by identity, height and width that the graph sees, and what else the task tells batches apart by.
@@ -47,7 +47,6 @@ class Pipeline:
         num_workers: threads that decode, and as many that encode.
         decoder_pool: decodes for those threads.
         max_pixels: of a posted image.
-        sensor_policy: of requests that do not name one.
         make_batcher: makes the batcher, given what tells it whether other requests are on their way to it.
     """
 
@@ -57,11 +56,9 @@ class Pipeline:
         num_workers: int,
         decoder_pool: DecoderPool,
         max_pixels: int,
-        sensor_policy: SensorPolicy = "warn",
         make_batcher: Callable[[Callable[[], bool]], Batcher[BatchKey, Item, Any]],
     ) -> None:
         self.max_pixels = max_pixels
-        self.sensor_policy = sensor_policy
         self.decoder_pool = decoder_pool
         # Two pools: behind a burst of new images to decode, finished masks would wait to be encoded.
         self.decoders = ThreadPoolExecutor(num_workers, thread_name_prefix="decode")
@@ -143,7 +140,7 @@ class _PipelineRun:
         has_free_decoder = self._pipeline.begin_decoding()
         specs = [spec for spec in self._model.task.parts if spec.name in self._request.parts]
         if not specs:
-            self._run_stage(self._enqueue)
+            self._run_stage(self._complete)
             return
         for part in [[spec] for spec in specs] if has_free_decoder else [specs]:
             self._submit_stage(self._pipeline.decoders, partial(self._decode, part, len(specs)))
@@ -167,9 +164,10 @@ class _PipelineRun:
             self._decoded |= zip([spec.name for spec in part], found, strict=True)
             is_last = len(self._decoded) == num_all
         if is_last:
-            self._enqueue()
+            self._complete()
 
-    def _enqueue(self) -> None:
+    def _complete(self) -> None:
+        """Have what the request lacks made, where its sensor policy is to synthesize, before its items are queued."""
         images: dict[str, DecodedImage] = {}
         for spec in self._model.task.parts:  # in the model's order: of several bad images it names the first
             result = self._decoded.get(spec.name)
@@ -177,21 +175,49 @@ class _PipelineRun:
                 raise result
             if result is not None:
                 images[spec.name] = result
+        synthesis = self._model.synthesis_for(self._request.options)
+        gap = None if synthesis is None else synthesis.gap(images)
+        if synthesis is None or gap is None:
+            self._enqueue("decode", images)
+            return
+        translator = self._model.translator
+        assert translator is not None, "it comes with the synthesis"
+        item = translator.prepare(gap.inputs)
+        self._end_stage("decode")
+        making = self._submit_items(translator, [item])[0]
+
+        def fill() -> None:
+            self._computing.clear()
+            self._enqueue("synthesize", synthesis.filled(images, gap, making.result().result.output))
+
+        # The engine's thread has the next batch to run: what follows takes time.
+        making.add_done_callback(lambda _: self._submit_stage(self._pipeline.decoders, fill))
+
+    def _enqueue(self, stage: Stage, images: Mapping[str, DecodedImage]) -> None:
+        """Prepare and queue the items of a request; `stage` is the one that this ends."""
         options, model = self._request.options, self._model
-        prepared = model.task.prepare(
-            options, images, self._pipeline.sensor_policy, size_problem=model.backend.size_problem
-        )
-        first: BatchItem = prepared.items[0]
-        self._timings.append(StageTiming.between("decode", self._started, time.monotonic()))
+        prepared = model.task.prepare(options, images, model.sensor_policy, size_problem=model.backend.size_problem)
+        self._end_stage(stage)
+        self._submit_items(model, prepared.items)
+        self._continue_after(self._computing[-1], prepared)
+
+    def _submit_items(self, model: Model, items: Sequence[Any]) -> list[Future[Finished[Any]]]:
+        first: BatchItem = items[0]
         self._computing += self._pipeline.batcher.submit_together(
             (model, first.shape, first.batch_key),
-            [(model, item) for item in prepared.items],
+            [(model, item) for item in items],
             deadline=self._deadline,
-            urgent=options.priority == "high",
+            urgent=self._request.options.priority == "high",
         )
         self._end_decoding()
         self.response.add_done_callback(partial(_cancel, self._computing))
-        self._continue_after(self._computing[-1], prepared)
+        return list(self._computing)
+
+    def _end_stage(self, stage: Stage) -> None:
+        """Time the stage that began with the request, or with the end of the one before."""
+        now = time.monotonic()
+        self._timings.append(StageTiming.between(stage, self._started, now))
+        self._started = now
 
     def _continue_after(self, item: Future[Finished[Any]], prepared: PreparedRequest) -> None:
         item.add_done_callback(lambda _: self._run_stage(partial(self._encode_when_computed, prepared)))

@@ -251,15 +251,17 @@ class Segmenter:
 
 
 def _for_model(request: TaskRequest, model: Model) -> TaskRequest:
-    """The request with its parts under the names of the model's; see `TaskRuntime.accept`."""
-    parts = model.task.accept(request.options, request.parts)
+    """The request with its parts under the names of the model's; see `Model.accept`."""
+    parts = model.accept(request.options, request.parts)
     return request if parts is request.parts else TaskRequest(parts=parts, options=request.options)
 
 
 def _images(request: TaskRequest, model: Model) -> Mapping[str, bytes | NDArray[np.generic]]:
-    """The parts that are images: a cloud of points counts in another unit."""
+    """The parts that are or will be images: a cloud of points counts in another unit."""
     names = {spec.name for spec in model.metadata.modalities}
-    return {name: part for name, part in request.parts.items() if name in names}
+    synthesis = model.synthesis_for(request.options)
+    parts = request.parts if synthesis is None else synthesis.places(request.parts)
+    return {name: part for name, part in parts.items() if name in names}
 
 
 def _deadline(deadline_ms: float | None, arrival: float) -> AbstractAsyncContextManager[float | None]:

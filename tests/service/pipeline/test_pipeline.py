@@ -1,17 +1,19 @@
 """One request through the pipeline: whatever happens in a stage, its future is completed."""
 
 import threading
+import time
 import weakref
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from tests.translator_artifact import write_synthesizer
 
 from geminifusion_runtime.errors import UndecodableImageError
 from geminifusion_runtime.model import Model
 from geminifusion_runtime.options import SegmentOptions
 from geminifusion_service.batching.batcher import Batcher
-from geminifusion_service.errors import EngineFailedError, NotReadyError
+from geminifusion_service.errors import DeadlineExceededError, EngineFailedError, NotReadyError
 from geminifusion_service.isolation.decoder_pool import ThreadDecoderPool
 from geminifusion_service.pipeline.pipeline import Pipeline, batch_of
 from geminifusion_service.request import TaskRequest
@@ -132,4 +134,47 @@ def test_a_request_cancelled_before_it_is_decoded_is_not_decoded(model, pair):
         gate.set()
         later = pipeline.submit(model, request_of(pair.files()))
         assert later.result(10).batch_size == 1
+        assert pipeline.num_decoding == 0
+
+
+@pytest.fixture
+def completing(tiny_artifact, tmp_path):
+    model = Model.open(tiny_artifact, threads=1)
+    model.synthesize_with(Model.open(write_synthesizer(tmp_path / "to-depth"), threads=1))
+    return model
+
+
+def test_a_modality_is_made_in_a_stage_of_its_own(completing, pair):
+    with open_pipeline() as pipeline:
+        response = pipeline.submit(completing, request_of({"rgb": pair.rgb}, sensor_policy="synthesize")).result(10)
+        assert [one.stage for one in response.timeline.stages] == ["decode", "synthesize", "queue", "compute", "encode"]
+        ends = [one.end_ns for one in response.timeline.stages]
+        assert ends == sorted(ends)
+        assert pipeline.num_decoding == 0
+
+
+def test_nothing_is_made_after_the_deadline(completing, pair):
+    request = request_of({"rgb": pair.rgb}, sensor_policy="synthesize")
+    with open_pipeline() as pipeline:
+        late = pipeline.submit(completing, request, deadline=time.monotonic() - 1)
+        assert isinstance(late.exception(10), DeadlineExceededError)
+        assert pipeline.num_decoding == 0
+
+
+def test_a_request_fails_where_its_modality_cannot_be_made_and_ends_where_nobody_waits_for_it(completing, pair):
+    began, gate = threading.Event(), threading.Event()
+
+    def prepare(items):
+        assert items[0][0] is completing.translator, "the model ran all the same"
+        began.set()
+        gate.wait(10)
+        raise MemoryError
+
+    request = request_of({"rgb": pair.rgb}, sensor_policy="synthesize")
+    with open_pipeline(prepare=prepare) as pipeline:
+        failed, left = pipeline.submit(completing, request), pipeline.submit(completing, request)
+        assert began.wait(10)
+        assert left.cancel()
+        gate.set()
+        assert isinstance(failed.exception(10), EngineFailedError)
         assert pipeline.num_decoding == 0

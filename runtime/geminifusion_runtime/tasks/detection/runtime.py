@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -87,9 +87,9 @@ class DetectionTask(TaskRuntime[DetectOptions, PreparedFrame, Detected]):
         """The image, the points and the calibration."""
         return (*self.metadata.modalities, PointsSpec(), CalibrationSpec())
 
-    def accept(self, options: DetectOptions, parts: Mapping[str, T]) -> Mapping[str, T]:
+    def accept(self, options: DetectOptions, parts: Mapping[str, T], *, made: Collection[str] = ()) -> Mapping[str, T]:
         """See `TaskRuntime`; too many points are refused here already."""
-        check_parts(self.metadata, list(parts))
+        check_parts(self.metadata, list(dict.fromkeys([*parts, *made])))
         points: Any = parts["points"]
         check_number(declared_points(points), max_points=MAX_POINTS)
         return parts

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from geminifusion_runtime.artifact import SegmentationMetadata
 from geminifusion_runtime.camera import Intrinsics
-from geminifusion_runtime.decoding.decode import DecodedRequest
+from geminifusion_runtime.decoding.decode import DecodedRequest, measured_arrays
 from geminifusion_runtime.encoding.class_shares import ClassShare, class_shares, distances
 from geminifusion_runtime.encoding.masks import index_png, overlay_png
 from geminifusion_runtime.encoding.run_lengths import RunLengths, encode_classes
@@ -46,7 +46,7 @@ def encode(
     """
     labels, wanted = prediction.labels, options.format
     classes: tuple[ClassShare, ...] = ()
-    depth_m = distances(metadata, {name: image.array for name, image in decoded.images.items()})
+    depth_m = distances(metadata, measured_arrays(decoded.images))
     if options.classes or wanted == "json":
         classes = class_shares(labels, depth_m, metadata.classes, decoded.camera)
     if wanted is None:

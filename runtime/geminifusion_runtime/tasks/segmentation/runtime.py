@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, TypeVar
 
@@ -66,10 +66,10 @@ class SegmentationTask(ImageTask[SegmentOptions, Prediction]):
     compared_output = "labels"
     metadata: SegmentationMetadata
 
-    def accept(self, options: SegmentOptions, parts: Mapping[str, T]) -> Mapping[str, T]:
+    def accept(self, options: SegmentOptions, parts: Mapping[str, T], *, made: Collection[str] = ()) -> Mapping[str, T]:
         """See `TaskRuntime`."""
         images = images_by_modality(self.metadata, parts)
-        check_names(self.metadata, list(images))
+        check_names(self.metadata, list(dict.fromkeys([*images, *made])))
         check_modalities(options, self.metadata)
         check_overlay(options, self.metadata)
         check_space(options, self.metadata, list(images))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from geminifusion_runtime.artifact import Precision, TranslationMetadata
 from geminifusion_runtime.backends.protocol import GraphOutputs
 from geminifusion_runtime.decoding.alignment import resize_to_reference
-from geminifusion_runtime.decoding.decode import DecodedImage
+from geminifusion_runtime.decoding.decode import DecodedImage, sensor_healths
 from geminifusion_runtime.decoding.sensor_policy import apply_policy
 from geminifusion_runtime.errors import SizeNotServedError
 from geminifusion_runtime.modality_options import check_modalities
@@ -74,9 +74,11 @@ class TranslationTask(ImageTask[TranslateOptions, Translation]):
         """The graph's only output."""
         return self.metadata.output.kind
 
-    def accept(self, options: TranslateOptions, parts: Mapping[str, T]) -> Mapping[str, T]:
+    def accept(
+        self, options: TranslateOptions, parts: Mapping[str, T], *, made: Collection[str] = ()
+    ) -> Mapping[str, T]:
         """See `TaskRuntime`."""
-        check_names(self.metadata, list(parts))
+        check_names(self.metadata, list(dict.fromkeys([*parts, *made])))
         check_modalities(options, self.metadata)
         return parts
 
@@ -117,7 +119,7 @@ class TranslationTask(ImageTask[TranslateOptions, Translation]):
             )
         return PreparedRequest(
             items=(item,),
-            sensors={name: image.health for name, image in decoded.items()},
+            sensors=sensor_healths(decoded),
             warnings=(
                 *notes,
                 *absence_warnings(self.metadata, kept),
