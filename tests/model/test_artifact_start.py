@@ -12,8 +12,10 @@ from geminifusion_model.inference_form import InferenceForm
 from geminifusion_model.training.config import TrainingConfig
 from geminifusion_model.training.errors import ConfigError
 from geminifusion_model.training.loop.initialization import check_starts, start_network
+from geminifusion_model.training.starts import describe_start
 from geminifusion_model.weights.artifact import network_of_artifact
 from geminifusion_model.weights.files import OfficialWeightsError
+from geminifusion_runtime.artifact import read_metadata
 from geminifusion_runtime.bundled import artifact_path
 
 
@@ -55,6 +57,13 @@ def test_the_bundled_network_computes_what_its_graph_does(bundled):
     inputs = torch.randn(2, 1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         torch.testing.assert_close(bundled(*inputs).ensemble, form(*inputs).logits, rtol=1e-3, atol=1e-3)
+
+
+def test_the_start_is_described_by_name_and_origin_and_not_by_where_it_lies():
+    said = describe_start(str(artifact_path()))
+    metadata = read_metadata(artifact_path())
+    assert said == f"the artifact {metadata.reference} ({metadata.training.summary})"
+    assert str(artifact_path().parent) not in said
 
 
 def test_training_starts_from_an_artifact_whose_statistics_it_leaves_alone(bundled):

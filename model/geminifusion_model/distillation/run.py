@@ -32,6 +32,7 @@ from geminifusion_model.training.loop.signals import Interruption, deferred_inte
 from geminifusion_model.training.loop.state import ExponentialAverage, RunState
 from geminifusion_model.training.records.provenance import record_session
 from geminifusion_model.training.records.run_logger import RunLogger
+from geminifusion_model.training.starts import describe_start
 from geminifusion_model.weights.encoder_file import classifier_layout, write_encoder_file
 from geminifusion_runtime.memory_shortage import describe_memory_shortage, is_memory_shortage
 
@@ -218,7 +219,7 @@ class DistillationRun:
         config, info = self.config, self.teacher.info
         path = self.directory / name / f"{config.encoder}.pth"
         done = "" if self.state.step == config.steps else f", step {self.state.step} of {config.steps}"
-        start = "" if config.start_from is None else f", from the RGB stream of {config.start_from}"
+        start = "" if config.start_from is None else f", from the RGB stream of {describe_start(config.start_from)}"
         head = (student.classify.weight, student.classify.bias)
         tensors = classifier_layout(config.encoder, student.encoder.state_dict(), head)
         record = {

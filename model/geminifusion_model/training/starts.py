@@ -8,6 +8,7 @@ from pathlib import Path
 from geminifusion_model.checkpoint import CONFIG_NAME
 from geminifusion_model.training.errors import ConfigError
 from geminifusion_model.weights.encoder_file import describe_encoder_file
+from geminifusion_runtime.artifact import METADATA_NAME, read_metadata
 
 REQUIRED = "REQUIRED: "
 CHECKPOINT = "a checkpoint directory, such as RUN/final"
@@ -61,9 +62,13 @@ def check_start_paths(
 
 
 def describe_start(start_from: str | None, imagenet: str | None = None) -> str:
-    """The start weights in words, for a checkpoint's record."""
+    """The start weights in words, for a checkpoint's record, which says nothing of where they lie on this machine."""
     if start_from is not None:
-        return start_from
+        path = Path(start_from)
+        if (path / METADATA_NAME).is_file():
+            metadata = read_metadata(path)
+            return f"the artifact {metadata.reference} ({metadata.training.summary})"
+        return "/".join(path.parts[-2:])
     if imagenet is not None:
         file = Path(imagenet)
         return describe_encoder_file(file) or f"ImageNet classifier {file.name}"
