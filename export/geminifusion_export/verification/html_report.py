@@ -88,7 +88,8 @@ def _frames(verification: Verification, metadata: ArtifactMetadata) -> list[list
     if not isinstance(metadata, SegmentationMetadata):  # whose classes have colors to be drawn in
         return []
     palette = np.array(metadata.palette(), np.uint8)
-    return [_row(index, batch, verification.outputs, palette) for index, batch in enumerate(verification.golden)]
+    batches = [batch for batch in verification.golden if isinstance(batch, ReferenceBatch)]
+    return [_row(index, batch, verification.outputs, palette) for index, batch in enumerate(batches)]
 
 
 def _row(
