@@ -4,7 +4,7 @@
 
 The simplest form of a learned geometry prompt: GeomPrompt (arXiv:2604.11585) predicts one for each frame. The map has
 few knots and is bilinear between them, so that 755 frames can fit it. It starts at the mean of the encoding, which is
-what the network sees of missing depth, and is fitted on the training frames but the last 40, on which the best is chosen.
+what the network sees of missing depth, and is fitted on the training frames but the last 40, which choose the best.
 """
 
 from __future__ import annotations

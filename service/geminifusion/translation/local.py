@@ -60,8 +60,8 @@ def translate(model: Model, arguments: Mapping[str, Any]) -> TranslationResult:
             max_pixels=_MAX_PIXELS,
             **task.part_options(options, spec)._asdict(),
         )
-    images = model.completed(options, decoded)
-    prepared = task.prepare(options, images, model.sensor_policy, size_problem=model.backend.size_problem)
+    complete = model.completed(options, decoded)
+    prepared = task.prepare(options, complete, model.sensor_policy, size_problem=model.backend.size_problem)
     ready = time.perf_counter()
     result = task.encode(options, prepared, model.run(prepared.items))
     computed = time.perf_counter()
@@ -73,5 +73,5 @@ def translate(model: Model, arguments: Mapping[str, Any]) -> TranslationResult:
         warnings=prepared.warnings,
         sensors=prepared.sensors,
         request_id=uuid4().hex,
-        sources=measured_arrays(images),
+        sources=measured_arrays(complete),
     )
