@@ -153,11 +153,12 @@ def nyuv2_b0_hardened() -> TrainingConfig:
         start_from=required("a trained B0: its checkpoint or its artifact"),
         freeze_decoder_norm=True,
         augmentation=dataclasses.replace(_REDUCED_CROPS, noise=noise),
-        steps=1500,
-        learning_rate=1.5e-4,
+        steps=800,
+        learning_rate=1e-4,
+        warmup_steps=50,
         precision="float32",
         seed=18,
-        evaluate_every=500,
+        evaluate_every=400,
     )
 
 
