@@ -203,6 +203,9 @@ def channel_options(
         # Clients may ping up to three times as often; those that ping more are disconnected.
         ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
         ("grpc.max_connection_idle_ms", 15 * 60_000),
+        # Seconds that a call may wait until the event loop takes it; gRPC cancels it then, without a word. A caller's
+        # own deadline comes first.
+        ("grpc.server_max_unrequested_time_in_server", 600),
     ]
 
 
