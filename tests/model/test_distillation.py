@@ -119,7 +119,7 @@ def test_a_student_starts_from_the_rgb_stream_of_a_checkpoint(photographs, tmp_p
     shutil.rmtree(start)
     distillation(photographs, tmp_path / "run", start_from=start, steps=1, fine_steps=0, resume=True)
     origin = json.loads((tmp_path / "run" / "final" / "mit_b0.json").read_text())["description"]
-    assert f"from the RGB stream of {start}" in origin
+    assert f"from the RGB stream of {tmp_path.name}/checkpoint" in origin
 
 
 def test_a_checkpoint_that_the_student_cannot_start_from_is_refused(photographs, tmp_path):
