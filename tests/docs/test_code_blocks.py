@@ -39,6 +39,7 @@ NOT_RUN = {
     ("README.md", "make demo"): ".ci/run does both, in a clean clone",
     ("docs/start.md", "make demo"): ".ci/run does it, in a clean clone",
     ("docs/guides/bring-your-own-model.md", "geminifusion "): "test_bring_your_own_model.py runs it",
+    ("docs/guides/deploy.md", "--target jetson"): "needs a Docker engine, and a Jetson",
     ("docs/guides/labeling.md", "geminifusion"): "test_labeling.py runs it on small frames",
     ("docs/guides/observability.md", "--otlp-endpoint"): "needs a collector of traces",
     ("docs/guides/ray.md", "--executor ray"): "needs Ray; test-slow runs it with settings of its own",
@@ -56,7 +57,7 @@ NOT_RUN = {
     ("model/README.md", "geminifusion "): "trains for hours",
     ("model/README.md", "load_imagenet"): "needs weights that may not be shipped",
 }
-MOST_NOT_RUN = 20
+MOST_NOT_RUN = 21
 
 
 @dataclass(frozen=True)
