@@ -137,7 +137,7 @@ def nyuv2_b0_distilled() -> TrainingConfig:
 
 
 def nyuv2_b0_hardened() -> TrainingConfig:
-    """What made the bundled model robust: a trained B0 goes on at a low rate, and half of its frames are noisy.
+    """What made the bundled model robust: a trained B0 goes on at a low rate, and most of its frames are noisy.
 
     On a processor with AVX-512 BF16, bfloat16 is faster.
     """
