@@ -47,6 +47,9 @@ lint: $(VENV)/with-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	for folder in . service detection translation; do \
+		MYPYPATH=benchmarks:benchmarks/$$folder $(BIN)/mypy benchmarks/$$folder/*.py || exit 1; \
+	done
 	$(BIN)/lint-imports
 
 # The mapped path makes the stubs import each other as members of their package.

@@ -16,6 +16,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -51,7 +52,9 @@ class Plan:
     Args:
         data: the data set's folder; `dataset` is the name of its layout.
         classes: number of classes.
-        steps, batch_size, learning_rate: of training.
+        imagenet: a classifier's file, as `geminifusion distil` writes one, that every stream's encoder starts from;
+            random weights if empty.
+        steps, batch_size, learning_rate, precision: of training.
         input_scale: by which frames are reduced, in training and evaluation; crops and the range of scales follow it.
         test_frames: only the first of the test split; 0 for all.
         threads: of torch.
@@ -61,15 +64,17 @@ class Plan:
     dataset: str = "nyuv2"
     classes: int = 13
     encoder: str = "mit_b0"
+    imagenet: str = ""
     steps: int = 3000
     batch_size: int = 8
     learning_rate: float = 5e-4
+    precision: Literal["float32", "bfloat16"] = "float32"
     input_scale: float = 0.25
     test_frames: int = 0
     threads: int = 2
 
     def configuration(self, network: str, seed: int) -> TrainingConfig:
-        """The training of one network: random weights, the same frames and variations in the same order for one seed.
+        """The training of one network: the same start, the same frames and variations in the same order for one seed.
 
         No frames are held out and the last weights are kept, so nothing is chosen for any network.
         """
@@ -84,7 +89,9 @@ class Plan:
                 fusion=fusion,
                 drop_path_rate=0.05,
             ),
+            imagenet=self.imagenet or None,
             augmentation=Augmentation(crop=(height, width), scale=(low, high)),
+            precision=self.precision,
             steps=self.steps,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,

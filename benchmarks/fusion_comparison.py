@@ -2,10 +2,11 @@
 
     python benchmarks/fusion_comparison.py DATA OUT [--networks none,geminifusion --seeds 2 --steps 3000]
 
-Every network starts from random weights and is trained in a separate process, in OUT/NETWORK-seedN. Finished runs are
-not repeated and stopped ones are resumed, so the same command continues a comparison, and one with other networks or
-more seeds adds to it. The test frames are scored by native-labels: intact, and with each modality missing (no network
-was trained for that). Intervals are 95 % over test frames; the two best are compared by a paired bootstrap.
+Every network starts from random weights, or the encoder of every stream from `--imagenet FILE`, and is trained in a
+separate process, in OUT/NETWORK-seedN. Finished runs are not repeated and stopped ones are resumed, so the same command
+continues a comparison, and one with other networks or more seeds adds to it. The test frames are scored by
+native-labels: intact, and with each modality missing (no network was trained for that). Intervals are 95 % over test
+frames; the best is compared with each other by a paired bootstrap.
 
 Prints a Markdown table and writes it to OUT/comparison.md, all figures to OUT/comparison.json.
 """
@@ -38,6 +39,8 @@ from comparison_run import (
 from machine import describe_machine
 from numpy.typing import NDArray
 from paired_bootstrap import difference, drawn_mious, interval
+
+from geminifusion_model.training.starts import describe_start
 
 _FURTHER_HEADS = ("depth missing", "RGB missing", "s a step", "GB")
 _DEFAULT_NETWORKS = (RGB_ONLY, "none", "token_exchange", "channel_exchange", "cross_attention", "geminifusion")
@@ -111,18 +114,18 @@ def _figure(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
 
 
-def best_two(entries: list[Entry]) -> tuple[str, dict[str, Any]] | None:
-    """A sentence on the two best, and its numbers; none if there is only one."""
-    if len(entries) < 2:
-        return None
-    first, second = entries[:2]
-    found = difference(first.matrices, second.matrices)
-    sentence = (
-        f"`{first.network}` less `{second.network}`: {found.miou:+.2f} mIoU, 95 % of {found.draws} paired draws of "
-        f"frames in {found.low:+.2f} … {found.high:+.2f}, p = {found.p_value:.3f} (over frames; another training seed "
-        "is not in it)"
-    )
-    return sentence, {"first": first.network, "second": second.network, **dataclasses.asdict(found)}
+def lead(entries: list[Entry]) -> list[tuple[str, dict[str, Any]]]:
+    """Of the best over each other: a sentence and its numbers."""
+    found = []
+    for other in entries[1:]:
+        by = difference(entries[0].matrices, other.matrices)
+        sentence = (
+            f"`{entries[0].network}` less `{other.network}`: {by.miou:+.2f} mIoU, 95 % of {by.draws} paired draws of "
+            f"frames in {by.low:+.2f} … {by.high:+.2f}, p = {by.p_value:.3f} (over frames; another training seed is "
+            "not in it)"
+        )
+        found.append((sentence, {"first": entries[0].network, "second": other.network, **dataclasses.asdict(by)}))
+    return found
 
 
 def report(out: Path, plan: Plan) -> str:
@@ -131,15 +134,15 @@ def report(out: Path, plan: Plan) -> str:
     if not entries:
         return "no run is finished yet"
     machine = describe_machine("torch")
-    ahead = best_two(entries)
+    ahead = lead(entries)
     parts = [
-        f"{plan.encoder}, {plan.steps} steps of {plan.batch_size} frames from random weights, {plan.classes} classes, "
+        f"{plan.encoder}, {plan.steps} steps of {plan.batch_size} frames, {plan.classes} classes, "
         f"{entries[0].matrices.shape[1]} test frames, {entries[0].scores[0]['protocol']}, {plan.threads} threads",
+        f"start: {describe_start(None, plan.imagenet or None)}",
         machine,
         table(entries),
+        *(sentence for sentence, _ in ahead),
     ]
-    if ahead is not None:
-        parts.append(ahead[0])
     text = "\n\n".join(parts) + "\n"
     (out / "comparison.md").write_text(text, encoding="utf-8")
     record = {
@@ -147,7 +150,7 @@ def report(out: Path, plan: Plan) -> str:
         "plan": plan_values(plan),
         "protocol": PROTOCOL,
         "networks": [entry.to_record() for entry in entries],
-        "best_two": None if ahead is None else ahead[1],
+        "lead": [numbers for _, numbers in ahead],
     }
     (out / "comparison.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return text
@@ -179,9 +182,11 @@ def main() -> None:
     parser.add_argument("--dataset", default=Plan.dataset, help="the layout of DATA, see model/README.md")
     parser.add_argument("--classes", type=int, default=Plan.classes)
     parser.add_argument("--encoder", default=Plan.encoder)
+    parser.add_argument("--imagenet", default=Plan.imagenet, help="a classifier's file for the encoder of every stream")
     parser.add_argument("--steps", type=int, default=Plan.steps)
     parser.add_argument("--batch-size", type=int, default=Plan.batch_size)
     parser.add_argument("--learning-rate", type=float, default=Plan.learning_rate)
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default=Plan.precision)
     parser.add_argument("--input-scale", type=float, default=Plan.input_scale)
     parser.add_argument("--test-frames", type=int, default=Plan.test_frames, help="only the first; 0 for all")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))

@@ -23,7 +23,7 @@ from geminifusion_export.graph import SegmentationGraph, example_inputs
 from geminifusion_model.checkpoint import read_info
 from geminifusion_model.encoding import encode_inputs
 from geminifusion_model.network import GeminiFusion
-from geminifusion_runtime.artifact import open_artifact
+from geminifusion_runtime.artifact import open_artifact, require_segmentation
 from geminifusion_runtime.backends.selection import open_backend
 
 
@@ -76,7 +76,7 @@ def main() -> None:
     print(describe_machine("torch", "onnxruntime"))
     print(
         f"{metadata.reference} ({metadata.encoder}), batch {options.batch}, {options.height}x{options.width} posted, "
-        f"network input x{metadata.input_scale:g}, "
+        f"network input x{require_segmentation(metadata).input_scale:g}, "
         f"float32, {options.threads} threads, {options.runs} paired runs"
     )
     for name, values in seconds.items():

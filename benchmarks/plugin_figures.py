@@ -56,7 +56,15 @@ def compiler_figures(nvcc: Path, architecture: int) -> dict[str, dict[str, int]]
     """Registers, spilled, stack and shared bytes of each kernel, as ptxas reports them."""
     source = plugin_sources() / "tensorrt" / "fusion_kernel.cu"
     with tempfile.TemporaryDirectory() as folder:
-        command = [nvcc, "-std=c++17", "-O2", "-cubin", f"-arch=sm_{architecture}", "-Xptxas=-v", source]
+        command: list[str | Path] = [
+            nvcc,
+            "-std=c++17",
+            "-O2",
+            "-cubin",
+            f"-arch=sm_{architecture}",
+            "-Xptxas=-v",
+            source,
+        ]
         said = subprocess.run([*command, "-o", Path(folder) / "out.cubin"], capture_output=True, text=True, check=True)
     figures = {}
     for block in said.stderr.split("Compiling entry function '")[1:]:
@@ -130,7 +138,7 @@ def main() -> None:
         cells += map(str, worst)
         print(f"| {kernel.removeprefix(PREFIX)} | {' | '.join(cells)} |")
     source = plugin_sources() / "tensorrt" / "fusion_kernel.cu"
-    command = [nvcc, "-std=c++17", "-O2", "-ptx", "-arch=compute_80", source, "-o", "/dev/stdout"]
+    command: list[str | Path] = [nvcc, "-std=c++17", "-O2", "-ptx", "-arch=compute_80", source, "-o", "/dev/stdout"]
     ptx = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     print("\n| network | channels | type | kernel | bytes read per token | written | minimum | ratio |")
     print("|---|---:|---|---|---:|---:|---:|---:|")

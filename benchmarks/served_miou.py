@@ -38,6 +38,7 @@ def main() -> None:
             name = sample.name
             depth = options.data / "depth" / f"{name}.png"
             stored = cv2.imread(str(depth), cv2.IMREAD_UNCHANGED)
+            assert stored is not None, depth
             scale = METRES_PER_STEP if stored.dtype == np.uint8 else 0.001
             result = client.segment(options.data / "rgb" / f"{name}.jpg", depth, depth_scale=scale)
             matrix.add(sample.labels, result.labels)

@@ -31,6 +31,7 @@ from process_figures import cpu_seconds
 from requests_to_send import pair_of
 from stand_in import open_stand_in
 
+from geminifusion_runtime.artifact import require_segmentation
 from geminifusion_runtime.cpu_count import usable_cores
 from geminifusion_runtime.decoding.decode import DecodedImage, DecodedRequest
 from geminifusion_runtime.model import Model
@@ -41,7 +42,7 @@ from geminifusion_runtime.tasks.segmentation.encoding import encode
 from geminifusion_service.isolation.decoder_pool import (
     DecodeOptions,
     DecoderPool,
-    EncodedImage,
+    EncodedPart,
     ProcessDecoderPool,
     ThreadDecoderPool,
 )
@@ -71,7 +72,7 @@ def steps(model: Model, *, decoders: DecoderPool | None, height: int, width: int
     """The steps with the codecs of the service; without decoders, with plain OpenCV."""
     files = pair_of(height, width).files
     options = SegmentOptions()
-    posted = [EncodedImage(spec, files[spec.name]) for spec in model.metadata.modalities]
+    posted = [EncodedPart(spec, files[spec.name]) for spec in model.metadata.modalities]
 
     def decode() -> tuple[DecodedRequest, PreparedItem]:
         assert decoders is not None
@@ -97,7 +98,7 @@ def steps(model: Model, *, decoders: DecoderPool | None, height: int, width: int
         return data.tobytes()
 
     def encode_ours(decoded: DecodedRequest, prediction: Prediction) -> bytes:
-        return bytes(encode(options, model.metadata, decoded, prediction).mask)
+        return bytes(encode(options, require_segmentation(model.metadata), decoded, prediction).mask)
 
     if decoders is None:
         return Steps(decode=decode_opencv, run=model.run, encode=encode_opencv)
@@ -200,12 +201,12 @@ def main() -> None:
     cv2.setNumThreads(1)
     model = Model.open(options.artifact) if options.artifact else open_stand_in(options.stand_in)
     model.warm_up()
-    kinds = {
+    kinds: dict[str, Callable[[], DecoderPool | None]] = {
         "service": ThreadDecoderPool,
         "processes": lambda: ProcessDecoderPool(options.threads, max_bytes=2**30),
         "opencv": lambda: None,
     }
-    decoders: DecoderPool | None = kinds[options.codecs]()
+    decoders = kinds[options.codecs]()
     work = steps(model, decoders=decoders, height=options.height, width=options.width)
 
     def loop(seconds: float) -> list[float]:

@@ -53,7 +53,8 @@ def charged_bytes(pid: int) -> int:
     of libraries and other files, of which the process that maps most has nearly all. Buffers of sockets, which the
     kernel makes smaller when memory is short, are not counted.
     """
-    alone, of_files, anonymous_files = 0, 0, {}
+    alone, of_files = 0, 0
+    anonymous_files: dict[int, int] = {}
     for member in family(pid):
         try:
             text = Path(f"/proc/{member}/status").read_text()

@@ -131,7 +131,7 @@ def serve_stand_in(arguments: Sequence[str]) -> None:
     from geminifusion_service.commands import serve
     from geminifusion_service.models.loading import ModelLoader
 
-    def open_(_: ModelLoader, directory: Path, *, version: str | None = None) -> Model:
+    def open_(self: ModelLoader, directory: Path, *, version: str | None = None, engine: str | None = None) -> Model:
         return open_stand_in(directory)
 
     ModelLoader.open = open_  # type: ignore[method-assign]

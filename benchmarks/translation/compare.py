@@ -29,8 +29,9 @@ from numpy.typing import NDArray
 
 from geminifusion_model.data.sample import DatasetError
 from geminifusion_model.evaluation.intervals import Interval
-from geminifusion_model.translation.dataset import LAYOUTS, domains_of_layout, layout_of
+from geminifusion_model.translation.dataset import domains_of_layout, layout_of
 from geminifusion_model.translation.domains import DomainError, check_names, find
+from geminifusion_model.translation.layouts import LAYOUTS
 from geminifusion_model.translation.metrics import Measure, measures_of
 from geminifusion_model.translation.scores import paired_difference, score, score_interval
 from geminifusion_model.translation.tables import NOT_PUBLISHED, number

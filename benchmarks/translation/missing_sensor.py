@@ -25,12 +25,14 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion import load
+from geminifusion.local import LocalModel
 from geminifusion_model.data.nyuv2 import NYUv2
 from geminifusion_model.data.sample import Sample
 from geminifusion_model.evaluation.metrics import ConfusionMatrix
@@ -113,10 +115,7 @@ def main() -> None:
             if translator
             else []
         ),
-        *(
-            Arm(name, lambda sample, depth=depth: model(sample.rgb, depth, sensor_policy="warn").labels)
-            for name, depth in constants.items()
-        ),
+        *(Arm(name, partial(_labels_with, model, depth)) for name, depth in constants.items()),
     ]
     for arm in arms:
         arm.resume(options.out)
@@ -165,6 +164,10 @@ def _print_table(arms: list[Arm], count: int) -> None:
         )
 
 
+def _labels_with(model: LocalModel, depth: Floats, sample: Sample) -> NDArray[np.uint8]:
+    return model(sample.rgb, depth, sensor_policy="warn").labels
+
+
 class _Errors:
     """Errors of the depth that was made, of every frame: absolute relative, squared in metres, within 1.25."""
 
@@ -172,7 +175,7 @@ class _Errors:
         self._path = path
         self.rows: list[list[float]] = np.load(path).tolist() if path.is_file() else []
 
-    def add(self, made: Floats, truth: Floats) -> None:
+    def add(self, made: NDArray[np.generic], truth: Floats) -> None:
         measured = truth > 0
         found, wanted = made[measured].astype(np.float64), truth[measured].astype(np.float64)
         ratio = np.maximum(found / wanted, wanted / found)
@@ -199,10 +202,11 @@ def _mean_depth(data: Path, path: Path) -> Floats:
     """Mean measured depth of the training frames, `H W` metres; kept at `path`."""
     if not path.is_file():
         frames = NYUv2(data, "train", _NUM_CLASSES)
-        total = count = 0.0
+        total, count = (np.zeros(frames[0].labels.shape) for _ in range(2))
         for index in range(len(frames)):
-            depth = frames[index].others["depth"].astype(np.float64)
-            total, count = total + depth, count + (depth > 0)
+            depth = frames[index].others["depth"]
+            total += depth
+            count += depth > 0
         np.save(path, (total / np.maximum(count, 1)).astype(np.float32))
     found: Floats = np.load(path)
     return found
