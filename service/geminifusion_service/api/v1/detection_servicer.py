@@ -29,20 +29,20 @@ class DetectionServicer(detection_pb2_grpc.DetectionServicer):
     async def Detect(self, request: pb.DetectRequest, context: grpc.aio.ServicerContext) -> pb.DetectResponse:
         """Detect objects in one frame."""
         try:
-            made = await self._calls.respond(
+            response = await self._calls.respond(
                 lambda: TaskRequest(
                     parts={name: content for name in _PARTS if (content := getattr(request, name))},
                     options=DETECT_MESSAGES.parse(request, milliseconds_left=milliseconds_left(context)),
                 ),
                 request.request_id,
                 current_ticket(),
+                lambda made: response_message(detect_response_of(made)),
             )
         except GeminiFusionError as error:
             await abort(context, error)
-        response = detect_response_of(made)
         if response.file:
             context.disable_next_message_compression()  # it is compressed already
-        return response_message(response)
+        return response
 
 
 def response_message(response: DetectResponse) -> pb.DetectResponse:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import TypeVar
 
 from geminifusion_service.errors import public_error
 from geminifusion_service.observability.metrics import Metrics
@@ -13,6 +14,7 @@ from geminifusion_service.pipeline.segmenter import Segmenter
 from geminifusion_service.request import TaskRequest, TaskResponse
 
 TRANSPORT = "grpc"
+_Message = TypeVar("_Message")
 _log = logging.getLogger(__name__)
 
 
@@ -33,22 +35,24 @@ class GrpcCalls:
         request: Callable[[], TaskRequest],
         request_id: str,
         ticket: Ticket | None,
+        message: Callable[[TaskResponse], _Message],
         *,
         transport: str = TRANSPORT,
-    ) -> TaskResponse:
-        """The response to the request that a message holds.
+    ) -> _Message:
+        """The message with the response to the request that another holds.
 
         Args:
             request: reads the message.
             request_id: in the message; empty where it has none.
             ticket: with which the call was admitted.
+            message: makes the message.
             transport: under which it is counted.
 
         Raises:
             GeminiFusionError: and nothing else.
         """
         try:
-            response = await self._segmenter.segment(request(), ticket)
+            response = message(await self._segmenter.segment(request(), ticket))
         except Exception as error:
             public = public_error(error)
             if public is not error:

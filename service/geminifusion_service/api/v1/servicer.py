@@ -95,10 +95,10 @@ class SegmentationServicer(segmentation_pb2_grpc.SegmentationServicer):
         self, request: pb.SegmentRequest, milliseconds: float | None, transport: str, ticket: Ticket | None
     ) -> pb.SegmentResponse:
         """Raises GeminiFusionError and nothing else."""
-        response = await self._calls.respond(
+        return await self._calls.respond(
             lambda: request_from(request, milliseconds_left=milliseconds),
             request.request_id,
             ticket,
+            lambda response: response_message(segment_response_of(response)),
             transport=transport,
         )
-        return response_message(segment_response_of(response))

@@ -29,19 +29,19 @@ class TranslationServicer(translation_pb2_grpc.TranslationServicer):
     async def Translate(self, request: pb.TranslateRequest, context: grpc.aio.ServicerContext) -> pb.TranslateResponse:
         """Translate one view."""
         try:
-            made = await self._calls.respond(
+            response = await self._calls.respond(
                 lambda: TaskRequest(
                     parts=dict(request.images),
                     options=TRANSLATE_MESSAGES.parse(request, milliseconds_left=milliseconds_left(context)),
                 ),
                 request.request_id,
                 current_ticket(),
+                lambda made: response_message(translate_response_of(made)),
             )
         except GeminiFusionError as error:
             await abort(context, error)
-        response = translate_response_of(made)
         context.disable_next_message_compression()  # files are compressed already, or on a fast network
-        return response_message(response)
+        return response
 
 
 def response_message(response: TranslateResponse) -> pb.TranslateResponse:

@@ -12,6 +12,7 @@ from tests.service.conftest import running_server
 from tests.translator_artifact import expected_output, write_translator
 
 from geminifusion_runtime.png_encoder import encode_png
+from geminifusion_service.api.v1 import translation_servicer
 from geminifusion_service.api.v1.grpc_options import TRANSLATE_MESSAGES
 from geminifusion_service.pb import translation_pb2, translation_pb2_grpc
 
@@ -157,3 +158,16 @@ def test_grpc_gives_the_bytes_of_http_and_tells_where_other_requests_belong(live
             assert message.HasField("depth_scale") == ("x-geminifusion-depth-scale" in response.headers)
         with pytest.raises(grpc.RpcError, match=r"POST /v1/segment \(gRPC Segment"):
             stub.Translate(translation_pb2.TranslateRequest(images=files, model="tiny"))
+
+
+def test_a_response_that_does_not_become_a_message_is_our_internal_error_over_grpc(live, files, monkeypatch):
+    def fails(_):
+        raise ValueError("secret")
+
+    monkeypatch.setattr(translation_servicer, "response_message", fails)
+    with grpc.insecure_channel(live.grpc_target) as channel:
+        stub = translation_pb2_grpc.TranslationStub(channel)
+        with pytest.raises(grpc.RpcError, match="the server failed on this request") as error:
+            stub.Translate(translation_pb2.TranslateRequest(images=files))
+    assert error.value.code() is grpc.StatusCode.INTERNAL
+    assert "secret" not in error.value.details()
