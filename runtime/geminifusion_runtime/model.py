@@ -143,6 +143,11 @@ class Model:
         self.translator = translator
 
     @property
+    def synthesizes(self) -> str | None:
+        """The modality that a request may lack because a translator makes it; None without one."""
+        return None if self._synthesis is None else self._synthesis.makes
+
+    @property
     def synthesis_problem(self) -> str | None:
         """Why nothing makes what a request of this model lacks, in words; None where a translator does."""
         return self._no_synthesis if self._synthesis is None else None

@@ -33,7 +33,11 @@ def stack(engine, secrets):
     try:
         engine.compose("up", "--detach", "--no-build", *scale, *services, profile="ray", **values)
         with engine.network():
-            wait_until(ready, 180, "ready ingress")
+            try:
+                wait_until(ready, 360, "ready ingress")
+            except AssertionError as error:
+                error.add_note(engine.podman("logs", "--tail=60", "gftest_ray-ingress_1", check=False))
+                raise
             yield engine
     finally:
         engine.compose("down", "--volumes", profile="ray", **values)

@@ -157,6 +157,14 @@ def test_a_broken_frame_of_what_it_is_made_from_is_refused(live, pair):
         assert "makes depth and not rgb" in response.json()["detail"]
 
 
+def test_openapi_requires_what_nothing_makes_and_says_when_the_rest_may_be_left_out(live):
+    path = httpx.get(f"{live.url}/openapi.json", trust_env=False).json()["paths"]["/v1/segment"]
+    schema = path["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert schema["required"] == ["rgb"]
+    assert "may be left out with sensor_policy=synthesize" in schema["properties"]["depth"]["description"]
+    assert "left out" not in schema["properties"]["rgb"]["description"]
+
+
 def test_points_are_not_given_of_depth_that_was_made(live, pair):
     files = pair.files(depth=png(np.zeros_like(pair.depth_mm)))
     response = live.post(files, sensor_policy="synthesize", format="ply", intrinsics="60,60,32,24")

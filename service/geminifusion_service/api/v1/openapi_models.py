@@ -8,6 +8,7 @@ from typing import Any
 
 from geminifusion_runtime.artifact import ArtifactMetadata, ModalitySpec
 from geminifusion_runtime.modality_options import modality_option_schemas
+from geminifusion_runtime.model import Model
 from geminifusion_service.models.description import what_to_send
 
 _BINARY: dict[str, Any] = {"type": "string", "format": "binary"}
@@ -15,16 +16,16 @@ _CAMERA = "518.9,519.5,325.6,253.7"  # of a Kinect, for examples
 _BASE64: dict[str, Any] = {"type": "string", "format": "byte"}
 
 
-def segment_operation(models: Sequence[ArtifactMetadata]) -> dict[str, Any]:
+def segment_operation(models: Sequence[Model]) -> dict[str, Any]:
     """Request body, options of modalities, and an example for each model.
 
     Args:
         models: the loaded ones, the default first; without any, the parts are not known.
     """
-    return image_operation(models) | {"x-codeSamples": [sample for model in models for sample in _samples(model)]}
+    return image_operation(models) | {"x-codeSamples": [sample for model in models for sample in _samples(model.metadata)]}
 
 
-def image_operation(models: Sequence[ArtifactMetadata]) -> dict[str, Any]:
+def image_operation(models: Sequence[Model]) -> dict[str, Any]:
     """Request body and options of modalities of a task on images; see `segment_operation`."""
     return {
         "requestBody": {
@@ -34,17 +35,17 @@ def image_operation(models: Sequence[ArtifactMetadata]) -> dict[str, Any]:
                 "application/json": {"schema": _parts(_BASE64, models)},
             },
         },
-        "parameters": _options(models),
+        "parameters": _options([model.metadata for model in models]),
     }
 
 
-def _parts(schema: dict[str, Any], models: Sequence[ArtifactMetadata]) -> dict[str, Any]:
+def _parts(schema: dict[str, Any], models: Sequence[Model]) -> dict[str, Any]:
     if not models:
         return {"type": "object", "additionalProperties": schema, "description": "an image of each modality"}
     texts: dict[str, dict[str, list[str]]] = {}
     for model in models:
-        for spec in model.modalities:
-            texts.setdefault(spec.name, {}).setdefault(_part_text(spec), []).append(model.reference)
+        for spec in model.metadata.modalities:
+            texts.setdefault(spec.name, {}).setdefault(_part_text(model, spec), []).append(model.reference)
     properties = {}
     for name, by_text in texts.items():
         everywhere = len(by_text) == 1 and len(next(iter(by_text.values()))) == len(models)
@@ -54,17 +55,23 @@ def _parts(schema: dict[str, Any], models: Sequence[ArtifactMetadata]) -> dict[s
     return {"type": "object", "properties": properties, **({"required": required} if required else {})}
 
 
-def _part_text(spec: ModalitySpec) -> str:
-    return what_to_send(spec) + (" (may be left out)" if spec.optional else "")
+def _part_text(model: Model, spec: ModalitySpec) -> str:
+    if spec.optional:
+        return f"{what_to_send(spec)} (may be left out)"
+    if spec.name == model.synthesizes:
+        return f"{what_to_send(spec)} (may be left out with sensor_policy=synthesize)"
+    return what_to_send(spec)
 
 
-def _is_required(model: ArtifactMetadata, name: str) -> bool:
-    """Whether the model rejects every request without this part; depth may come in the place of HHA."""
-    replaced = model.hha_from_depth
-    return any(
-        spec.name == name and not spec.optional and (replaced is None or replaced.name != name)
-        for spec in model.modalities
-    )
+def _is_required(model: Model, name: str) -> bool:
+    """Whether the model rejects every request without this part.
+
+    Depth may come in the place of HHA, and a synthesizer may make a part.
+    """
+    replaced = model.metadata.hha_from_depth
+    if name in (model.synthesizes, None if replaced is None else replaced.name):
+        return False
+    return any(spec.name == name and not spec.optional for spec in model.metadata.modalities)
 
 
 def _options(models: Sequence[ArtifactMetadata]) -> list[dict[str, Any]]:

@@ -90,9 +90,7 @@ def _task_route(
             "operationId": f"{api.verb}{api.path.replace('/', '_')}_post",
             **api.operation,
         },
-        of_models=lambda: api.of_models(
-            [model.metadata for model in segmenter.models if model.metadata.task == api.task]
-        ),
+        of_models=lambda: api.of_models([model for model in segmenter.models if model.metadata.task == api.task]),
         admission=TRANSPORT,
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from geminifusion_runtime.artifact import ArtifactMetadata
+from geminifusion_runtime.model import Model
 from geminifusion_runtime.option_types import RequestOptions
 from geminifusion_runtime.task_names import DETECTION, SEGMENTATION, TRANSLATION
 from geminifusion_runtime.tasks.registry import TASKS
@@ -46,7 +46,7 @@ class TaskApi:
     options: Callable[..., RequestOptions]
     response: Callable[[TaskResponse, bool], Response]
     operation: Mapping[str, Any]
-    of_models: Callable[[Sequence[ArtifactMetadata]], dict[str, Any]]
+    of_models: Callable[[Sequence[Model]], dict[str, Any]]
     finds_model_first: bool = True
 
     @property

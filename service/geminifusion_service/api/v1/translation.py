@@ -9,6 +9,7 @@ from typing import Any
 from starlette.responses import Response
 
 from geminifusion_runtime.artifact import ArtifactMetadata
+from geminifusion_runtime.model import Model
 from geminifusion_runtime.tasks.translation.encoding import DEPTH_SCALE
 from geminifusion_runtime.tasks.translation.options import (
     MEDIA_TYPES,
@@ -61,9 +62,9 @@ def translate_response(response: TranslateResponse) -> Response:
     return file_response(response.file, headers, MEDIA_TYPES[response.format])
 
 
-def translate_operation(models: Sequence[ArtifactMetadata]) -> dict[str, Any]:
+def translate_operation(models: Sequence[Model]) -> dict[str, Any]:
     """Request body, options of inputs, and an example for each model; see `segment_operation`."""
-    return image_operation(models) | {"x-codeSamples": [_sample(model) for model in models]}
+    return image_operation(models) | {"x-codeSamples": [_sample(model.metadata) for model in models]}
 
 
 def _sample(model: ArtifactMetadata) -> dict[str, str]:
