@@ -16,9 +16,10 @@ from tests.translator_artifact import EDGE, RGB, synthesized_depth, write_synthe
 from geminifusion import Client, load
 from geminifusion.commands import predict
 from geminifusion.errors import ServerError
-from geminifusion_runtime.artifact import read_metadata, write_metadata
+from geminifusion_runtime.artifact import GoldenSet, read_metadata, sha256_of, write_metadata
 from geminifusion_runtime.errors import InvalidOptionError, MissingPartError
 from geminifusion_runtime.synthesis import SYNTHESIZED, SynthesizerError
+from geminifusion_service.models.loading import ModelLoader
 from geminifusion_service.server import Server
 from geminifusion_service.setting_fields import SettingsError
 from geminifusion_service.settings import Settings
@@ -221,6 +222,29 @@ def test_a_synthesizer_that_fits_no_model_is_refused_at_the_start(
         asyncio.run(start())
     with pytest.raises(SynthesizerError, match=re.escape(message)):
         load(tiny_artifact, synthesizer=settings.models.synthesizer)
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_synthesizer_that_does_not_make_what_torch_made_is_refused_at_the_start(tiny_artifact, tmp_path, wrong):
+    directory = write_synthesizer(tmp_path / "to-depth")
+    rgb = np.random.default_rng(0).integers(60, 200, (1, 64, 96, 3), dtype=np.uint8)
+    depth = np.stack([synthesized_depth(rgb[0])])
+    np.savez_compressed(directory / "golden.npz", rgb=rgb, depth=depth * np.float32(1.2 if wrong else 1))
+    metadata = read_metadata(directory)
+    files = metadata.files | {"golden.npz": sha256_of(directory / "golden.npz")}
+    golden = GoldenSet(file="golden.npz", frames=1, source="noise", license="none")
+    write_metadata(directory, dataclasses.replace(metadata, files=files, golden=golden))
+    loader = loader_of(tiny_artifact, directory)
+    if wrong:
+        with pytest.raises(ValueError, match=r"synthesizer to-depth@1 failed its self-test: 0.000 % of the"):
+            _ = loader.translator
+    else:
+        assert loader.translator.reference == "to-depth@1"
+
+
+def loader_of(artifact, synthesizer):
+    settings = Settings.of(artifacts=(artifact,), synthesizer=str(synthesizer), threads=1)
+    return ModelLoader(models=settings.models, runtime=settings.runtime, batching=settings.batching)
 
 
 def test_settings_that_cannot_synthesize_are_refused(tiny_artifact, synthesizer):

@@ -18,7 +18,7 @@ from geminifusion_runtime.synthesis import SynthesizerError
 from geminifusion_runtime.types import DEFAULT_SENSOR_POLICY, SensorPolicy
 from geminifusion_service.isolation.instances import open_instances
 from geminifusion_service.models.memory import model_file_bytes, resident_bytes, return_freed_memory
-from geminifusion_service.models.self_test import SelfTestFrames, self_test_frames
+from geminifusion_service.models.self_test import SelfTestFrames, self_test_alone, self_test_frames
 from geminifusion_service.settings import BatchingSettings, ModelSettings, RuntimeSettings, parse_sizes
 
 _log = logging.getLogger(__name__)
@@ -52,8 +52,14 @@ class ModelLoader:
         """
         if not self.models.synthesizer:
             return None
-        translator = self.open(Path(self.models.synthesizer))
+        directory = Path(self.models.synthesizer)
+        translator = self.open(directory)
         self._warm_up(translator)
+        if self.models.self_test_interval_s:
+            result = self_test_alone(translator, self_test_frames(directory, translator))
+            if not result.passed:
+                translator.close()
+                raise ValueError(f"the synthesizer {translator.reference} failed its self-test: {result.problem}")
         _log.info("loaded the synthesizer %s on %s", translator.reference, translator.backend.name)
         return translator
 

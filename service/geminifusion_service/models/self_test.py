@@ -94,6 +94,20 @@ async def run_self_test(model: Model, expected: SelfTestFrames, probe: Probe) ->
     return _result(expected, task.compared, equal / total)
 
 
+def self_test_alone(model: Model, expected: SelfTestFrames) -> SelfTestResult:
+    """Compare without the serving path, of a model that is no part of it; blocks.
+
+    Raises:
+        RuntimeError: the runtime failed.
+    """
+    counts = [
+        model.task.agreeing(observed_alone(model, frame), wanted)
+        for frame, wanted in zip(expected.frames, expected.expected, strict=True)
+    ]
+    equal, total = (sum(each) for each in zip(*counts, strict=True))
+    return _result(expected, model.task.compared, equal / total)
+
+
 def _result(expected: SelfTestFrames, compared: str, agreement: float | None, problem: str = "") -> SelfTestResult:
     passed = agreement is not None and agreement >= expected.budget
     if agreement is not None and not passed:

@@ -22,7 +22,9 @@ def segment_operation(models: Sequence[Model]) -> dict[str, Any]:
     Args:
         models: the loaded ones, the default first; without any, the parts are not known.
     """
-    return image_operation(models) | {"x-codeSamples": [sample for model in models for sample in _samples(model.metadata)]}
+    return image_operation(models) | {
+        "x-codeSamples": [sample for model in models for sample in _samples(model.metadata)]
+    }
 
 
 def image_operation(models: Sequence[Model]) -> dict[str, Any]:
