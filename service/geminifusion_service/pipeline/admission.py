@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from geminifusion_runtime.types import Priority
 from geminifusion_service.errors import DeadlineExceededError, QueueFullError
 from geminifusion_service.pipeline.budget import GRACE_S, Holding, ResourceBudget
+from geminifusion_service.pipeline.pace import Pace
 
 # Where others need its place or its room, a body that is behind gives them up before its grace period is over: after
 # this, if less of it has come than would make it complete in time, and after the second, if its size is not known.
@@ -30,9 +31,10 @@ def capacity_for(priority: Priority, max_requests: int) -> int:
 
 @dataclass(kw_only=True, eq=False)
 class Ticket:
-    """One admitted request. `arrival` is when its headers came, in seconds of `time.monotonic`."""
+    """One admitted request. `arrival` and `deadline` are in seconds of `time.monotonic`."""
 
-    arrival: float
+    arrival: float  # of its headers
+    deadline: float | None = None
     holding: Holding  # what it holds of the budget
     announced_bytes: int = 0  # by its headers
     in_flight: bool = False  # its body is complete
@@ -68,6 +70,7 @@ class AdmissionControl:
         self._least_promised = max_bytes // _PROMISED_SHARE
         self._arriving: dict[Ticket, None] = {}  # those that keep their place, oldest first
         self._num_in_flight = 0
+        self._pace = Pace()
         self.budget = ResourceBudget(bytes=max_bytes, pixels=max_pixels, elements=max_elements, clock=clock)
 
     @property
@@ -105,7 +108,7 @@ class AdmissionControl:
         except QueueFullError:
             self._forget_those_behind()
             self.budget.check(bytes=body_bytes, promised=self._promised_bytes())
-        wait_s = self._expected_wait_s(self._num_in_flight)
+        wait_s = self._wait_s()
         if deadline_ms is not None and 1000 * wait_s > deadline_ms:
             raise self._full(f"about {1000 * wait_s:.0f} ms of work are queued, more than deadline_ms={deadline_ms:g}")
 
@@ -122,14 +125,14 @@ class AdmissionControl:
             ticket = Ticket(arrival=self._clock(), holding=held, announced_bytes=body_bytes, in_flight=in_flight)
             if in_flight:
                 held.settle(bytes=body_bytes)
-                self._num_in_flight += 1
+                self._begin()
             else:
                 self._arriving[ticket] = None
             try:
                 yield ticket
             finally:
                 if ticket.in_flight:
-                    self._num_in_flight -= 1
+                    self._end(ticket)
                 else:
                     self._arriving.pop(ticket, None)
 
@@ -150,7 +153,22 @@ class AdmissionControl:
         ticket.holding.settle(bytes=max(body_bytes, ticket.holding.amounts["bytes"]))
         self._arriving.pop(ticket, None)
         ticket.in_flight = True
+        self._begin()
+
+    def _begin(self) -> None:
+        if not self._num_in_flight:
+            self._pace.begin(self._clock())
         self._num_in_flight += 1
+
+    def _end(self, ticket: Ticket) -> None:
+        self._num_in_flight -= 1
+        now = self._clock()
+        if ticket.deadline is None or now < ticket.deadline:
+            self._pace.leave(now)
+
+    def _wait_s(self) -> float:
+        """Seconds until a request that comes now would have been run: by the engine's time, or as others leave."""
+        return min(self._expected_wait_s(self._num_in_flight), self._pace.expected_s(self._num_in_flight))
 
     def _forget_late(self) -> None:
         """Let go of the places of those whose grace period is over."""
@@ -172,7 +190,7 @@ class AdmissionControl:
         return promised
 
     def _full(self, why: str) -> QueueFullError:
-        retry_after_s = max(1, round(self._expected_wait_s(self._num_in_flight)))
+        retry_after_s = max(1, round(self._wait_s()))
         return QueueFullError(f"{why}; try again in {retry_after_s} s", retry_after_s=retry_after_s)
 
 

@@ -214,6 +214,7 @@ class Segmenter:
         ):
             request = _for_model(request, model)
             async with _deadline(options.deadline_ms, arrival) as deadline:
+                place.deadline = deadline
                 place.holding.take(elements=-(-model.task.array_bytes(request.parts) // ELEMENT_BYTES))
                 if self._max_pixels is not None:
                     pixels = count_pixels(_images(request, model), max_pixels=self._max_pixels)

@@ -156,6 +156,39 @@ def test_a_request_whose_deadline_would_pass_in_the_queue_is_rejected_at_once():
         assert full.value.retry_after_s == 2
 
 
+@pytest.mark.parametrize(("seconds", "waits"), [(0.02, True), (0.2, False)])
+def test_requests_that_leave_without_the_engine_are_not_waited_for_as_if_it_ran_them(seconds, waits):
+    clock = Clock()
+    control = admission_control(requests=99, item_s=1.0, clock=clock)
+    with ExitStack() as held:
+        for _ in range(20):
+            control.start(admit(control, held), body_bytes=0)
+        for _ in range(10):
+            with ExitStack() as left:
+                control.start(admit(control, left), body_bytes=0)
+                clock.now += seconds
+        if waits:
+            control.check(deadline_ms=500)
+        else:
+            with pytest.raises(QueueFullError, match=r"about 4000 ms of work are queued.*try again in 4 s"):
+                control.check(deadline_ms=500)
+
+
+def test_those_that_only_waited_until_their_deadline_do_not_make_the_wait_look_shorter():
+    clock = Clock()
+    control = admission_control(requests=99, item_s=1.0, clock=clock)
+    with ExitStack() as held:
+        for _ in range(20):
+            control.start(admit(control, held), body_bytes=0)
+        for _ in range(10):
+            with ExitStack() as left:
+                ticket = admit(control, left)
+                control.start(ticket, body_bytes=0)
+                ticket.deadline = clock.now = clock.now + 0.02
+        with pytest.raises(QueueFullError, match="about 20000 ms of work are queued"):
+            control.check(deadline_ms=500)
+
+
 def test_a_deadline_that_has_passed_has_its_own_error():
     with pytest.raises(DeadlineExceededError):
         admission_control().check(deadline_ms=0)
