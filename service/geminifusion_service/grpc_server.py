@@ -167,6 +167,7 @@ class GrpcTransport:
     async def stop(self, grace_s: float) -> None:
         """Take no new calls and wait for the running ones."""
         await self._server.stop(grace_s)
+        self._receiving.close()
 
 
 def _max_calls(limits: LimitSettings) -> int:

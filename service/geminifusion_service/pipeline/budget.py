@@ -55,6 +55,10 @@ class ResourceBudget:
         self._arriving: dict[Holding, float] = {}  # since when, oldest first
         self._waiting: tuple[deque[_Waiting], deque[_Waiting]] = (deque(), deque())  # for many pixels, and for few
 
+    def limit(self, resource: Resource) -> int | None:
+        """How much all holdings may have of a resource; None for any amount."""
+        return self._limits[resource]
+
     def held(self, resource: Resource) -> int:
         """How much all holdings have of a resource."""
         return self._held[resource]

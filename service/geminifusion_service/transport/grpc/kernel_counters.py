@@ -1,4 +1,4 @@
-"""How many bytes have come over a gRPC connection, which gRPC tells nobody but the kernel counts.
+"""How many bytes have come over a gRPC connection, which gRPC tells nobody but the kernel counts; and its end.
 
 Linux only; elsewhere nothing is found, and messages count when they are complete.
 """
@@ -48,6 +48,20 @@ class ConnectionCounters:
         self._next_search = end + (end - begin) / _SEARCH_SHARE
         file = self._files.get(peer)
         return None if file is None else self._read(file, peer)
+
+    def shut_down(self, peer: Address) -> bool:
+        """Let nothing more come from a peer, whose connection then ends; whether there is one."""
+        file = self._files.get(peer)
+        if file is None:
+            return False
+        try:
+            with socket.fromfd(file, socket.AF_INET6, socket.SOCK_STREAM) as one:
+                if _plain(one.getpeername()) != peer:
+                    return False
+                one.shutdown(socket.SHUT_RDWR)
+        except (OSError, IndexError, TypeError):
+            return False
+        return True
 
     def _search(self) -> Iterator[tuple[Address, int]]:
         if not _FILES.is_dir():

@@ -1,7 +1,8 @@
 """Messages of calls: received under limits, counted as they arrive, decoded where an error can be reported.
 
 gRPC hands over whole messages. What has come of unfinished ones is what the kernel counted on their connection, less
-what was handed over; it is looked at a few dozen times a second while anybody waits for a message.
+what was handed over; it is looked at a few dozen times a second while anybody waits for a message. While the event loop
+is too busy for that, `overrun` looks.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from geminifusion_service.errors import (
 )
 from geminifusion_service.pipeline.budget import Holding, ResourceBudget
 from geminifusion_service.transport.grpc.kernel_counters import ConnectionCounters, address_of
+from geminifusion_service.transport.grpc.overrun import OverrunBrake
 
 _LOOK_S = 0.025
+_OVERDUE_S = 0.05  # since the last look
 _COPIES = 2  # of a message while it is worked on: decoded, and its images as bytes
 _SMALL = 64 * 1024  # unfinished bytes of a connection that are not worth counting
 # Bytes around a message, at most: headers, frames, TLS. What is more counts as unfinished until counts are balanced.
@@ -51,10 +54,21 @@ class Receiving:
         self._connections: dict[str, _Connection] = {}
         self._waited_for: dict[str, _Connection] = {}  # those with readers
         self._is_looking = False
+        self._looked = 0.0
+        self._brake: OverrunBrake | None = None
 
     def listen_on(self, port: int) -> None:
-        """Say which port the server has."""
+        """Say which port the server has, and look from now on; `close` ends that."""
         self._counters = ConnectionCounters(port)
+        if (limit := self._budget.limit("bytes")) is not None:
+            most = max(limit, self._max_message_bytes)  # one message is taken, whatever the limit
+            self._brake = OverrunBrake(ConnectionCounters(port), self._overdue, max_bytes=most)
+            self._brake.start()
+
+    def close(self) -> None:
+        """End what looks at connections."""
+        if self._brake is not None:
+            self._brake.stop()
 
     def messages(
         self,
@@ -85,8 +99,7 @@ class Receiving:
         connection.readers.add(reader)
         self._waited_for[peer] = connection
         if not self._is_looking:
-            self._is_looking = True
-            asyncio.get_running_loop().call_later(_LOOK_S, self._look)
+            self._look_again(True)
 
     def end(self, peer: str, reader: IncomingMessages, num_bytes: int) -> None:
         """They do not any more, because they have got it: so many bytes, or 0."""
@@ -104,9 +117,21 @@ class Receiving:
         for peer, connection in tuple(self._waited_for.items()):
             if (received := self._received(peer)) is not None:
                 connection.look(received, self._max_message_bytes)
-        self._is_looking = bool(self._waited_for)
-        if self._is_looking:
+        self._look_again(bool(self._waited_for))
+
+    def _look_again(self, needed: bool) -> None:
+        self._is_looking = needed
+        self._looked = time.monotonic()
+        if needed:
             asyncio.get_running_loop().call_later(_LOOK_S, self._look)
+        if self._brake is not None:
+            self._brake.watch(needed)
+
+    def _overdue(self) -> dict[str, int]:
+        """See `OverrunBrake`; called by its thread."""
+        if not self._is_looking or time.monotonic() - self._looked < _OVERDUE_S:
+            return {}
+        return {peer: connection.accounted for peer, connection in tuple(self._waited_for.items())}
 
     def _received(self, peer: str) -> int | None:
         address = address_of(peer)
@@ -120,12 +145,12 @@ class _Connection:
         self.readers: set[IncomingMessages] = set()
         self._budget = budget
         self._holding = budget.open()
-        self._accounted = 0  # of the bytes received, those that belong to no unfinished message
+        self.accounted = 0  # of the bytes received, those that belong to no unfinished message
         self._balanced = 0.0
 
     def handed_over(self, num_bytes: int) -> None:
         """A message of this size is complete."""
-        self._accounted += num_bytes + _OVERHEAD + num_bytes // _OVERHEAD_SHARE
+        self.accounted += num_bytes + _OVERHEAD + num_bytes // _OVERHEAD_SHARE
         self._hold_no_more_than(self._holding.amounts["bytes"] - num_bytes)
 
     def balance(self, received: Callable[[], int | None]) -> None:
@@ -133,13 +158,13 @@ class _Connection:
         now = time.monotonic()
         if self._holding.amounts["bytes"] or now - self._balanced > _BALANCE_S:
             self._balanced = now
-            self._accounted = received() or self._accounted
+            self.accounted = received() or self.accounted
         self._hold_no_more_than(0)
 
     def look(self, received: int, max_message_bytes: int) -> None:
         """Count what has come of the messages that are waited for."""
-        self._accounted = min(self._accounted, received)
-        unfinished = min(received - self._accounted, len(self.readers) * max_message_bytes)
+        self.accounted = min(self.accounted, received)
+        unfinished = min(received - self.accounted, len(self.readers) * max_message_bytes)
         if unfinished < _SMALL:
             unfinished = 0
         more = unfinished - self._holding.amounts["bytes"]
