@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -5,11 +6,11 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-FILES = [path for folder in (".", "translation", "detection") for path in FOLDER.glob(f"{folder}/*.py")]
+FILES = [path for folder in (".", "translation", "detection", "service") for path in FOLDER.glob(f"{folder}/*.py")]
 PROGRAMS = sorted(
     path.relative_to(FOLDER).with_suffix("").as_posix()
     for path in FILES
-    if "__main__" in path.read_text(encoding="utf-8")
+    if re.search(r"\.parse_(known_)?args\(", path.read_text(encoding="utf-8"))
 )
 
 
