@@ -24,7 +24,7 @@ _HERE = Path(__file__).parent
 
 def _save(page: Page, name: str) -> None:
     with Image.open(io.BytesIO(page.screenshot())) as picture:
-        picture.convert("RGB").save(_HERE / f"{name}.webp", quality=88, method=6)
+        picture.convert("RGB").save(_HERE / f"{name}.webp", quality=78, method=6)
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
     ):
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport=_VIEWPORT, color_scheme="light")
-        page.goto(server.url)
+        page.goto(server.http_url)
         page.wait_for_selector("#samples button")
         page.set_input_files("#files", [pair.rgb, pair.depth])
         page.wait_for_selector("#legend .facts")
