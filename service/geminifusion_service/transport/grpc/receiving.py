@@ -219,7 +219,7 @@ class IncomingMessages:
 
     def refuse(self, error: QueueFullError) -> None:
         """Have the wait for the message that is on its way end with this error."""
-        if self._limit is not None:
+        if self._limit is not None and self._refusal is None:
             self._refusal = error
             self._limit.reschedule(asyncio.get_running_loop().time())
 
