@@ -51,8 +51,9 @@ _log = logging.getLogger(__name__)
 
 _END_S = 2.0  # after the drain, for what remains to be closed
 _LAST_ANSWERS_S = 1.0  # for the errors of what was not finished in time
-_RETURN_MEMORY_S = 1.0
-_MUCH = 0.25  # of a limit of the budget; an ordinary load stays below, and memory that it frees it soon needs again
+_RETURN_MEMORY_S, _RETURN_MUCH_S = 1.0, 0.1
+# Of a limit of the budget: an ordinary load stays below, and memory that it frees it soon needs again.
+_MUCH, _NEARLY_ALL = 0.25, 0.75
 _KEPT_BYTES = 64 * 2**20  # of freed memory, for the next request
 _OTHER_FILES = 512  # libraries, models, pipes, gRPC
 
@@ -269,14 +270,18 @@ class Server:
 
 
 async def _return_memory(budget: ResourceBudget) -> None:
-    """Return what was freed to the system after requests that held much of the budget.
+    """Return what was freed to the system after requests that held much of the budget, at once after nearly all of it.
 
     The C library keeps it, in an arena for each thread, so that bursts over one transport after the other would add up.
     """
+    used, returned = 0.0, time.monotonic()
     while True:
-        await asyncio.sleep(_RETURN_MEMORY_S)
-        if budget.recent_use() > _MUCH:
-            await asyncio.to_thread(return_freed_memory)
+        await asyncio.sleep(_RETURN_MUCH_S)
+        used = max(used, budget.recent_use())
+        if used > _NEARLY_ALL or time.monotonic() - returned > _RETURN_MEMORY_S:
+            if used > _MUCH:
+                await asyncio.to_thread(return_freed_memory)
+            used, returned = 0.0, time.monotonic()
 
 
 def _telemetry(settings: ObservabilitySettings, metrics: Metrics) -> Telemetry:
