@@ -1,4 +1,4 @@
-"""Over gRPC too, a client takes no more of a server than the images it sent can need, whatever the server sends."""
+"""Over gRPC too, a client takes no more of a server than the images it sent can need; V24."""
 
 import asyncio
 import io

@@ -1,4 +1,4 @@
-"""Over a WebSocket too, a client takes no more of a server than the frames it sent can need."""
+"""Over a WebSocket too, a client takes no more of a server than the frames it sent can need; V24."""
 
 import asyncio
 import json

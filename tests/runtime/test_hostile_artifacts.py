@@ -1,4 +1,4 @@
-"""Artifacts that an attacker wrote: each of their files is refused in a sentence, without waiting and within bounds."""
+"""Artifacts of an attacker: each file is refused in a sentence, without waiting, within bounds; V22, V23."""
 
 import dataclasses
 import json
