@@ -20,6 +20,7 @@ from .errors import InvalidResponseError
 MAX_RESPONSE_BYTES = 2**28  # run lengths and maps of the largest image stay well below
 MAX_DOCUMENT_BYTES = 2**24  # of a list of models
 MAX_PROBLEM_BYTES = 2**20  # of an error
+_MAX_CLASSES = 256  # their numbers are bytes
 _BYTES_BESIDE = 2**20
 _BYTES_PER_PIXEL = 16  # run lengths of labels that change at every pixel take four
 
@@ -52,6 +53,23 @@ def check_size(height: int, width: int, sources: Mapping[str, bytes | NDArray[An
     if sizes and None not in sizes and (height, width) not in sizes:
         sent = " and ".join(sorted({f"{size[1]}x{size[0]}" for size in sizes if size is not None}))
         raise ValueError(f"{what} of {width}x{height} pixels for an image of {sent}")
+
+
+def check_class_count(*counts: int) -> None:
+    """Check the lengths of lists that have an entry for each class of a label map.
+
+    Raises:
+        ValueError: one has more than there can be classes.
+    """
+    if max(counts) > _MAX_CLASSES:
+        raise ValueError(f"a list of {max(counts)} classes, expected at most {_MAX_CLASSES}")
+
+
+def too_large(max_bytes: int) -> InvalidResponseError:
+    """The error for a response of more bytes than what was sent can need."""
+    return InvalidResponseError(
+        f"the response has more than {max_bytes} bytes, too many for what was sent; check the address"
+    )
 
 
 def image_size(image: bytes | NDArray[Any]) -> Size | None:
@@ -108,9 +126,7 @@ class Body:
                 raise InvalidResponseError(f"the response is no gzip ({error}); check the address") from None
         self._length += len(chunk)
         if self._length > self._max_bytes:
-            raise InvalidResponseError(
-                f"the response has more than {self._max_bytes} bytes, too many for what was sent; check the address"
-            )
+            raise too_large(self._max_bytes)
         self._chunks.append(chunk)
 
     @property

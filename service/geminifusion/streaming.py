@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from .errors import InvalidInputError, InvalidResponseError, ServerError
+from .errors import InvalidInputError, InvalidResponseError, ResponseTimeoutError, ServerError, ServerUnreachableError
 from .options import SegmentCall
+from .response_limits import MAX_PROBLEM_BYTES, max_response_bytes
 from .results import Result
 
 StreamMode = Literal["ordered", "newest"]
@@ -38,6 +39,7 @@ class PendingFrames:
     Attributes:
         failure: the exception that the source of the frames raised.
         complete: whether there are no more to be sent.
+        max_response_bytes: most bytes of the response to any frame sent.
     """
 
     def __init__(self) -> None:
@@ -45,14 +47,21 @@ class PendingFrames:
         self._num_sent = 0
         self.failure: Exception | None = None
         self.complete = False
+        self.max_response_bytes = MAX_PROBLEM_BYTES
 
     @property
     def count(self) -> int:
         """Number of frames without a response."""
         return len(self._calls)
 
+    @property
+    def is_servers_turn(self) -> bool:
+        """Whether the server is to respond, or to end the stream."""
+        return bool(self._calls) or self.complete
+
     def add(self, call: SegmentCall) -> None:
         """Add the next frame, which is about to be sent."""
+        self.max_response_bytes = max(self.max_response_bytes, max_response_bytes(call.sources))
         self._calls[self._num_sent] = call
         self._num_sent += 1
 
@@ -74,6 +83,22 @@ class PendingFrames:
         """Raise the exception that the source of the frames raised, if there is one."""
         if self.failure is not None:
             raise self.failure
+
+    def late(self, url: str, timeout_s: float) -> ResponseTimeoutError:
+        """The error where it was the server's turn for the whole of the timeout, and nothing came."""
+        missing = "responded to no frame" if self._calls else "responded to every frame, and did not end the stream"
+        return ResponseTimeoutError(
+            f"{url} {missing} within {timeout_s:g} s; give a longer timeout, or ask at a quieter time"
+        )
+
+    def check_all_answered(self, url: str) -> None:
+        """Check, once the server at `url` has ended the stream, that it had no reason not to.
+
+        Raises:
+            ServerUnreachableError: frames have no response.
+        """
+        if self.count or not self.complete:
+            raise ServerUnreachableError(f"{url} ended the stream and did not say why; send the rest over a new one")
 
 
 def is_newest(mode: str) -> bool:

@@ -28,6 +28,7 @@ from websockets.exceptions import (
 
 from .blocking import async_iterator, blocking_iterator
 from .errors import (
+    ClientError,
     InvalidInputError,
     InvalidResponseError,
     ResponseTimeoutError,
@@ -37,7 +38,7 @@ from .errors import (
 )
 from .options import SegmentCall
 from .proxies import environment_advice, may_use_proxy, through_proxy, unreachable_advice
-from .response_limits import MAX_RESPONSE_BYTES
+from .response_limits import MAX_PROBLEM_BYTES, max_response_bytes, too_large
 from .streaming import FrameResponse, PendingFrames
 from .wire import NOT_OURS, error_from_response, frame_message, result_from_facts, seconds
 from .wrong_port import advice
@@ -45,7 +46,8 @@ from .wrong_port import advice
 _PATH = "/v1/stream"
 _END = "end"  # no more frames
 # Frames sent whose responses the caller has not taken. What was received is kept, not left on the wire, so that pings
-# are answered while the caller does something else; this keeps it from growing.
+# are answered while the caller does something else; this keeps it from growing. Of a server that sends more than it was
+# asked for, the rest is left on the wire.
 _MAX_UNREAD = 64
 _TOO_BIG = 1009
 
@@ -81,8 +83,8 @@ class StreamAddress:
             user_agent_header=None,  # it is among the headers
             open_timeout=self.timeout_s,
             compression=None,
-            max_size=MAX_RESPONSE_BYTES,
-            max_queue=None,
+            max_size=MAX_PROBLEM_BYTES,  # until frames are sent
+            max_queue=_MAX_UNREAD,
             proxy=True if may_use_proxy(self.url) else None,
             ssl=self.tls,
         )
@@ -105,7 +107,7 @@ async def stream_frames(
             has its response.
     """
     sent, room = PendingFrames(), asyncio.Semaphore(_MAX_UNREAD)
-    with _client_errors(where):
+    with _client_errors(where, sent):
         async with where.connection(newest=newest) as socket:
             sender = asyncio.create_task(_send(socket, calls, sent, room))
             try:
@@ -117,8 +119,7 @@ async def stream_frames(
                 sender.cancel()
                 await asyncio.gather(sender, return_exceptions=True)
     sent.raise_failure()
-    if sent.count or not sent.complete:
-        raise ServerUnreachableError(f"{where.url} ended the stream and did not say why; send the rest over a new one")
+    sent.check_all_answered(where.url)
 
 
 def stream_frames_blocking(
@@ -142,6 +143,7 @@ async def _send(
             if call is None:
                 break
             sent.add(call)
+            socket.protocol.max_message_size = sent.max_response_bytes
             await socket.send(frame_message(call))
         sent.complete = True
         await socket.send(_END)
@@ -151,10 +153,10 @@ async def _next_message(socket: ClientConnection, sent: PendingFrames, where: St
     """The next message of the server; None after its last.
 
     Raises:
-        ResponseTimeoutError: none came, though frames have waited for a response for the whole of the timeout.
+        ResponseTimeoutError: none came, though it was the server's turn for the whole of the timeout.
     """
     while True:
-        waiting = sent.count
+        waiting = sent.is_servers_turn
         try:
             async with asyncio.timeout(where.timeout_s):
                 return await socket.recv()
@@ -162,10 +164,7 @@ async def _next_message(socket: ClientConnection, sent: PendingFrames, where: St
             return None
         except TimeoutError:
             if waiting:
-                raise ResponseTimeoutError(
-                    f"{where.url} responded to no frame within {where.timeout_s:g} s; give a longer timeout, or ask at "
-                    "a quieter time"
-                ) from None
+                raise sent.late(where.url, where.timeout_s) from None
 
 
 def _response(message: str | bytes, sent: PendingFrames) -> FrameResponse:
@@ -190,6 +189,8 @@ def _response(message: str | bytes, sent: PendingFrames) -> FrameResponse:
     if problem is not None:
         problem.request_id = call.request_id
         return FrameResponse(number=number, error=problem)
+    if len(message) > (most := max_response_bytes(call.sources)):  # another frame may have had more
+        raise too_large(most)
     return FrameResponse(number=number, result=result_from_facts(facts, call))
 
 
@@ -208,9 +209,11 @@ def _problem_in(facts: dict[str, dict[str, str | float]]) -> ServerError | None:
 
 
 @contextmanager
-def _client_errors(where: StreamAddress) -> Iterator[None]:
+def _client_errors(where: StreamAddress, sent: PendingFrames) -> Iterator[None]:
     try:
         yield
+    except ClientError:  # some are built-in errors too
+        raise
     except InvalidStatus as error:
         response = error.response
         if response.status_code < 400:
@@ -236,6 +239,8 @@ def _client_errors(where: StreamAddress) -> Iterator[None]:
                 status=413,
                 request_id=None,
             ) from error
+        if error.sent is not None and error.sent.code == _TOO_BIG:
+            raise too_large(sent.max_response_bytes) from error
         raise ServerUnreachableError(f"the connection to {where.url} broke ({error}); try again") from error
     except TimeoutError as error:
         raise ResponseTimeoutError(

@@ -6,7 +6,7 @@ import base64
 import json
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from geminifusion_runtime.types import SensorHealth
 
 from .errors import InvalidResponseError, ServerError, error_of_status
 from .options import SegmentCall
-from .response_limits import check_size
+from .response_limits import check_class_count, check_size
 from .results import ClassShare, ClassSpace, Result
 
 # What reading a document raises that is not as expected, whatever it holds.
@@ -62,6 +62,7 @@ def result_from_facts(facts: dict[str, Any], call: SegmentCall) -> Result:
         facts = escape_in(facts)  # type: ignore[assignment]  # an object stays one
         height, width = int(facts["size"]["height"]), int(facts["size"]["width"])
         check_size(height, width, call.sources)
+        check_class_count(len(facts["classes"]), len(facts["mask"]["rle"]))
         runs = {int(mask["class_id"]): str(mask["counts"]) for mask in facts["mask"]["rle"]}
         return Result(
             labels=labels_from_runs(runs, height, width),
@@ -167,8 +168,19 @@ def _half_map(entry: dict[str, Any] | None) -> NDArray[np.float32] | None:
         return None
     if entry["dtype"] != "float16":
         raise ValueError(f"a map of type {entry['dtype']!r}, expected float16")
-    data = base64.b64decode(entry["data"], validate=True)
-    return np.frombuffer(data, "<f2").reshape(entry["shape"]).astype(np.float32)
+    return half_map(base64.b64decode(entry["data"], validate=True), entry["shape"])
+
+
+def half_map(data: bytes, shape: Sequence[int]) -> NDArray[np.float32]:
+    """A map `H W` of its float16 values.
+
+    Raises:
+        ValueError: it is no map, or not of these values.
+    """
+    height, width = shape
+    if height < 1 or width < 1:
+        raise ValueError(f"a map of {width}x{height} values")
+    return np.frombuffer(data, "<f2").reshape(height, width).astype(np.float32)
 
 
 def _optional_float(value: float | None) -> float | None:

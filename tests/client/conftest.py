@@ -1,5 +1,6 @@
 """A real pair of files and a real server, shared by the tests of the client and the command line."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from geminifusion.server_process import running_server
+from geminifusion_runtime.encoding.run_lengths import encode_counts
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,22 @@ class Pair:
     depth_path: Path
     rgb: np.ndarray
     depth_mm: np.ndarray
+
+
+def facts(side=16, class_id=1, **changed):
+    """The JSON of a response to a square image, all of one class."""
+    document = {
+        "model": "m@1",
+        "request_id": "x",
+        "size": {"height": side, "width": side},
+        "classes": [],
+        "mask": {"rle": [{"class_id": class_id, "counts": encode_counts(np.array([0, side * side]))}]},
+        "sensors": {},
+        "timings_ms": {},
+        "batch_size": 1,
+        "warnings": [],
+    }
+    return json.dumps(document | changed).encode()
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ import pytest
 from geminifusion import Client
 from geminifusion.commands import predict
 from geminifusion.errors import InvalidInputError
-from geminifusion.grpc_transport import _request
+from geminifusion.grpc_messages import segment_message
 from geminifusion.options import CallOptions, segment_call
 from geminifusion.wire import frame_message, segment_query
 from geminifusion_runtime.options import OPTION_NAMES, SEGMENT_OPTIONS, SegmentOptions
@@ -47,7 +47,7 @@ def test_every_option_of_the_client_reaches_the_server_over_every_transport(name
     assert options_from_query(query, request_id="another", accept=None) == call.options
     message = request_from(frame_message(call))
     assert (message.options, message.parts) == (call.options, call.images)
-    assert SEGMENT_MESSAGES.parse(_request(call)) == call.options
+    assert SEGMENT_MESSAGES.parse(segment_message(call)) == call.options
 
 
 @pytest.mark.parametrize(("name", "value"), [("lidar_scale", 0.5), ("thermal_invalid", (65535.0, 1.5))])
@@ -57,7 +57,7 @@ def test_options_of_a_modality_reach_the_server_over_every_transport(name, value
     assert dict(query)[name] == ("0.5" if name == "lidar_scale" else "65535.0,1.5")
     assert options_from_query(query, request_id="another", accept=None) == call.options
     assert request_from(frame_message(call)).options == call.options
-    assert SEGMENT_MESSAGES.parse(_request(call)) == call.options
+    assert SEGMENT_MESSAGES.parse(segment_message(call)) == call.options
 
 
 def test_type_checkers_see_the_options_and_types_of_the_definition():

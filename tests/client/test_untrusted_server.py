@@ -11,30 +11,15 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from tests.client.conftest import facts
 from tests.conftest import encode
 
 from geminifusion import AsyncClient, Client
 from geminifusion.errors import ClientError, InvalidResponseError, RequestRejectedError, ResponseTimeoutError
 from geminifusion.response_limits import image_size, max_response_bytes
-from geminifusion_runtime.encoding.run_lengths import encode_counts
 
 RGB = np.zeros((16, 16, 3), np.uint8)
 BOMB = gzip.compress(bytes(50_000_000), 1)
-
-
-def facts(side=16, class_id=1, **changed):
-    document = {
-        "model": "m@1",
-        "request_id": "x",
-        "size": {"height": side, "width": side},
-        "classes": [],
-        "mask": {"rle": [{"class_id": class_id, "counts": encode_counts(np.array([0, side * side]))}]},
-        "sensors": {},
-        "timings_ms": {},
-        "batch_size": 1,
-        "warnings": [],
-    }
-    return json.dumps(document | changed).encode()
 
 
 def response(body, *, status="200 OK", headers=""):

@@ -1,4 +1,4 @@
-"""A folder with a `dataset.yaml` that people write by hand, by Excel, or get from strangers."""
+"""A folder with a `dataset.yaml` that people write by hand, by Excel, or get from strangers; V29."""
 
 import re
 

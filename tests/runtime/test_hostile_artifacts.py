@@ -1,4 +1,4 @@
-"""Artifacts that an attacker wrote: each of their files is refused in a sentence, without waiting and within bounds."""
+"""Artifacts of an attacker: each file is refused in a sentence, without waiting, within bounds; V22, V23."""
 
 import dataclasses
 import json
@@ -21,6 +21,7 @@ from geminifusion_runtime.artifact import (
     sha256_of,
     write_metadata,
 )
+from geminifusion_runtime.backends.protocol import BackendError
 from geminifusion_runtime.golden_set import read_golden_set
 from geminifusion_runtime.model import Model
 from geminifusion_runtime.onnx_external_data import external_files
@@ -223,6 +224,18 @@ def test_what_is_no_protobuf_message_is_an_error_of_its_own(tmp_path, data):
     (tmp_path / "model.onnx").write_bytes(data)
     with pytest.raises(WireError):
         external_files(tmp_path / "model.onnx", max_bytes=2**20)
+
+
+def test_a_graph_that_the_runtime_does_not_take_is_refused_in_a_sentence(artifact):
+    graph = onnx.load(artifact / "model.onnx")
+    graph.graph.node[0].op_type = "\x1b[2JNone"
+    onnx.save(graph, artifact / "model.onnx")
+    metadata = read_metadata(artifact)
+    files = metadata.files | {"model.onnx": sha256_of(artifact / "model.onnx")}
+    write_metadata(artifact, dataclasses.replace(metadata, files=files))
+    with pytest.raises(BackendError, match="ONNX Runtime cannot load the graph") as refused:
+        Model.open(artifact, threads=1)
+    assert str(refused.value).isprintable()
 
 
 def test_a_graph_nested_without_end_is_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""The life of a server process: start, readiness, drain, stop; in real processes where signals matter."""
+"""The life of a server process: start, readiness, drain, stop; in real processes where signals matter; V28."""
 
 import contextlib
 import os

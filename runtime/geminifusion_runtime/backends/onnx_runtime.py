@@ -11,12 +11,17 @@ import onnxruntime
 
 from geminifusion_runtime.artifact import OutputTensor
 from geminifusion_runtime.backends.protocol import (
+    BackendError,
     GraphInputs,
     GraphOutputs,
     batch_shape,
     graph_outputs,
     served_outputs,
 )
+from geminifusion_runtime.memory_shortage import is_memory_shortage
+from geminifusion_runtime.printable import escape_controls
+
+_SAID = 300  # characters of an error, which may name every node of the graph
 
 
 def open_session(model: Path | bytes, *, threads: int, custom_ops: Path | None = None, optimized: bool = True) -> Any:  # noqa: ANN401 - onnxruntime is untyped
@@ -27,6 +32,9 @@ def open_session(model: Path | bytes, *, threads: int, custom_ops: Path | None =
         threads: of this session.
         custom_ops: our library of kernels; without it the fusion runs from the function in the file.
         optimized: False runs every node as the file has it, so that any value of the graph can be an output.
+
+    Raises:
+        BackendError: ONNX Runtime does not take the file.
     """
     options = onnxruntime.SessionOptions()
     if custom_ops is not None:
@@ -41,7 +49,22 @@ def open_session(model: Path | bytes, *, threads: int, custom_ops: Path | None =
     if not optimized:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = 3  # warnings about what the optimizer would have done
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return new_session(model, options, "CPUExecutionProvider")
+
+
+def new_session(model: Path | bytes, options: Any, provider: str | tuple[str, dict[str, str]]) -> Any:  # noqa: ANN401 - onnxruntime is untyped
+    """A session on one provider.
+
+    Raises:
+        BackendError: ONNX Runtime does not take the file.
+    """
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=[provider])
+    except Exception as error:  # its kinds of errors have no other base
+        if is_memory_shortage(error):
+            raise
+        said = escape_controls(str(error).strip().partition("\n")[0][:_SAID])
+        raise BackendError(f"ONNX Runtime cannot load the graph ({said}); export the artifact again") from error
 
 
 class OnnxRuntimeBackend:

@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime
 
 from geminifusion_runtime.artifact import OutputTensor
+from geminifusion_runtime.backends.onnx_runtime import new_session
 from geminifusion_runtime.backends.protocol import (
     BackendError,
     GraphInputs,
@@ -55,7 +56,7 @@ class OnnxRuntimeCudaBackend:
         options = onnxruntime.SessionOptions()
         options.enable_mem_pattern = False  # a plan is kept for every input shape and never freed
         provider = (_PROVIDER, {"device_id": str(device), "arena_extend_strategy": "kSameAsRequested"})
-        self._session = onnxruntime.InferenceSession(model, options, providers=[provider])
+        self._session = new_session(model, options, provider)
         running = self._session.get_providers()
         if _PROVIDER not in running:
             raise BackendError(

@@ -12,11 +12,13 @@ from geminifusion_runtime.printable import escape_controls
 from geminifusion_service.api.v1.grpc_options import DETECT_MESSAGES
 from geminifusion_service.pb import detection_pb2 as pb
 
+from ..grpc_calls import read_message
 from ..grpc_fields import sensors_of
 from ..response_limits import check_size
 from ..wire import NOT_OURS, not_ours
 from .calls import DetectCall
 from .results import DetectionResult
+from .wire import MAX_RESPONSE_BYTES
 
 
 def detect_message(call: DetectCall) -> pb.DetectRequest:
@@ -29,12 +31,13 @@ def detect_message(call: DetectCall) -> pb.DetectRequest:
     )
 
 
-def detection_from_message(response: pb.DetectResponse, call: DetectCall) -> DetectionResult:
+def detection_from_bytes(data: bytes, call: DetectCall) -> DetectionResult:
     """The result in a response.
 
     Raises:
         InvalidResponseError: it makes no sense, or is one to another image.
     """
+    response = read_message(pb.DetectResponse, data, MAX_RESPONSE_BYTES)
     try:
         check_size(response.height, response.width, {"rgb": call.sources.rgb}, what="boxes")
         return DetectionResult(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geminifusion_runtime.decoding.npy_layout import read_npy_layout
+from geminifusion_runtime.errors import GeminiFusionError
 from geminifusion_runtime.png_encoder import encode_png
 from geminifusion_runtime.tasks.translation.encoding import encode_output
 from geminifusion_runtime.types import SensorHealth
@@ -100,7 +101,12 @@ def read_output(data: bytes) -> NDArray[np.generic]:
     Raises:
         ValueError: it is no npy, or neither an RGB image nor depth.
     """
-    output: NDArray[np.generic] = np.load(io.BytesIO(data), allow_pickle=False)
+    try:
+        shape, fortran, dtype, offset = read_npy_layout(data, "the output")  # before anything of this shape is made
+    except GeminiFusionError as error:
+        raise ValueError(str(error)) from None
+    stored = np.frombuffer(data, dtype, offset=offset).reshape(shape, order="F" if fortran else "C")
+    output = stored.astype(dtype.newbyteorder("="))
     is_image = output.ndim == 3 and output.shape[2] == 3 and output.dtype == np.uint8
     if not (is_image or (output.ndim == 2 and output.dtype == np.float32)):
         raise ValueError(f"an output of {output.dtype} {output.shape}")

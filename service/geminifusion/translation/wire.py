@@ -37,7 +37,7 @@ def translation_from_response(body: bytes, headers: Mapping[str, str], call: Tra
             batch_size=int(headers["x-geminifusion-batch-size"]),
             sources=call.sources,
         )
-    except (*NOT_OURS, EOFError) as error:
+    except NOT_OURS as error:
         raise not_ours(error) from error
 
 

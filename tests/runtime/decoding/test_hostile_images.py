@@ -1,4 +1,4 @@
-"""Small files that announce much: each is refused for what it announces, before anything is made of it."""
+"""Small files that announce much: refused for it before anything is made of them; V01, V04, V15, V16, V20."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""Traffic over HTTP that would take memory, connections or other clients' places; V02, V07, V08, V12, V20, V25, O1."""
+"""HTTP that would take memory, connections or other clients' places; V02, V05, V07, V08, V12, V20, V25, O1."""
 
 import socket
 import ssl

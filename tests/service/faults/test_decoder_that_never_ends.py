@@ -1,4 +1,4 @@
-"""A decoder that a file leads in circles: it costs its request, and neither the others nor the end of the server."""
+"""A decoder that a file leads in circles costs its request, not the others, nor the end of the server; V04."""
 
 import os
 import signal

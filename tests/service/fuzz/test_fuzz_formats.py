@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from google.protobuf.message import DecodeError
+from tests.service.fuzz.mutations import mutated
 
 from geminifusion_runtime.artifact import ArtifactError, read_metadata
 from geminifusion_runtime.decoding.image_headers import declared_pixels, read_header
@@ -31,30 +32,7 @@ pytestmark = pytest.mark.slow
 COUNT = int(os.environ.get("GEMINIFUSION_TEST_FUZZ", "500"))
 LONGEST_S = 1.0
 MOST_BYTES = 32 * 2**20
-NUMBERS = [b"\xff" * 4, b"\x7f\xff\xff\xff", bytes(4), b"\x80" * 4, b"\xff\xff\xff\xff\x0f"]
 HOSTILE = [10**30, -1, 1e308, None, True, "", "x" * 10_000, [[]] * 1000, {"a": {}}, "../..", [0] * 5000, 2**63]
-
-
-def mutated(random, seed):
-    """A seed with one to eight bytes changed, cut out, doubled or put in, or with numbers blown up."""
-    data = bytearray(seed)
-    for _ in range(random.integers(1, 9)):
-        if not data:
-            break
-        position = int(random.integers(min(len(data), 200) if random.random() < 0.7 else len(data)))
-        kind = random.integers(5)
-        if kind == 0:
-            data[position] = random.integers(256)
-        elif kind == 1:
-            data[position] ^= 1 << random.integers(8)
-        elif kind == 2:
-            del data[position : position + int(random.integers(1, 40))]
-        elif kind == 3:
-            data[position:position] = data[position : position + int(random.integers(1, 40))]
-        else:
-            number = NUMBERS[random.integers(len(NUMBERS))]
-            data[position : position + len(number)] = number
-    return bytes(data)
 
 
 def replaced(random, document):

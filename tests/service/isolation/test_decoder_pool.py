@@ -1,4 +1,4 @@
-"""Images decoded in processes are those decoded in threads, whatever happens to a process."""
+"""Images decoded in processes are those decoded in threads, whatever happens to a process; V04."""
 
 import os
 import signal

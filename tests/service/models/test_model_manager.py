@@ -1,4 +1,4 @@
-"""Models coming, going and being replaced, around a real segmenter."""
+"""Models coming, going and being replaced, around a real segmenter; V13."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""Admission on the headers of a request, with a clock that is set by hand."""
+"""Admission on the headers of a request, with a clock that is set by hand; V07."""
 
 from contextlib import ExitStack
 

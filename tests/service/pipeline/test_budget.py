@@ -1,4 +1,4 @@
-"""What all holdings may have together, with a clock that is set by hand."""
+"""What all holdings may have together, with a clock that is set by hand; V08, V14."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What a request leaves behind: a log line a machine can read, and spans in the trace of its caller."""
+"""What a request leaves behind: a log line a machine can read, and spans in the trace of its caller; V19."""
 
 import http.server
 import json

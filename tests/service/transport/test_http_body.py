@@ -1,4 +1,4 @@
-"""Taking a body apart: what is accepted, and that everything else is a clear error."""
+"""Taking a body apart: what is accepted, and that everything else is a clear error; V05."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""Tensors that announce more than they hold: refused before anything is made of them, with a code and a sentence."""
+"""Tensors that announce more than they hold: refused before anything is made of them; V03, V05, V06, V20."""
 
 import json
 import tracemalloc
