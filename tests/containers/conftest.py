@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.requirements import skip_or_fail
 
 # importlib mode gives test folders no package, so what several files share is loaded by path once
 for _name in ("container_engine", "memory_group"):
@@ -22,9 +23,9 @@ from container_engine import TOOLS, Engine, missing  # noqa: E402 - loaded above
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory):
     if lacking := missing():
-        pytest.skip(f"needs {', '.join(lacking)}; on Debian: apt-get install the packages of these names")
+        skip_or_fail(f"needs {', '.join(lacking)}; on Debian: apt-get install the packages of these names")
     if os.geteuid() != 0:
-        pytest.skip("needs root, for namespaces and storage of its own")
+        skip_or_fail("needs root, for namespaces and storage of its own")
     default = Path.home() / ".cache/geminifusion-containers"
     engine = Engine(Path(os.environ.get("GEMINIFUSION_TEST_CONTAINERS", default)))
     try:

@@ -1,5 +1,6 @@
 """The manifests: rendered by kustomize, valid by the schemas of Kubernetes, and what every pod has to have."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.requirements import skip_or_fail
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "kubernetes"
@@ -17,12 +19,13 @@ OPERATORS = {"RayCluster", "InferenceService", "ScaledObject", "PyTorchJob"}
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory):
-    if shutil.which("kubectl") is None:
-        pytest.skip("needs kubectl, which has kustomize in it")
+    program = shutil.which("kubectl", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    if program is None:
+        skip_or_fail("needs kubectl, which has kustomize in it; the extra dev brings it")
     folder = tmp_path_factory.mktemp("kustomize")
     found = {}
     for layer in LAYERS:
-        done = subprocess.run(["kubectl", "kustomize", FOLDER / layer], capture_output=True, text=True, check=False)
+        done = subprocess.run([program, "kustomize", FOLDER / layer], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         found[layer] = folder / f"{Path(layer).name}.yaml"
         found[layer].write_text(done.stdout)
