@@ -17,7 +17,7 @@ for _name in ("container_engine", "memory_group"):
     sys.modules[_name] = importlib.util.module_from_spec(_spec)
     _spec.loader.exec_module(sys.modules[_name])
 
-from container_engine import TOOLS, Engine, missing  # noqa: E402 - loaded above
+from container_engine import PRIVILEGES, TOOLS, Engine, missing  # noqa: E402 - loaded above
 
 
 @pytest.fixture(scope="session")
@@ -61,6 +61,17 @@ def secrets(tmp_path_factory):
     for parent in folder.parents[:2]:
         parent.chmod(0o755)
     return folder
+
+
+@pytest.fixture
+def confined(engine):
+    """Assert that no process of a container has a privilege, and that its root cannot be written."""
+
+    def check(container):
+        assert engine.privileges(container) == {tuple(PRIVILEGES.values())}
+        assert "Read-only file system" in engine.podman("exec", container, "touch", "/x", check=False)
+
+    return check
 
 
 class Load:
