@@ -17,6 +17,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from tests.requirements import skip_or_fail
 
 from geminifusion_runtime.artifact import (
     MODEL_NAME,
@@ -380,7 +381,7 @@ def clients_python() -> Path:
     named = os.environ.get("GEMINIFUSION_TEST_CLIENTS_PYTHON")
     python = Path(named) if named else Path(__file__).parents[1] / ".venv-clients" / "bin" / "python"
     if not python.is_file():
-        pytest.skip(
+        skip_or_fail(
             "needs tritonclient and kserve: make test-slow, or name their python in GEMINIFUSION_TEST_CLIENTS_PYTHON"
         )
     return python

@@ -1,33 +1,37 @@
 #!/bin/sh
-# Puts the folder include/ of a release of NVIDIA/TensorRT into DESTINATION, for building the plugin in an image that has no
-# TensorRT. The archive must have the checksum you give: take it from a download you trust, once, and keep it.
+# Puts the folder include/ of a commit of NVIDIA/TensorRT into DESTINATION, for building the plugin in an image that has no
+# TensorRT. The full id of a commit is a checksum of all its files, which git verifies: no other is needed.
 #
-#   fetch_tensorrt_headers.sh TAG SHA256 DESTINATION        e.g. v11.1 <64 digits> /opt/tensorrt
+#   fetch_tensorrt_headers.sh COMMIT DESTINATION [REPOSITORY]
 set -eu
 
-if [ $# -ne 3 ]; then
-  echo "usage: $0 TAG SHA256 DESTINATION" >&2
+if [ $# -ne 2 ] && [ $# -ne 3 ]; then
+  echo "usage: $0 COMMIT DESTINATION [REPOSITORY]" >&2
   exit 2
 fi
-tag=$1 expected=$2 destination=$3
-case $expected in
+commit=$1 destination=$2 repository=${3:-https://github.com/NVIDIA/TensorRT.git}
+case $commit in
   *[!0-9a-f]*) digits=0 ;;
-  *) digits=${#expected} ;;
+  *) digits=${#commit} ;;
 esac
-if [ "$digits" -ne 64 ]; then
-  echo "SHA256 is '$expected'; expected 64 lower-case hexadecimal digits, those of sha256sum ARCHIVE" >&2
+if [ "$digits" -ne 40 ]; then
+  echo "COMMIT is '$commit'; expected the full id of a commit, 40 lower-case hexadecimal digits, and no tag or branch" >&2
   exit 2
 fi
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-curl --fail --silent --show-error --location --proto '=https' --max-time 600 \
-  "https://github.com/NVIDIA/TensorRT/archive/refs/tags/$tag.tar.gz" --output "$scratch/release.tar.gz"
-found=$(sha256sum "$scratch/release.tar.gz" | cut -d ' ' -f 1)
-if [ "$found" != "$expected" ]; then
-  echo "the archive of $tag has SHA-256 $found; expected $expected. Nothing was unpacked." >&2
+export GIT_TERMINAL_PROMPT=0
+git init --quiet "$scratch"
+git -C "$scratch" remote add origin "$repository"
+# One commit, without the files: those of include/ follow when they are written.
+if ! said=$(git -C "$scratch" fetch --quiet --depth=1 --filter=blob:none origin "$commit" 2>&1); then
+  echo "no commit $commit came from $repository ($(echo "$said" | tail -n 1)); give one that is there. Nothing was written." >&2
+  exit 1
+fi
+if ! git -C "$scratch" ls-tree --name-only "$commit" include/ | grep -qx include/NvInferRuntime.h; then
+  echo "commit $commit of $repository has no include/NvInferRuntime.h; give one of a release of TensorRT. Nothing was written." >&2
   exit 1
 fi
 mkdir -p "$destination"
-tar -xzf "$scratch/release.tar.gz" -C "$destination" --strip-components=1 --wildcards '*/include/*'
-test -f "$destination/include/NvInferRuntime.h"
+git -C "$scratch" --work-tree="$(cd "$destination" && pwd)" checkout --quiet "$commit" -- include

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.requirements import skip_or_fail
 
 # importlib mode gives test folders no package, so what several files share is loaded by path once
 for _name in ("container_engine", "memory_group"):
@@ -16,15 +17,15 @@ for _name in ("container_engine", "memory_group"):
     sys.modules[_name] = importlib.util.module_from_spec(_spec)
     _spec.loader.exec_module(sys.modules[_name])
 
-from container_engine import TOOLS, Engine, missing  # noqa: E402 - loaded above
+from container_engine import PRIVILEGES, TOOLS, Engine, missing  # noqa: E402 - loaded above
 
 
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory):
     if lacking := missing():
-        pytest.skip(f"needs {', '.join(lacking)}; on Debian: apt-get install the packages of these names")
+        skip_or_fail(f"needs {', '.join(lacking)}; on Debian: apt-get install the packages of these names")
     if os.geteuid() != 0:
-        pytest.skip("needs root, for namespaces and storage of its own")
+        skip_or_fail("needs root, for namespaces and storage of its own")
     default = Path.home() / ".cache/geminifusion-containers"
     engine = Engine(Path(os.environ.get("GEMINIFUSION_TEST_CONTAINERS", default)))
     try:
@@ -60,6 +61,17 @@ def secrets(tmp_path_factory):
     for parent in folder.parents[:2]:
         parent.chmod(0o755)
     return folder
+
+
+@pytest.fixture
+def confined(engine):
+    """Assert that no process of a container has a privilege, and that its root cannot be written."""
+
+    def check(container):
+        assert engine.privileges(container) == {tuple(PRIVILEGES.values())}
+        assert "Read-only file system" in engine.podman("exec", container, "touch", "/x", check=False)
+
+    return check
 
 
 class Load:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -30,6 +31,8 @@ RUN apt-get update -qq && apt-get install -qq --no-install-recommends {package} 
     && rm -rf /var/lib/apt/lists/*
 {rest}
 """
+# Lines of a process's status, with what they say of one that may do nothing.
+PRIVILEGES = {"Uid": "10001", "CapEff": "0" * 16, "CapBnd": "0" * 16, "NoNewPrivs": "1", "Seccomp": "2"}
 # Of other people's images: Debian's package under the tag of docker-compose.yml.
 TOOLS = {
     "docker.io/prom/prometheus:v3.5.0": (
@@ -172,6 +175,13 @@ class Engine:
     def podman(self, *arguments: str, check: bool = True, timeout: float = 300) -> str:
         """The output of podman inside the namespaces."""
         return self.run("podman", "--log-level=error", *arguments, check=check, timeout=timeout)
+
+    def privileges(self, container: str) -> set[tuple[str, ...]]:
+        """What the processes of a container may do: the different values of `PRIVILEGES` among them."""
+        # A process can end before it is read.
+        said = self.podman("exec", container, "sh", "-c", "cat /proc/[0-9]*/status 2>/dev/null || true")
+        values = {name: re.findall(rf"^{name}:\t(\S+)", said, re.MULTILINE) for name in PRIVILEGES}
+        return set(zip(*values.values(), strict=True))
 
     def compose(
         self,

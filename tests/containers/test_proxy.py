@@ -36,6 +36,11 @@ def stack(engine, secrets):
         engine.compose("down", "--volumes", profile="proxy", **pem)
 
 
+@pytest.mark.parametrize("replica", ["geminifusion_1", "geminifusion-2_1"])
+def test_no_replica_has_privileges_or_a_root_that_can_be_written(stack, confined, replica):
+    confined(f"gftest_{replica}")
+
+
 @pytest.mark.parametrize("scheme", ["https", "grpcs"])
 def test_a_real_pair_passes_through_tls(stack, secrets, scheme):
     with Client(f"{scheme}://{ADDRESS}", ca=secrets / "ca.pem") as client:

@@ -9,7 +9,8 @@ from geminifusion.errors import ServerBusyError, ServerError
 
 pytestmark = pytest.mark.container
 RGB, DEPTH = PAIR / "livingroom.rgb.jpg", PAIR / "livingroom.depth_mm.png"
-URL = "http://127.0.0.1:8000"
+URL, GRPC = "http://127.0.0.1:8000", "grpc://127.0.0.1:8001"
+NODES = ("ray-head_1", "ray-worker_1", "ray-worker_2", "ray-ingress_1")
 BACK_WITHIN_S = 60  # a replica starts on the worker that is left
 
 
@@ -41,6 +42,22 @@ def stack(engine, secrets):
             yield engine
     finally:
         engine.compose("down", "--volumes", profile="ray", **values)
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_no_node_has_privileges_or_a_root_that_can_be_written(stack, confined, node):
+    confined(f"gftest_{node}")
+
+
+@pytest.mark.parametrize("node", ["ray-head_1", "ray-ingress_1"])
+def test_the_health_checks_of_head_and_ingress_pass(stack, node):
+    stack.podman("healthcheck", "run", f"gftest_{node}")
+
+
+@pytest.mark.parametrize("url", [URL, GRPC])
+def test_a_real_pair_passes_through_the_ingress(stack, url):
+    with Client(url, timeout=60) as client:
+        assert client.segment(RGB, DEPTH).labels.shape == (480, 640)
 
 
 def test_a_worker_that_is_killed_costs_only_errors_to_retry(stack, load):

@@ -83,6 +83,13 @@ def test_targets_are_stages_of_the_dockerfile():
     assert stages[-1] == "service"
 
 
+def test_the_headers_of_tensorrt_are_those_of_one_commit():
+    head, *stages = re.split(r"^FROM ", (ROOT / "docker/Dockerfile").read_text(), flags=re.MULTILINE)
+    assert re.search(r"^ARG TENSORRT_COMMIT=[0-9a-f]{40}$", head, re.MULTILINE)
+    (stage,) = (stage for stage in stages if "fetch_tensorrt_headers.sh" in stage)
+    assert "\nARG TENSORRT_COMMIT\n" in stage
+
+
 def test_the_example_names_the_variables_that_the_files_read_with_their_defaults():
     text = "".join((ROOT / path).read_text() for path in FILES)
     read = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", text))

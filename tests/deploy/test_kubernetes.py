@@ -1,5 +1,6 @@
 """The manifests: rendered by kustomize, valid by the schemas of Kubernetes, and what every pod has to have."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -7,22 +8,25 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.requirements import skip_or_fail
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "kubernetes"
 LAYERS = ["base", *sorted(f"overlays/{path.name}" for path in (FOLDER / "overlays").iterdir())]
+BUDGET = "PodDisruptionBudget"
 # Kinds of operators: their schemas are not Kubernetes's.
 OPERATORS = {"RayCluster", "InferenceService", "ScaledObject", "PyTorchJob"}
 
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory):
-    if shutil.which("kubectl") is None:
-        pytest.skip("needs kubectl, which has kustomize in it")
+    program = shutil.which("kubectl", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    if program is None:
+        skip_or_fail("needs kubectl, which has kustomize in it; the extra dev brings it")
     folder = tmp_path_factory.mktemp("kustomize")
     found = {}
     for layer in LAYERS:
-        done = subprocess.run(["kubectl", "kustomize", FOLDER / layer], capture_output=True, text=True, check=False)
+        done = subprocess.run([program, "kustomize", FOLDER / layer], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         found[layer] = folder / f"{Path(layer).name}.yaml"
         found[layer].write_text(done.stdout)
@@ -57,6 +61,23 @@ def pods(document):
             yield from (replicas["template"]["spec"] for replicas in spec["pytorchReplicaSpecs"].values())
 
 
+def replicas(document):
+    """The labels and the specification of pods that serve, of which there are several alike."""
+    name, spec = document["metadata"]["name"], document.get("spec", {})
+    match document["kind"]:
+        case "Deployment":
+            yield spec["template"]["metadata"]["labels"], spec["template"]["spec"]
+        case "InferenceService":  # KServe's own label
+            yield {"serving.kserve.io/inferenceservice": name}, spec["predictor"]
+        case "RayCluster":  # KubeRay's own labels
+            for group in spec["workerGroupSpecs"]:
+                yield {"ray.io/cluster": name, "ray.io/group": group["groupName"]}, group["template"]["spec"]
+
+
+def selects(selector, labels):
+    return selector["matchLabels"].items() <= labels.items()
+
+
 @pytest.mark.parametrize("layer", [*LAYERS, "training"])
 def test_pods_meet_the_restricted_standard(rendered, layer):
     path = FOLDER / "training/pytorch-job.yaml" if layer == "training" else rendered[layer]
@@ -72,6 +93,9 @@ def test_pods_meet_the_restricted_standard(rendered, layer):
         for container in pod["containers"]:
             assert container["securityContext"]["allowPrivilegeEscalation"] is False
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True
+            volumes = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+            assert volumes["/tmp"] in {volume["name"] for volume in pod["volumes"] if "emptyDir" in volume}
             assert "memory" in container["resources"]["limits"]
 
 
@@ -95,8 +119,24 @@ def test_base_and_compose_file_give_the_server_the_same_memory(rendered):
     assert limit == compose.replace("m", "Mi").replace("g", "Gi")
 
 
-def test_replicas_are_protected_spread_and_scaled(rendered):
+@pytest.mark.parametrize("layer", LAYERS)
+def test_pods_that_serve_are_protected_and_spread(rendered, layer):
+    documents = list(yaml.safe_load_all(rendered[layer].read_text()))
+    of_kind = {kind: [one["spec"] for one in documents if one["kind"] == kind] for kind in ("NetworkPolicy", BUDGET)}
+    found = [pod for document in documents for pod in replicas(document)]
+    assert found
+    for labels, pod in found:
+        assert any(selects(policy["podSelector"], labels) for policy in of_kind["NetworkPolicy"]), labels
+        # A budget in percent or of those that may be missing needs a controller that can be scaled; KubeRay's cannot.
+        if "ray.io/cluster" not in labels:
+            assert any(selects(budget["selector"], labels) for budget in of_kind[BUDGET]), labels
+        assert pod["topologySpreadConstraints"]
+        for constraint in pod["topologySpreadConstraints"]:
+            assert selects(constraint["labelSelector"], labels)
+
+
+def test_replicas_are_scaled(rendered):
     kinds = {layer: [one["kind"] for one in yaml.safe_load_all(path.read_text())] for layer, path in rendered.items()}
-    assert {"PodDisruptionBudget", "NetworkPolicy", "HorizontalPodAutoscaler"} <= set(kinds["base"])
+    assert "HorizontalPodAutoscaler" in kinds["base"]
     assert "ScaledObject" in kinds["overlays/keda"]
     assert "HorizontalPodAutoscaler" not in kinds["overlays/keda"]

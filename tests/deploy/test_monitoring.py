@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.requirements import skip_or_fail
 from tests.service.conftest import running_server
 
 ROOT = Path(__file__).parents[2]
@@ -55,7 +56,7 @@ def test_every_alert_is_seen_to_fire_and_to_clear():
 def test_promtool_finds_nothing(command):
     program = shutil.which("promtool")
     if program is None:
-        pytest.skip("needs promtool, of Debian's package prometheus")
+        skip_or_fail("needs promtool, of Debian's package prometheus")
     done = subprocess.run([program, *command.split()], cwd=PROMETHEUS, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

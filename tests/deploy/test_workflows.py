@@ -41,6 +41,25 @@ def test_the_packages_of_every_image_are_audited():
     assert sorted(audited) == sorted(lock.stem for lock in (ROOT / "docker/locks").glob("*.txt"))
 
 
+def test_published_images_are_labelled_with_the_base_of_their_stage():
+    text = (ROOT / "docker/Dockerfile").read_text()
+    parents = {stage: parent for parent, stage in re.findall(r"^FROM (\S+) AS (\S+)$", text, re.MULTILINE)}
+    published = yaml.safe_load((ROOT / ".github/workflows/images.yml").read_text())
+    rows = published["jobs"]["image"]["strategy"]["matrix"]["include"]
+    assert {row["target"] for row in rows} == {"service", "service-gpu", "service-tensorrt", "ray", "train"}
+    for row in rows:
+        base = row["target"]
+        while base in parents:
+            base = parents[base]
+        assert base == f"${{{row['base']}}}", row["target"]
+
+
+def test_every_tier_of_tests_that_needs_no_gpu_runs_each_night():
+    nightly = [path.read_text() for path in WORKFLOWS if "  schedule:\n" in path.read_text()]
+    for command in ("test-slow", "pytest -m browser", "make container-test"):
+        assert any(command in text for text in nightly), command
+
+
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_actions_are_pinned_to_commits_and_jobs_end(path):
     text = path.read_text()

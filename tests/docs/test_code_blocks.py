@@ -21,6 +21,7 @@ import torch
 import yaml
 from sybil import Sybil
 from sybil.parsers.markdown import CodeBlockParser
+from tests.requirements import skip_or_fail
 
 from geminifusion.cli import command_group
 from geminifusion.server_process import running_server
@@ -208,7 +209,7 @@ def addressed(text, server):
 @pytest.mark.parametrize("page", pages_with("bash"))
 def test_every_block_of_commands_runs(folder, server, monkeypatch, page):
     if not shutil.which("curl"):
-        pytest.skip("needs curl")
+        skip_or_fail("needs curl")
     monkeypatch.setenv("GEMINIFUSION_HTTP_PORT", server.http_url.rpartition(":")[2])
     with ExitStack() as until_the_end:
         for block in BLOCKS:

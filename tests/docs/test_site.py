@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from tests.requirements import skip_or_fail
 
 ROOT = Path(__file__).parents[2]
 NOWHERE = "http://127.0.0.1:9"  # where a build that asked a proxy for something would fail
@@ -135,7 +136,7 @@ def test_a_browser_asks_no_other_host_and_finds_what_is_searched(site):
     api = pytest.importorskip("playwright.sync_api", reason="needs pip install playwright")
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
-        pytest.skip("needs Chromium (apt-get install chromium)")
+        skip_or_fail("needs Chromium (apt-get install chromium)")
     asked, errors = [], []
     with served(site) as address, api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--no-proxy-server"])

@@ -5,6 +5,7 @@ import shutil
 from contextlib import contextmanager
 
 import pytest
+from tests.requirements import skip_or_fail
 
 from geminifusion_runtime.bundled import artifact_path
 
@@ -31,7 +32,7 @@ def chromium():
     api = pytest.importorskip("playwright.sync_api", reason="needs pip install playwright")
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
-        pytest.skip("needs Chromium (apt-get install chromium)")
+        skip_or_fail("needs Chromium (apt-get install chromium)")
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=_OPTIONS)
         yield browser

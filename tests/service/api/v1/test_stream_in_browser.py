@@ -10,6 +10,7 @@ import threading
 
 import numpy as np
 import pytest
+from tests.requirements import skip_or_fail
 
 PATIENCE_S = 60
 FRAMES = 3
@@ -98,7 +99,7 @@ def browse(tmp_path):
     """Open a page in a headless Chromium, which is closed after the test."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
-        pytest.skip("needs Chromium (apt-get install chromium)")
+        skip_or_fail("needs Chromium (apt-get install chromium)")
     opened = []
 
     def open_page(url):
