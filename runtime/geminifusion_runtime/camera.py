@@ -13,6 +13,7 @@ from dataclasses import dataclass
 _NARROWEST_DEG, _WIDEST_DEG = 0.5, 175.0  # of view, along the wider side
 _OTHER_SIZE = (0.7, 1.4)  # factors by which intrinsics must be wrong to be those of another size
 _SAME_FACTOR = 0.06  # by which the two axes may differ then, as principal points are off the middle by some per cent
+_DOUBTFUL_SIZE = (0.93, 1.07)  # factors outside which it may be: 0.95 is KITTI's own, 1.06 nuScenes'
 _ROTATION_TOLERANCE = 1e-3  # of the products of a rotation's rows: as many digits as people copy
 _FARTHEST_BASELINE_M = 20.0  # between cameras that look at one scene; more is millimetres
 
@@ -59,11 +60,31 @@ class Intrinsics:
         across, down = (self.cx + 0.5) / width, (self.cy + 0.5) / height
         factor = across + down  # 1 for a principal point in the middle
         if not _OTHER_SIZE[0] < factor < _OTHER_SIZE[1] and abs(across - down) < _SAME_FACTOR * factor:
-            meant = f"{round(2 * self.cx + 1)}x{round(2 * self.cy + 1)}"
-            return f"are those of an image of about {meant}, and this one has {width}x{height}"
+            return f"are those of an image of about {self._centered_size}, and this one has {width}x{height}"
         if not (-0.5 <= across <= 1.5 and -0.5 <= down <= 1.5):
             return f"have their principal point at {self.cx:g},{self.cy:g}, far outside an image of {width}x{height}"
         return None
+
+    def doubt(self, size: tuple[int, int]) -> str | None:
+        """Why this may be the camera of another image than one of `size` that `problem` takes; or None.
+
+        The principal point is what tells the size: off the middle by both axes alike in an image that was resized, and
+        by each in its own way in one that was cropped.
+        """
+        height, width = size
+        across, down = (self.cx + 0.5) / width, (self.cy + 0.5) / height
+        factor = across + down
+        if _DOUBTFUL_SIZE[0] <= factor <= _DOUBTFUL_SIZE[1] and abs(across - down) < _SAME_FACTOR * factor:
+            return None
+        return (
+            f"have their principal point in the middle of an image of about {self._centered_size}, and this one has "
+            f"{width}x{height}"
+        )
+
+    @property
+    def _centered_size(self) -> str:
+        """Width and height of the image in whose middle the principal point is."""
+        return f"{round(2 * self.cx + 1)}x{round(2 * self.cy + 1)}"
 
 
 @dataclass(frozen=True, kw_only=True)

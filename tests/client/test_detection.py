@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -104,6 +105,18 @@ def test_what_is_odd_about_points_is_said_by_every_way_and_once(server, local, m
         for url in (server.http_url, server.grpc_url):
             with Client(url) as client:
                 assert client.detect(street.rgb, points, street.calibration).warnings == here
+
+
+def test_a_calibration_that_may_be_of_another_size_is_warned_of_by_every_way(server, local, make_street):
+    street = make_street()
+    p2 = street.calibration.p2 * [[1.1], [1.1], [1]]
+    calibration = dataclasses.replace(street.calibration, p2=p2)
+    here = local.detect(street.rgb, street.points, calibration).warnings
+    assert [text for text in here if "of an image of about 221x67, and this one has 200x60" in text] == list(here)
+    assert here
+    for url in (server.http_url, server.grpc_url):
+        with Client(url) as client:
+            assert client.detect(street.rgb, street.points, calibration).warnings == here
 
 
 def test_this_process_takes_more_points_than_a_server(local, make_street, monkeypatch):

@@ -104,9 +104,25 @@ class Calibration:
                 f"the calibration is for an image of {columns}x{rows}, and this one has {width}x{height}; "
                 "send the image it was made for, or P2 of this size"
             )
-        camera = Intrinsics(fx=self.p2[0, 0], fy=self.p2[1, 1], cx=self.p2[0, 2], cy=self.p2[1, 2])
-        if problem := camera.problem(size):
+        if problem := self._intrinsics.problem(size):
             raise CalibrationMismatchError(f"the numbers of P2 {problem}; send P2 for the image that comes with it")
+
+    def size_warnings(self, size: tuple[int, int]) -> tuple[str, ...]:
+        """What a client should know whose image, of this height and width, `check_size` has accepted.
+
+        Nothing where the calibration states its size.
+        """
+        doubt = self._intrinsics.doubt(size) if self.image_size is None else None
+        if doubt is None:
+            return ()
+        return (
+            f"the numbers of P2 {doubt}; if the image was resized or cropped, boxes are off: send P2 of this size, or "
+            "JSON with image_size if it is right",
+        )
+
+    @property
+    def _intrinsics(self) -> Intrinsics:
+        return Intrinsics(fx=self.p2[0, 0], fy=self.p2[1, 1], cx=self.p2[0, 2], cy=self.p2[1, 2])
 
     def resized(self, size: tuple[int, int], new_size: tuple[int, int]) -> Calibration:
         """The calibration of the same image brought from one size, height and width, to another.

@@ -65,6 +65,35 @@ def test_an_image_of_another_size_is_refused() -> None:
         decode_calibration(kitti()).check_size((128, 416))
 
 
+@pytest.mark.parametrize(
+    ("center", "size"),
+    [
+        ((609.6, 172.9), (375, 1242)),  # cameras of KITTI and nuScenes, and of rendered streets
+        ((604.1, 180.5), (370, 1224)),
+        ((601.9, 186.0), (374, 1238)),
+        ((816.3, 491.5), (900, 1600)),
+        ((829.2, 481.8), (900, 1600)),
+        ((624.0, 192.0), (384, 1248)),
+    ],
+)
+def test_a_principal_point_as_cameras_have_it_raises_no_doubt(
+    center: tuple[float, float], size: tuple[int, int]
+) -> None:
+    calibration = decode_calibration(kitti(P2=f"720 0 {center[0]} 45 0 720 {center[1]} 0.2 0 0 1 0.003"))
+    calibration.check_size(size)
+    assert calibration.size_warnings(size) == ()
+
+
+@pytest.mark.parametrize("size", [(330, 1100), (400, 1330), (375, 1000), (300, 1242)])
+def test_an_image_that_may_have_been_resized_or_cropped_is_warned_of(size: tuple[int, int]) -> None:
+    calibration = decode_calibration(kitti())
+    calibration.check_size(size)
+    (warning,) = calibration.size_warnings(size)
+    assert f"the middle of an image of about 1201x361, and this one has {size[1]}x{size[0]}; if" in warning
+    stated = calibration.as_document() | {"image_size": [size[1], size[0]]}
+    assert decode_calibration(json.dumps(stated).encode()).size_warnings(size) == ()
+
+
 def test_a_stated_size_has_to_be_the_images() -> None:
     document = decode_calibration(kitti()).as_document() | {"image_size": [1242, 375]}
     calibration = decode_calibration(json.dumps(document).encode())

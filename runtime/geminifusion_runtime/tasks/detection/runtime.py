@@ -131,7 +131,11 @@ class DetectionTask(TaskRuntime[DetectOptions, PreparedFrame, Detected]):
         return PreparedDetection(
             items=(frame,),
             sensors={"rgb": decoded["rgb"].health},
-            warnings=(*kept["rgb"].warnings, *decoded["points"].warnings),
+            warnings=(
+                *kept["rgb"].warnings,
+                *decoded["points"].warnings,
+                *frame.calibration.size_warnings(frame.image_size),
+            ),
             image=np.asarray(decoded["rgb"].array, np.uint8),
             points=np.asarray(decoded["points"].array, np.float32),
         )
