@@ -135,6 +135,27 @@ def test_predict_writes_images_of_files_and_folders(live, artifact, kind, images
     assert f"wrote {tmp_path / 'out' / f'a_{domain}_picture.png'}" in picture.output
 
 
+@pytest.mark.parametrize("served", [False, True])
+def test_predict_with_a_domain_the_model_was_not_trained_for_is_a_sentence(live, artifact, images, tmp_path, served):
+    for name, image in images.items():
+        (tmp_path / f"{name}.png").write_bytes(encode_png(image))
+    where = ["--url", live.url] if served else ["--artifact", str(artifact)]
+    arguments = [str(tmp_path / "rgb.png"), "--input", f"edge={tmp_path / 'edge.png'}"]
+    arguments += ["--input", f"thermal={tmp_path / 'edge.png'}", *where, "--output", str(tmp_path / "out")]
+    done = CliRunner().invoke(predict, [*arguments, "--format", "npy"])
+    assert done.exit_code != 0
+    assert "'thermal'" in str(done.exception)
+    assert "rgb, edge" in str(done.exception)
+
+
+def test_predict_with_a_model_that_there_is_not_is_a_sentence(live, images, tmp_path):
+    (tmp_path / "rgb.png").write_bytes(encode_png(images["rgb"]))
+    arguments = [str(tmp_path / "rgb.png"), "--url", live.url, "--model", "to-night", "--output", str(tmp_path / "out")]
+    done = CliRunner().invoke(predict, [*arguments, "--format", "npy"])
+    assert done.exit_code != 0
+    assert "to-night" in str(done.exception)
+
+
 def test_a_version_decides_what_predict_does(artifact, kind, images, tmp_path, tiny_artifact):
     """Two versions of one name are for two tasks, and the server's default is for the other."""
     other = tmp_path / "masks"

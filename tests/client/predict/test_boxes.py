@@ -58,6 +58,24 @@ def test_folders_are_matched_by_name(run, folder, detector_artifact):
     assert "frame 000001 has no calibration" in str(failed.exception)
 
 
+@pytest.mark.parametrize("served", [False, True])
+def test_a_calibration_that_cannot_be_inverted_is_a_sentence(run, folder, detector_artifact, tmp_path, served):
+    file = folder / "calib/000000.txt"
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join("R0_rect: 0 0 0 0 0 0 0 0 0" if line.startswith("R0") else line for line in lines))
+    arguments = [
+        folder / "image_2/000000.png", "--input", f"points={folder / 'velodyne/000000.bin'}",
+        "--input", f"calibration={file}", "--output", folder / "out",
+    ]  # fmt: skip
+    if served:
+        with running_server(["--artifact", detector_artifact], tmp_path / "server.log") as server:
+            done = run(*arguments, "--url", server.http_url)
+    else:
+        done = run(*arguments, "--artifact", detector_artifact)
+    assert done.exit_code != 0
+    assert "R0_rect of the calibration cannot be inverted; send the matrix of a real camera" in str(done.exception)
+
+
 def test_formats_of_boxes_need_points(run, folder):
     done = run(folder / "image_2/000000.png", "--format", "bev")
     assert done.exit_code == 2

@@ -76,25 +76,6 @@ def test_a_higher_score_leaves_the_surest(post, make_street):
     assert sure == [box for box in every if box["score"] > limit]
 
 
-@pytest.mark.parametrize(
-    ("change", "status", "code", "says"),
-    [
-        ({"points": b"\0" * 17}, 400, "undecodable_points", "17 bytes"),
-        ({"points": np.full((3, 4), np.nan, np.float32).tobytes()}, 400, "undecodable_points", "NaN"),
-        ({"points": np.full((3, 4), -9, np.float32).tobytes()}, 422, "no_points_in_range", "none of the 3 points"),
-        ({"points": np.zeros((2**20 + 1, 4), np.float32).tobytes()}, 413, "too_many_points", "1048576"),
-        ({"calibration": b"nothing"}, 400, "undecodable_calibration", "no P2"),
-        ({"rgb": b"nothing"}, 400, "undecodable_image", "rgb is no image"),
-        ({"thermal": b"x"}, 400, "unknown_part", "no input 'thermal'"),
-    ],
-)
-def test_what_is_wrong_is_said_in_one_sentence(change, status, code, says, post, make_street):
-    response = post(make_street().files(**change))
-    problem = response.json()
-    assert (response.status_code, problem["code"]) == (status, code), problem
-    assert says in problem["detail"]
-
-
 def test_a_size_of_no_image_is_refused_and_ends_no_decoding_process(post, make_street):
     document = make_street().calibration.as_document() | {"image_size": [10**20, 5]}
     response = post(make_street().files(calibration=json.dumps(document).encode()))
@@ -210,29 +191,3 @@ def test_models_and_the_document_describe_it(detector):
     assert [one["name"] for one in model["anchors"]["classes"]] == ["pedestrian", "cyclist", "car"]
     assert model["self_test"]["passed"]
     assert "/v1/detect" in detector.get("/openapi.json").json()["paths"]
-
-
-def test_open_inference_gives_the_boxes_as_tensors(detector, post, make_street):
-    street = make_street()
-    files = street.files()
-    inputs = [
-        {"name": name, "datatype": "BYTES", "shape": [1, 1], "data": [base64.b64encode(content).decode()]}
-        for name, content in files.items()
-    ]
-    inputs[1] = {
-        "name": "points", "datatype": "FP32", "shape": list(street.points.shape),
-        "data": [float(x) for x in street.points.ravel()],
-    }  # fmt: skip
-    with httpx.Client(trust_env=False) as client:
-        answer = client.post(f"{detector.url}/v2/models/street/infer", json={"inputs": inputs}).json()
-        described = client.get(f"{detector.url}/v2/models/street").json()
-        configuration = client.get(f"{detector.url}/v2/models/street/config").json()
-    outputs = {one["name"]: one for one in answer["outputs"]}
-    boxes = post(files).json()["boxes"]
-    assert outputs["boxes"]["shape"] == [len(boxes), 7]
-    np.testing.assert_array_equal(
-        np.float32(outputs["boxes"]["data"]).reshape(-1, 7)[:, 6], np.float32([box["lidar"]["yaw"] for box in boxes])
-    )
-    assert outputs["labels"]["data"] == [box["class_id"] for box in boxes]
-    assert [one["name"] for one in described["inputs"]] == ["rgb", "points", "calibration"]
-    assert configuration["max_batch_size"] == 1

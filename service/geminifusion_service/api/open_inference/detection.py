@@ -1,7 +1,9 @@
 """Detection by the Open Inference Protocol: one frame a request, its boxes as tensors.
 
 Inputs are `rgb` and `calibration` as files (BYTES), `points` as a file or FP32 `P 4`. Outputs are `boxes` FP32 `n 7`
-(see `geminifusion_runtime.detection.boxes`), `scores` FP32 `n` and `labels` UINT8 `n`; and `image_boxes` FP64 `n 4`.
+(see `geminifusion_runtime.detection.boxes`), `scores` FP32 `n` and `labels` UINT8 `n`; and for requests that name them
+`camera_boxes` FP64 `n 7` (x, y, z of the bottom's centre, height, width, length, rotation_y), `alphas` FP64 `n`,
+`image_boxes` FP64 `n 4` (left, top, right, bottom) and `kitti`, KITTI's result text as a file (BYTES).
 """
 
 from __future__ import annotations
@@ -12,19 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geminifusion_runtime.artifact import ArtifactMetadata
+from geminifusion_runtime.detection.kitti_text import kitti_text
 from geminifusion_runtime.errors import UnprocessableError
 from geminifusion_runtime.tasks.detection.options import DETECT_OPTIONS, DetectOptions
 from geminifusion_service.api.open_inference.forms import Signature, TensorForm
 from geminifusion_service.api.open_inference.parameters import Parameter, task_options
 from geminifusion_service.api.open_inference.tensor_batch import Images
-from geminifusion_service.api.open_inference.tensors import BYTES, Tensor, array_tensor
+from geminifusion_service.api.open_inference.tensors import BYTES, Tensor, array_tensor, bytes_tensor
 from geminifusion_service.errors import EmptyBodyError, MalformedBodyError
 from geminifusion_service.request import DetectResponse, TaskResponse, detect_response_of
 from geminifusion_service.settings import LimitSettings
 
 _INPUTS: tuple[TensorForm, ...] = (("rgb", BYTES, (1,)), ("points", BYTES, (1,)), ("calibration", BYTES, (1,)))
 _OUTPUTS: tuple[TensorForm, ...] = (("boxes", "FP32", (7,)), ("scores", "FP32", ()), ("labels", "UINT8", ()))
-OUTPUT_NAMES = (*(name for name, _, _ in _OUTPUTS), "image_boxes")
+_KITTI = "kitti"
+# Outputs that a request may name; the others follow from the first three, so no metadata offers them.
+OUTPUT_NAMES = (*(name for name, _, _ in _OUTPUTS), "camera_boxes", "alphas", "image_boxes", _KITTI)
 
 
 def inputs(_metadata: ArtifactMetadata, _signature: Signature) -> list[TensorForm]:
@@ -38,7 +43,7 @@ def outputs(_metadata: ArtifactMetadata, _signature: Signature) -> list[TensorFo
 
 
 def output_names(_metadata: ArtifactMetadata) -> tuple[str, ...]:
-    """All, and the boxes in the image."""
+    """All, whatever the model."""
     return OUTPUT_NAMES
 
 
@@ -107,6 +112,13 @@ def box_tensors(response: DetectResponse, outputs: Sequence[str]) -> tuple[Tenso
         "boxes": boxes,
         "scores": scores,
         "labels": labels,
+        "camera_boxes": np.column_stack(found.camera),
+        "alphas": found.alphas,
         "image_boxes": found.rectangles,
     }
-    return tuple(array_tensor(name, arrays[name]) for name in outputs)
+    return tuple(
+        bytes_tensor(_KITTI, [kitti_text(found).encode()], (1, 1))
+        if name == _KITTI
+        else array_tensor(name, arrays[name])
+        for name in outputs
+    )

@@ -14,7 +14,12 @@ from tests.translator_artifact import expected_output, write_translator
 from geminifusion_runtime.png_encoder import encode_png
 from geminifusion_service.api.v1 import translation_servicer
 from geminifusion_service.api.v1.grpc_options import TRANSLATE_MESSAGES
-from geminifusion_service.pb import translation_pb2, translation_pb2_grpc
+from geminifusion_service.pb import (
+    open_inference_pb2,
+    open_inference_pb2_grpc,
+    translation_pb2,
+    translation_pb2_grpc,
+)
 
 SIZE = (50, 70)
 
@@ -158,6 +163,102 @@ def test_grpc_gives_the_bytes_of_http_and_tells_where_other_requests_belong(live
             assert message.HasField("depth_scale") == ("x-geminifusion-depth-scale" in response.headers)
         with pytest.raises(grpc.RpcError, match=r"POST /v1/segment \(gRPC Segment"):
             stub.Translate(translation_pb2.TranslateRequest(images=files, model="tiny"))
+
+
+@pytest.mark.parametrize("kind", ["image", "depth"])
+def test_open_inference_over_grpc_gives_the_files_and_pixels_of_http(live, files, images, kind):
+    request = open_inference_pb2.ModelInferRequest
+    encoded = request(
+        model_name=f"to-{kind}",
+        inputs=[
+            request.InferInputTensor(name=name, datatype="BYTES", shape=[1, 1], contents={"bytes_contents": [content]})
+            for name, content in files.items()
+        ],
+    )
+    raw = request(
+        model_name=f"to-{kind}_raw",
+        inputs=[
+            request.InferInputTensor(name=name, datatype="UINT8", shape=[1, *image.shape])
+            for name, image in images.items()
+        ],
+        raw_input_contents=[image.tobytes() for image in images.values()],
+    )
+    with grpc.insecure_channel(live.grpc_target) as channel:
+        stub = open_inference_pb2_grpc.GRPCInferenceServiceStub(channel)
+        (file,) = stub.ModelInfer(encoded).outputs
+        answer = stub.ModelInfer(raw)
+    assert list(file.contents.bytes_contents) == [post(live, "/v1/translate", files, model=f"to-{kind}").content]
+    expected = expected_output(kind, **images)
+    assert [(one.name, list(one.shape)) for one in answer.outputs] == [(kind, [1, *expected.shape])]
+    assert answer.raw_output_contents[0] == expected.tobytes()
+
+
+def refused_by_http(live, files, model, options):
+    problem = post(live, "/v1/translate", files, model=model, **options).json()
+    return problem["code"], problem["detail"]
+
+
+def refused_by_open_inference(live, files, model, options):
+    name, _, version = model.partition("@")
+    inputs = [
+        {"name": part, "datatype": "BYTES", "shape": [1, 1], "data": [base64.b64encode(content).decode()]}
+        for part, content in files.items()
+    ]
+    path = f"/v2/models/{name}{f'/versions/{version}' if version else ''}/infer"
+    response = httpx.post(live.url + path, json={"inputs": inputs, "parameters": options}, trust_env=False)
+    return None, response.json()["error"]
+
+
+def refused_by_grpc(live, files, model, _options):
+    message = translation_pb2.TranslateRequest(images=files, model=model)
+    with grpc.insecure_channel(live.grpc_target) as channel, pytest.raises(grpc.RpcError) as error:
+        translation_pb2_grpc.TranslationStub(channel).Translate(message)
+    return dict(error.value.trailing_metadata())["code"], error.value.details()
+
+
+def refused_by_open_inference_over_grpc(live, files, model, options):
+    name, _, version = model.partition("@")
+    inputs = [
+        {"name": part, "datatype": "BYTES", "shape": [1, 1], "contents": {"bytes_contents": [content]}}
+        for part, content in files.items()
+    ]
+    message = open_inference_pb2.ModelInferRequest(
+        model_name=name,
+        model_version=version,
+        inputs=inputs,
+        parameters={key: {"string_param": value} for key, value in options.items()},
+    )
+    with grpc.insecure_channel(live.grpc_target) as channel, pytest.raises(grpc.RpcError) as error:
+        open_inference_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(message)
+    return dict(error.value.trailing_metadata())["code"], error.value.details()
+
+
+REFUSALS = {
+    "HTTP": refused_by_http,
+    "gRPC": refused_by_grpc,
+    "Open Inference over HTTP": refused_by_open_inference,
+    "Open Inference over gRPC": refused_by_open_inference_over_grpc,
+}
+NOT_TRAINED = [
+    ({"model": "to-night"}, "model_not_found", "to-night"),
+    ({"model": "to-image@7"}, "model_not_found", "to-image@7"),
+    ({"part": "thermal"}, "unknown_part", "'thermal'"),
+    ({"parameter": "domain"}, "invalid_option", "'domain'"),
+]
+
+
+@pytest.mark.parametrize(("asked", "code", "says"), NOT_TRAINED)
+@pytest.mark.parametrize("transport", REFUSALS)
+def test_what_the_model_was_not_trained_for_is_named(live, files, transport, asked, code, says):
+    """A domain is asked for by the model that makes it, and given as a part; there is no option of one."""
+    if transport == "gRPC" and "parameter" in asked:
+        pytest.skip("the message has no field of that name")
+    given = files | ({asked["part"]: files["rgb"]} if "part" in asked else {})
+    model = asked.get("model", "to-image")
+    found, sentence = REFUSALS[transport](live, given, model, {"domain": "night"} if "parameter" in asked else {})
+    assert found in (code, None), sentence
+    assert says in sentence
+    assert "\n" not in sentence
 
 
 def test_a_response_that_does_not_become_a_message_is_our_internal_error_over_grpc(live, files, monkeypatch):
