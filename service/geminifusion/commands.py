@@ -15,6 +15,7 @@ from .sources.kinds import CAMERAS
 
 if TYPE_CHECKING:
     from .predict_files import FilesPlan
+    from .predict_task import FoundTask
 
 _DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -205,7 +206,11 @@ def predict(
             "--min-score and --format bev or kitti are for boxes; give --input points=FILE --input calibration=FILE"
         )
 
+    asks_for_image = bool(set(formats) & set(IMAGE_FORMATS))
+
     def segment() -> None:
+        if asks_for_image:
+            raise click.UsageError("--format npy or picture is for image translation; give --artifact of a translator")
         from .predict_run import PredictPlan, run_predict
         from .sources.base import SourceRequest
 
@@ -240,39 +245,43 @@ def predict(
         plan = {**where, "inputs": _images({"rgb": rgb, "depth": depth}, inputs), "options": given}
         images.predict_images(_files_plan(images.DEFAULT_FORMATS, formats, **plan))
 
-    from .predict_task import task_of_artifact, without_points
+    runs = {SEGMENTATION: segment, TRANSLATION: translate}
+    if url is None:
+        from .predict_task import task_of_artifact
 
-    asks_for_image = bool(set(formats) & set(IMAGE_FORMATS))
-    if url is not None:
-        if asks_for_image:
-            translate()
-        else:
-            _segment_or(segment, translate, url, given.get("model"))
-        return
-    found = task_of_artifact(artifact)
-    if found.task == TRANSLATION:
-        translate()
-    elif found.task != SEGMENTATION:
-        raise click.UsageError(without_points(found))
+        _run_for(task_of_artifact(artifact), runs)()
     elif asks_for_image:
-        raise click.UsageError("--format npy or picture is for image translation; give --artifact of a translator")
+        translate()
     else:
-        segment()
+        _segment_or(runs, url, given.get("model"))
 
 
-def _segment_or(segment: Callable[[], None], translate: Callable[[], None], url: str, model: str | None) -> None:
+def _segment_or(runs: Mapping[str, Callable[[], None]], url: str, model: str | None) -> None:
     """Segment at a server, and only where it says that its model is for another task, ask for which."""
     from .errors import ClientError
-    from .predict_task import WRONG_TASK, task_at, without_points
+    from .predict_task import WRONG_TASK, task_at
 
     try:
-        segment()
+        runs[SEGMENTATION]()
     except ClientError as error:
         if error.code != WRONG_TASK or (found := task_at(url, model)) is None:
             raise
-        if found.task != TRANSLATION:
-            raise click.UsageError(without_points(found)) from None
-        translate()
+    else:
+        return
+    _run_for(found, runs)()
+
+
+def _run_for(found: FoundTask, runs: Mapping[str, Callable[[], None]]) -> Callable[[], None]:
+    """The run of a model's task.
+
+    Raises:
+        click.UsageError: it is the task whose inputs would have said so.
+    """
+    from .predict_task import without_points
+
+    if found.task not in runs:
+        raise click.UsageError(without_points(found))
+    return runs[found.task]
 
 
 def _refuse(task: str, given: Mapping[str, object]) -> None:

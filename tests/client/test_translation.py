@@ -145,7 +145,7 @@ def test_predict_with_a_domain_the_model_was_not_trained_for_is_a_sentence(live,
     done = CliRunner().invoke(predict, [*arguments, "--format", "npy"])
     assert done.exit_code != 0
     assert "'thermal'" in str(done.exception)
-    assert "rgb, edge" in str(done.exception)
+    assert "send rgb and edge" in str(done.exception)
 
 
 def test_predict_with_a_model_that_there_is_not_is_a_sentence(live, images, tmp_path):
