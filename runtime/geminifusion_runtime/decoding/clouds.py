@@ -7,18 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from geminifusion_runtime.decoding.cloud_width import POINT_NUMBERS, evidence_of_another_width
 from geminifusion_runtime.decoding.npy_layout import NPY_SIGNATURE, read_npy_layout
 from geminifusion_runtime.errors import GeminiFusionError, TooManyPointsError, UndecodablePointsError
 
-POINT_NUMBERS = 4
 POINT_BYTES = 4 * POINT_NUMBERS  # of a decoded point, and of one in KITTI's `.bin`
 _FORM = "little-endian float32 x y z reflectance (KITTI's .bin), or an npy of P x 4 or P x 3 numbers, in metres"
-_OTHER_WIDTHS = (3, 5, 6, 7)  # numbers of a point in files that others write; 8 cannot be told from 4
-_TELLING_NUMBERS = 256  # that a file has to have before its order says anything
-_LOOKED_AT = 2**18  # numbers of a file, to bound the time
-_REPEATS = 0.7  # of the differences at the distance of 4, which sweeps of 4 exceed at any other distance
-_UNORDERED = 1.1  # the same, where nothing repeats at 4 either
-_LOWEST_REFLECTANCE = -1.0  # below it they are decibels, if the file is of 4
 # Signatures of formats that hold clouds and are not read here.
 _OTHERS = {
     b"ply\n": "a PLY file",
@@ -110,38 +104,9 @@ def _stored(data: bytes, field: str) -> NDArray[np.generic]:
             f"{field} has {len(data)} bytes, which is no whole number of points of {POINT_BYTES} bytes; send {_FORM}"
         )
     numbers = np.frombuffer(data, "<f4")
-    if evidence := _evidence_of_another_width(numbers):
+    if evidence := evidence_of_another_width(numbers):
         raise UndecodablePointsError(f"{field} is no P x {POINT_NUMBERS} sweep: {evidence}; send {_FORM}")
     return numbers.reshape(-1, POINT_NUMBERS)
-
-
-def _evidence_of_another_width(numbers: NDArray[np.float32]) -> str | None:
-    """What shows that a point has another number of numbers, if anything does.
-
-    Numbers of one column are nearer to each other than those of two, in whatever order the points are: so the mean
-    difference of numbers is least at the distance of a point's width. Scales are compressed, as metres and intensities
-    are far apart. A file whose every fourth number is a reflectance of 0 to 1 is taken as it is.
-    """
-    reflectance = numbers[POINT_NUMBERS - 1 :: POINT_NUMBERS]
-    if len(numbers) < _TELLING_NUMBERS or ((reflectance >= 0) & (reflectance <= 1)).all():
-        return None
-    levels = np.arcsinh(numbers[:_LOOKED_AT].astype(np.float64))
-
-    def difference(distance: int) -> float:
-        with np.errstate(invalid="ignore"):  # of infinities, which are refused later
-            return float(np.abs(levels[distance:] - levels[:-distance]).mean())
-
-    # Beams that alternate make neighbors differ and every other point alike.
-    expected = min(difference(POINT_NUMBERS), difference(2 * POINT_NUMBERS))
-    found = {width: difference(width) for width in _OTHER_WIDTHS}
-    least = min(found.values())
-    if least < _REPEATS * expected:
-        width = next(width for width, value in found.items() if value < 1.2 * least)  # 3 rather than its double
-        return f"its numbers repeat every {width}"
-    if float(reflectance.min()) < _LOWEST_REFLECTANCE and least < _UNORDERED * expected:
-        low, high = float(reflectance.min()), float(reflectance.max())
-        return f"every fourth number is to be a reflectance of 0 to 1, and they run from {low:.4g} to {high:.4g}"
-    return None
 
 
 def _warnings(num_columns: int, points: NDArray[np.float32], field: str) -> tuple[str, ...]:
