@@ -114,7 +114,7 @@ def _result(expected: SelfTestFrames, compared: str, agreement: float | None, pr
         whose = "torch's" if expected.kind == "golden" else "its own when it was loaded"
         problem = (
             f"{100 * agreement:.3f} % of the {compared} agree with {whose}, {100 * expected.budget:g} % are expected; "
-            "run_self_test the hardware and the runtime's version, and `geminifusion verify` the artifact"
+            "check the hardware and the runtime's version, and `geminifusion verify` the artifact"
         )
     return SelfTestResult(
         kind=expected.kind,
