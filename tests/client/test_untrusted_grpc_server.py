@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import numpy as np
 import pytest
+from tests.client.stream_calls import RGB, stream, stream_on_a_loop
 
 from geminifusion import AsyncClient, Client, grpc_transport
 from geminifusion.errors import (
@@ -21,7 +22,6 @@ from geminifusion_runtime.encoding.run_lengths import encode_counts
 from geminifusion_service.pb import detection_pb2, translation_pb2
 from geminifusion_service.pb import segmentation_pb2 as pb
 
-RGB = np.zeros((16, 16, 3), np.uint8)
 LARGE = np.zeros((512, 512, 3), np.uint8)
 PACKAGE = "geminifusion.v1"
 ANSI = "\x1b[2Jred\r\nforged: line\u202e"
@@ -87,23 +87,6 @@ def segment_on_a_loop(url, timeout=5.0):
     async def ask():
         async with AsyncClient(url, timeout=timeout, retries=0) as client:
             return await client.segment(RGB)
-
-    return asyncio.run(ask())
-
-
-def stream(url, frames=(RGB,), timeout=5.0):
-    with Client(url, timeout=timeout, retries=0) as client:
-        return list(client.stream(frames))
-
-
-def stream_on_a_loop(url, frames=(RGB,), timeout=5.0):
-    async def one_by_one():
-        for image in frames:
-            yield image
-
-    async def ask():
-        async with AsyncClient(url, timeout=timeout, retries=0) as client:
-            return [response async for response in client.stream(one_by_one())]
 
     return asyncio.run(ask())
 

@@ -1,6 +1,5 @@
 """Over a WebSocket too, a client takes no more of a server than the frames it sent can need; V24."""
 
-import asyncio
 import json
 import socket
 import threading
@@ -9,12 +8,12 @@ import time
 import numpy as np
 import pytest
 from tests.client.conftest import facts
+from tests.client.stream_calls import RGB, stream, stream_on_a_loop
 from websockets.sync.server import serve
 
-from geminifusion import AsyncClient, Client
+from geminifusion import Client
 from geminifusion.errors import InvalidResponseError, ResponseTimeoutError, ServerUnreachableError
 
-RGB = np.zeros((16, 16, 3), np.uint8)
 LARGE = np.zeros((512, 512, 3), np.uint8)
 ANSI = "\x1b[2Jred\r\nforged: line\u202e"
 MOST = "more than 1052672 bytes"
@@ -53,23 +52,6 @@ def answering(*messages):
             pass
 
     return handler
-
-
-def stream(url, frames=(RGB,), timeout=5.0):
-    with Client(url, timeout=timeout, retries=0) as client:
-        return list(client.stream(frames))
-
-
-def stream_on_a_loop(url, frames=(RGB,), timeout=5.0):
-    async def one_by_one():
-        for image in frames:
-            yield image
-
-    async def ask():
-        async with AsyncClient(url, timeout=timeout, retries=0) as client:
-            return [response async for response in client.stream(one_by_one())]
-
-    return asyncio.run(ask())
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 PAIR = ROOT / "runtime/geminifusion_runtime/pairs"
@@ -235,6 +237,14 @@ def _run(command: list[str], *, check: bool = True, timeout: float = 900, env: d
             f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
         )
     return done.stdout + done.stderr
+
+
+def answers(url, *, timeout=2.0, verify=True):
+    """Whether a GET is answered with success."""
+    try:
+        return httpx.get(url, timeout=timeout, verify=verify, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
 
 
 def wait_until(true, seconds, what):

@@ -4,7 +4,7 @@ import hashlib
 
 import httpx
 import pytest
-from container_engine import PAIR, wait_until
+from container_engine import PAIR, answers, wait_until
 
 from geminifusion import Client
 from geminifusion.errors import RequestRejectedError
@@ -25,16 +25,10 @@ def stack(engine, secrets):
     file.chmod(0o644)
     values = {"API_KEYS_FILE": str(file)}
 
-    def ready():
-        try:
-            return httpx.get(f"{HTTP}/healthz/ready", timeout=2, trust_env=False).is_success
-        except httpx.HTTPError:
-            return False
-
     try:
         engine.compose("up", "--detach", "--no-build", "geminifusion", files=FILES, **values)
         with engine.network():
-            wait_until(ready, 90, "ready server")
+            wait_until(lambda: answers(f"{HTTP}/healthz/ready"), 90, "ready server")
             yield engine
     finally:
         engine.compose("down", "--volumes", files=FILES, **values)

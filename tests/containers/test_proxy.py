@@ -4,9 +4,8 @@ import ssl
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
-from container_engine import PAIR, ROOT, wait_until
+from container_engine import PAIR, ROOT, answers, wait_until
 
 from geminifusion import Client
 
@@ -21,16 +20,14 @@ def stack(engine, secrets):
     services = ("geminifusion", "geminifusion-2", "proxy")
     context = ssl.create_default_context(cafile=secrets / "ca.pem")
 
-    def ready():
-        try:
-            return httpx.get(f"https://{ADDRESS}/healthz/ready", verify=context, trust_env=False).is_success
-        except httpx.HTTPError:
-            return False
-
     try:
         engine.compose("up", "--detach", "--no-build", *services, profile="proxy", **pem)
         with engine.network():
-            wait_until(ready, 120, "replica behind the proxy")
+            wait_until(
+                lambda: answers(f"https://{ADDRESS}/healthz/ready", timeout=5, verify=context),
+                120,
+                "replica behind the proxy",
+            )
             yield engine
     finally:
         engine.compose("down", "--volumes", profile="proxy", **pem)

@@ -1,8 +1,7 @@
 """The profile ray: head, two workers and the ingress; a worker that is killed under load."""
 
-import httpx
 import pytest
-from container_engine import PAIR, wait_until
+from container_engine import PAIR, answers, wait_until
 
 from geminifusion import Client
 from geminifusion.errors import ServerBusyError, ServerError
@@ -25,17 +24,11 @@ def stack(engine, secrets):
     services = ("ray-head", "ray-worker", "ray-ingress")
     scale = ("--scale", "ray-worker=2")
 
-    def ready():
-        try:
-            return httpx.get(f"{URL}/healthz/ready", timeout=5, trust_env=False).is_success
-        except httpx.HTTPError:
-            return False
-
     try:
         engine.compose("up", "--detach", "--no-build", *scale, *services, profile="ray", **values)
         with engine.network():
             try:
-                wait_until(ready, 360, "ready ingress")
+                wait_until(lambda: answers(f"{URL}/healthz/ready", timeout=5), 360, "ready ingress")
             except AssertionError as error:
                 error.add_note(engine.podman("logs", "--tail=60", "gftest_ray-ingress_1", check=False))
                 raise

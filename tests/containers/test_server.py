@@ -4,7 +4,7 @@ import json
 
 import httpx
 import pytest
-from container_engine import PAIR, wait_until
+from container_engine import PAIR, answers, wait_until
 
 from geminifusion import Client
 
@@ -20,17 +20,10 @@ def stack(engine):
     try:
         engine.compose("up", "--detach", "--no-build", *services, profile="monitoring")
         with engine.network():
-            wait_until(lambda: reached(f"{HTTP}/healthz/ready"), 90, "ready server")
+            wait_until(lambda: answers(f"{HTTP}/healthz/ready"), 90, "ready server")
             yield engine
     finally:
         engine.compose("down", "--volumes", profile="monitoring")
-
-
-def reached(url):
-    try:
-        return httpx.get(url, timeout=2, trust_env=False).is_success
-    except httpx.HTTPError:
-        return False
 
 
 def test_images_are_small_and_have_a_numeric_user(engine):
@@ -70,7 +63,7 @@ def test_prometheus_scrapes_it_and_knows_the_alertmanager(stack):
     def get(path):
         return httpx.get(f"http://127.0.0.1:9090/api/v1/{path}", trust_env=False).json()["data"]
 
-    wait_until(lambda: reached("http://127.0.0.1:9090/-/ready"), 30, "Prometheus")
+    wait_until(lambda: answers("http://127.0.0.1:9090/-/ready"), 30, "Prometheus")
     wait_until(lambda: any(target["health"] == "up" for target in get("targets")["activeTargets"]), 40, "target")
     rules = [rule for group in get("rules")["groups"] for rule in group["rules"]]
     assert len(rules) >= 7

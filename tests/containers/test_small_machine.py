@@ -7,7 +7,7 @@ import cv2
 import httpx
 import numpy as np
 import pytest
-from container_engine import PAIR, wait_until
+from container_engine import PAIR, answers, wait_until
 from memory_group import MemoryGroup
 from tests.requirements import skip_or_fail
 
@@ -39,16 +39,10 @@ def group(engine):
 @pytest.fixture(scope="module")
 def stack(engine, group):
 
-    def ready():
-        try:
-            return httpx.get(f"{HTTP}/healthz/ready", timeout=2, trust_env=False).is_success
-        except httpx.HTTPError:
-            return False
-
     try:
         engine.compose("up", "--detach", "--no-build", "geminifusion", files=FILES, within=group.join)
         with engine.network():
-            wait_until(ready, 120, "ready server")
+            wait_until(lambda: answers(f"{HTTP}/healthz/ready"), 120, "ready server")
             yield engine
     finally:
         engine.compose("down", "--volumes", files=FILES)

@@ -1,6 +1,6 @@
 """Admission on the headers of a request, with a clock that is set by hand; V07."""
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -27,6 +27,16 @@ def admission_control(*, requests=2, max_bytes=1000, item_s=0.0, clock=None):
 def admit(control, stack, *, body_bytes=0):
     control.check(body_bytes=body_bytes)
     return stack.enter_context(control.hold(body_bytes=body_bytes))
+
+
+@contextmanager
+def passing(control, clock, seconds):
+    """A request that is in flight for so long; its ticket."""
+    with ExitStack() as stack:
+        ticket = admit(control, stack)
+        control.start(ticket, body_bytes=0)
+        clock.now += seconds
+        yield ticket
 
 
 def test_a_request_whose_body_is_on_its_way_keeps_its_place():
@@ -164,9 +174,8 @@ def test_requests_that_leave_without_the_engine_are_not_waited_for_as_if_it_ran_
         for _ in range(20):
             control.start(admit(control, held), body_bytes=0)
         for _ in range(10):
-            with ExitStack() as left:
-                control.start(admit(control, left), body_bytes=0)
-                clock.now += seconds
+            with passing(control, clock, seconds):
+                pass
         if waits:
             control.check(deadline_ms=500)
         else:
@@ -181,10 +190,8 @@ def test_those_that_only_waited_until_their_deadline_do_not_make_the_wait_look_s
         for _ in range(20):
             control.start(admit(control, held), body_bytes=0)
         for _ in range(10):
-            with ExitStack() as left:
-                ticket = admit(control, left)
-                control.start(ticket, body_bytes=0)
-                ticket.deadline = clock.now = clock.now + 0.02
+            with passing(control, clock, 0.02) as ticket:
+                ticket.deadline = clock.now
         with pytest.raises(QueueFullError, match="about 20000 ms of work are queued"):
             control.check(deadline_ms=500)
 
